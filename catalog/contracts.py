@@ -1,0 +1,166 @@
+"""The two contracts that carry the whole system.
+
+A `Catalog` knows what exists and who holds it. An `ObjectStore` keeps DICOM files. The local pair, a
+remote one, one on S3 and a legacy PACS satisfy the same contract tests; a peer is a catalog and a store
+somewhere else, narrowed by what its owner grants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from .model import (
+    Arrival,
+    Attributes,
+    Change,
+    Conflict,
+    Decision,
+    Entry,
+    Head,
+    Holding,
+    Query,
+    Recorded,
+    Selection,
+)
+
+
+class Catalog(Protocol):
+    """What exists, as one node states it."""
+
+    def find(self, query: Query) -> Iterator[Attributes]:
+        """Yield the effective attributes of each match, newest study first (date, time, then UID).
+
+        The keys asked for are in each answer where a value is known, computed ones included (counts,
+        ModalitiesInStudy, InstanceAvailability). Sees every arrival recorded before the call. Lazy:
+        closing the iterator ends the search (C-CANCEL).
+        """
+
+    def select(self, selection: Selection) -> list[Entry]:
+        """Return the preferred, visible versions that the unique keys name, in series and instance order."""
+
+    def changes(self, after: int, limit: int, share: int = 0) -> list[Change]:
+        """Return at most `limit` live rows of the log with seq > `after`, in order."""
+
+    def head(self, share: int = 0) -> Head:
+        """Return the end of the share's log."""
+
+
+class CatalogWriter(Catalog, Protocol):
+    """The one writer of a catalog: the node's own."""
+
+    def holds(self, SOPInstanceUID: str, sha256: bytes) -> bool:
+        """Say whether exactly these bytes are recorded already (and so need not be stored again)."""
+
+    def record(self, arrivals: Sequence[Arrival]) -> list[Recorded]:
+        """Record instances whose bytes are written; return when the rows are on disk.
+
+        Many threads may call at once: whatever gathers while one commit runs goes into the next one.
+
+        Raises:
+            OutOfSpace: the map or the disk is full; nothing of this call was recorded.
+        """
+
+    def decide(self, decision: Decision) -> None:
+        """Apply a person's decision; return when it is on disk. The same id twice changes nothing.
+
+        Raises:
+            NotFound: there is no such study, series, instance or earlier decision.
+        """
+
+    def decisions(self, StudyInstanceUID: str) -> list[Decision]:
+        """Return the decisions that touch the study, oldest first, undone ones included."""
+
+    def overlay(self, entry: Entry) -> Attributes:
+        """Return the attributes a person corrected for this instance; empty for nearly all."""
+
+    def conflicts(self, resolved: bool = False) -> Iterator[Conflict]:
+        """Yield the instances whose UID is claimed by several versions that differ in identity or pixels."""
+
+
+class Origin(Protocol):
+    """What a segment says about an object besides its bytes, so that a catalog can be made again from it."""
+
+    @property
+    def source(self) -> str:
+        """The calling AE title, or the name of the import."""
+
+    @property
+    def received(self) -> int:
+        """Milliseconds since 1970."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the sender was unknown, so that a person must release it first."""
+
+
+class Incoming(Protocol):
+    """One object on its way in: hashed as it comes, kept nowhere until `ObjectStore.keep`."""
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+
+    def space(self, length: int) -> memoryview:
+        """Return a writable view of exactly `length` bytes to receive into.
+
+        Raises:
+            OutOfSpace: there is neither memory nor disk for them.
+        """
+
+    def filled(self, length: int) -> None:
+        """Say that `length` bytes of the last space now count."""
+
+    def head(self, limit: int) -> memoryview:
+        """Return the first bytes, at most `limit`, for the header scan."""
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return bytes already taken in, from memory or from the spill file."""
+
+    def discard(self) -> None:
+        """Forget the object and free what it used; harmless after `keep`."""
+
+
+class Reader(Protocol):
+    """One stored file, open for reading; any thread may read, one at a time."""
+
+    @property
+    def size(self) -> int:
+        """Length of the Part 10 file in bytes."""
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill the buffer from `offset`; return how many bytes there were."""
+
+    def close(self) -> None:
+        """Give back what reading took."""
+
+
+class ObjectStore(Protocol):
+    """Keeps Part 10 files under their SHA-256, as they came."""
+
+    def incoming(self) -> Incoming:
+        """Return a new empty object to fill."""
+
+    def keep(self, incoming: Incoming, origin: Origin) -> Holding:
+        """Write the object where it will stay; it is durable only after `sync`.
+
+        Raises:
+            OutOfSpace: the disk is full or below its watermark; nothing was kept.
+        """
+
+    def sync(self, holding: Holding) -> None:
+        """Return when everything up to and including this object has reached the disk."""
+
+    def open(self, holding: Holding) -> Reader:
+        """Open a kept file.
+
+        Raises:
+            NotFound: the store does not have it (any more).
+            Unavailable: whoever keeps it does not answer.
+        """
+
+    def remove(self, holding: Holding, erase: bool = False) -> None:
+        """Free the bytes; with `erase` overwrite them first. Removing twice is harmless."""
+
+    def keep_decision(self, id: str, text: bytes) -> None:
+        """Write a decision's JSON beside the objects; durable when it returns. The same id twice is one."""

@@ -1,0 +1,1 @@
+"""Peers: identity, enrolment, policy, synchronisation and the remote sides of the two contracts."""

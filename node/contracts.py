@@ -1,0 +1,172 @@
+"""What the gateway may ask of the node, so that DIMSE and web are written once for every archive and peer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from catalog import Catalog, Entry
+
+
+class Service(StrEnum):
+    """What a device may be allowed to do; one word each in the device book and in error texts."""
+
+    ECHO = "echo"
+    STORE = "store"
+    FIND = "find"
+    MOVE = "move"
+    GET = "get"
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the device book: an AE title as a person allowed it (state, not configuration)."""
+
+    ae_title: str
+    address: str = ""
+    """Host or CIDR network it calls from; empty = any address."""
+    port: int = 0
+    """Where it listens for C-STORE and C-ECHO; 0 = it does not."""
+    services: tuple[Service, ...] = (Service.ECHO,)
+    called: tuple[str, ...] = ()
+    """Called AE titles it may use; empty = all of the node's."""
+    move_destinations: tuple[str, ...] = ()
+    """AE titles it may C-MOVE to; empty = itself only, `*` = every device of the book with a port."""
+    issuer: str = ""
+    """Assigning authority of the Patient IDs it sends without one; empty = the node's."""
+    transfer_syntaxes: tuple[str, ...] = ()
+    """Only these are accepted from and proposed to it; empty = all."""
+    character_set: str = ""
+    """Specific Character Set of answers to it; empty = as needed (ISO_IR 192 when not ASCII)."""
+    is_lenient: bool = False
+    """Accept a missing or wildcard unique key above the query level (PS3.4 C.4.1.3)."""
+    complete_after: float = 60.0
+    """Seconds of silence after which a study it sends counts as complete."""
+    note: str = ""
+
+
+class Caller(NamedTuple):
+    """Who asks, as the gateway knows it; `device` is None for one that is not in the book."""
+
+    ae_title: str
+    address: str
+    called_ae: str
+    device: Device | None = None
+
+
+class Verdict(NamedTuple):
+    """The answer to "may this caller do this to that", with the sentence for the log and the page."""
+
+    is_allowed: bool
+    why: str = ""
+    remedy: str = ""
+    """The command that would allow it."""
+    is_held: bool = False
+    """Allowed to store, but a person must release what arrives."""
+
+
+class Rejection(NamedTuple):
+    """A-ASSOCIATE-RJ result, source, reason: PS3.8 Table 9-21, with the sentence for people."""
+
+    result: int
+    source: int
+    reason: int
+    why: str
+    remedy: str = ""
+
+
+class Access(Protocol):
+    """The single place that answers "may this caller do this to that"."""
+
+    def admit(self, calling_ae: str, address: str, called_ae: str) -> Caller | Rejection:
+        """Let an association in, or say why not; a refusal is remembered for `peerpacs status`."""
+
+    def may(self, caller: Caller, service: Service) -> Verdict:
+        """Say whether the caller may use the service; a refusal is remembered."""
+
+    def destination(self, caller: Caller, ae_title: str) -> Device | None:
+        """Return the device that `ae_title` names if the caller may C-MOVE to it, else None (A801)."""
+
+
+class StoreResult(NamedTuple):
+    """Status of a C-STORE-RSP (PS3.4 Table B.2-1) and its Error Comment (at most 64 characters, no PHI)."""
+
+    status: int
+    comment: str = ""
+
+
+class Reception(Protocol):
+    """One C-STORE in progress: the data set's bytes go in, a status comes out."""
+
+    def space(self, length: int) -> memoryview:
+        """Return a writable view of `length` bytes for the next part of the data set.
+
+        Raises:
+            OutOfSpace: the sender must get A700; read on and drop the rest of the data set.
+        """
+
+    def filled(self, length: int) -> None:
+        """Say that `length` bytes of the last space now count."""
+
+    def finish(self) -> StoreResult:
+        """Make it durable and record it; never raises for what a sender can do wrong."""
+
+    def abandon(self) -> None:
+        """Forget it: the association ended in the middle."""
+
+
+class Ingest(Protocol):
+    """The one door in."""
+
+    def begin(
+        self, caller: Caller, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str, *, is_held: bool
+    ) -> Reception:
+        """Start to take in one instance."""
+
+
+class Outgoing(Protocol):
+    """One instance on its way out, corrected if a person corrected it."""
+
+    SOPClassUID: str
+    SOPInstanceUID: str
+    TransferSyntaxUID: str
+    size: int
+    """Length of the data set in bytes, without File Meta Information."""
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill the buffer with the data set from `offset`; return how many bytes there were."""
+
+    def close(self) -> None:
+        """Give back what reading took."""
+
+
+class Retriever(Protocol):
+    """The one door out."""
+
+    def open(self, entry: Entry) -> Outgoing:
+        """Open an instance for sending.
+
+        Raises:
+            NotFound: it is gone.
+            Damaged: its bytes are not what was stored; they are never sent.
+            Unavailable: whoever holds it does not answer.
+        """
+
+
+class Scope(NamedTuple):
+    """What a called AE title opens: an archive's catalog and its doors."""
+
+    name: str
+    ae_title: str
+    catalog: Catalog
+    ingest: Ingest
+    retriever: Retriever
+
+
+class Audit(Protocol):
+    """The append-only record of who did what."""
+
+    def record(self, event: str, caller: Caller | None, outcome: str, detail: Mapping[str, Any]) -> None:
+        """Append one event; returns at once and never fails the caller."""

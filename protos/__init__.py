@@ -1,0 +1,1 @@
+"""The wire between peers: .proto files and the code generated from them."""
