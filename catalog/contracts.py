@@ -114,6 +114,9 @@ class Incoming(Protocol):
     def head(self, limit: int) -> memoryview:
         """Return the first bytes, at most `limit`, for the header scan."""
 
+    def digest(self) -> bytes:
+        """Return the SHA-256 of everything so far."""
+
     def read_at(self, offset: int, length: int) -> bytes:
         """Return bytes already taken in, from memory or from the spill file."""
 

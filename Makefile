@@ -1,0 +1,44 @@
+# Two commands for everybody: `make run` (a node with sample studies) and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: run test test-slow check bench clean
+
+$(VENV)/installed: pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "PeerPACS needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { echo "venv is missing. Run: sudo apt install python3-venv"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check -e . -c requirements.lock
+	touch $@
+
+$(VENV)/developer: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' -c requirements.lock
+	touch $@
+
+run: $(VENV)/installed
+	$(BIN)/python tools/run.py
+
+test: $(VENV)/developer
+	sh tools/dcmtk.sh
+	sh tools/orthanc.sh
+	$(BIN)/pytest -m 'not slow' -n $(WORKERS)
+
+test-slow: $(VENV)/developer
+	sh tools/dcmtk.sh
+	sh tools/orthanc.sh
+	$(BIN)/pytest -m slow --timeout=1800
+
+check: $(VENV)/developer
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/developer
+	sh tools/dcmtk.sh
+	sh tools/orthanc.sh
+	$(BIN)/python -m sim.bench
+
+clean:
+	rm -rf $(VENV) .cache .peerpacs

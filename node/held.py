@@ -1,0 +1,59 @@
+"""The held shelf: what unknown senders stored, durable and acknowledged, but seen by nobody until released.
+
+The bytes lie in the archive's segments like any others, marked as held in their member header; only the
+row here says that they wait. Nothing here is found, routed, copied, exported or committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from catalog import Arrival, NotPermitted
+from node.state import Table
+
+_FULL = "The shelf for unknown senders is full"
+
+
+class HeldShelf:
+    """Rows of `Arrival` by SOP Instance UID and SHA-256, at most `allowance()` bytes in all."""
+
+    def __init__(self, table: Table[Arrival], allowance: Callable[[], int]) -> None:
+        self._table = table
+        self._allowance = allowance
+        self._bytes = sum(arrival.entry.holding.size for _, arrival in table.scan())
+
+    def holds(self, SOPInstanceUID: str, sha256: bytes) -> bool:
+        """Say whether exactly these bytes wait here already."""
+        return self._table.get(_key(SOPInstanceUID, sha256)) is not None
+
+    def admit(self, size: int) -> None:
+        """Let `size` more bytes in.
+
+        Raises:
+            NotPermitted: unknown senders have used up their share of the disk.
+        """
+        if self._bytes + size > self._allowance():
+            raise NotPermitted(_FULL, "Release or discard some (peerpacs held list), or add the device.")
+
+    def put(self, arrival: Arrival) -> None:
+        """Remember a durable object that waits; return when the row is on disk."""
+        entry = arrival.entry
+        self._table.put(_key(entry.SOPInstanceUID, entry.holding.sha256), arrival)
+        self._bytes += entry.holding.size
+
+    def list(self, source: str = "", study: str = "") -> Iterator[Arrival]:
+        """Yield what waits, of one sender or one StudyInstanceUID if named."""
+        for _, arrival in self._table.scan():
+            entry = arrival.entry
+            if source in ("", entry.source) and study in ("", entry.StudyInstanceUID):
+                yield arrival
+
+    def take(self, arrival: Arrival) -> None:
+        """Remove the row of what was released or discarded; a second time is harmless."""
+        entry = arrival.entry
+        if self._table.delete(_key(entry.SOPInstanceUID, entry.holding.sha256)):
+            self._bytes -= entry.holding.size
+
+
+def _key(SOPInstanceUID: str, sha256: bytes) -> bytes:
+    return SOPInstanceUID.encode() + b"\0" + sha256

@@ -1,0 +1,187 @@
+"""Import: folders, zip files and DICOMDIR media become instances through the one door in.
+
+Every file is accounted for: stored, here already, or refused with a sentence. A ledger in the home folder
+remembers what was done, so that an import that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import IO, Final, NamedTuple
+
+from catalog import BadRequest, NotFound, OutOfSpace, PacsError, Unreadable
+from node.contracts import Caller, Ingest, Reception
+from node.storage import read_meta
+
+_HEAD: Final = 1 << 16
+_PIECE: Final = 1 << 20
+MEDIA_STORAGE_DIRECTORY: Final = "1.2.840.10008.1.3.10"
+"""SOP Class of a DICOMDIR, PS3.4 I.4; it lists instances and is none."""
+
+
+class Fate(StrEnum):
+    """What became of one file of an import."""
+
+    STORED = "stored"
+    REFUSED = "refused"
+    NOT_DICOM = "not DICOM"
+    MISSING = "missing"
+    """A DICOMDIR names it, the medium does not have it."""
+
+
+class Outcome(NamedTuple):
+    """One file's fate and, unless it was stored, the sentence that says why."""
+
+    name: str
+    fate: Fate
+    why: str = ""
+
+
+class SourceFile(NamedTuple):
+    """One file of an import; `stamp` changes when the file does."""
+
+    name: str
+    stamp: str
+    open: Callable[[], AbstractContextManager[IO[bytes]]] | None
+
+
+def source_files(source: Path) -> Iterator[SourceFile]:
+    """Yield the files of a folder, a zip file, a DICOMDIR or a single file, in a stable order.
+
+    Raises:
+        NotFound: there is nothing at the path.
+        BadRequest: a zip file or DICOMDIR cannot be read.
+    """
+    if not source.exists():
+        raise NotFound(f"There is nothing at {source}.", "Check the path; it is read on the node's host.")
+    if source.is_dir():
+        yield from (_plain(path, source) for path in sorted(source.rglob("*")) if path.is_file())
+    elif zipfile.is_zipfile(source):
+        yield from _zipped(source)
+    elif source.name.upper() == "DICOMDIR":
+        yield from _listed(source)
+    else:
+        yield _plain(source, source.parent)
+
+
+def _plain(path: Path, root: Path) -> SourceFile:
+    status = path.stat()
+    return SourceFile(
+        str(path.relative_to(root)), f"{status.st_size}-{status.st_mtime_ns}", partial(path.open, "rb")
+    )
+
+
+def _zipped(source: Path) -> Iterator[SourceFile]:
+    try:
+        # Not closed here: members are opened by several threads, some after the last name was handed out.
+        archive = zipfile.ZipFile(source)
+    except zipfile.BadZipFile as error:
+        raise BadRequest(f"{source.name} is a damaged zip file ({error}).", "Copy it again.") from error
+    for info in archive.infolist():
+        if not info.is_dir():
+            stamp = f"{info.file_size}-{info.CRC:08x}"
+            yield SourceFile(info.filename, stamp, partial(archive.open, info))
+
+
+def _listed(source: Path) -> Iterator[SourceFile]:
+    """Yield what a DICOMDIR names (PS3.10 8, PS3.3 F.3.2.2); names may differ in case from the medium's."""
+    from pydicom import dcmread
+
+    try:
+        records = dcmread(source).get("DirectoryRecordSequence") or []
+    except Exception as error:
+        why = f"{source} cannot be read as a DICOMDIR ({type(error).__name__})."
+        raise BadRequest(why, "Import the folder it lies in instead.") from error
+    root = source.parent
+    present = {str(path.relative_to(root)).upper(): path for path in root.rglob("*") if path.is_file()}
+    for record in records:
+        parts = record.get("ReferencedFileID")
+        if not parts:
+            continue
+        name = "/".join([parts] if isinstance(parts, str) else parts)
+        path = present.get(name.upper())
+        yield _plain(path, root) if path else SourceFile(name, "", None)
+
+
+class Ledger:
+    """Which files of one source were done, by name and stamp; survives a stopped import."""
+
+    def __init__(self, folder: Path, source: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        name = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:16]
+        self._path = folder / f"{name}.done"
+        self._done = set(self._path.read_text().splitlines()) if self._path.exists() else set()
+        self._file = self._path.open("a")
+
+    def has(self, file: SourceFile) -> bool:
+        """Say whether the file was stored by an earlier run and has not changed since."""
+        return _line(file) in self._done
+
+    def add(self, file: SourceFile) -> None:
+        """Remember that the file was stored."""
+        self._file.write(_line(file) + "\n")
+
+    def close(self, is_finished: bool) -> None:
+        """Close the ledger; a finished import needs none."""
+        self._file.close()
+        if is_finished:
+            self._path.unlink(missing_ok=True)
+
+
+def _line(file: SourceFile) -> str:
+    return hashlib.sha256(f"{file.name}\0{file.stamp}".encode()).hexdigest()
+
+
+def import_file(file: SourceFile, ingest: Ingest, caller: Caller) -> Outcome:
+    """Take in one file; a refusal is an outcome, never an exception.
+
+    Raises:
+        OutOfSpace: the node cannot take more now; the import should stop and be started again later.
+    """
+    if file.open is None:
+        return Outcome(file.name, Fate.MISSING, "A DICOMDIR names this file, but the medium lacks it.")
+    try:
+        with file.open() as stream:
+            return _take(file.name, stream, ingest, caller)
+    except Unreadable as error:
+        return Outcome(file.name, Fate.NOT_DICOM, str(error))
+    except OutOfSpace:
+        raise
+    except (PacsError, OSError, zipfile.BadZipFile, RuntimeError) as error:
+        # A RuntimeError is how zipfile says that a member is encrypted.
+        return Outcome(file.name, Fate.REFUSED, str(error))
+
+
+def _take(name: str, stream: IO[bytes], ingest: Ingest, caller: Caller) -> Outcome:
+    head = stream.read(_HEAD)
+    meta = read_meta(head)
+    if meta.SOPClassUID == MEDIA_STORAGE_DIRECTORY:
+        return Outcome(name, Fate.NOT_DICOM, "A DICOMDIR lists instances and is none.")
+    reception = ingest.begin(
+        caller, meta.SOPClassUID, meta.SOPInstanceUID, meta.TransferSyntaxUID, is_held=False
+    )
+    try:
+        piece = head[meta.offset :]
+        while piece:
+            reception.space(len(piece))[:] = piece
+            reception.filled(len(piece))
+            piece = stream.read(_PIECE)
+    except BaseException:
+        reception.abandon()
+        raise
+    return _outcome(name, reception)
+
+
+def _outcome(name: str, reception: Reception) -> Outcome:
+    result = reception.finish()
+    if result.status >> 8 == 0xA7:
+        raise OutOfSpace(result.comment, "Make room, then start the same import again: it goes on from here.")
+    if result.status:
+        return Outcome(name, Fate.REFUSED, f"{result.status:04X}: {result.comment}")
+    return Outcome(name, Fate.STORED)

@@ -1,0 +1,277 @@
+"""The one door in: bytes become a durable, recorded instance, or a refusal that loses nothing.
+
+DIMSE, web, import and replication all come through here. An instance is acknowledged only after its
+bytes and its catalog row are on disk. Bytes that cannot be an instance go to the rejected shelf, those
+of an unknown sender to the held shelf; both wait there for a person.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from catalog import (
+    Arrival,
+    CatalogWriter,
+    Clock,
+    Contradiction,
+    Entry,
+    Header,
+    Holding,
+    Incoming,
+    NeedMore,
+    NotPermitted,
+    ObjectStore,
+    OutOfSpace,
+    PacsError,
+    PatientKey,
+    Recorded,
+    Unreadable,
+    scan,
+)
+from node.contracts import Caller, StoreResult
+from node.held import HeldShelf
+from node.rejected import Rejected, RejectedShelf
+from node.storage import file_meta
+
+logger = logging.getLogger(__name__)
+
+SUCCESS: Final = StoreResult(0x0000)
+_HEAD: Final = 1 << 20
+"""Bytes scanned at first; headers hardly ever reach Pixel Data later than this."""
+_STATUS: Final[tuple[tuple[type[PacsError], int], ...]] = (
+    (OutOfSpace, 0xA700),
+    (Contradiction, 0xA900),
+    (Unreadable, 0xC000),
+    (NotPermitted, 0x0124),
+)
+"""PS3.4 Table B.2-1: out of resources, data set does not match SOP Class, cannot understand; PS3.7 Annex C:
+not authorised."""
+
+
+class Origin(NamedTuple):
+    """Where an object came from, as its segment remembers it."""
+
+    source: str
+    received: int
+    is_held: bool
+
+
+class Identity(NamedTuple):
+    """How this archive names patients: its own issuer, and the Patient IDs that mean nobody."""
+
+    issuer: str = ""
+    placeholders: frozenset[str] = frozenset()
+
+    def patient(self, header: Header, issuer_of_sender: str) -> PatientKey:
+        """Return (issuer, id), or a patient of its own per study where the id names nobody."""
+        issuer = header.IssuerOfPatientID or issuer_of_sender or self.issuer
+        if not header.PatientID or header.PatientID.upper() in self.placeholders:
+            return PatientKey(issuer, header.PatientID, header.StudyInstanceUID)
+        return PatientKey(issuer, header.PatientID)
+
+
+class NodeIngest:
+    """Satisfies `Ingest` for one archive."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        catalog: CatalogWriter,
+        held: HeldShelf,
+        rejected: RejectedShelf,
+        identity: Identity,
+        clock: Clock,
+        on_new: Callable[[Entry, Recorded], None] = lambda entry, recorded: None,
+    ) -> None:
+        self.store = store
+        self.catalog = catalog
+        self.held = held
+        self.rejected = rejected
+        self.identity = identity
+        self.clock = clock
+        self.on_new = on_new
+
+    def begin(
+        self, caller: Caller, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str, *, is_held: bool
+    ) -> InstanceReception:
+        """Start to take in one instance; its File Meta Information is written here, never taken over."""
+        meta = file_meta(SOPClassUID, SOPInstanceUID, TransferSyntaxUID)
+        incoming = self.store.incoming()
+        incoming.space(len(meta))[:] = meta
+        incoming.filled(len(meta))
+        expected = Expected(SOPClassUID, SOPInstanceUID, TransferSyntaxUID, len(meta))
+        return InstanceReception(self, incoming, caller, expected, is_held)
+
+    def arrival(self, header: Header, syntax: str, holding: Holding, origin: Origin, issuer: str) -> Arrival:
+        """Return what the catalog records of a stored object."""
+        entry = Entry(
+            StudyInstanceUID=header.StudyInstanceUID,
+            SeriesInstanceUID=header.SeriesInstanceUID,
+            SOPInstanceUID=header.SOPInstanceUID,
+            SOPClassUID=header.SOPClassUID,
+            TransferSyntaxUID=syntax,
+            holding=holding,
+            received=origin.received,
+            source=origin.source,
+            InstanceNumber=header.InstanceNumber,
+            NumberOfFrames=header.NumberOfFrames,
+            Rows=header.Rows,
+            Columns=header.Columns,
+        )
+        patient = self.identity.patient(header, issuer)
+        return Arrival(entry=entry, patient=patient, study=header.study, series=header.series)
+
+    def keep(self, incoming: Incoming, header: Header, syntax: str, origin: Origin, issuer: str) -> Recorded:
+        """Make an instance durable and record it; the disk syncs while the catalog commits.
+
+        Raises:
+            OutOfSpace: nothing was kept.
+        """
+        holding = self.store.keep(incoming, origin)
+        try:
+            arrival = self.arrival(header, syntax, holding, origin, issuer)
+            if origin.is_held:
+                self.store.sync(holding)
+                self.held.put(arrival)
+                return Recorded.NEW
+            [recorded] = self.catalog.record([arrival])
+        except Exception:
+            self.store.remove(holding)
+            raise
+        self.store.sync(holding)
+        if recorded is not Recorded.SAME:
+            self.on_new(arrival.entry, recorded)
+        return recorded
+
+
+class Expected(NamedTuple):
+    """What the C-STORE command said the data set would be, and how long our File Meta Information is."""
+
+    SOPClassUID: str
+    SOPInstanceUID: str
+    TransferSyntaxUID: str
+    meta_length: int
+
+
+class InstanceReception:
+    """One instance on its way in; satisfies `Reception`."""
+
+    def __init__(
+        self, ingest: NodeIngest, incoming: Incoming, caller: Caller, expected: Expected, is_held: bool
+    ) -> None:
+        self._ingest = ingest
+        self._incoming = incoming
+        self._caller = caller
+        self._expected = expected
+        self._is_held = is_held
+        self.space = incoming.space
+        self.filled = incoming.filled
+
+    def finish(self) -> StoreResult:
+        """Make it durable and record it; never raises for what a sender can do wrong."""
+        try:
+            header = self._read_header()
+            self.keep(header)
+        except (Unreadable, Contradiction) as error:
+            return self._reject(error)
+        except PacsError as error:
+            logger.error("An instance from %s was not stored: %s", self._caller.ae_title, error)
+            return _refusal(error)
+        except OSError as error:
+            logger.error("An instance from %s was not stored: %s", self._caller.ae_title, error)
+            return StoreResult(0xA700, "Storage failed, nothing was kept; send again later")
+        finally:
+            self._incoming.discard()
+        return SUCCESS
+
+    def keep(self, header: Header) -> Recorded:
+        """Store and record the instance under what its own header says.
+
+        Raises:
+            OutOfSpace: nothing was kept.
+            NotPermitted: the held shelf is full.
+        """
+        ingest, caller = self._ingest, self._caller
+        digest = self._incoming.digest()
+        if ingest.catalog.holds(header.SOPInstanceUID, digest):
+            return Recorded.SAME
+        if self._is_held:
+            if ingest.held.holds(header.SOPInstanceUID, digest):
+                return Recorded.SAME
+            ingest.held.admit(self._incoming.size)
+        origin = Origin(caller.ae_title, int(ingest.clock() * 1000), self._is_held)
+        issuer = caller.device.issuer if caller.device else ""
+        return ingest.keep(self._incoming, header, self._expected.TransferSyntaxUID, origin, issuer)
+
+    def abandon(self) -> None:
+        """Forget it: the association ended in the middle."""
+        self._incoming.discard()
+
+    def _read_header(self) -> Header:
+        header = read_header(self._incoming, self._expected.TransferSyntaxUID, self._expected.meta_length)
+        check(header, self._expected)
+        return header
+
+    def _reject(self, error: PacsError) -> StoreResult:
+        result, caller, expected = _refusal(error), self._caller, self._expected
+        record = Rejected(
+            name="",
+            source=caller.ae_title,
+            address=caller.address,
+            when=int(self._ingest.clock() * 1000),
+            size=self._incoming.size,
+            status=result.status,
+            why=error.what,
+            SOPClassUID=expected.SOPClassUID,
+            SOPInstanceUID=expected.SOPInstanceUID,
+            TransferSyntaxUID=expected.TransferSyntaxUID,
+            is_held=self._is_held,
+        )
+        try:
+            kept = self._ingest.rejected.put(self._incoming, record)
+        except OSError as full:
+            logger.error("A refused data set from %s could not be set aside: %s", caller.ae_title, full)
+            return StoreResult(0xA700, "Out of space; the data set was also refused")
+        text = "A data set from %s was refused with %04X and lies in rejected/%s: %s"
+        logger.warning(text, caller.ae_title, result.status, kept.name, error.what)
+        return result
+
+
+def read_header(incoming: Incoming, TransferSyntaxUID: str, meta_length: int) -> Header:
+    """Scan the header of an object that has come in whole.
+
+    Raises:
+        Unreadable: it is not a data set in that transfer syntax.
+    """
+    total = incoming.size - meta_length
+    limit = _HEAD
+    while True:
+        head = incoming.head(limit)[meta_length:]
+        try:
+            return scan(head, TransferSyntaxUID, total)
+        except NeedMore:
+            if limit >= incoming.size:
+                raise Unreadable("The data set ends inside an element.", "") from None
+            limit *= 8
+
+
+def check(header: Header, expected: Expected) -> None:
+    """Compare a data set with the command that announced it (PS3.4 B.2.3).
+
+    Raises:
+        Contradiction: a UID is missing, or is not the one announced.
+    """
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+        if not getattr(header, keyword):
+            raise Contradiction(f"{keyword} is missing or empty.", "Mend it at the sender and send again.")
+    if header.SOPInstanceUID != expected.SOPInstanceUID:
+        raise Contradiction("SOPInstanceUID is not the one the command named.", "Mend the sender.")
+    if header.SOPClassUID != expected.SOPClassUID:
+        raise Contradiction("SOPClassUID is not the one the command named.", "Mend the sender.")
+
+
+def _refusal(error: PacsError) -> StoreResult:
+    status = next((code for kind, code in _STATUS if isinstance(error, kind)), 0x0110)
+    return StoreResult(status, error.what[:64])

@@ -1,0 +1,132 @@
+"""The one door out: every instance that leaves passes here, corrected where a person corrected it.
+
+Nearly every object has no correction and is read straight from the store into the sender's buffer.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from catalog import (
+    CatalogWriter,
+    Damaged,
+    Decision,
+    Entry,
+    NeedMore,
+    ObjectStore,
+    Reader,
+    Unreadable,
+    Verb,
+    scan,
+)
+from node.correction import correct
+from node.storage import file_meta
+
+_HEAD: Final = 1 << 16
+_DEFLATED: Final = "1.2.840.10008.1.2.1.99"
+
+
+class StoredInstance:
+    """An instance as it was stored; satisfies `Outgoing`."""
+
+    def __init__(self, entry: Entry, reader: Reader) -> None:
+        self.SOPClassUID = entry.SOPClassUID
+        self.SOPInstanceUID = entry.SOPInstanceUID
+        self.TransferSyntaxUID = entry.TransferSyntaxUID
+        self._reader = reader
+        # Every stored file begins with File Meta Information of our own making, so its length is known.
+        self._start = len(file_meta(entry.SOPClassUID, entry.SOPInstanceUID, entry.TransferSyntaxUID))
+        self.size = reader.size - self._start
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill the buffer with the data set from `offset`; return how many bytes there were."""
+        return self._reader.read_into(buffer, self._start + offset)
+
+    def close(self) -> None:
+        """Give back what reading took."""
+        self._reader.close()
+
+
+class CorrectedInstance:
+    """A corrected header followed by the stored bytes from Pixel Data on; satisfies `Outgoing`."""
+
+    def __init__(self, stored: StoredInstance, header: bytes, tail: int) -> None:
+        self.SOPClassUID = stored.SOPClassUID
+        self.SOPInstanceUID = stored.SOPInstanceUID
+        self.TransferSyntaxUID = stored.TransferSyntaxUID
+        self._stored = stored
+        self._header = header
+        self._tail = tail
+        self.size = len(header) + stored.size - tail
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill the buffer with the data set from `offset`; return how many bytes there were."""
+        piece = self._header[offset : offset + len(buffer)]
+        buffer[: len(piece)] = piece
+        if len(piece) == len(buffer):
+            return len(piece)
+        from_tail = self._tail + offset + len(piece) - len(self._header)
+        return len(piece) + self._stored.read_into(buffer[len(piece) :], from_tail)
+
+    def close(self) -> None:
+        """Give back what reading took."""
+        self._stored.close()
+
+
+class NodeRetriever:
+    """Satisfies `Retriever` for one archive; `system` is the AE title that corrections are told under."""
+
+    def __init__(self, store: ObjectStore, catalog: CatalogWriter, system: str) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._system = system
+
+    def open(self, entry: Entry) -> StoredInstance | CorrectedInstance:
+        """Open an instance for sending.
+
+        Raises:
+            NotFound: it is gone.
+            Damaged: its bytes are not what was stored; they are never sent.
+            Unavailable: whoever holds it does not answer.
+        """
+        stored = StoredInstance(entry, self._store.open(entry.holding))
+        if not self._catalog.overlay(entry):
+            return stored
+        try:
+            data, tail = _header_of(stored)
+            header = correct(data, entry.TransferSyntaxUID, self._corrections(entry), self._system)
+        except BaseException:
+            stored.close()
+            raise
+        return CorrectedInstance(stored, header, tail)
+
+    def _corrections(self, entry: Entry) -> list[Decision]:
+        decisions = self._catalog.decisions(entry.StudyInstanceUID)
+        undone = {decision.detail for decision in decisions if decision.verb is Verb.UNDO}
+        uids = (entry.StudyInstanceUID, entry.SeriesInstanceUID, entry.SOPInstanceUID)
+        return [
+            decision
+            for decision in decisions
+            if decision.verb is Verb.CORRECT
+            and decision.id not in undone
+            and decision.target == uids[: len(decision.target)]
+        ]
+
+
+def _header_of(stored: StoredInstance) -> tuple[bytes, int]:
+    """Return the data set up to Pixel Data and where that begins; a deflated one whole."""
+    limit = stored.size if stored.TransferSyntaxUID == _DEFLATED else min(_HEAD, stored.size)
+    while True:
+        head = bytearray(limit)
+        if stored.read_into(memoryview(head), 0) < limit:
+            raise Damaged("A stored file is shorter than when it was stored.", "Run: peerpacs verify")
+        if limit == stored.size and stored.TransferSyntaxUID == _DEFLATED:
+            return bytes(head), stored.size
+        try:
+            pixels = scan(memoryview(head), stored.TransferSyntaxUID, stored.size).pixels
+        except NeedMore:
+            if limit == stored.size:
+                raise Unreadable("A stored header does not end.", "Run: peerpacs verify") from None
+            limit = min(limit * 16, stored.size)
+            continue
+        return bytes(head[:pixels]), pixels
