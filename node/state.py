@@ -1,0 +1,120 @@
+"""What changes while the node runs: small typed tables in one LMDB environment, `state/`.
+
+Readers look rows up whenever they need them, so a change counts at once and nobody is notified. Several
+processes may read and write (the command line beside a running node): LMDB's own lock keeps them in line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Generic, TypeVar
+
+import lmdb
+import msgspec
+
+from catalog import Damaged, OutOfSpace
+
+T = TypeVar("T")
+
+_MAP_SIZE: Final = 4 << 30
+"""Address space, not disk: the file grows as rows come."""
+_READERS: Final = 2048
+_VERSION: Final = b"\x01"
+"""First byte of each row. Fields that are added with a default need no new version; anything else does."""
+
+
+class Table(Generic[T]):
+    """Rows of one type by a key of bytes; a put or delete is on disk when it returns."""
+
+    def __init__(self, environment: lmdb.Environment, name: str, row: type[T]) -> None:
+        self._environment = environment
+        self._name = name
+        self._prefix = name.encode() + b"\0"
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(row).decode
+
+    def get(self, key: bytes) -> T | None:
+        """Return the row, as it is at this moment, or None."""
+        with self._environment.begin() as transaction:
+            stored = transaction.get(self._prefix + key)
+            return None if stored is None else self._read(key, stored)
+
+    def put(self, key: bytes, row: T) -> None:
+        """Write a row over what was there.
+
+        Raises:
+            OutOfSpace: the disk or the map is full; nothing changed.
+        """
+        self.change(key, lambda _: row)
+
+    def delete(self, key: bytes) -> bool:
+        """Remove a row; say whether there was one."""
+        with self._environment.begin(write=True) as transaction:
+            return bool(transaction.delete(self._prefix + key))
+
+    def change(self, key: bytes, change: Callable[[T | None], T]) -> T:
+        """Replace a row by what `change` makes of it, with nobody else in between; return the new row.
+
+        Raises:
+            OutOfSpace: the disk or the map is full; nothing changed.
+        """
+        try:
+            with self._environment.begin(write=True) as transaction:
+                stored = transaction.get(self._prefix + key)
+                row = change(None if stored is None else self._read(key, stored))
+                transaction.put(self._prefix + key, _VERSION + self._encode(row))
+        except (lmdb.MapFullError, lmdb.DiskError) as error:
+            what = f"The node's state cannot take another row of {self._name}: {error}."
+            raise OutOfSpace(what, "Free space on the disk of the home folder.") from error
+        return row
+
+    def scan(self, prefix: bytes = b"") -> Iterator[tuple[bytes, T]]:
+        """Yield (key, row) of every key that begins so, in key order, as they are at the first step."""
+        start = self._prefix + prefix
+        with self._environment.begin() as transaction, transaction.cursor() as cursor:
+            found = cursor.set_range(start)
+            while found and cursor.key().startswith(start):
+                key = cursor.key()[len(self._prefix) :]
+                yield key, self._read(key, cursor.value())
+                found = cursor.next()
+
+    def _read(self, key: bytes, stored: bytes) -> T:
+        if stored[:1] != _VERSION:
+            what = (
+                f"A row of {self._name} in state/ has version {stored[0]}, which this program does not know."
+            )
+            raise Damaged(what, "Run the newer PeerPACS that wrote it.")
+        try:
+            return self._decode(memoryview(stored)[1:])
+        except msgspec.MsgspecError as error:
+            what = f"The row {key!r} of {self._name} in state/ cannot be read: {error}."
+            raise Damaged(what, "Restore state/ from a backup, or delete that row.") from error
+
+
+class State:
+    """The node's own environment; open it once per process, close it at the end."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        self._environment: Any = lmdb.open(
+            str(folder), map_size=_MAP_SIZE, max_readers=_READERS, max_spare_txns=64, mode=0o640
+        )
+        self._environment.reader_check()
+
+    def table(self, name: str, row: type[T]) -> Table[T]:
+        """Return the table of that name; it exists as soon as it has a row."""
+        return Table(self._environment, name, row)
+
+    def close(self) -> None:
+        """Give the environment back; its tables must not be used any more."""
+        self._environment.close()
+
+    def __enter__(self) -> State:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
