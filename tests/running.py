@@ -1,0 +1,124 @@
+"""A real node for tests: `peerpacs init` and `peerpacs run` as processes of their own, on free ports."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+PEERPACS = str(Path(sys.executable).with_name("peerpacs"))
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RunningNode:
+    """One node in a home folder of its own; `cli` speaks to it as a person would."""
+
+    def __init__(self, home: Path, ae_title: str = "ALPHA", *init: str, dev: bool = True) -> None:
+        self.home = home
+        self.ae_title = ae_title
+        self.port = free_port()
+        ports = ["--dicom-port", str(self.port), "--tls-port", "0", "--web-port", "0", "--grid-port", "0"]
+        more = ["--dev"] if dev else []
+        self.cli("init", "--name", ae_title.lower(), "--ae", ae_title, *ports, *more, *init, "--yes")
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self, **environment: str) -> None:
+        """Run the node until its `ready` line."""
+        command = [PEERPACS, "run", "--home", str(self.home)]
+        log = (self.home / "log.txt").open("a")
+        env = {**os.environ, "PEERPACS__LOG__FORMAT": "json", **environment}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=env)
+        log.close()
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("ready"), f"{line!r}; log: {self.log()[-3000:]}"
+
+    def stop(self) -> int:
+        """Send SIGTERM; return the exit code."""
+        if self.process is None:
+            return 0
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=15)
+        self._forget()
+        return code
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        self._forget()
+
+    def _forget(self) -> None:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.process = None
+
+    def log(self) -> str:
+        """Return everything the node logged."""
+        path = self.home / "log.txt"
+        return path.read_text() if path.exists() else ""
+
+    def cli(self, *arguments: str, exit_code: int = 0) -> str:
+        """Run a command against this node; return what it printed."""
+        command = [PEERPACS, arguments[0], "--home", str(self.home), *arguments[1:]]
+        if arguments[0] in GROUPS:
+            command = [PEERPACS, *arguments[:2], "--home", str(self.home), *arguments[2:]]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == exit_code, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def json(self, *arguments: str) -> Any:
+        """Run a command with --json and return what it says."""
+        return json.loads(self.cli(*arguments, "--json"))
+
+
+GROUPS = ("devices", "conflicts", "held", "rejected", "audit")
+
+
+def dcmtk(program: str, *arguments: str, exit_code: int | None = 0) -> str:
+    """Run a DCMTK program; return all it printed."""
+    env = {**os.environ, "TCP_NODELAY": "1"}
+    done = subprocess.run(
+        [program, *arguments], capture_output=True, text=True, timeout=120, env=env, errors="replace"
+    )
+    assert exit_code in (None, done.returncode), f"{program} {arguments}: {done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def until(claim: Any, seconds: float = 20.0) -> Any:
+    """Wait until the claim is true and return what it returned; fail when it never becomes so."""
+    deadline = time.monotonic() + seconds
+    while True:
+        result = claim()
+        if result:
+            return result
+        assert time.monotonic() < deadline, f"still not so after {seconds} s"
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def running(home: Path, ae_title: str = "ALPHA", *init: str, **environment: str) -> Iterator[RunningNode]:
+    """Yield a started node; stop it in the end, however the test went."""
+    node = RunningNode(home, ae_title, *init)
+    node.start(**environment)
+    try:
+        yield node
+    finally:
+        if node.process is not None:
+            node.stop()
