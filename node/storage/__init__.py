@@ -1,0 +1,16 @@
+"""The local object store: DICOM files in append-only segments that are tar files, and their first bytes."""
+
+from .part10 import IMPLEMENTATION_CLASS_UID, Meta, data_set_offset, file_meta, read_meta
+from .reading import StoredFile
+from .segments import SegmentStore, StorageSettings
+
+__all__ = [
+    "IMPLEMENTATION_CLASS_UID",
+    "Meta",
+    "SegmentStore",
+    "StorageSettings",
+    "StoredFile",
+    "data_set_offset",
+    "file_meta",
+    "read_meta",
+]

@@ -1,0 +1,232 @@
+"""The local object store: append-only segments that are tar files.
+
+One member per object, contiguous, so a retrieve is one read at an offset, `tar xf` recovers an archive
+without this program, and one fdatasync makes durable what arrived meanwhile. Each process appends to a
+segment of its own; an object that was too large to buffer becomes a segment by a rename.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from catalog import Clock, Holding, Incoming, Origin
+
+from .appending import OPEN, GrowingSegment, Marker, new_stamp
+from .incoming import Buffers, IncomingObject, SpillFolder
+from .members import Kind, Member, member_length, pack
+from .places import Place, highest_number, make_folder, place_of, segment_path, sync_folder
+from .reading import SegmentFiles, StoredFile
+from .space import FreeSpace, refusal
+
+logger = logging.getLogger(__name__)
+
+_MB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """What an operator may want otherwise; sizes in bytes."""
+
+    seal_at: int = 256 * _MB
+    """A segment is not grown beyond this."""
+    buffered_at_most: int = 4 * _MB
+    """An object larger than this goes to disk while it arrives."""
+    budget: int = 128 * _MB
+    """Memory for all objects on their way in."""
+    full_below: int = 1024 * _MB
+    """Nothing is taken in when less than this would stay free ..."""
+    resume_above: int = 2048 * _MB
+    """... until this much is free again."""
+    open_segments: int = 64
+    """Segments kept open for reading."""
+    checkpoint_every: int = 32 * _MB
+    """A start after a crash reads about twice this."""
+
+
+class SegmentStore:
+    """Satisfies `ObjectStore` on a local disk; `where` is a packed `Place`."""
+
+    def __init__(
+        self,
+        objects: Path,
+        incoming: Path,
+        clock: Clock,
+        settings: StorageSettings = StorageSettings(),
+    ) -> None:
+        """Open the store in two folders of one file system, made if they are not there.
+
+        Nothing is read. After a start, `recover` tells what a crash left unrecorded.
+        """
+        for folder in (objects, objects / OPEN, incoming):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
+        self._objects = objects
+        self._clock = clock
+        self._settings = settings
+        self._space = FreeSpace(objects, clock, settings.full_below, settings.resume_above)
+        self._spill = SpillFolder(incoming, self._space)
+        self._buffers = Buffers(settings.buffered_at_most, settings.budget)
+        self._files = SegmentFiles(objects, settings.open_segments)
+        self._appending = threading.Lock()
+        self._current: GrowingSegment | None = None
+        self._growing: dict[int, GrowingSegment] = {}
+        """The current segment, and those whose objects the catalog may not all have."""
+        self._last_number: int | None = None
+        self._appended = threading.Lock()
+        self._appended.acquire()
+        self._has_syncer = False
+
+    def incoming(self) -> IncomingObject:
+        """Return a new empty object to fill."""
+        return IncomingObject(self._buffers, self._spill)
+
+    def keep(self, incoming: Incoming, origin: Origin) -> Holding:
+        """Write the object where it will stay; it is durable only after `sync`.
+
+        Raises:
+            OutOfSpace: the disk is full or below its watermark; nothing was kept.
+            Unavailable: the disk failed; nothing was kept.
+        """
+        if not isinstance(incoming, IncomingObject):
+            raise TypeError("This store keeps only what its own `incoming` returned.")
+        member = Member(
+            kind=Kind.OBJECT,
+            sha256=incoming.digest(),
+            size=incoming.size,
+            source=origin.source,
+            received=origin.received,
+            is_held=origin.is_held,
+        )
+        self._space.claim(member.length)
+        try:
+            if incoming.is_spilled and member.size > self._settings.buffered_at_most:
+                place = self._keep_alone(member, incoming)
+            else:
+                place = self._append(member, [*incoming.pieces()])
+        except OSError as error:
+            raise refusal(error, self._objects) from error
+        return Holding(member.sha256, place.pack(), member.size)
+
+    def sync(self, holding: Holding) -> None:
+        """Return when everything up to and including this object has reached the disk.
+
+        Counts the object as recorded, so call it after the catalog's commit where the two overlap.
+
+        Raises:
+            OutOfSpace: the disk is full after all; the object is not durable.
+            Unavailable: the disk failed; the object is not durable.
+        """
+        place = place_of(holding.where)
+        segment = self._growing.get(place.segment)
+        if segment is None:
+            return
+        try:
+            segment.group.wait(place.offset + member_length(holding.size))
+        except OSError as error:
+            raise refusal(error, self._objects) from error
+        segment.settle(place.offset)
+        if segment is not self._current or segment.unchecked >= self._settings.checkpoint_every:
+            self._advance()
+
+    def sync_forever(self, stop: threading.Event) -> None:
+        """Start each group commit as soon as something was appended, until told to stop.
+
+        For a thread of its own; without one, whoever calls `sync` first leads the group.
+        """
+        self._has_syncer = True
+        try:
+            while not stop.is_set():
+                if self._appended.acquire(timeout=0.5) and (segment := self._current):
+                    segment.group.lead()
+        finally:
+            self._has_syncer = False
+
+    def open(self, holding: Holding) -> StoredFile:
+        """Open a kept file.
+
+        Raises:
+            NotFound: the store does not have it (any more).
+            Damaged: another header than the object's stands at its place.
+        """
+        return StoredFile(self._files, holding)
+
+    def close(self) -> None:
+        """Make everything durable and let the segments go; the next start has nothing to replay."""
+        with self._appending:
+            if self._current and not self._current.is_broken:
+                self._current.group.wait(self._current.end)
+            for segment in self._growing.values():
+                segment.checkpoint()
+                if segment.checkpoint() and segment is not self._current:
+                    segment.marker.remove()
+                segment.close()
+            self._growing.clear()
+            self._current = None
+        self._files.close()
+
+    def _append(self, member: Member, pieces: list[memoryview]) -> Place:
+        with self._appending:
+            segment = self._segment_for(member.length)
+            offset = segment.append(member, pieces)
+            if self._has_syncer and self._appended.locked():
+                self._appended.release()
+        return Place(0, segment.number, offset)
+
+    def _segment_for(self, length: int) -> GrowingSegment:
+        """Return the current segment, or the next one when it is full."""
+        segment = self._current
+        if segment and not segment.is_broken and segment.end + length <= self._settings.seal_at:
+            return segment
+        if segment and segment.end:
+            self._seal(segment)
+        number, marker = self._claim_number()
+        self._current = self._growing[number] = GrowingSegment.create(self._objects, number, marker)
+        return self._current
+
+    def _seal(self, segment: GrowingSegment) -> None:
+        self._current = None
+        try:
+            segment.seal()
+        except OSError as error:
+            text = "Segment %d was not sealed (%s); a new one is begun, and the next start seals this one."
+            logger.error(text, segment.number, error)
+
+    def _claim_number(self) -> tuple[int, Marker]:
+        """Take the next number that no process has taken."""
+        if self._last_number is None:
+            self._last_number = highest_number(self._objects)
+        while True:
+            self._last_number += 1
+            if marker := Marker.claim(self._objects, self._last_number, is_new=True):
+                return self._last_number, marker
+
+    def _keep_alone(self, member: Member, incoming: IncomingObject) -> Place:
+        """Make the spill file a segment; the disk works while others go on appending."""
+        with self._appending:
+            number, marker = self._claim_number()
+
+        def publish(path: Path) -> None:
+            target = segment_path(self._objects, number)
+            make_folder(target.parent)
+            path.rename(target)
+            sync_folder(target.parent)
+
+        try:
+            incoming.finish_file(pack(member, new_stamp()), publish)
+        except OSError:
+            marker.remove()
+            raise
+        self._growing[number] = GrowingSegment.whole(number, marker, member.size)
+        return Place(0, number, 0)
+
+    def _advance(self) -> None:
+        """Note what needs no replay any more, and forget the segments of which that is everything."""
+        with self._appending:
+            for segment in [*self._growing.values()]:
+                if segment.checkpoint() and segment is not self._current:
+                    del self._growing[segment.number]
+                    segment.marker.remove()
+                    segment.close()

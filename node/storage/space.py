@@ -1,0 +1,56 @@
+"""The watermark: a node stops taking objects in while its disk still has room for everything else."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from catalog import Clock, OutOfSpace, PacsError, Unavailable
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class FreeSpace:
+    """Knows what is free under a folder, and looks again at most once a second."""
+
+    def __init__(self, folder: Path, clock: Clock, full_below: int, resume_above: int) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._full_below = full_below
+        self._resume_above = max(resume_above, full_below)
+        self._looked = float("-inf")
+        self._free = 0
+        self._is_full = False
+
+    def claim(self, size: int) -> None:
+        """Count on `size` more bytes.
+
+        Raises:
+            OutOfSpace: less than the watermark would stay free, or too little came free since.
+        """
+        now = self._clock()
+        if not 0 <= now - self._looked < 1:
+            found = os.statvfs(self._folder)
+            self._free, self._looked = found.f_bavail * found.f_frsize, now
+        wanted = self._resume_above if self._is_full else self._full_below
+        self._is_full = self._free - size < wanted
+        if self._is_full:
+            raise OutOfSpace(
+                f"Only {self._free // 1_000_000} MB are free under {self._folder}.",
+                f"Nothing is taken in until {self._resume_above // 1_000_000} MB are; free some space.",
+            )
+        self._free -= size
+
+
+def refusal(error: OSError, folder: Path) -> PacsError:
+    """Return what to tell the sender when the disk refused a write."""
+    if error.errno in _FULL:
+        return OutOfSpace(
+            f"The disk under {folder} took no more: {os.strerror(error.errno or 0)}.",
+            "Nothing of this object was kept; free some space and send it again.",
+        )
+    return Unavailable(
+        f"The disk under {folder} failed: {error.strerror or error}.",
+        "Nothing of this object was kept; look at the system log and check the disk.",
+    )
