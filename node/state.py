@@ -6,7 +6,7 @@ processes may read and write (the command line beside a running node): LMDB's ow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
@@ -47,28 +47,33 @@ class Table(Generic[T]):
         Raises:
             OutOfSpace: the disk or the map is full; nothing changed.
         """
-        self.change(key, lambda _: row)
+        self.change({key: lambda _: row})
 
     def delete(self, key: bytes) -> bool:
         """Remove a row; say whether there was one."""
         with self._environment.begin(write=True) as transaction:
             return bool(transaction.delete(self._prefix + key))
 
-    def change(self, key: bytes, change: Callable[[T | None], T]) -> T:
-        """Replace a row by what `change` makes of it, with nobody else in between; return the new row.
+    def change(self, changes: Mapping[bytes, Callable[[T | None], T | None]]) -> None:
+        """Replace rows by what each change makes of them, all or nothing and with nobody in between.
+
+        A change sees the row or None, and returns the new one, or None to have none.
 
         Raises:
             OutOfSpace: the disk or the map is full; nothing changed.
         """
         try:
             with self._environment.begin(write=True) as transaction:
-                stored = transaction.get(self._prefix + key)
-                row = change(None if stored is None else self._read(key, stored))
-                transaction.put(self._prefix + key, _VERSION + self._encode(row))
+                for key, change in changes.items():
+                    stored = transaction.get(self._prefix + key)
+                    row = change(None if stored is None else self._read(key, stored))
+                    if row is None:
+                        transaction.delete(self._prefix + key)
+                    else:
+                        transaction.put(self._prefix + key, _VERSION + self._encode(row))
         except (lmdb.MapFullError, lmdb.DiskError) as error:
             what = f"The node's state cannot take another row of {self._name}: {error}."
             raise OutOfSpace(what, "Free space on the disk of the home folder.") from error
-        return row
 
     def scan(self, prefix: bytes = b"") -> Iterator[tuple[bytes, T]]:
         """Yield (key, row) of every key that begins so, in key order, as they are at the first step."""

@@ -1,0 +1,278 @@
+"""The single place that answers "may this caller do this to that": deny by default, say why, remember it.
+
+Nobody may do more than C-ECHO unless a row of the device book says so; what an unknown sender stores is
+held for a person unless the configuration says otherwise. Each refusal is kept with the command that
+would allow it, so that nobody has to read logs to find out why a modality cannot send.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import socket
+from collections.abc import Callable, Collection
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+from threading import Lock
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from catalog import Clock
+from node.config import Config, UnknownSenders
+from node.contracts import Caller, Device, Rejection, Service, Verdict
+from node.devices import ANY, LOOPBACK, DeviceBook
+from node.state import State
+
+logger = logging.getLogger(__name__)
+
+_KEPT: Final = 200
+_RESOLVED_FOR: Final = 60.0
+"""Seconds for which a host name's addresses are believed."""
+_CALLING_AE_NOT_RECOGNISED: Final = (1, 1, 3)
+_CALLED_AE_NOT_RECOGNISED: Final = (1, 1, 7)
+"""Result, source and reason of A-ASSOCIATE-RJ, PS3.8 Table 9-21."""
+_ALLOWED: Final = Verdict(True)
+
+
+class Refusal(Struct, frozen=True, kw_only=True):
+    """What one AE at one address was refused: the last time, how often, and what would allow it."""
+
+    ae_title: str
+    address: str
+    called_ae: str
+    what: str
+    why: str
+    remedy: str
+    count: int
+    first: float
+    last: float
+    """Unix seconds."""
+
+
+class Refusals:
+    """The last 200 refusals, one row for each (AE, address, what); counted here, written by `step`."""
+
+    def __init__(self, state: State, clock: Clock) -> None:
+        self._table = state.table("refusals", Refusal)
+        self._clock = clock
+        self._lock = Lock()
+        self._pending: dict[bytes, Refusal] = {}
+
+    def note(self, caller: Caller, what: str, why: str, remedy: str) -> None:
+        """Count a refusal; costs no disk access."""
+        key = f"{caller.ae_title}\0{caller.address}\0{what}".encode()
+        now = self._clock()
+        refusal = Refusal(
+            ae_title=caller.ae_title,
+            address=caller.address,
+            called_ae=caller.called_ae,
+            what=what,
+            why=why,
+            remedy=remedy,
+            count=1,
+            first=now,
+            last=now,
+        )
+        with self._lock:
+            self._pending[key] = _merged(self._pending.pop(key, None), refusal)
+            if len(self._pending) > _KEPT:
+                del self._pending[next(iter(self._pending))]
+
+    def step(self) -> None:
+        """Write what was counted since the last step, and let the oldest go."""
+        with self._lock:
+            pending, self._pending = self._pending, {}
+        if not pending:
+            return
+        self._table.change({key: _adding(refusal) for key, refusal in pending.items()})
+        rows = sorted(self._table.scan(), key=lambda item: item[1].last)
+        self._table.change({key: lambda _: None for key, _ in rows[:-_KEPT]})
+
+    def last(self) -> list[Refusal]:
+        """Return the refusals, the newest first."""
+        self.step()
+        return sorted((row for _, row in self._table.scan()), key=lambda row: -row.last)
+
+    def forget(self, ae_title: str) -> None:
+        """Drop what an AE title was refused: a person has just decided about it."""
+        self.step()
+        self._table.change({key: lambda _: None for key, _ in self._table.scan(f"{ae_title}\0".encode())})
+
+
+class Gatekeeper:
+    """Satisfies `Access` from the device book; `called` are the AE titles this node answers to."""
+
+    def __init__(self, state: State, config: Config, clock: Clock, called: Collection[str] = ()) -> None:
+        self._book = DeviceBook(state)
+        self._called = frozenset(called or (config.node.ae_title,))
+        self._unknown_senders = config.senders.unknown_senders
+        self._hosts = _Hosts(clock)
+        self.refusals = Refusals(state, clock)
+
+    def admit(self, calling_ae: str, address: str, called_ae: str) -> Caller | Rejection:
+        """Let an association in, or say why not; a refusal is remembered for `peerpacs status`."""
+        caller = Caller(_shown(calling_ae), _plain_address(address), _shown(called_ae))
+        if caller.called_ae not in self._called:
+            titles = " or ".join(sorted(self._called))
+            why = f"{caller.called_ae!r} is not an AE title of this node."
+            return self._reject(
+                caller, _CALLED_AE_NOT_RECOGNISED, why, f"set the called AE title to {titles}"
+            )
+        own = self._book.get(caller.ae_title)
+        rows = [own] if own is not None else []
+        if caller.ae_title != ANY and (every := self._book.get(ANY)) is not None:
+            rows.append(every)
+        reachable = [row for row in rows if self._calls_from(row, caller.address)]
+        usable = [row for row in reachable if not row.called or caller.called_ae in row.called]
+        device = _together(usable)
+        if device is not None and device.services:
+            return caller._replace(device=device)
+        if own is None:
+            return caller
+        return self._turn_away(caller, own, own in reachable, own in usable)
+
+    def may(self, caller: Caller, service: Service) -> Verdict:
+        """Say whether the caller may use the service; a refusal is remembered."""
+        device = caller.device
+        if service is Service.ECHO or (device is not None and service in device.services):
+            return _ALLOWED
+        who = f"{caller.ae_title} at {caller.address}"
+        remedy = _to_allow(caller, service)
+        why = f"{who} may not C-{service.name} here: the device book does not allow it."
+        if device is None:
+            if service is Service.STORE and self._unknown_senders is UnknownSenders.ACCEPT:
+                return _ALLOWED
+            if service is Service.STORE and self._unknown_senders is UnknownSenders.HOLD:
+                held = f"{who} is not in the device book: what it sends waits until a person releases it."
+                return Verdict(True, held, remedy, is_held=True)
+            why = f"{who} may not C-{service.name} here: it is not in the device book."
+        self.refusals.note(caller, f"C-{service.name}", why, remedy)
+        return Verdict(False, why, remedy)
+
+    def destination(self, caller: Caller, ae_title: str) -> Device | None:
+        """Return the device that `ae_title` names if the caller may C-MOVE to it, else None (A801)."""
+        name = _shown(ae_title)
+        device = self._book.get(name)
+        if device is None or not device.port:
+            verb = "add" if device is None else "edit"
+            why = f"{caller.ae_title} asked to C-MOVE to {name}, which is not a device with a port."
+            remedy = f"peerpacs devices {verb} {shlex.quote(name)} --address HOST --port PORT"
+            self.refusals.note(caller, f"C-MOVE to {name}", why, remedy)
+            return None
+        granted = caller.device.move_destinations if caller.device is not None else ()
+        if name in (granted or (caller.ae_title,)) or ANY in granted:
+            return device
+        why = f"{caller.ae_title} may not C-MOVE to {name}."
+        remedy = _command("edit", caller.ae_title, "--move-to", ",".join((*granted, name)))
+        self.refusals.note(caller, f"C-MOVE to {name}", why, remedy)
+        return None
+
+    def _calls_from(self, device: Device, address: str) -> bool:
+        if not device.address:
+            return True
+        found = _matches(device.address, address)
+        return found if found is not None else address in self._hosts.addresses(device.address)
+
+    def _turn_away(self, caller: Caller, own: Device, is_reachable: bool, is_usable: bool) -> Rejection:
+        name = caller.ae_title
+        if not is_reachable:
+            why = f"{name} is known at {own.address}, but this call came from {caller.address}."
+            remedy = _command("edit", name, "--address", caller.address)
+            return self._reject(caller, _CALLING_AE_NOT_RECOGNISED, why, remedy)
+        if not is_usable:
+            why = f"{name} may not call {caller.called_ae}, only {', '.join(own.called)}."
+            remedy = _command("edit", name, "--called", ",".join((*own.called, caller.called_ae)))
+            return self._reject(caller, _CALLED_AE_NOT_RECOGNISED, why, remedy)
+        why = f"{name} is in the device book with no services: it may do nothing here."
+        return self._reject(
+            caller, _CALLING_AE_NOT_RECOGNISED, why, _command("edit", name, "--services", "echo")
+        )
+
+    def _reject(self, caller: Caller, triple: tuple[int, int, int], why: str, remedy: str) -> Rejection:
+        self.refusals.note(caller, "association", why, remedy)
+        return Rejection(*triple, why, remedy)
+
+
+class _Hosts:
+    """Addresses of host names, asked again after a minute; the old ones serve while DNS is away."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._known: dict[str, tuple[float, frozenset[str]]] = {}
+
+    def addresses(self, host: str) -> frozenset[str]:
+        """Return the host's addresses; empty when the name has never resolved."""
+        asked, addresses = self._known.get(host, (float("-inf"), frozenset[str]()))
+        now = self._clock()
+        if now - asked > _RESOLVED_FOR:
+            try:
+                found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+                addresses = frozenset(str(item[4][0]) for item in found)
+            except OSError as error:
+                logger.warning("The host name %s of the device book does not resolve: %s", host, error)
+            self._known[host] = (now, addresses)
+        return addresses
+
+
+@lru_cache(4096)
+def _matches(allowed: str, address: str) -> bool | None:
+    """Say whether an address is the allowed one or in its network; None when `allowed` is a host name."""
+    try:
+        caller = ip_address(address)
+        if allowed == LOOPBACK:
+            return caller.is_loopback
+        return caller in ip_network(allowed, strict=False)
+    except ValueError:
+        return None
+
+
+@lru_cache(4096)
+def _plain_address(address: str) -> str:
+    """Return an address as a person writes it: IPv4 out of its IPv6 wrapping, no scope."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return _shown(address)
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return str(mapped or parsed)
+
+
+def _shown(text: str) -> str:
+    """Return what came over the wire without outer spaces, and harmless on a terminal."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text.strip(" \0"))[:64]
+
+
+def _together(rows: list[Device]) -> Device | None:
+    """Return the first row with the rights of all: rows only add."""
+    if len(rows) < 2:
+        return rows[0] if rows else None
+    own, every = rows
+    destinations = own.move_destinations or ((own.ae_title,) if every.move_destinations else ())
+    return replace(
+        own,
+        services=tuple(dict.fromkeys((*own.services, *every.services))),
+        move_destinations=tuple(dict.fromkeys((*destinations, *every.move_destinations))),
+    )
+
+
+def _merged(old: Refusal | None, new: Refusal) -> Refusal:
+    return new if old is None else replace(new, count=old.count + new.count, first=old.first)
+
+
+def _adding(refusal: Refusal) -> Callable[[Refusal | None], Refusal]:
+    return lambda old: _merged(old, refusal)
+
+
+def _to_allow(caller: Caller, service: Service) -> str:
+    device = caller.device
+    if device is None or device.ae_title == ANY:
+        services = ",".join(dict.fromkeys(("echo", service.value)))
+        return _command("add", caller.ae_title, "--address", caller.address, "--services", services)
+    services = ",".join((*device.services, service.value))
+    return _command("edit", caller.ae_title, "--services", services)
+
+
+def _command(verb: str, *words: str) -> str:
+    return f"peerpacs devices {verb} {shlex.join(words)}"
