@@ -2,6 +2,8 @@
 
 from .attributes import BY_KEYWORD, BY_TAG, FIXED_TABLE, UNIQUE_KEY, Attribute, Level
 from .contracts import Catalog, CatalogWriter, Incoming, ObjectStore, Origin, Reader
+from .dataset import describe
+from .elements import MoreNeeded
 from .errors import (
     BadRequest,
     Busy,
@@ -14,6 +16,8 @@ from .errors import (
     Unavailable,
     Unreadable,
 )
+from .header import Header, scan
+from .identifier import decode_identifier, encode_identifier
 from .model import (
     Arrival,
     Attributes,
@@ -54,10 +58,12 @@ __all__ = [
     "Decision",
     "Entry",
     "Head",
+    "Header",
     "Holding",
     "Incoming",
     "Level",
     "Matching",
+    "MoreNeeded",
     "NotFound",
     "NotPermitted",
     "ObjectStore",
@@ -72,4 +78,8 @@ __all__ = [
     "Unavailable",
     "Unreadable",
     "Verb",
+    "decode_identifier",
+    "describe",
+    "encode_identifier",
+    "scan",
 ]
