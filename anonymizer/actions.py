@@ -1,0 +1,284 @@
+"""Carries out the actions of Table E.1-1 on one instance, sequence by sequence.
+
+Every element gets exactly one action: that of its content item, its row, or, if it has no row, of its
+VR (allow-list by default). Nothing leaves this module that no rule decided about.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import lru_cache
+
+from anonymizer import structured, values
+from anonymizer.dates import UNSHIFTABLE, is_date, is_time, shifted
+from anonymizer.elements import Element, Item, tags, vr_of
+from anonymizer.iod import Path, Types
+from anonymizer.keys import ProjectKey
+from anonymizer.policy import Policy
+from anonymizer.private import SafeList, safe_members
+from anonymizer.quarantine import Quarantined, Reason
+from anonymizer.subject import Subject, charset_of, decode
+from anonymizer.table import RESOLVED, Option
+from anonymizer.text import cleaned, spans_of, vocabulary, without_identifiers
+
+_CODE_MEANING, _AGE, _TIMEZONE = 0x00080104, 0x00101010, 0x00080201
+_CODE_SEQUENCES = tags("00080082 00401101 0040A168")
+_ECHOED = frozenset(("LO", "SH"))
+_FREE = frozenset(("ST", "LT", "UT", "UC"))
+_TEXT = _ECHOED | _FREE
+_NO_TYPES: dict[int, str] = {}
+
+
+class Work:
+    """The actions on one instance, and the account of what was done.
+
+    `days` is the date shift (0 for an instance this key has already de-identified), `types` the Types
+    of the instance's attributes by path.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        key: ProjectKey,
+        safe: SafeList,
+        subject: Subject,
+        types: Types,
+        *,
+        is_ours: bool,
+    ) -> None:
+        self.policy = policy
+        self.key = key
+        self.safe = safe
+        self.subject = subject
+        self.types = types
+        self.is_ours = is_ours
+        self.may_drop = True
+        self.date_code = _date_code(policy)
+        dates = policy.document["dates"]
+        self.days = 0 if is_ours else key.shift_days(subject.identity, dates["min_weeks"], dates["max_weeks"])
+        self.counts: Counter[str] = Counter()
+        self.log: list[tuple[Path, int, str]] = []
+        self.unknown_words: set[str] = set()
+
+    def item(self, source: Item, path: Path, codecs: tuple[str, ...]) -> Item:
+        """The de-identified copy of a data set or sequence item."""
+        codecs = charset_of(source, codecs)
+        place = self.types.get(path, _NO_TYPES)
+        actions = self._item_actions(source)
+        copy = Item()
+        for tag, element in source.items():
+            if tag & 0x10000:
+                continue
+            code = actions.get(tag)
+            if code is None:
+                code = default_code(tag, element.vr)
+                if code == "DATE":
+                    code = self.date_code
+            type_ = place.get(tag, "")
+            result = self._act(
+                RESOLVED[code][type_] if code in RESOLVED else code, tag, element, (path, type_, codecs)
+            )
+            if result is not None:
+                copy[tag] = result
+        self._private(source, copy, path, codecs)
+        return copy
+
+    def uid(self, uid: str) -> str:
+        """The new UID for an instance UID; registered UIDs stay."""
+        if not uid or self.is_ours or uid.startswith(values.REGISTERED_ROOT):
+            return uid
+        return self.key.uid(uid)
+
+    def _item_actions(self, source: Item) -> dict[int, str]:
+        actions = self.policy.actions
+        if structured.is_content_item(source):
+            own = structured.content_action(source, self.policy, may_drop=False)
+            if own is not None:
+                return {**actions, own[0]: own[1]}
+        elif _CODE_MEANING in source and structured.has_private_scheme(source):
+            return {**actions, _CODE_MEANING: "C"}
+        return actions
+
+    def _act(
+        self, code: str, tag: int, element: Element, where: tuple[Path, str, tuple[str, ...]]
+    ) -> Element | None:
+        if not element.value and code not in ("X",):
+            return element
+        self.counts[code] += 1
+        if code not in ("K", "E"):
+            self.log.append((where[0], tag, code))
+        if code == "X":
+            return None
+        if code == "Z":
+            return Element(element.vr, () if element.items else b"")
+        if isinstance(element.value, tuple):
+            return self._sequence(code, tag, element, where)
+        return self._value(code, tag, element, where)
+
+    def _sequence(
+        self, code: str, tag: int, element: Element, where: tuple[Path, str, tuple[str, ...]]
+    ) -> Element | None:
+        if code == "D" and tag in _CODE_SEQUENCES:
+            return structured.removed_code()
+        if tag == structured.GRAPHIC_ANNOTATION and code == "D":
+            return structured.neutral_annotation(element)
+        path, _, codecs = where
+        nested = tuple(
+            self.item(item, (*path, tag), codecs) for item in element.items if not self._is_dropped(tag, item)
+        )
+        return Element("SQ", nested) if nested else None
+
+    def _is_dropped(self, tag: int, item: Item) -> bool:
+        if tag != structured.CONTENT_SEQUENCE or not self.may_drop:
+            return False
+        action = structured.content_action(item, self.policy, may_drop=True)
+        if action is None or action[1] != "DROP":
+            return False
+        self.counts["X"] += 1
+        return True
+
+    def _value(
+        self, code: str, tag: int, element: Element, where: tuple[Path, str, tuple[str, ...]]
+    ) -> Element | None:
+        vr = element.vr
+        if vr == "UI":
+            return self._uids(code, tag, element)
+        if code == "D" or vr == "PN":
+            return Element(vr, self._dummy(tag, element))
+        if vr in ("DA", "DT", "TM"):
+            return self._date(code, tag, element, where[1])
+        if vr in _TEXT:
+            return self._text(code, tag, element, where)
+        if vr == "AE":
+            is_own = element.data.decode("latin-1").strip() in self.policy.ae_titles
+            return element if is_own else self._emptied(tag, element, where[1])
+        if code == "C":
+            return self._emptied(tag, element, where[1])
+        if vr in ("CS", "DS", "IS", "AS"):
+            return self._checked(tag, element, where)
+        return element
+
+    def _uids(self, code: str, tag: int, element: Element) -> Element:
+        text = element.data.decode("latin-1")
+        uids = [part.strip(" \0") for part in text.split("\\")]
+        if code == "R" and not all(values.is_uid(uid) for uid in uids if uid):
+            raise Quarantined(Reason.UI_ROLE_UNKNOWN, f"({tag:08X}) should name a class and holds no UID.")
+        if code in ("R", "K") and all(values.is_uid(uid) for uid in uids if uid):
+            return element
+        return Element("UI", "\\".join(self.uid(uid) for uid in uids).encode())
+
+    def _date(self, code: str, tag: int, element: Element, type_: str) -> Element | None:
+        text = element.data.decode("latin-1")
+        if tag in UNSHIFTABLE:
+            return self._emptied(tag, element, type_)
+        if element.vr == "TM":
+            return element if is_time(text) else self._emptied(tag, element, type_)
+        if code == "K" or self.is_ours:
+            return element if is_date(element.vr, text) else self._emptied(tag, element, type_)
+        moved = shifted(element.vr, text, self.days, must_have_value=type_ == "1")
+        return Element(element.vr, moved.encode())
+
+    def _text(
+        self, code: str, tag: int, element: Element, where: tuple[Path, str, tuple[str, ...]]
+    ) -> Element | None:
+        if tag == _TIMEZONE:
+            return element if len(element.data.strip()) == 5 else None
+        before = decode(element, where[2])
+        if code == "C":
+            text, unknown = cleaned(before, self.subject.identifiers, self.policy.words)
+            self.unknown_words.update(unknown)
+        else:
+            text = without_identifiers(before, self.subject.identifiers)
+        if text == before:
+            return element
+        return self._encoded(text, tag, element, where) if text else self._emptied(tag, element, where[1])
+
+    def _checked(
+        self, tag: int, element: Element, where: tuple[Path, str, tuple[str, ...]]
+    ) -> Element | None:
+        data = element.data
+        if element.vr in ("DS", "IS"):
+            return element if values.is_number(data) else self._emptied(tag, element, where[1])
+        if element.vr == "AS":
+            if not values.is_age(data):
+                return self._emptied(tag, element, where[1])
+            return Element("AS", values.capped_age(data)) if tag == _AGE else element
+        text = data.decode("latin-1").strip(" \0")
+        found = spans_of(text, self.subject.identifiers) if values.is_code_string(data) else [(0, len(text))]
+        if all(text[start:end].casefold() in vocabulary() or end - start < 4 for start, end in found):
+            return element
+        kept = cleaned(text, self.subject.identifiers, self.policy.words).text
+        return Element("CS", kept.encode("latin-1")) if kept else self._emptied(tag, element, where[1])
+
+    def _encoded(
+        self, text: str, tag: int, element: Element, where: tuple[Path, str, tuple[str, ...]]
+    ) -> Element | None:
+        if text.isascii():
+            return Element(element.vr, text.encode("ascii"))
+        from pydicom.charset import encode_string
+
+        try:
+            return Element(element.vr, encode_string(text, list(where[2])))
+        except (UnicodeError, LookupError):
+            return self._emptied(tag, element, where[1])
+
+    def _emptied(self, tag: int, element: Element, type_: str) -> Element | None:
+        """What X, Z or D leave of a value that turned out not to be safe, by its Type."""
+        if type_ == "1":
+            return Element(element.vr, self._dummy(tag, element))
+        return Element(element.vr, b"") if type_ == "2" else None
+
+    def _dummy(self, tag: int, element: Element) -> bytes:
+        return element.data if self.is_ours else values.dummy(tag, element.vr, element.data)
+
+    def _private(self, source: Item, copy: Item, path: Path, codecs: tuple[str, ...]) -> None:
+        held = [tag for tag in source if tag & 0x10000]
+        if not held:
+            return
+        if self.policy.shows(Option.RETAIN_SAFE_PRIVATE):
+            for tag, element in safe_members(source, self.safe):
+                kept = self._private_value(tag, element, path, codecs)
+                if kept is not None:
+                    copy[tag] = kept
+            for tag in [t for t in copy if t & 0x10000 and t & 0xFFFF < 0x100]:
+                if not any(t & 0xFFFF0000 | (t >> 8 & 0xFF) == tag for t in copy if t & 0xFFFF > 0xFF):
+                    del copy[tag]
+        self.counts["X"] += sum(tag not in copy for tag in held)
+
+    def _private_value(
+        self, tag: int, element: Element, path: Path, codecs: tuple[str, ...]
+    ) -> Element | None:
+        if tag & 0xFFFF < 0x100:
+            return element
+        if element.vr in ("UN", "PN", "UR", "AE"):
+            return None
+        code = {"UI": "U", "SQ": "K"}.get(element.vr, "C" if element.vr in _TEXT else "K")
+        if element.vr in ("DA", "DT", "TM"):
+            code = self.date_code
+        return self._act(code, tag, element, (path, "", codecs))
+
+
+@lru_cache(maxsize=1 << 14)
+def default_code(tag: int, vr: str) -> str:
+    """The action for a standard attribute without a row: keep what is safe by VR, doubt the rest.
+
+    Beyond the standard's codes: "R" a registered UID's role, "E" text that must not echo the subject,
+    "DATE" what the policy says about dates.
+    """
+    if tag >> 16 in (0x0002, 0x0004, 0xFFFC) or tag >> 24 in (0x50, 0x60) or tag & 0xFFFF == 0:
+        return "X"
+    if vr in ("UN", "UR") or vr_of(tag) == "UN":
+        return "X"
+    if vr == "UI":
+        return "R" if tag in values.REGISTERED_ROLES else "U"
+    if vr in _ECHOED:
+        return "E"
+    if vr in ("DA", "DT", "TM"):
+        return "DATE"
+    return "X/Z/D" if vr == "PN" else "C" if vr in _FREE else "K"
+
+
+def _date_code(policy: Policy) -> str:
+    if policy.shows(Option.RETAIN_FULL_DATES):
+        return "K"
+    return "C" if policy.shows(Option.RETAIN_MODIFIED_DATES) else "X/Z/D"

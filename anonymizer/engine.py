@@ -1,0 +1,205 @@
+"""The pipeline for one instance: admit, pixels, tags, identity, markers, seal (PS3.15 Annex E).
+
+It fails closed. Whatever it cannot vouch for raises Quarantined with a reason; an error nobody foresaw
+does too. The source is never altered, nothing is asked of a network or a clock, and the same instance,
+policy and key always give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from anonymizer import markers, pixels, structured
+from anonymizer.actions import Work
+from anonymizer.elements import Element, Item, Part10, read_part10, text_value, write_part10
+from anonymizer.iod import Path, is_supported, types_of
+from anonymizer.keys import ProjectKey
+from anonymizer.policy import Policy
+from anonymizer.private import safe_list
+from anonymizer.quarantine import Quarantined, Reason
+from anonymizer.subject import Subject, subject_of
+from anonymizer.table import Option
+from anonymizer.text import Identifiers
+
+_SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
+_STUDY, _SERIES, _ACCESSION = 0x0020000D, 0x0020000E, 0x00080050
+_ENCAPSULATED = 0x00420011
+_HEAD = ("HEAD", "BRAIN", "SKULL", "FACE", "NECK", "ORBIT", "JAW", "SINUS", "EAR", "EYE")
+
+_PDF = (
+    b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n"
+    b"2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
+    b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
+)
+_PLACEHOLDERS = {"application/pdf": _PDF, "model/stl": b"\0" * 84}
+
+
+@dataclass(frozen=True, slots=True)
+class Deidentified:
+    """A de-identified instance and the account of how it came about; no field holds an old value."""
+
+    file: Part10
+    subject: str
+    study: str
+    series: str
+    instance: str
+    codes: tuple[str, ...]
+    boxes: tuple[pixels.Box, ...]
+    counts: Counter[str]
+    log: tuple[tuple[Path, int, str], ...]
+    unknown_words: frozenset[str]
+    has_face_risk: bool
+
+    def chunks(self) -> Iterator[bytes | memoryview]:
+        """The Part 10 file."""
+        return write_part10(self.file)
+
+
+class Engine:
+    """De-identifies instances under one policy with one project key."""
+
+    def __init__(self, policy: Policy, key: ProjectKey) -> None:
+        self.policy = policy
+        self.key = key
+        self._safe = safe_list(policy.document["private"]["list"])
+
+    def subject(self, data: bytes | memoryview) -> Subject:
+        """Who a Part 10 file is about; raises Quarantined if that cannot be told."""
+        return self._subject(read_part10(data).root)
+
+    def deidentify(self, data: bytes | memoryview, known: Identifiers | None = None) -> Deidentified:
+        """The de-identified instance; raises Quarantined with the reason if there can be none.
+
+        `known` is what the batch has learned about this subject from its other instances.
+        """
+        try:
+            return self._deidentify(data, known)
+        except Quarantined:
+            raise
+        except Exception as error:
+            sentence = f"The engine did not foresee this instance ({type(error).__name__})."
+            raise Quarantined(Reason.INTERNAL_ERROR, sentence) from error
+
+    def _deidentify(self, data: bytes | memoryview, known: Identifiers | None) -> Deidentified:
+        source = read_part10(data)
+        root = source.root
+        is_ours = markers.is_sealed(root, self.key)
+        self._admit(root)
+        subject = Subject("", Identifiers()) if is_ours else self._identified(root, known)
+        was_cleaned = is_ours and markers.claims(root, Option.CLEAN_PIXEL_DATA)
+        plan = pixels.plan(root, self.policy, is_ours=is_ours, was_cleaned=was_cleaned)
+        work = Work(
+            self.policy,
+            self.key,
+            self._safe,
+            subject,
+            types_of(text_value(root, _SOP_CLASS), root),
+            is_ours=is_ours,
+        )
+        if structured.CONTENT_SEQUENCE in root:
+            work.may_drop = not structured.uses_references(root)
+        copy = work.item(self._without_document(root), (), ("iso8859",))
+        transfer_syntax = pixels.carry_out(plan, copy, source, data)
+        pseudonym = text_value(root, 0x00100020) if is_ours else self.key.subject(subject.identity)
+        markers.set_identity(copy, self.policy, pseudonym, self._accession(root, is_ours=is_ours))
+        facts = markers.Facts(
+            pixels_cleaned=plan.is_cleaned,
+            pixels_changed=bool(plan.boxes),
+            holds_device_dates=markers.device_dates_in(root),
+        )
+        codes = markers.add_markers(copy, self.policy, facts)
+        markers.add_seal(copy, self.key)
+        return self._result(
+            work, Part10(markers.file_meta(copy, transfer_syntax), copy, transfer_syntax), codes, plan
+        )
+
+    def _result(self, work: Work, file: Part10, codes: list[str], plan: pixels.Plan) -> Deidentified:
+        if work.unknown_words and self.policy.document["text"]["review"] == "hold":
+            raise Quarantined(
+                Reason.TEXT_REVIEW_PENDING,
+                "Its free text has words that nobody has approved for this project.",
+            )
+        root = file.root
+        return Deidentified(
+            file=file,
+            subject=text_value(root, 0x00100020),
+            study=text_value(root, _STUDY),
+            series=text_value(root, _SERIES),
+            instance=text_value(root, _SOP_INSTANCE),
+            codes=tuple(codes),
+            boxes=plan.boxes,
+            counts=work.counts,
+            log=tuple(work.log),
+            unknown_words=frozenset(work.unknown_words),
+            has_face_risk=_has_face_risk(root),
+        )
+
+    def _admit(self, root: Item) -> None:
+        if not is_supported(text_value(root, _SOP_CLASS)):
+            raise Quarantined(
+                Reason.UNSUPPORTED_SOP_CLASS,
+                "Its SOP Class is private, retired or not known to this edition.",
+            )
+        if not all(text_value(root, tag) for tag in (_SOP_INSTANCE, _STUDY, _SERIES)):
+            raise Quarantined(Reason.UNREADABLE, "It lacks a Study, Series or SOP Instance UID.")
+        if structured.CONTENT_SEQUENCE in root and not self.policy.shows(Option.CLEAN_STRUCTURED_CONTENT):
+            raise Quarantined(
+                Reason.SR_WITHOUT_OPTION, "It is a structured report, and the policy does not choose 113104."
+            )
+        if _ENCAPSULATED in root and self._placeholder(root) is None:
+            raise Quarantined(Reason.ENCAPSULATED, "It holds a document that nothing here can look into.")
+        is_strict = self.policy.document["faces"] == "quarantine" or self.policy.shows(
+            Option.CLEAN_RECOGNIZABLE_VISUAL_FEATURES
+        )
+        if is_strict and _has_face_risk(root):
+            raise Quarantined(
+                Reason.FACE_RISK, "It is a thin slice of a head, from which a face can be rebuilt."
+            )
+
+    def _identified(self, root: Item, known: Identifiers | None) -> Subject:
+        subject = self._subject(root)
+        if not subject.identity:
+            raise Quarantined(
+                Reason.NO_SUBJECT_IDENTITY, "It has no Patient ID, so no pseudonym can be given."
+            )
+        return subject if known is None else Subject(subject.identity, subject.identifiers | known)
+
+    def _subject(self, root: Item) -> Subject:
+        return subject_of(
+            root,
+            strips_zeros=self.policy.document["leading_zeros"] == "strip",
+            keeps_places=self.policy.shows(Option.RETAIN_INSTITUTION_IDENTITY),
+        )
+
+    def _accession(self, root: Item, *, is_ours: bool) -> str:
+        number = text_value(root, _ACCESSION)
+        if not number or self.policy.document["accession"] == "empty":
+            return ""
+        return number if is_ours else self.key.accession(number)
+
+    def _placeholder(self, root: Item) -> bytes | None:
+        if self.policy.document["encapsulated"] != "placeholder":
+            return None
+        return _PLACEHOLDERS.get(text_value(root, 0x00420012).lower())
+
+    def _without_document(self, root: Item) -> Item:
+        if _ENCAPSULATED not in root:
+            return root
+        copy = Item(root)
+        placeholder = self._placeholder(root) or b""
+        copy[_ENCAPSULATED] = Element("OB", placeholder)
+        return copy
+
+
+def _has_face_risk(root: Item) -> bool:
+    """Whether this is a CT, MR or PET slice of 2 mm or less of a head, or of a part it does not name."""
+    if text_value(root, 0x00080060) not in ("CT", "MR", "PT"):
+        return False
+    try:
+        thickness = float(text_value(root, 0x00180050) or 0)
+    except ValueError:
+        thickness = 0
+    part = text_value(root, 0x00180015).upper()
+    return 0 < thickness <= 2 and (not part or any(name in part for name in _HEAD))

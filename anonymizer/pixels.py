@@ -1,0 +1,295 @@
+"""Which pixels may hold identifying text, and blanking them (PS3.15 E.3.1, Clean Pixel Data).
+
+Looking is not proof: what may hold burned-in text leaves only with declared regions or a rule that
+somebody wrote for that equipment. What is not blanked stays bit for bit as it was.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from anonymizer.elements import EXPLICIT_BIG, PIXEL_DATA, Element, Item, Part10, text_value
+from anonymizer.policy import Policy
+from anonymizer.quarantine import Quarantined, Reason
+from anonymizer.table import Option
+
+_RULE_KEYS = {
+    "SOPClassUID": 0x00080016,
+    "Modality": 0x00080060,
+    "Manufacturer": 0x00080070,
+    "ManufacturerModelName": 0x00081090,
+    "SoftwareVersions": 0x00181020,
+    "StationName": 0x00081010,
+    "ImageType": 0x00080008,
+    "ConversionType": 0x00080064,
+    "SeriesInstanceUID": 0x0020000E,
+    "SOPInstanceUID": 0x00080018,
+}
+_ROWS, _COLUMNS, _FRAMES, _SAMPLES = 0x00280010, 0x00280011, 0x00280008, 0x00280002
+_ALLOCATED, _STORED, _SIGNED, _PLANAR = 0x00280100, 0x00280101, 0x00280103, 0x00280006
+_PHOTOMETRIC, _PADDING = 0x00280004, 0x00280120
+_REGIONS = 0x00186011
+_DIMENSIONS = (0x00186018, 0x0018601A, 0x0018601C, 0x0018601E)
+
+# Ultrasound, secondary capture, visible light, endoscopy, ophthalmic photography.
+_RISKY_CLASSES = tuple(
+    f"1.2.840.10008.5.1.4.1.1.{arc}" for arc in ("6.1", "3.1", "7", "7.1", "7.2", "7.3", "7.4")
+)
+_RISKY_PREFIXES = ("1.2.840.10008.5.1.4.1.1.77.1.",)
+_RISKY_MODALITIES = frozenset(("US", "IVUS", "SC", "OT", "XC", "ES", "OP", "GM", "DOC", "HC"))
+# RT Dose, Segmentation, Parametric Map: numbers, not pictures of a screen.
+_NO_RENDERING = tuple(f"1.2.840.10008.5.1.4.1.1.{arc}" for arc in ("481.2", "66.4", "30"))
+
+
+class Box(NamedTuple):
+    """A rectangle of pixels in every frame: left and top from 0, width, height."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to blank; `is_cleaned` if a rule or declared regions vouch for the rest."""
+
+    boxes: tuple[Box, ...] = ()
+    is_cleaned: bool = False
+    clears_spare_bits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How the samples of native pixel data lie (PS3.5 8.1)."""
+
+    rows: int
+    columns: int
+    frames: int
+    samples: int
+    allocated: int
+    is_planar: bool
+
+    @property
+    def planes(self) -> int:
+        """Planes per frame: samples lie together unless Planar Configuration is 1."""
+        return self.samples if self.is_planar else 1
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Bytes of one pixel in one plane."""
+        return self.allocated // 8 * (1 if self.is_planar else self.samples)
+
+    @property
+    def length(self) -> int:
+        """Bytes of all frames."""
+        return self.rows * self.columns * self.frames * self.planes * self.pixel_bytes
+
+
+def plan(root: Item, policy: Policy, *, is_ours: bool, was_cleaned: bool) -> Plan:
+    """What to do about burned-in text; raises Quarantined (BURNED_IN_RISK) if nothing vouches for it.
+
+    `is_ours` says that this engine has released the instance before, `was_cleaned` that it then vouched
+    for its pixels.
+    """
+    if PIXEL_DATA not in root:
+        return Plan()
+    spare = _has_embedded_overlay(root)
+    if is_ours:
+        return Plan(is_cleaned=was_cleaned)
+    if policy.shows(Option.CLEAN_PIXEL_DATA):
+        for rule in policy.document["pixel"]["rules"]:
+            if _matches(rule, root):
+                return Plan(tuple(Box(*box) for box in rule["boxes"]), True, spare)
+    if not _is_risky(root):
+        return Plan(clears_spare_bits=spare)
+    boxes = _outside_regions(root) if policy.shows(Option.CLEAN_PIXEL_DATA) else ()
+    if not boxes:
+        raise Quarantined(
+            Reason.BURNED_IN_RISK,
+            "Its kind of image often has names burned in, and neither a rule nor declared regions say where.",
+        )
+    return Plan(boxes, True, spare)
+
+
+def carry_out(plan: Plan, copy: Item, source: Part10, data: bytes | memoryview) -> str:
+    """Blanks what the plan says in `copy` and returns the transfer syntax to write it in."""
+    if PIXEL_DATA not in copy or not (plan.boxes or plan.clears_spare_bits):
+        return source.transfer_syntax
+    element = copy[PIXEL_DATA]
+    if element.is_encapsulated:
+        if plan.clears_spare_bits:
+            raise _unsupported("An overlay lies in its compressed pixel data.")
+        from anonymizer.frames import blank_compressed
+
+        return blank_compressed(copy, source.transfer_syntax, data, plan.boxes)
+    order = ">" if source.transfer_syntax == EXPLICIT_BIG else "<"
+    copy[PIXEL_DATA] = Element(element.vr, _blank_native(copy, element, plan, order))
+    return source.transfer_syntax
+
+
+def geometry_of(root: Item, order: str = "<") -> Geometry:
+    """The layout of the pixel data; raises Quarantined if its attributes are missing."""
+    frames = text_value(root, _FRAMES) or "1"
+    return Geometry(
+        rows=short(root, _ROWS, order),
+        columns=short(root, _COLUMNS, order),
+        frames=int(frames) if frames.isdigit() else 0,
+        samples=short(root, _SAMPLES, order),
+        allocated=short(root, _ALLOCATED, order),
+        is_planar=_SAMPLES in root and short(root, _SAMPLES, order) > 1 and short(root, _PLANAR, order) == 1,
+    )
+
+
+def fill_pixel(root: Item, order: str = "<") -> tuple[int, ...]:
+    """The samples of black for this photometric interpretation."""
+    photometric = text_value(root, _PHOTOMETRIC)
+    stored = short(root, _STORED, order)
+    is_signed = _SIGNED in root and short(root, _SIGNED, order) == 1
+    if photometric == "MONOCHROME1":
+        return ((1 << (stored - is_signed)) - 1,)
+    if photometric == "PALETTE COLOR":
+        return (_darkest(root, order),)
+    if photometric.startswith("YBR"):
+        return (0, 128, 128)
+    if photometric == "RGB":
+        return (0, 0, 0)
+    return (-(1 << (stored - 1)),) if is_signed else (0,)
+
+
+def blank(data: bytearray, geometry: Geometry, boxes: tuple[Box, ...], fill: list[bytes]) -> None:
+    """Fills the boxes of every frame; `fill` has one pixel's bytes for each plane."""
+    row_bytes = geometry.columns * geometry.pixel_bytes
+    plane_bytes = geometry.rows * row_bytes
+    for plane in range(geometry.frames * geometry.planes):
+        pixel = fill[plane % geometry.planes]
+        for box in boxes:
+            left, right = max(0, box.left), min(geometry.columns, box.left + box.width)
+            if right <= left:
+                continue
+            line = pixel * (right - left)
+            start = plane * plane_bytes + left * geometry.pixel_bytes
+            for row in range(max(0, box.top), min(geometry.rows, box.top + box.height)):
+                at = start + row * row_bytes
+                data[at : at + len(line)] = line
+
+
+def short(root: Item, tag: int, order: str = "<") -> int:
+    """The value of a US element; raises Quarantined if it is not there."""
+    data = root[tag].data if tag in root else b""
+    if len(data) < 2:
+        raise Quarantined(Reason.UNREADABLE, f"Its pixel data cannot be laid out without ({tag:08X}).")
+    return int(struct.unpack_from(f"{order}H", data)[0])
+
+
+def _unsupported(sentence: str) -> Quarantined:
+    return Quarantined(Reason.UNSUPPORTED_TS_FOR_REQUIRED_PIXEL_WORK, sentence)
+
+
+def _matches(rule: dict[str, Any], root: Item) -> bool:
+    for key, wanted in rule["match"].items():
+        if key in ("Rows", "Columns"):
+            if short(root, _ROWS if key == "Rows" else _COLUMNS) != int(wanted):
+                return False
+        elif text_value(root, _RULE_KEYS[key]) != wanted:
+            return False
+    return True
+
+
+def _is_risky(root: Item) -> bool:
+    sop_class = text_value(root, 0x00080016)
+    if sop_class in _NO_RENDERING:
+        return False
+    image_type = text_value(root, 0x00080008).upper().split("\\")
+    return (
+        sop_class in _RISKY_CLASSES
+        or sop_class.startswith(_RISKY_PREFIXES)
+        or text_value(root, 0x00080060) in _RISKY_MODALITIES
+        or text_value(root, 0x00280301) == "YES"
+        or "SECONDARY" in image_type
+        or any("SCREEN" in value or "DOSE" in value or value == "LABEL" for value in image_type)
+        or text_value(root, 0x00080064) in ("DF", "SD", "DV", "WSD", "SI", "DRW")
+        or _REGIONS in root
+    )
+
+
+def _outside_regions(root: Item) -> tuple[Box, ...]:
+    """Boxes over everything outside the ultrasound regions; none if the regions leave nothing out."""
+    if _REGIONS not in root:
+        return ()
+    rows, columns = short(root, _ROWS), short(root, _COLUMNS)
+    regions = [tuple(_long(item, tag) for tag in _DIMENSIONS) for item in root[_REGIONS].items]
+    edges = sorted({0, rows, *(y for r in regions for y in (r[1], r[3] + 1) if 0 < y < rows)})
+    boxes = []
+    for top, bottom in pairwise(edges):
+        spans = sorted((r[0], r[2] + 1) for r in regions if r[1] <= top and r[3] + 1 >= bottom)
+        at = 0
+        for left, right in [*spans, (columns, columns)]:
+            if left > at:
+                boxes.append(Box(at, top, min(left, columns) - at, bottom - top))
+            at = max(at, right)
+    return tuple(box for box in boxes if box.width > 0)
+
+
+def _long(item: Item, tag: int) -> int:
+    data = item[tag].data if tag in item else b""
+    if len(data) < 4:
+        raise Quarantined(Reason.BURNED_IN_RISK, "One of its ultrasound regions does not say where it is.")
+    return int(struct.unpack_from("<I", data)[0])
+
+
+def _has_embedded_overlay(root: Item) -> bool:
+    """Whether an overlay lies in unused bits of the pixel data, as was once allowed (PS3.3 C.9.2)."""
+    groups = {tag & 0xFFFF0000 for tag in root if tag >> 24 == 0x60}
+    return any(group | 0x3000 not in root for group in groups)
+
+
+def _blank_native(root: Item, element: Element, plan: Plan, order: str) -> bytes:
+    geometry = geometry_of(root, order)
+    if geometry.allocated not in (8, 16) or text_value(root, _PHOTOMETRIC).startswith("YBR_FULL_4"):
+        raise _unsupported("Its pixel data is native, but in a layout that is not blanked here.")
+    if order == ">" and geometry.allocated == 8 and element.vr == "OW":
+        raise _unsupported("Its bytes are swapped in words of big endian.")
+    data = bytearray(element.data)
+    if len(data) < geometry.length or not geometry.length:
+        raise Quarantined(Reason.UNREADABLE, "Its pixel data is shorter than its rows and columns say.")
+    if plan.clears_spare_bits:
+        data = _without_spare_bits(data, short(root, _STORED, order), geometry.allocated, order)
+    size = geometry.allocated // 8
+    mask = (1 << geometry.allocated) - 1
+    name = "big" if order == ">" else "little"
+    samples = [
+        (value & mask).to_bytes(size, "big" if name == "big" else "little")
+        for value in fill_pixel(root, order)
+    ]
+    fill = samples if geometry.is_planar else [b"".join(samples)]
+    blank(data, geometry, plan.boxes, fill)
+    del data[geometry.length :]
+    return bytes(data)
+
+
+def _without_spare_bits(data: bytearray, stored: int, allocated: int, order: str) -> bytearray:
+    word = ((1 << stored) - 1).to_bytes(allocated // 8, "big" if order == ">" else "little")
+    mask = int.from_bytes(word * (len(data) // len(word)), "big")
+    whole = len(data) // len(word) * len(word)
+    return bytearray((int.from_bytes(data[:whole], "big") & mask).to_bytes(whole, "big"))
+
+
+def _darkest(root: Item, order: str) -> int:
+    sums: list[int] = []
+    for descriptor, table in ((0x00281101, 0x00281201), (0x00281102, 0x00281202), (0x00281103, 0x00281203)):
+        if table not in root or descriptor not in root:
+            raise _unsupported("It has a palette, but not as plain tables.")
+        entries, first, bits = struct.unpack_from(f"{order}3H", root[descriptor].data)
+        data = root[table].data
+        wide = bits == 16 or len(data) >= 2 * (entries or 1 << 16)
+        shade = (
+            list(struct.unpack(f"{order}{len(data) // 2}H", data[: len(data) // 2 * 2]))
+            if wide
+            else list(data)
+        )
+        sums = [a + b for a, b in zip(sums or [0] * len(shade), shade, strict=False)]
+    return int(first) + sums.index(min(sums))

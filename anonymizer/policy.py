@@ -1,0 +1,204 @@
+"""What is to be done, as a document a curator can read and sign: profile, options and details in JSON.
+
+A policy starts from the Basic Application Level Confidentiality Profile. Options change actions as the
+columns of Table E.1-1 say; overrides may only make an action stronger, unless a chosen option permits
+keeping. The SHA-256 of the canonical JSON, its digest, is recorded wherever the policy was applied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from anonymizer.table import Option, load_table
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "basic": {"profile": "basic", "options": []},
+    "research": {
+        "profile": "basic",
+        "options": ["113100", "113101", "113103", "113104", "113105", "113107", "113108", "113111"],
+    },
+    "tcia": {
+        "profile": "basic",
+        "options": ["113100", "113101", "113103", "113104", "113105", "113107", "113108", "113111"],
+        "references": "remap",
+        "faces": "quarantine",
+    },
+    "teaching": {
+        "profile": "basic",
+        "options": ["113100", "113101", "113103", "113104", "113105", "113108"],
+        "faces": "quarantine",
+    },
+}
+
+_DEFAULTS: dict[str, Any] = {
+    "profile": "basic",
+    "options": [],
+    "dates": {"min_weeks": 52, "max_weeks": 520},
+    "text": {"vocabulary": [], "review": "drop"},
+    "private": {"list": []},
+    "pixel": {"rules": []},
+    "references": "strict",
+    "clinical_trial": {},
+    "overrides": [],
+    "encapsulated": "quarantine",
+    "faces": "flag",
+    "accession": "empty",
+    "leading_zeros": "keep",
+    "ae_titles": [],
+    "unsupported": "quarantine",
+}
+_CHOICES = {
+    "profile": ("basic",),
+    "references": ("strict", "remap"),
+    "encapsulated": ("quarantine", "placeholder"),
+    "faces": ("flag", "quarantine"),
+    "accession": ("empty", "pseudonym"),
+    "leading_zeros": ("keep", "strip"),
+    "unsupported": ("quarantine",),
+}
+# How little of a value each code can leave, least first.
+_STRENGTH = {"K": 0, "C": 1, "U": 2, "D": 3, "Z": 4, "X": 5}
+_TRIAL_KEYS = ("sponsor", "protocol_id", "protocol_name", "site_id", "site_name", "time_point")
+
+
+class PolicyRejected(ValueError):
+    """The policy contradicts itself or would keep more than the profile allows."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A checked policy; `document` is complete, with every default written out."""
+
+    name: str
+    document: dict[str, Any] = field(hash=False)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON: sorted keys, no blanks, UTF-8."""
+        canonical = json.dumps(self.document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @cached_property
+    def options(self) -> frozenset[Option]:
+        """The chosen options."""
+        return frozenset(Option(code) for code in self.document["options"] if code != "113100")
+
+    @cached_property
+    def actions(self) -> dict[int, str]:
+        """The action code of every attribute of Table E.1-1, options and overrides applied."""
+        actions = {tag: row.action(self.options) for tag, row in load_table().rows.items()}
+        if self.document["references"] == "remap":
+            actions |= {tag: "U*" for tag, code in actions.items() if code == "X/Z/U*"}
+        return actions | {int(o["tag"], 16): o["action"] for o in self.document["overrides"]}
+
+    @cached_property
+    def ae_titles(self) -> frozenset[str]:
+        """The project's own AE titles, which may stay."""
+        return frozenset(self.document["ae_titles"])
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """Words this project allows in free text beyond the vocabulary."""
+        return frozenset(word.casefold() for word in self.document["text"]["vocabulary"])
+
+    def shows(self, option: Option) -> bool:
+        """Whether `option` is chosen."""
+        return option in self.options
+
+
+def load_policy(profile: str | Path) -> Policy:
+    """A preset by name or a policy from a JSON file; raises PolicyRejected with what to change."""
+    name = str(profile)
+    if name in PRESETS:
+        return policy_from(name, PRESETS[name])
+    path = Path(profile)
+    if not path.is_file():
+        raise PolicyRejected(
+            f"There is no profile {name!r}: name one of {', '.join(PRESETS)}, or a JSON file."
+        )
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PolicyRejected(f"{path.name} is not JSON: {error}.") from error
+    return policy_from(path.stem, document)
+
+
+def policy_from(name: str, document: Any) -> Policy:
+    """A policy from its JSON document; raises PolicyRejected with what to change."""
+    if not isinstance(document, dict):
+        raise PolicyRejected("A policy is a JSON object.")
+    _reject_unknown(document, _DEFAULTS, "a policy")
+    complete = {key: document.get(key, default) for key, default in _DEFAULTS.items()}
+    for key in ("dates", "text", "private", "pixel"):
+        _reject_unknown(complete[key], _DEFAULTS[key], key)
+        complete[key] = {**_DEFAULTS[key], **complete[key]}
+    for key, choices in _CHOICES.items():
+        if complete[key] not in choices:
+            raise PolicyRejected(f"{key} is one of {', '.join(choices)}, not {complete[key]!r}.")
+    _check_options(complete["options"])
+    _check_dates(complete["dates"])
+    _reject_unknown(complete["clinical_trial"], dict.fromkeys(_TRIAL_KEYS), "clinical_trial")
+    if complete["text"]["review"] not in ("drop", "hold"):
+        raise PolicyRejected("text.review is drop or hold.")
+    complete["options"] = sorted({*complete["options"], "113100"})
+    policy = Policy(name, complete)
+    for override in complete["overrides"]:
+        _check_override(override, policy.options)
+    return policy
+
+
+def _reject_unknown(given: Any, known: dict[str, Any], where: str) -> None:
+    if not isinstance(given, dict):
+        raise PolicyRejected(f"In a policy, {where} is a JSON object.")
+    for key in given:
+        if key not in known:
+            near = get_close_matches(key, known, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise PolicyRejected(f"{where} has no key {key!r}.{hint}")
+
+
+def _check_options(codes: Any) -> None:
+    known = {*Option, "113100"}
+    unknown = [code for code in codes if code not in known]
+    if unknown:
+        raise PolicyRejected(f"There is no option {unknown[0]!r} in CID 7050.")
+    if {"113106", "113107"} <= set(codes):
+        raise PolicyRejected("Full dates (113106) and modified dates (113107) exclude each other.")
+
+
+def _check_dates(dates: dict[str, Any]) -> None:
+    low, high = dates["min_weeks"], dates["max_weeks"]
+    if not (isinstance(low, int) and isinstance(high, int) and 1 <= low <= high <= 2600):
+        raise PolicyRejected("dates needs 1 <= min_weeks <= max_weeks <= 2600, so that no shift is 0.")
+
+
+def _check_override(override: dict[str, Any], options: frozenset[Option]) -> None:
+    _reject_unknown(override, {"tag": "", "action": "", "why": ""}, "an override")
+    action = override.get("action")
+    try:
+        tag = int(override["tag"], 16)
+    except (KeyError, TypeError, ValueError) as error:
+        raise PolicyRejected("An override names its tag as eight hexadecimal digits.") from error
+    if action not in _STRENGTH:
+        raise PolicyRejected(f"An override's action is one of {', '.join(_STRENGTH)}.")
+    row = load_table().rows.get(tag)
+    if row is None:
+        allowed = 0
+    else:
+        permitted = {code for option, code in row.options.items() if option in options}
+        allowed = min(_STRENGTH[c] for c in permitted | set(_parts(row.action(options))))
+    if _STRENGTH[action] < allowed:
+        raise PolicyRejected(
+            f"The override of {override['tag']} to {action} is weaker than the profile; "
+            "choose the option that permits it instead."
+        )
+
+
+def _parts(code: str) -> list[str]:
+    return [part.rstrip("*") for part in code.split("/")]

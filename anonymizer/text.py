@@ -1,0 +1,148 @@
+"""Free text: what may stay is listed, everything else goes (PS3.15 E.3.5).
+
+Two strengths. `cleaned` is for attributes that may hold anything: a word stays only if it is in the
+vocabulary or a number with a meaning. `without_identifiers` is for attributes the standard regards as
+not identifying: everything stays but what names this subject.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+from anonymizer.table import DATA
+
+_TOKEN = re.compile(r"[^\W_]+(?:\.\d+)?")
+_MEASURE = re.compile(
+    r"\d{1,4}(\.\d{1,3})?(mm|cm|m|ml|cc|mg|g|kg|kv|kvp|ma|mas|s|sec|min|hz|t|mt|d|x|ph|phase|st|nd|rd|th)?"
+    r"|[tclsb]\d{1,2}(\.\d)?|t[12](w|wi|star)?|b\d{1,4}|[bhiqdu]r?\d{2}[fsh]?|v\d(\.\d)?|\d[xd]\d"
+)
+_WORD_WITH_NUMBER = re.compile(r"([a-z]{2,})(\d{1,3})|(\d{1,3})([a-z]{2,})")
+_LETTERS = frozenset("clorwx")
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+_DROPPED = re.compile(
+    r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"  # e-mail
+    r"|\b(?:https?://|www\.)\S+"
+    r"|\b\d+(?:\.\d+){4,}\b"  # UIDs
+    r"|\b\d{1,4}([-/.])\d{1,2}\1\d{1,4}\b"  # dates with separators
+    rf"|\b\d{{1,2}}[ .-]*{_MONTH}[ .,-]*\d{{2,4}}\b|\b{_MONTH}[ .]+\d{{1,2}}(?:st|nd|rd|th)?,?[ ]+\d{{2,4}}\b"
+    rf"|\b{_MONTH}[ .,-]*(?:19|20)\d\d\b|\b(?:19|20)\d\d\b"
+    r"|\b\d{1,2}:\d{2}(?::\d{2})?(?:\s*[ap]\.?m\b\.?)?"
+    r"|\+?\(?\b\d[\d() ./-]{5,}\d\b"  # phones and spaced numbers
+    r"|\b\w*\d{5,}\w*\b"  # any run of five digits, with what clings to it
+    r"|\b\d+\s+\w+\s+(?:st|street|ave|avenue|rd|road|dr|drive|ln|lane|blvd|boulevard|way|court|ct|str|strasse)\b\.?"
+    r"|\b[A-Z]{2}\s+\d{5}(?:-\d{4})?\b"
+    r"|\b(?:dr|md|prof|professor|doctor|mrs|miss|mister|nurse|physician|radiologist|technologist|referred)\b"
+    r"[ .:,]*(?:by[ ]+)?(?:[A-Z]\.?[ ]+)?[^\W\d_][\w'-]*(?:,[ ]*[^\W\d_][\w'-]*)?",
+    re.IGNORECASE,
+)
+_TAIL = re.compile(r"\b(?:[Ff]or|[Bb]y|[Pp]er)[ ]+(?:[A-Z][a-z'-]+[ ]*)+")
+
+
+class Cleaned(NamedTuple):
+    """What stayed of a text, and the words nobody knew."""
+
+    text: str
+    unknown: tuple[str, ...]
+
+
+class Identifiers:
+    """What names one subject: words of names and places, and numbers, each at least two characters."""
+
+    def __init__(self, words: Iterable[str] = (), numbers: Iterable[str] = ()) -> None:
+        self.words = frozenset(_fold(word) for word in words if len(word) > 1)
+        self.numbers = frozenset(squeezed for number in numbers if len(squeezed := _squeeze(number)) > 3)
+        self._runs = tuple(self.numbers | {word for word in self.words if len(word) > 4})
+
+    def __or__(self, other: Identifiers) -> Identifiers:
+        return Identifiers(self.words | other.words, self.numbers | other.numbers)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identifiers) and (self.words, self.numbers) == (
+            other.words,
+            other.numbers,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.words, self.numbers))
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """What is looked for inside words too: the numbers and the longer words."""
+        return self._runs
+
+
+@lru_cache(maxsize=4096)
+def spans_of(text: str, identifiers: Identifiers) -> list[tuple[int, int]]:
+    """Where `text` names the subject, also without separators and in other case."""
+    found = [m.span() for m in _TOKEN.finditer(text) if _fold(m[0]) in identifiers.words]
+    places = [i for i, character in enumerate(text) if character.isalnum()]
+    squeezed = "".join(_fold(text[i])[:1] or text[i] for i in places)
+    for run in identifiers.runs:
+        start = squeezed.find(run)
+        while start >= 0:
+            found.append((places[start], places[start + len(run) - 1] + 1))
+            start = squeezed.find(run, start + 1)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def cleaned(text: str, identifiers: Identifiers, more_words: frozenset[str] = frozenset()) -> Cleaned:
+    """The words of `text` that are known to be harmless, in their order, and those nobody knew."""
+    text = unicodedata.normalize("NFKC", text)
+    spans = [m.span() for m in _DROPPED.finditer(text)]
+    spans += [m.span() for m in _TAIL.finditer(text)] + spans_of(text, identifiers)
+    kept: list[str] = []
+    unknown: list[str] = []
+    last = -1
+    for token in _TOKEN.finditer(text):
+        if any(start < token.end() and token.start() < end for start, end in spans):
+            continue
+        if not _is_harmless(token[0].casefold(), more_words):
+            unknown.append(token[0])
+            continue
+        between = text[last : token.start()] if last >= 0 else ""
+        is_next = last >= 0 and not _TOKEN.search(between) and between.isascii()
+        kept.append((between if is_next and between.isprintable() else " " if kept else "") + token[0])
+        last = token.end()
+    return Cleaned("".join(kept).strip(), tuple(unknown))
+
+
+@lru_cache(maxsize=4096)
+def without_identifiers(text: str, identifiers: Identifiers) -> str:
+    """`text` less what names the subject and less e-mail addresses; the same text if it names nothing."""
+    spans = spans_of(text, identifiers) + [m.span() for m in _EMAIL.finditer(text)]
+    if not spans:
+        return text
+    return "".join(c for i, c in enumerate(text) if not any(start <= i < end for start, end in spans)).strip()
+
+
+_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+
+
+@cache
+def vocabulary() -> frozenset[str]:
+    """The words that free text may keep, in lower case."""
+    words = (DATA / "vocabulary.txt").read_text(encoding="utf-8").split()
+    return frozenset(words + (DATA / "acquisition-words.txt").read_text(encoding="utf-8").split())
+
+
+def _is_harmless(token: str, more_words: frozenset[str]) -> bool:
+    if token in vocabulary() or token in more_words or token in _LETTERS:
+        return True
+    if _MEASURE.fullmatch(token):
+        return True
+    mixed = _WORD_WITH_NUMBER.fullmatch(token)
+    return bool(mixed) and (mixed[1] or mixed[4]) in vocabulary() if mixed else False
+
+
+def _fold(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(c for c in decomposed if not unicodedata.combining(c))
+
+
+def _squeeze(text: str) -> str:
+    return "".join(c for c in _fold(text) if c.isalnum())
