@@ -1,0 +1,222 @@
+"""A small SCU on a bare socket, so that what is measured is the server and not the client.
+
+One association, one operation at a time, everything read into one reused buffer and data sets dropped where
+nobody asked for them: an answer costs the client a few microseconds and an instance of any size no memory.
+It knows nothing of the node's own engine, which it is there to measure.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+from .pdu import (
+    MAXIMUM_LENGTH,
+    RELEASE_RQ,
+    REQUEST,
+    Address,
+    Command,
+    ProtocolError,
+    associate_rq,
+    decode_command,
+    encode_command,
+    encode_uid,
+    encode_us,
+    fragments,
+    p_data,
+    read_associate_ac,
+    status_of,
+)
+from .phantoms import Instance
+
+IMPLICIT: Final = "1.2.840.10008.1.2"
+EXPLICIT: Final = "1.2.840.10008.1.2.1"
+VERIFICATION: Final = "1.2.840.10008.1.1"
+STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
+PENDING: Final = (0xFF00, 0xFF01)
+
+
+class Retrieved(NamedTuple):
+    """What a C-GET brought: instances, bytes of their data sets, the final status."""
+
+    instances: int
+    size: int
+    status: int
+
+
+class Association:
+    """One association, open while the object is used as a context manager.
+
+    Raises:
+        ProtocolError: the peer rejected the association or accepted no presentation context.
+        OSError: nobody listens there, or nothing came for `timeout` seconds.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        sop_classes: Iterable[str],
+        calling: str = "BENCHSCU",
+        transfer_syntax: str = IMPLICIT,
+        as_scp: Iterable[str] = (),
+        timeout: float = 120.0,
+    ) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", address.port), timeout)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._view = memoryview(bytearray(1 << 18))
+        self._start = self._end = 0
+        self._fragments: list[tuple[int, int, memoryview]] = []
+        proposed = {2 * n + 1: uid for n, uid in enumerate(dict.fromkeys((*sop_classes, *as_scp)))}
+        try:
+            self._socket.sendall(associate_rq(address, calling, proposed, transfer_syntax, as_scp))
+            accepted, self._peer_maximum = read_associate_ac(self._read_pdu())
+        except BaseException:
+            self._socket.close()
+            raise
+        self._contexts = {uid: id for id, uid in proposed.items() if id in accepted}
+        if not self._contexts:
+            self._socket.close()
+            raise ProtocolError(f"{address.ae_title} accepted none of {sorted(proposed.values())}.")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self._socket.sendall(RELEASE_RQ)
+                self._read_pdu()
+        finally:
+            self._socket.close()
+
+    def echo(self) -> int:
+        """Return the status of a C-ECHO."""
+        command = {
+            0x0002: encode_uid(VERIFICATION),
+            0x0100: encode_us(0x0030),
+            0x0110: encode_us(1),
+            0x0800: encode_us(0x0101),
+        }
+        self._send(VERIFICATION, command)
+        return status_of(self._read_command()[1])
+
+    def find(self, identifier: bytes) -> list[bytes]:
+        """Return the Identifiers of all matches (Implicit VR), asked in Study Root with `identifier`.
+
+        Raises:
+            ProtocolError: the final status was not 0000.
+        """
+        command = {0x0002: encode_uid(STUDY_ROOT_FIND), 0x0100: encode_us(0x0020), **REQUEST}
+        self._send(STUDY_ROOT_FIND, command, identifier)
+        answers: list[bytes] = []
+        while True:
+            status = status_of(self._read_command()[1])
+            if status not in PENDING:
+                break
+            answer = bytearray()
+            self._read_data_set(answer.extend)
+            answers.append(bytes(answer))
+        if status:
+            raise ProtocolError(f"C-FIND ended with status {status:04X}.")
+        return answers
+
+    def store(self, instance: Instance) -> int:
+        """Return the status of a C-STORE; the data set is streamed."""
+        command = {0x0002: encode_uid(instance.SOPClassUID), 0x0100: encode_us(0x0001), **REQUEST}
+        self._send(instance.SOPClassUID, {**command, 0x1000: encode_uid(instance.SOPInstanceUID)})
+        head, context = memoryview(instance.head)[instance.data_set_offset :], instance.SOPClassUID
+        self._send_data_set(context, head, is_last=False)
+        for _ in range(instance.frames - 1):
+            self._send_data_set(context, memoryview(instance.frame), is_last=False)
+        self._send_data_set(context, memoryview(instance.frame), is_last=True)
+        return status_of(self._read_command()[1])
+
+    def get(self, identifier: bytes) -> Retrieved:
+        """Receive by C-GET in Study Root, keeping nothing of what comes."""
+        command = {0x0002: encode_uid(STUDY_ROOT_GET), 0x0100: encode_us(0x0010), **REQUEST}
+        self._send(STUDY_ROOT_GET, command, identifier)
+        count = size = 0
+        while True:
+            context, received = self._read_command()
+            if received[0x0100] != encode_us(0x0001):
+                if (status := status_of(received)) not in PENDING:
+                    return Retrieved(count, size, status)
+                continue
+            size += self._read_data_set(lambda part: None)
+            count += 1
+            response = {0x0002: received[0x0002], 0x0100: encode_us(0x8001), 0x0120: received[0x0110]}
+            response |= {0x0800: encode_us(0x0101), 0x0900: encode_us(0), 0x1000: received[0x1000]}
+            self._socket.sendall(p_data(context, 0x03, encode_command(response)))
+
+    def _send(self, sop_class: str, command: Command, identifier: bytes = b"") -> None:
+        if sop_class not in self._contexts:
+            raise ProtocolError(f"The peer did not accept a presentation context for {sop_class}.")
+        context = self._contexts[sop_class]
+        message = p_data(context, 0x03, encode_command(command))
+        self._socket.sendall(message + p_data(context, 0x02, identifier) if identifier else message)
+
+    def _send_data_set(self, sop_class: str, data: memoryview, is_last: bool) -> None:
+        step = min(self._peer_maximum or MAXIMUM_LENGTH, MAXIMUM_LENGTH) - 6
+        context = self._contexts[sop_class]
+        for start in range(0, len(data), step):
+            part = data[start : start + step]
+            control = 0x02 if is_last and start + step >= len(data) else 0x00
+            header = struct.pack(">BBIIBB", 0x04, 0, len(part) + 6, len(part) + 2, context, control)
+            self._socket.sendall(header, socket.MSG_MORE)
+            self._socket.sendall(part)
+
+    def _read_command(self) -> tuple[int, dict[int, bytes]]:
+        """Presentation context and elements of the next command set; its data set is not read yet."""
+        encoded = bytearray()
+        context = self._read_fragments(encoded.extend, is_command=True)[0]
+        return context, decode_command(bytes(encoded))
+
+    def _read_data_set(self, take: Callable[[memoryview], None]) -> int:
+        """Hand over the fragments of one data set; return its length in bytes."""
+        return self._read_fragments(take, is_command=False)[1]
+
+    def _read_fragments(self, take: Callable[[memoryview], None], is_command: bool) -> tuple[int, int]:
+        """Read until the last fragment. A peer may put several PDVs in a PDU (PS3.8 Annex E)."""
+        length = 0
+        while True:
+            while not self._fragments:
+                self._fragments = list(fragments(self._read_pdu()))[::-1]
+            context, control, part = self._fragments.pop()
+            if bool(control & 0x01) != is_command:
+                raise ProtocolError("A command fragment came where a data set was due, or the reverse.")
+            take(part)
+            length += len(part)
+            if control & 0x02:
+                return context, length
+
+    def _read_pdu(self) -> tuple[int, memoryview]:
+        """Type and variable field of the next PDU, in the buffer until the next call."""
+        header = self._receive(6)
+        pdu_type, length = header[0], int.from_bytes(header[2:6], "big")
+        if pdu_type == 0x07:
+            raise ProtocolError("The peer aborted the association.")
+        if length > len(self._view):
+            raise ProtocolError(f"A PDU of {length} bytes came; {MAXIMUM_LENGTH} were agreed.")
+        return pdu_type, self._receive(length)
+
+    def _receive(self, length: int) -> memoryview:
+        """Return the next bytes. As much as has come is taken from the kernel at once."""
+        if self._end - self._start < length:
+            self._fill(length)
+        view = self._view[self._start : self._start + length]
+        self._start += length
+        return view
+
+    def _fill(self, length: int) -> None:
+        rest = self._end - self._start
+        self._view[:rest] = self._view[self._start : self._end]
+        self._start, self._end = 0, rest
+        while self._end < length:
+            count = self._socket.recv_into(self._view[self._end :])
+            if not count:
+                raise ProtocolError("The peer closed the connection in the middle of a PDU.")
+            self._end += count

@@ -1,0 +1,114 @@
+"""`python -m sim.bench`: our node and Orthanc side by side, doing the same work for the same clients."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from .cases import Case, Retrieve, storing
+from .finding import Find
+from .report import Report
+from .runner import FAILURES, Runner
+from .servers import dcmtk_program, orthanc_program
+
+
+def all_cases(is_quick: bool) -> list[Case]:
+    """Return every case, at its full size or at one for trying out."""
+    share = 0.1 if is_quick else 1.0
+    return [
+        *storing(share),
+        Retrieve(repetitions=2 if is_quick else 5),
+        Find(studies=2000 if is_quick else 20_000, repetitions=5 if is_quick else 15),
+    ]
+
+
+def facts(names: Sequence[str]) -> dict[str, object]:
+    """Return the machine and the versions, for the report."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    found: dict[str, object] = {
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+        "machine": f"{os.cpu_count()} cores ({_processor()}), {memory >> 30} GB, {platform.platform()}",
+        "Python": platform.python_version(),
+        "DCMTK": _first_line(dcmtk_program("storescu"), "--version"),
+    }
+    if not names or "PeerPACS" in names:
+        found["PeerPACS"] = version("peerpacs")
+    if not names or "Orthanc" in names:
+        found["Orthanc"] = _first_line(orthanc_program(), "--version")
+    return found
+
+
+def _first_line(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.partition("\n")[0]
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "unknown")
+
+
+@click.command()
+@click.option("--runs", default=5, show_default=True, help="Runs of each case; the medians are compared.")
+@click.option("--cases", default="", help="Only these, by name, separated by commas.")
+@click.option("--only", default="", help="Only these contestants, for example PeerPACS.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures to this file.")
+@click.option("--quick", is_flag=True, help="A tenth of the work and one run: to see that it works.")
+@click.option(
+    "--storage", type=click.Path(path_type=Path), default=".cache/bench", show_default=True,
+    help="Folder on the disk to measure.",
+)  # fmt: skip
+def main(runs: int, cases: str, only: str, json_file: Path | None, quick: bool, storage: Path) -> None:
+    """Measure PeerPACS and Orthanc side by side with DCMTK's clients; exit 3 if a case was not measured."""
+    chosen = _chosen(cases, quick)
+    storage.mkdir(parents=True, exist_ok=True)
+    progress = Console(stderr=True)
+    names = [name for name in only.split(",") if name]
+    try:
+        report = Report(facts(names))
+    except FAILURES as error:
+        raise click.ClickException(str(error)) from None
+    runner = Runner(storage.resolve(), _roomy(), 1 if quick else runs, progress, names)
+    for case in chosen:
+        try:
+            report.measured += runner.measure(case)
+        except FAILURES as error:
+            report.failures.append(f"{case.name}: {error}")
+            progress.print(f"[red]{case.name} could not be measured[/]: {error}", highlight=False)
+    report.facts["configuration"] = runner.configurations
+    report.print(Console())
+    if json_file:
+        json_file.write_text(json.dumps(report.as_json(), indent=2))
+    sys.exit(3 if report.failures else 0)
+
+
+def _chosen(names: str, is_quick: bool) -> list[Case]:
+    every = {case.name: case for case in all_cases(is_quick)}
+    wanted = [name for name in names.split(",") if name] or list(every)
+    if unknown := [name for name in wanted if name not in every]:
+        raise click.UsageError(f"There is no case {', '.join(unknown)}. There are: {', '.join(every)}.")
+    return [every[name] for name in wanted]
+
+
+def _roomy() -> Path:
+    """Where files to send lie: in memory if 3 GB are free there, else in the temporary folder."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 3 << 30:
+        return memory
+    return Path(tempfile.gettempdir())
+
+
+if __name__ == "__main__":
+    main()

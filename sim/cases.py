@@ -1,0 +1,213 @@
+"""The cases of storing and retrieving, and what every case is.
+
+A case loads what it needs, then measures; the same calls are made for every contestant, and a figure
+counts only if everything that was sent is found, or has arrived, afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Final, Protocol
+
+from . import clients
+from .association import STUDY_ROOT_FIND, Association
+from .clients import ClientError
+from .pdu import Address, identifier, value
+from .phantoms import SMALLEST, Study, study
+from .report import Goal, Row
+from .servers import Orthanc, PeerPACS, Server, StoreSCP, free_port
+
+CT_512_KB: Final = 518 * 1024
+"""512 x 512 pixels of 16 bits and a header of 6 KB."""
+AVERAGE_202_KB: Final = 202 * 1024
+
+Figures = dict[str, float]
+"""One run of one contestant: row name → figure, in the row's unit."""
+Contestant = Callable[[Path, Address], Server]
+"""Makes a server with fresh storage in the folder, which may C-MOVE to the address."""
+
+AGAINST_ORTHANC: Final[dict[str, Contestant]] = {"PeerPACS": PeerPACS, "Orthanc": Orthanc}
+
+
+class Case(Protocol):
+    """One thing to measure, on several contestants."""
+
+    @property
+    def name(self) -> str:
+        """The word for it on the command line."""
+
+    @property
+    def title(self) -> str:
+        """What it is, in a line."""
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The figures it yields."""
+
+    @property
+    def contestants(self) -> dict[str, Contestant]:
+        """The first is compared with the second, if there is one; a third is only shown."""
+
+    @property
+    def is_fresh_each_run(self) -> bool:
+        """Whether every run begins with empty storage; otherwise `load` is called once for all runs."""
+
+    def prepare(self, scratch: Path, destination: Address) -> None:
+        """Write the files that the clients will send; start what receives at `destination`."""
+
+    def load(self, server: Server) -> None:
+        """Bring the running server into the state in which it is measured."""
+
+    def measure(self, server: Server, run: int) -> Figures:
+        """Do it once and return a figure for each row."""
+
+    def finish(self) -> None:
+        """Stop what `prepare` started."""
+
+
+def _sink(folder: Path, destination: Address) -> Server:
+    return StoreSCP(folder, Address("STORESCP", free_port()))
+
+
+@dataclass(slots=True, kw_only=True)
+class Store:
+    """C-STORE by storescu, one process for each association, into empty storage."""
+
+    name: str
+    title: str
+    goal: float
+    associations: int
+    studies: int
+    instances: int
+    size: int
+    is_fresh_each_run: bool = True
+    _folders: list[Path] = field(default_factory=list)
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return (Row("C-STORE", "/s", more_is_better=True, goal=Goal(at_least=self.goal)),)
+
+    @property
+    def contestants(self) -> dict[str, Contestant]:
+        return {**AGAINST_ORTHANC, "storescp alone": _sink}
+
+    def prepare(self, scratch: Path, destination: Address) -> None:
+        self._folders = clients.write(self._described(), scratch, self.associations)
+
+    def load(self, server: Server) -> None:
+        """Nothing: it begins empty."""
+
+    def measure(self, server: Server, run: int) -> Figures:
+        sent = self.studies * self.instances
+        seconds = clients.store(server.address, self._folders)
+        found = server.received() if isinstance(server, StoreSCP) else self._found(server.address)
+        if found != sent:
+            raise ClientError(f"{server.name} has {found} instances; {sent} were sent and accepted.")
+        return {"C-STORE": sent / seconds}
+
+    def finish(self) -> None:
+        """Nothing runs."""
+
+    def _described(self) -> Iterator[Study]:
+        return (study(_SEED, n, instances=self.instances, size=self.size) for n in range(self.studies))
+
+    def _found(self, address: Address) -> int:
+        question = identifier("STUDY", StudyInstanceUID="", NumberOfStudyRelatedInstances="")
+        with Association(address, [STUDY_ROOT_FIND]) as association:
+            answers = association.find(question)
+        return sum(int(value(answer, "NumberOfStudyRelatedInstances")) for answer in answers)
+
+
+_SEED: Final = 2
+
+
+@dataclass(slots=True)
+class Retrieve:
+    """C-MOVE to storescp and C-GET to getscu of one study, again and again from a server that runs on."""
+
+    instances: int = 128
+    repetitions: int = 5
+    name: str = "retrieve"
+    is_fresh_each_run: bool = False
+    _folders: list[Path] = field(default_factory=list)
+    _sink: StoreSCP | None = None
+
+    @property
+    def title(self) -> str:
+        return f"Retrieving a study of {self.instances} x 512 KB"
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return (
+            Row("C-MOVE to storescp", "/s", more_is_better=True, goal=Goal(at_least=1.3)),
+            Row("C-GET to getscu", "/s", more_is_better=True, goal=Goal(at_least=1.0)),
+        )
+
+    @property
+    def contestants(self) -> dict[str, Contestant]:
+        return AGAINST_ORTHANC
+
+    def prepare(self, scratch: Path, destination: Address) -> None:
+        self._folders = clients.write([self._study()], scratch / "files", 1)
+        self._sink = StoreSCP(scratch / "sink", destination, forks=False)
+        self._sink.start()
+
+    def load(self, server: Server) -> None:
+        clients.store(server.address, self._folders)
+
+    def measure(self, server: Server, run: int) -> Figures:
+        sink, uid = self._sink, self._study().StudyInstanceUID
+        assert sink is not None
+        before = sink.received()
+        moved = [clients.move(server.address, uid, sink.address) for _ in range(self.repetitions)]
+        if (came := sink.received() - before) != self.instances * self.repetitions:
+            raise ClientError(f"{came} instances came at storescp; {server.name} said it had sent all.")
+        got = [clients.get(server.address, uid, self.instances) for _ in range(self.repetitions)]
+        return {
+            "C-MOVE to storescp": self.instances / median(moved),
+            "C-GET to getscu": self.instances / median(got),
+        }
+
+    def finish(self) -> None:
+        if self._sink:
+            self._sink.stop()
+
+    def _study(self) -> Study:
+        return study(_SEED, 1, instances=self.instances, size=CT_512_KB)
+
+
+def storing(share: float) -> list[Store]:
+    """Return the cases of C-STORE, each with a `share` of its full number of instances."""
+    few, many, all_small = round(400 * share), round(2000 * share), round(10_000 * share)
+    return [
+        Store(
+            name="store1",
+            title="512 KB CT, 1 association, durable",
+            goal=2.0,
+            associations=1,
+            studies=1,
+            instances=few,
+            size=CT_512_KB,
+        ),
+        Store(
+            name="store8",
+            title="202 KB CT, 8 associations, durable",
+            goal=2.5,
+            associations=8,
+            studies=8,
+            instances=many // 8,
+            size=AVERAGE_202_KB,
+        ),
+        Store(
+            name="small",
+            title=f"{2 * all_small} small instances in {all_small} studies, 4 associations, durable",
+            goal=2.0,
+            associations=4,
+            studies=all_small,
+            instances=2,
+            size=SMALLEST,
+        ),
+    ]

@@ -1,0 +1,139 @@
+"""The case of C-FIND: ten questions put to twenty thousand studies over one open association."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import Final
+
+from . import clients
+from .association import STUDY_ROOT_FIND, Association
+from .cases import AGAINST_ORTHANC, Contestant, Figures
+from .clients import ClientError
+from .pdu import Address, identifier
+from .phantoms import Patient, Study, study
+from .report import Goal, Row
+from .servers import Server
+
+_SYLLABLES: Final = tuple(c + v for c in "bdfgklmnprstvz" for v in "aeiou")
+_FIRST_DAY: Final = 17_000
+"""Days since 1970 of the oldest study date."""
+
+
+_ALONE: Final = 20
+"""So many studies, the last ones, have a date that no other has."""
+
+
+def _syllables(number: int) -> str:
+    return _SYLLABLES[number // len(_SYLLABLES)] + _SYLLABLES[number % len(_SYLLABLES)]
+
+
+def _date(day: int) -> str:
+    return time.strftime("%Y%m%d", time.gmtime((_FIRST_DAY + day) * 86400))
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Studies whose keys are chosen so that a question finds exactly one of them, or exactly a hundred.
+
+    They come in groups of a hundred. The group shows in the accession number, the dates (five days) and
+    the family name; one patient in ten groups has all hundred studies of the group.
+    """
+
+    count: int
+
+    def study(self, n: int) -> Study:
+        """Return the study of that number."""
+        group, place = divmod(n, 100)
+        id = f"G{group:06d}" if group % 10 == 0 else f"S{n:06d}"
+        family = f"{_syllables(group).title()}w{_syllables(place)}"
+        given = f"Joh{_syllables(group)}h"
+        who = Patient(PatientID=id, PatientName=f"{family}^{given}", character_set="ISO_IR 100")
+        alone = n - (self.count - _ALONE)
+        day = 5 * group + place // 20 if alone < 0 else -1 - alone
+        return study(1, n, patient=who, AccessionNumber=f"ACC{n:07d}", StudyDate=_date(day))
+
+    def questions(self, chance: Random) -> dict[str, tuple[int, dict[str, str]]]:
+        """Return question → (matches, keys), for studies and groups drawn by `chance`."""
+        group = 10 * chance.randrange(self.count // 1000)
+        n = 100 * (group + 1) + chance.randrange(100)
+        one = self.study(n)
+        lone = self.study(self.count - 1 - chance.randrange(_ALONE))
+        family, _, given = one.patient.PatientName.partition("^")
+        days = f"{_date(5 * group)}-{_date(5 * group + 4)}"
+        return {
+            "patient id, 1 match": (1, {"PatientID": one.patient.PatientID}),
+            "patient id, 100 matches": (100, {"PatientID": f"G{group:06d}"}),
+            "accession, 1 match": (1, {"AccessionNumber": one.AccessionNumber}),
+            "accession*, 100 matches": (100, {"AccessionNumber": f"ACC{group:05d}*"}),
+            "date, 1 match": (1, {"StudyDate": lone.StudyDate}),
+            "date range, 100 matches": (100, {"StudyDate": days}),
+            "name prefix, 1 match": (1, {"PatientName": f"{family}*"}),
+            "name prefix, 100 matches": (100, {"PatientName": f"{family[:5]}*"}),
+            "name infix, 1 match": (1, {"PatientName": f"*{family[1:]}*"}),
+            "name infix, 100 matches": (100, {"PatientName": f"*{given[2:]}*"}),
+        }
+
+
+_RETURN_KEYS: Final = """
+PatientName PatientID PatientBirthDate PatientSex StudyInstanceUID StudyDate StudyTime AccessionNumber
+StudyID StudyDescription
+"""
+_OVER_ALL: Final = "median of the ten"
+
+
+@dataclass(slots=True)
+class Find:
+    """C-FIND at study level, plain attributes returned; a time is from the request to the final response."""
+
+    studies: int = 20_000
+    repetitions: int = 15
+    name: str = "find"
+    is_fresh_each_run: bool = False
+    _folders: list[Path] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        return f"C-FIND over one open association, {self.studies} studies"
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        questions = self._population.questions(Random(0))
+        times = [Row(question, "ms", more_is_better=False) for question in questions]
+        return (*times, Row(_OVER_ALL, "ms", more_is_better=False, goal=Goal(at_least=5.0)))
+
+    @property
+    def contestants(self) -> dict[str, Contestant]:
+        return AGAINST_ORTHANC
+
+    def prepare(self, scratch: Path, destination: Address) -> None:
+        population = self._population
+        self._folders = clients.write(map(population.study, range(self.studies)), scratch, 4)
+
+    def load(self, server: Server) -> None:
+        clients.store(server.address, self._folders)
+
+    def measure(self, server: Server, run: int) -> Figures:
+        chance = Random(run)
+        taken: dict[str, list[float]] = {}
+        with Association(server.address, [STUDY_ROOT_FIND]) as association:
+            for _ in range(self.repetitions):
+                for question, (matches, keys) in self._population.questions(chance).items():
+                    asked = identifier("STUDY", **{**dict.fromkeys(_RETURN_KEYS.split(), ""), **keys})
+                    began = time.perf_counter()
+                    found = len(association.find(asked))
+                    taken.setdefault(question, []).append(1000 * (time.perf_counter() - began))
+                    if found != matches:
+                        raise ClientError(f"{server.name} found {found} for {keys}; {matches} are there.")
+        figures = {question: median(times) for question, times in taken.items()}
+        return {**figures, _OVER_ALL: median(figures.values())}
+
+    def finish(self) -> None:
+        """Nothing runs."""
+
+    @property
+    def _population(self) -> Population:
+        return Population(self.studies)

@@ -1,0 +1,243 @@
+"""PACS processes under test, each with fresh storage: start, stop, and what the kernel knows of them.
+
+Every server is started with `TCP_NODELAY=1` in its environment, without which DCMTK, and so Orthanc, waits
+44 ms for each delayed acknowledgement.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+from typing import ClassVar, Final
+
+from .association import VERIFICATION, Association
+from .pdu import Address, ProtocolError
+
+ENVIRONMENT: Final = {**os.environ, "TCP_NODELAY": "1"}
+_ROOT: Final = Path(__file__).resolve().parent.parent
+_DEADLINE: Final = 120.0
+"""Seconds a server may take until it is ready, or to end after SIGTERM."""
+
+
+class ServerError(Exception):
+    """A server did not start, died or refused what it was told; the text ends with what it said last."""
+
+
+class Server:
+    """One process with its storage under `folder`; a context manager runs it until the block is left.
+
+    Raises:
+        ServerError: a program is missing, or the server cannot be set up.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, folder: Path, ae_title: str) -> None:
+        self.folder = folder
+        self.address = Address(ae_title, free_port())
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def configuration(self) -> str:
+        """What was set, for the report."""
+        return ""
+
+    def command(self) -> list[str]:
+        """Return the command line that runs the server in the foreground."""
+        raise NotImplementedError
+
+    def is_ready(self) -> bool:
+        """Say whether the server answers."""
+        return answers_echo(self.address)
+
+    def start(self) -> float:
+        """Start the server; return the seconds until it was ready."""
+        began = time.perf_counter()
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(self.command(), stdout=log, stderr=log, env=ENVIRONMENT)
+        while not self.is_ready():
+            if self._process.poll() is not None:
+                raise ServerError(f"{self.name} ended before it was ready:\n{self._last_words()}")
+            if time.perf_counter() - began > _DEADLINE:
+                self._process.kill()
+                raise ServerError(f"{self.name} was not ready in {_DEADLINE:.0f} s:\n{self._last_words()}")
+            time.sleep(0.005)
+        return time.perf_counter() - began
+
+    def stop(self) -> None:
+        """Send SIGTERM and wait for the end."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_DEADLINE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise ServerError(f"{self.name} did not end after SIGTERM and was killed.") from None
+
+    def remove(self) -> None:
+        """Stop the server and delete its storage."""
+        self.stop()
+        shutil.rmtree(self.folder)
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time the server has used, its threads included."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def anonymous_memory(self) -> int:
+        """Return RssAnon in bytes: what the server holds besides mapped files."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+        raise ServerError("This kernel does not tell RssAnon; Linux 4.5 or newer does.")
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "output.log"
+
+    def _last_words(self) -> str:
+        return self._log.read_text(errors="replace")[-2000:]
+
+
+class PeerPACS(Server):
+    """Our node, as `peerpacs init --dev` makes it."""
+
+    name = "PeerPACS"
+    _program: Final = Path(sys.executable).parent / "peerpacs"
+
+    def __init__(self, folder: Path, destination: Address) -> None:
+        super().__init__(folder, "BENCH")
+        self.home = folder / "home"
+        off = [f"--{door}-port=0" for door in ("tls", "web", "grid")]
+        port = f"--dicom-port={self.address.port}"
+        self._set_up("init", "--name", "bench", "--ae", self.address.ae_title, port, *off, "--dev", "--yes")
+        where = ("--address", "127.0.0.1", "--port", str(destination.port))
+        self._set_up("devices", "add", destination.ae_title, *where, "--services", "echo,store")
+
+    def command(self) -> list[str]:
+        return [str(self._program), "run", "--home", str(self.home)]
+
+    def is_ready(self) -> bool:
+        return any(line.startswith("ready") for line in self._log.read_text(errors="replace").splitlines())
+
+    @property
+    def configuration(self) -> str:
+        return (self.home / "peerpacs.toml").read_text()
+
+    def _set_up(self, *arguments: str) -> None:
+        if not self._program.exists():
+            raise ServerError(f"{self._program} is missing. Install the project: make test does.")
+        command = [str(self._program), *arguments, "--home", str(self.home)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise ServerError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+
+
+class Orthanc(Server):
+    """Orthanc in its default configuration but for ports, folders and who may do what."""
+
+    name = "Orthanc"
+
+    def __init__(self, folder: Path, destination: Address) -> None:
+        super().__init__(folder, "ORTHANC")
+        self._settings = {
+            "StorageDirectory": str(folder / "storage"),
+            "IndexDirectory": str(folder / "storage"),
+            "DicomPort": self.address.port,
+            "HttpPort": free_port(),
+            "DicomModalities": {destination.ae_title: [destination.ae_title, "127.0.0.1", destination.port]},
+            "DicomAlwaysAllowFind": True,
+            "DicomAlwaysAllowGet": True,
+            "DicomAlwaysAllowMove": True,
+        }
+        (folder / "orthanc.json").write_text(self.configuration)
+
+    def command(self) -> list[str]:
+        return [orthanc_program(), str(self.folder / "orthanc.json")]
+
+    @property
+    def configuration(self) -> str:
+        return json.dumps(self._settings, indent=2)
+
+
+class StoreSCP(Server):
+    """DCMTK's storescp, receiving and keeping nothing: the ceiling of what a client can send."""
+
+    name = "storescp"
+
+    def __init__(self, folder: Path, address: Address, forks: bool = True) -> None:
+        super().__init__(folder, address.ae_title)
+        self.address = address
+        self._forks = ["--fork"] if forks else []
+
+    def command(self) -> list[str]:
+        options = ["-v", "--ignore", "-aet", self.address.ae_title, *self._forks]
+        return [dcmtk_program("storescp"), *options, str(self.address.port)]
+
+    def received(self) -> int:
+        """Return how many C-STORE requests have come since the start."""
+        return self._log.read_bytes().count(b"Received Store Request")
+
+
+def free_port() -> int:
+    """Return a TCP port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answers_echo(address: Address) -> bool:
+    """Say whether an Application Entity answers a C-ECHO there."""
+    try:
+        with Association(address, [VERIFICATION], timeout=5.0) as association:
+            return association.echo() == 0
+    except (OSError, ProtocolError):
+        return False
+
+
+def dcmtk_program(name: str) -> str:
+    """Return the path of a program of DCMTK.
+
+    pynetdicom installs programs of the same names beside Python, which are not meant here.
+
+    Raises:
+        ServerError: DCMTK is not on this machine.
+    """
+    beside_python = {str(Path(sys.executable).parent), sysconfig.get_path("scripts")}
+    folders = [path for path in os.get_exec_path() if path not in beside_python]
+    path = shutil.which(name, path=os.pathsep.join([*folders, str(_ROOT / ".cache" / "dcmtk" / "bin")]))
+    if not path:
+        raise ServerError(f"DCMTK's {name} is missing. Run tools/dcmtk.sh, which brings it.")
+    return path
+
+
+def orthanc_program() -> str:
+    """Return the path of Orthanc: the one `ORTHANC` names, or one unpacked by tools/orthanc.sh.
+
+    Raises:
+        ServerError: it could not be brought here; the text says why.
+    """
+    if named := os.environ.get("ORTHANC"):
+        return named
+    done = subprocess.run([_ROOT / "tools" / "orthanc.sh"], capture_output=True, text=True)
+    if done.returncode:
+        raise ServerError(f"Orthanc is not here and could not be fetched:\n{done.stderr}")
+    return done.stdout.strip()
