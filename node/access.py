@@ -120,26 +120,21 @@ class Gatekeeper:
             return self._reject(
                 caller, _CALLED_AE_NOT_RECOGNISED, why, f"set the called AE title to {titles}"
             )
-        own = self._book.get(caller.ae_title)
-        rows = [own] if own is not None else []
-        if caller.ae_title != ANY and (every := self._book.get(ANY)) is not None:
-            rows.append(every)
-        reachable = [row for row in rows if self._calls_from(row, caller.address)]
-        usable = [row for row in reachable if not row.called or caller.called_ae in row.called]
+        rows = self._rows(caller)
+        usable = self._usable(caller, rows)
         device = _together(usable)
         if device is not None and device.services:
             return caller._replace(device=device)
-        if own is None:
-            return caller
-        return self._turn_away(caller, own, own in reachable, own in usable)
+        own = next((row for row in rows if row.ae_title == caller.ae_title), None)
+        return caller if own is None else self._turn_away(caller, own, own in usable)
 
     def may(self, caller: Caller, service: Service) -> Verdict:
-        """Say whether the caller may use the service; a refusal is remembered."""
-        device = caller.device
+        """Say whether the caller may use the service as the book is now; a refusal is remembered."""
+        device = _together(self._usable(caller, self._rows(caller)))
         if service is Service.ECHO or (device is not None and service in device.services):
             return _ALLOWED
         who = f"{caller.ae_title} at {caller.address}"
-        remedy = _to_allow(caller, service)
+        remedy = _to_allow(caller, device, service)
         why = f"{who} may not C-{service.name} here: the device book does not allow it."
         if device is None:
             if service is Service.STORE and self._unknown_senders is UnknownSenders.ACCEPT:
@@ -161,7 +156,8 @@ class Gatekeeper:
             remedy = f"peerpacs devices {verb} {shlex.quote(name)} --address HOST --port PORT"
             self.refusals.note(caller, f"C-MOVE to {name}", why, remedy)
             return None
-        granted = caller.device.move_destinations if caller.device is not None else ()
+        row = _together(self._usable(caller, self._rows(caller)))
+        granted = row.move_destinations if row is not None else ()
         if name in (granted or (caller.ae_title,)) or ANY in granted:
             return device
         why = f"{caller.ae_title} may not C-MOVE to {name}."
@@ -169,15 +165,27 @@ class Gatekeeper:
         self.refusals.note(caller, f"C-MOVE to {name}", why, remedy)
         return None
 
+    def _rows(self, caller: Caller) -> list[Device]:
+        """Return the rows that name the caller: its own, and the one for every AE title."""
+        names = dict.fromkeys((caller.ae_title, ANY))
+        return [row for name in names if (row := self._book.get(name)) is not None]
+
+    def _usable(self, caller: Caller, rows: list[Device]) -> list[Device]:
+        return [
+            row
+            for row in rows
+            if (not row.called or caller.called_ae in row.called) and self._calls_from(row, caller.address)
+        ]
+
     def _calls_from(self, device: Device, address: str) -> bool:
         if not device.address:
             return True
         found = _matches(device.address, address)
         return found if found is not None else address in self._hosts.addresses(device.address)
 
-    def _turn_away(self, caller: Caller, own: Device, is_reachable: bool, is_usable: bool) -> Rejection:
+    def _turn_away(self, caller: Caller, own: Device, is_usable: bool) -> Rejection:
         name = caller.ae_title
-        if not is_reachable:
+        if not self._calls_from(own, caller.address):
             why = f"{name} is known at {own.address}, but this call came from {caller.address}."
             remedy = _command("edit", name, "--address", caller.address)
             return self._reject(caller, _CALLING_AE_NOT_RECOGNISED, why, remedy)
@@ -265,8 +273,7 @@ def _adding(refusal: Refusal) -> Callable[[Refusal | None], Refusal]:
     return lambda old: _merged(old, refusal)
 
 
-def _to_allow(caller: Caller, service: Service) -> str:
-    device = caller.device
+def _to_allow(caller: Caller, device: Device | None, service: Service) -> str:
     if device is None or device.ae_title == ANY:
         services = ",".join(dict.fromkeys(("echo", service.value)))
         return _command("add", caller.ae_title, "--address", caller.address, "--services", services)
