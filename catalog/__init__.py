@@ -18,6 +18,7 @@ from .errors import (
 )
 from .header import Header, scan
 from .identifier import decode_identifier, encode_identifier
+from .matching import compile_matcher, is_universal, matches
 from .model import (
     Arrival,
     Attributes,
@@ -36,6 +37,8 @@ from .model import (
     Selection,
     Verb,
 )
+from .question import answer, is_fully_supported, matching_keys, selection, understand
+from .values import texts
 
 __all__ = [
     "BY_KEYWORD",
@@ -78,8 +81,17 @@ __all__ = [
     "Unavailable",
     "Unreadable",
     "Verb",
+    "answer",
+    "compile_matcher",
     "decode_identifier",
     "describe",
     "encode_identifier",
+    "is_fully_supported",
+    "is_universal",
+    "matches",
+    "matching_keys",
     "scan",
+    "selection",
+    "texts",
+    "understand",
 ]

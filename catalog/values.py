@@ -12,7 +12,7 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Any, Final
 
-from .characters import NAME_DELIMITERS, TEXT_DELIMITERS, Repertoire
+from .characters import ASCII, NAME_DELIMITERS, TEXT_DELIMITERS, Repertoire
 from .dictionary import NUMBERS, UNDIVIDED
 
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
@@ -156,3 +156,21 @@ def _name_text(value: Any) -> str:
     if len(value) == 1 and "Alphabetic" in value:
         return str(value["Alphabetic"])
     return "=".join(value.get(name, "") for name in _GROUPS).rstrip("=")
+
+
+def texts(content: dict[str, Any]) -> list[str]:
+    """Return the values of an element as DICOM writes them; those of a sequence or bulk data not at all."""
+    if values := content.get("Value"):
+        if content["vr"] == "SQ":
+            return []
+        return [value if type(value) is str else _written(value) for value in values]
+    if content["vr"] == "UN" and "InlineBinary" in content:
+        text = ASCII.decode(b64decode(content["InlineBinary"]))
+        return [value.strip(" \0") for value in text.split("\\")]
+    return []
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, dict):
+        return _name_text(value)
+    return "" if value is None else str(value)
