@@ -2,11 +2,17 @@
 
 from .part10 import IMPLEMENTATION_CLASS_UID, Meta, data_set_offset, file_meta, read_meta
 from .reading import StoredFile
+from .replay import Damage, Item, Kept, KeptDecision, SegmentEnd
 from .segments import SegmentStore, StorageSettings
 
 __all__ = [
     "IMPLEMENTATION_CLASS_UID",
+    "Damage",
+    "Item",
+    "Kept",
+    "KeptDecision",
     "Meta",
+    "SegmentEnd",
     "SegmentStore",
     "StorageSettings",
     "StoredFile",

@@ -12,9 +12,10 @@ import os
 import secrets
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from .members import END, Member, member_length, pack, unpack
+from .members import END, Member, member_length, pack
 from .places import make_folder, segment_path, sync_folder
 from .syncing import GroupSync
 
@@ -66,7 +67,8 @@ class Marker:
     def write(self, offset: int) -> None:
         """Say that everything before `offset` needs no replay; losing this line only costs time."""
         text = f"{offset:020d}"
-        os.pwrite(self._fd, f"{text} {zlib.crc32(text.encode()):08x}\n".encode(), 0)
+        with suppress(OSError):
+            os.pwrite(self._fd, f"{text} {zlib.crc32(text.encode()):08x}\n".encode(), 0)
 
     def remove(self) -> None:
         """Forget the segment: nothing in it needs a replay any more."""
@@ -120,11 +122,10 @@ class GrowingSegment:
         return segment
 
     @classmethod
-    def resume(cls, objects: Path, number: int, marker: Marker, end: int) -> GrowingSegment:
-        """Go on with a segment that was replayed, and is whole up to `end`."""
+    def resume(cls, objects: Path, number: int, marker: Marker, stamp: bytes, end: int) -> GrowingSegment:
+        """Go on with a segment that was replayed, has this stamp, and ends here."""
         fd = os.open(segment_path(objects, number), os.O_RDWR | os.O_CLOEXEC)
-        first = unpack(os.pread(fd, 512, 0))
-        return cls(number, fd, marker, first[1] if first else new_stamp(), end)
+        return cls(number, fd, marker, stamp, end)
 
     @property
     def is_broken(self) -> bool:
@@ -185,8 +186,12 @@ class GrowingSegment:
             self.group.wait(self.end)
 
     def close(self) -> None:
-        """Give back the files."""
+        """Give back the file and the marker."""
         self.marker.close()
+        self.close_file()
+
+    def close_file(self) -> None:
+        """Give back the file; the marker stays as it is."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -7,19 +7,25 @@ segment of its own; an object that was too large to buffer becomes a segment by 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog import Clock, Holding, Incoming, Origin
+from catalog import BadRequest, Clock, Damaged, Holding, Incoming, Origin
 
 from .appending import OPEN, GrowingSegment, Marker, new_stamp
 from .incoming import Buffers, IncomingObject, SpillFolder
-from .members import Kind, Member, member_length, pack
-from .places import Place, highest_number, make_folder, place_of, segment_path, sync_folder
+from .members import Kind, Member, is_decision_id, member_length, pack
+from .places import Place, highest_number, make_folder, place_of, segment_numbers, segment_path, sync_folder
 from .reading import SegmentFiles, StoredFile
+from .removal import remove_object
+from .replay import Item, in_order, items
 from .space import FreeSpace, refusal
+from .tails import open_tails
 
 logger = logging.getLogger(__name__)
 
@@ -153,6 +159,77 @@ class SegmentStore:
         """
         return StoredFile(self._files, holding)
 
+    def verify(self, holding: Holding) -> None:
+        """Read a kept file whole.
+
+        Raises:
+            NotFound: the store does not have it (any more).
+            Damaged: its bytes do not have its SHA-256.
+        """
+        stored = self.open(holding)
+        try:
+            buffer = memoryview(bytearray(min(holding.size, _MB)))
+            digest = hashlib.sha256()
+            for offset in range(0, holding.size, _MB):
+                digest.update(buffer[: stored.read_into(buffer, offset)])
+        finally:
+            stored.close()
+        if digest.digest() != holding.sha256:
+            place = place_of(holding.where)
+            raise Damaged(
+                f"The bytes at {place.offset} in segment {place.segment} are not those that were stored.",
+                "Fetch the object from a peer that has a copy, or send it again.",
+            )
+
+    def remove(self, holding: Holding, erase: bool = False) -> None:
+        """Free the bytes; with `erase` overwrite them first. Removing twice is harmless.
+
+        Raises:
+            Damaged: no header stands at the object's place; nothing was touched.
+        """
+        remove_object(self._objects, holding, erase)
+        place = place_of(holding.where)
+        if segment := self._growing.get(place.segment):
+            segment.settle(place.offset)
+
+    def keep_decision(self, id: str, text: bytes) -> None:
+        """Write a decision's JSON beside the objects; durable when it returns. The same id twice is one.
+
+        Raises:
+            BadRequest: the id cannot be the name of a file.
+            OutOfSpace: the disk is full; nothing was kept.
+        """
+        if not is_decision_id(id):
+            raise BadRequest(f"{id!r} cannot name a decision.", "Use letters, digits, dots and dashes.")
+        sha256 = hashlib.sha256(text).digest()
+        member = Member(Kind.DECISION, sha256, len(text), "", int(self._clock() * 1000), id=id)
+        try:
+            place = self._append(member, [memoryview(text)])
+        except OSError as error:
+            raise refusal(error, self._objects) from error
+        self.sync(Holding(sha256, place.pack(), len(text)))
+
+    def recover(self) -> Iterator[Item]:
+        """Yield what the segments say that were open when the store was last used, in the order written.
+
+        For the start, before anything is kept. The caller records what its catalog lacks, and drops what
+        it has in a `Damage` or behind a `SegmentEnd`; what is not taken to the end is told again next time.
+        """
+        self._spill.sweep()
+        with ExitStack() as opened:
+            tails = [opened.enter_context(closing(tail)) for tail in open_tails(self._objects)]
+            yield from in_order(tail.items() for tail in tails)
+            with self._appending:
+                for tail in tails:
+                    resumed = tail.finish(is_wanted=self._current is None, seal_at=self._settings.seal_at)
+                    if resumed:
+                        self._current = self._growing[resumed.number] = resumed
+
+    def scan(self) -> Iterator[Item]:
+        """Yield everything the store has, in the order written: what a catalog is made again from."""
+        numbers = segment_numbers(self._objects)
+        return in_order(items(segment_path(self._objects, number), number) for number in numbers)
+
     def close(self) -> None:
         """Make everything durable and let the segments go; the next start has nothing to replay."""
         with self._appending:
@@ -178,7 +255,8 @@ class SegmentStore:
     def _segment_for(self, length: int) -> GrowingSegment:
         """Return the current segment, or the next one when it is full."""
         segment = self._current
-        if segment and not segment.is_broken and segment.end + length <= self._settings.seal_at:
+        is_full = segment and 0 < segment.end > self._settings.seal_at - length
+        if segment and not segment.is_broken and not is_full:
             return segment
         if segment and segment.end:
             self._seal(segment)

@@ -1,0 +1,74 @@
+"""How an object leaves a segment while the tar around it stays whole.
+
+First its header is renamed to `deleted/`, which readers notice; then, when that is durable, its bytes go. So
+whatever moment the power fails at, a header that names an object still has its bytes behind it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from catalog import Damaged, Holding
+
+from .members import BLOCK, Kind, pack, unpack
+from .places import place_of, segment_path
+
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2
+"""fallocate(2), linux/falloc.h."""
+_ZEROS: Final = memoryview(bytes(1 << 20))
+
+
+def remove_object(objects: Path, holding: Holding, erase: bool) -> None:
+    """Free the bytes of an object; with `erase` they are overwritten on the disk before.
+
+    An object that was removed is removed again, so that what a crash interrupted can be finished.
+
+    Raises:
+        Damaged: no header stands at its place, so that nobody can say whose bytes these are.
+    """
+    place = place_of(holding.where)
+    try:
+        fd = os.open(segment_path(objects, place.segment), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        header = os.pread(fd, BLOCK, place.offset)
+        known = unpack(header)
+        if header and known is None:
+            raise Damaged(
+                f"No object begins at {place.offset} in segment {place.segment}.",
+                "Nothing was removed; run `peerpacs verify`.",
+            )
+        if known and known[0].sha256 == holding.sha256 and known[0].kind is not Kind.DECISION:
+            member, stamp = known
+            os.pwrite(fd, pack(replace(member, kind=Kind.DELETED), stamp), place.offset)
+            os.fdatasync(fd)
+            _free(fd, place.offset + BLOCK, member.length - BLOCK, erase)
+    finally:
+        os.close(fd)
+
+
+def _free(fd: int, offset: int, length: int, erase: bool) -> None:
+    if erase:
+        _overwrite(fd, offset, length)
+    if not _punch_hole(fd, offset, length) and not erase:
+        _overwrite(fd, offset, length)
+
+
+def _overwrite(fd: int, offset: int, length: int) -> None:
+    for start in range(0, length, len(_ZEROS)):
+        os.pwrite(fd, _ZEROS[: length - start], offset + start)
+    os.fdatasync(fd)
+
+
+def _punch_hole(fd: int, offset: int, length: int) -> bool:
+    """Give the blocks back to the file system, if it can."""
+    fallocate = getattr(ctypes.CDLL(None), "fallocate", None)
+    if fallocate is None or ctypes.sizeof(ctypes.c_long) != 8 or not length:
+        return False
+    fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long)
+    return bool(fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, offset, length) == 0)

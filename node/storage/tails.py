@@ -1,0 +1,89 @@
+"""The segments that were open when a process ended: replayed, cut where they are torn, and gone on with."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from .appending import OPEN, GrowingSegment, Marker, new_stamp
+from .places import segment_path
+from .replay import Item, SegmentEnd, find_members, is_sealed, item_of, stamp_of
+
+logger = logging.getLogger(__name__)
+
+
+def open_tails(objects: Path) -> list[Tail]:
+    """Return the unsettled segments of which no living process is the owner, by number."""
+    numbers = sorted(int(entry.name) for entry in (objects / OPEN).iterdir() if entry.name.isdigit())
+    markers = ((number, Marker.claim(objects, number, is_new=False)) for number in numbers)
+    return [Tail(objects, number, marker) for number, marker in markers if marker]
+
+
+class Tail:
+    """One such segment, owned by this process from now on."""
+
+    def __init__(self, objects: Path, number: int, marker: Marker) -> None:
+        self.number = number
+        self._objects = objects
+        self._marker = marker
+        self._end = 0
+        self._stamp = b""
+        self._is_sealed = False
+        self._is_given_on = False
+
+    def items(self) -> Iterator[Item]:
+        """Yield what lies behind the last checkpoint, and where the segment ends once a torn end is cut."""
+        try:
+            fd = os.open(segment_path(self._objects, self.number), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            size = os.fstat(fd).st_size
+            self._end = self._marker.checked if self._marker.checked <= size else 0
+            self._stamp = stamp_of(fd) if self._end else new_stamp()
+            for found in find_members(fd, self._end):
+                is_torn = found.end > size or (found.member is None and found.end == size)
+                if is_torn:
+                    break
+                self._end, self._stamp = found.end, found.stamp
+                if item := item_of(fd, self.number, found):
+                    yield item
+            self._is_sealed = is_sealed(fd, self._end)
+            if size > self._end and not self._is_sealed:
+                self._cut(fd, size)
+            yield SegmentEnd(self.number, self._end)
+        finally:
+            os.close(fd)
+
+    def finish(self, is_wanted: bool, seal_at: int) -> GrowingSegment | None:
+        """Return the segment to go on with if it is wanted and not full; else end it, and forget it."""
+        if not self._is_sealed and segment_path(self._objects, self.number).exists():
+            segment = GrowingSegment.resume(self._objects, self.number, self._marker, self._stamp, self._end)
+            if is_wanted and self._stamp and self._end < seal_at:
+                self._marker.write(self._end)
+                self._is_given_on = True
+                return segment
+            try:
+                segment.seal()
+            except OSError as error:
+                logger.warning(
+                    "Segment %d was not sealed: %s. The next start tries again.", self.number, error
+                )
+                return None
+            finally:
+                segment.close_file()
+        self._marker.remove()
+        return None
+
+    def close(self) -> None:
+        """Let the segment go if nobody goes on with it."""
+        if not self._is_given_on:
+            self._marker.close()
+
+    def _cut(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, self._end)
+        os.fdatasync(fd)
+        text = "Segment %d was torn: the last %d bytes, behind %d, were never acknowledged and are cut off."
+        logger.warning(text, self.number, size - self._end, self._end)

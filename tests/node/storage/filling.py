@@ -1,0 +1,78 @@
+"""Puts bytes into an object store the way an association does: piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from catalog import Holding, Incoming, ObjectStore
+from node.storage import Kept, SegmentStore, StorageSettings
+
+MB = 1 << 20
+SMALL = StorageSettings(
+    seal_at=MB,
+    buffered_at_most=MB // 2,
+    budget=4 * MB,
+    full_below=0,
+    resume_above=0,
+    checkpoint_every=MB // 4,
+)
+"""Settings that make a few megabytes show what hundreds do."""
+
+
+class Came(NamedTuple):
+    """An `Origin`."""
+
+    source: str = "MODALITY"
+    received: int = 1_700_000_000_123
+    is_held: bool = False
+
+
+CAME = Came()
+
+
+class Stopped:
+    """A clock that a test moves."""
+
+    now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def segment_store(
+    folder: Path, settings: StorageSettings = SMALL, clock: Stopped | None = None
+) -> SegmentStore:
+    return SegmentStore(folder / "objects", folder / "incoming", clock or Stopped(), settings)
+
+
+def fill(incoming: Incoming, data: bytes, piece: int = 10_000) -> Incoming:
+    for offset in range(0, len(data), piece):
+        part = data[offset : offset + piece]
+        incoming.space(len(part))[:] = part
+        incoming.filled(len(part))
+    return incoming
+
+
+def keep(store: ObjectStore, data: bytes, origin: Came = CAME) -> Holding:
+    """Store durably and forget the buffer."""
+    incoming = fill(store.incoming(), data)
+    try:
+        holding = store.keep(incoming, origin)
+        store.sync(holding)
+    finally:
+        incoming.discard()
+    return holding
+
+
+def read(store: ObjectStore, holding: Holding) -> bytes:
+    with closing(store.open(holding)) as stored:
+        buffer = bytearray(stored.size)
+        assert stored.read_into(memoryview(buffer), 0) == stored.size
+        return bytes(buffer)
+
+
+def objects(items: Iterator[object]) -> list[Kept]:
+    return [item for item in items if isinstance(item, Kept)]
