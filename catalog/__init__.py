@@ -18,6 +18,7 @@ from .errors import (
 )
 from .header import Header, scan
 from .identifier import decode_identifier, encode_identifier
+from .lmdb_catalog import LmdbCatalog
 from .matching import compile_matcher, is_universal, matches
 from .model import (
     Arrival,
@@ -65,6 +66,7 @@ __all__ = [
     "Holding",
     "Incoming",
     "Level",
+    "LmdbCatalog",
     "Matching",
     "MoreNeeded",
     "NotFound",

@@ -1,0 +1,146 @@
+"""The catalog a node keeps of its own: LMDB is the truth, Tantivy proposes, the change log tells others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from .commit import GroupCommit
+from .decisions import decide
+from .find import Finder
+from .model import (
+    Arrival,
+    Attributes,
+    Clock,
+    Conflict,
+    Decision,
+    Entry,
+    Query,
+    Recorded,
+    Selection,
+)
+from .overlays import load
+from .packs import Headers, ReadHeader
+from .planning import Planner
+from .recording import record
+from .rows import CONFLICT_CODEC, TOTALS_CODEC, ConflictRow, Totals
+from .selecting import claimed, entry_at, select, versions
+from .truth import CLAIM, CONFLICT, DECIDED, META, NOTE, Environment, Reading, scan
+
+MAP_SIZE: Final = 256 << 30
+"""Address space reserved for the database, in bytes; the file grows only with what is in it."""
+
+
+class LmdbCatalog:
+    """The one writer of a node's own catalog; satisfies `CatalogWriter`.
+
+    A process opens a path once. `read_header(entry, size)` returns the first bytes of an instance's data
+    set, at least `size` if it has them, and its whole length.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        search_path: Path,
+        *,
+        clock: Clock,
+        read_header: ReadHeader,
+        map_size: int = MAP_SIZE,
+    ) -> None:
+        self._environment = Environment(path, map_size=map_size)
+        self._commits = GroupCommit(self._environment, clock)
+        self._finder = Finder(self._environment, Headers(read_header), Planner(self._environment).propose)
+
+    def close(self) -> None:
+        """Finish; what was recorded stays recorded whether or not anybody calls this."""
+        self._environment.close()
+
+    def find(self, query: Query) -> Iterator[Attributes]:
+        """See `Catalog.find`; raises BadRequest for a key whose value its VR does not allow."""
+        return self._finder.find(query)
+
+    def select(self, selection: Selection) -> list[Entry]:
+        """See `Catalog.select`; raises BadRequest when nothing at all is named."""
+        with self._environment.reading() as reading:
+            return select(reading, selection)
+
+    def holds(self, SOPInstanceUID: str, sha256: bytes) -> bool:
+        """Say whether exactly these bytes are recorded, and no deletion may have freed them."""
+        with self._environment.reading() as reading:
+            stored = reading.get(CLAIM + SOPInstanceUID.encode())
+            if stored is None:
+                return False
+            for entry in claimed(reading, SOPInstanceUID):
+                if entry.holding.sha256 == sha256:
+                    return not load(reading, entry.StudyInstanceUID).deletes(entry)
+            return False
+
+    def record(self, arrivals: Sequence[Arrival]) -> list[Recorded]:
+        """See `CatalogWriter.record`; what is recorded together is on disk together or not at all."""
+        return self._commits.run(lambda batch: record(batch, arrivals), len(arrivals))
+
+    def decide(self, decision: Decision) -> None:
+        """See `CatalogWriter.decide`; raises BadRequest too."""
+        self._commits.run(lambda batch: decide(batch, decision, must_exist=True))
+
+    def restore(self, decision: Decision) -> None:
+        """Take in a decision while the catalog is made again; its study may still be on its way."""
+        self._commits.run(lambda batch: decide(batch, decision, must_exist=False))
+
+    def decisions(self, StudyInstanceUID: str) -> list[Decision]:
+        """See `CatalogWriter.decisions`."""
+        with self._environment.reading() as reading:
+            return load(reading, StudyInstanceUID).all
+
+    def overlay(self, entry: Entry) -> Attributes:
+        """See `CatalogWriter.overlay`."""
+        uid = entry.StudyInstanceUID
+        with self._environment.reading() as reading:
+            if reading.get(DECIDED + uid.encode()) is None:
+                return {}
+            return load(reading, uid).corrections(uid, entry.SeriesInstanceUID, entry.SOPInstanceUID)
+
+    def conflicts(self, resolved: bool = False) -> Iterator[Conflict]:
+        """See `CatalogWriter.conflicts`; with `resolved`, those too."""
+        with self._environment.reading() as reading:
+            rows = [CONFLICT_CODEC.unpack(stored) for _, stored in scan(reading, CONFLICT)]
+            found = [_conflict(reading, row) for row in rows if resolved or not row.is_resolved]
+        yield from found
+
+    def versions(self, target: tuple[str, ...]) -> list[Entry]:
+        """Return every stored version of a study, series or instance, hidden or not preferred ones too."""
+        with self._environment.reading() as reading:
+            return versions(reading, target)
+
+    def totals(self) -> Totals:
+        """Return how much a query may see of everything, and how many conflicts are open."""
+        with self._environment.reading() as reading:
+            stored = reading.get(META + b"totals")
+            return TOTALS_CODEC.unpack(stored) if stored else Totals()
+
+    def note(self, key: bytes, value: bytes) -> None:
+        """Keep a small value for whoever keeps the objects; return when it is on disk."""
+        self._commits.run(lambda batch: batch.put(NOTE + key, value))
+
+    def noted(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) of the notes whose key begins with `prefix`, in order of the keys."""
+        with self._environment.reading() as reading:
+            found = list(scan(reading, NOTE + prefix))
+        for key, value in found:
+            yield key[len(NOTE) :], value
+
+
+def _conflict(reading: Reading, row: ConflictRow) -> Conflict:
+    if row.first and row.other:
+        sides = [entry_at(reading, *row.first), entry_at(reading, *row.other)]
+        entries = tuple(entry for entry in sides if entry)
+    else:
+        entries = tuple(claimed(reading, row.SOPInstanceUID))
+    return Conflict(
+        SOPInstanceUID=row.SOPInstanceUID,
+        versions=entries,
+        differences=tuple(row.differences),
+        since=row.since,
+        resolved=row.is_resolved,
+    )

@@ -1,0 +1,177 @@
+"""The decisions in force about a study, and what they do to what is answered.
+
+Decisions are evaluated in the order of their time. What is undone is evaluated as if it had never been
+said, so undo restores the old state exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from .attributes import BY_TAG, Level
+from .errors import BadRequest, NotFound
+from .model import Attributes, Decision, Entry, PatientKey, Verb
+from .order import first_value
+from .rows import DECISION_CODEC, NAMES_CODEC, DecisionRow
+from .truth import DECIDED, DECISION, Reads
+
+_OF_THE_STUDY: Final = frozenset({Level.PATIENT, Level.STUDY})
+_IDENTIFIERS: Final = frozenset({"0020000D", "0020000E", "00080018", "00080016"})
+_PATIENT_ID, _ISSUER = "00100020", "00100021"
+
+
+class Decided:
+    """The decisions about one study that are in force."""
+
+    def __init__(self, rows: Iterable[DecisionRow]) -> None:
+        ordered = sorted(rows, key=lambda row: (row.decision.when, row.order))
+        self.all = [row.decision for row in ordered]
+        self._corrections: list[Decision] = []
+        self._hidings: list[Decision] = []
+        self.preferences: list[tuple[int, int, str, bytes]] = []
+        """(when, order, SOPInstanceUID, sha256), oldest first."""
+        undone = _undone(self.all)
+        for row in ordered:
+            decision = row.decision
+            if decision.id in undone:
+                continue
+            if decision.verb is Verb.CORRECT:
+                self._corrections.append(decision)
+            elif decision.verb in (Verb.REJECT, Verb.DELETE):
+                self._hidings.append(decision)
+            elif decision.verb is Verb.PREFER:
+                version = bytes.fromhex(decision.detail)
+                self.preferences.append((decision.when, row.order, decision.target[-1], version))
+
+    def hides(self, entry: Entry) -> bool:
+        """Say whether the instance is rejected or deleted.
+
+        A rejection covers what arrives later; a deletion only what was received up to it, because after it
+        the same study may be sent again.
+        """
+        uids = (entry.StudyInstanceUID, entry.SeriesInstanceUID, entry.SOPInstanceUID)
+        return any(
+            uids[: len(hiding.target)] == hiding.target
+            and (hiding.verb is Verb.REJECT or entry.received <= hiding.when)
+            for hiding in self._hidings
+        )
+
+    def deletes(self, entry: Entry) -> bool:
+        """Say whether a deletion is among what hides the instance, so that its bytes may be gone."""
+        uids = (entry.StudyInstanceUID, entry.SeriesInstanceUID, entry.SOPInstanceUID)
+        return any(
+            hiding.verb is Verb.DELETE
+            and uids[: len(hiding.target)] == hiding.target
+            and entry.received <= hiding.when
+            for hiding in self._hidings
+        )
+
+    def corrections(self, *uids: str) -> Attributes:
+        """Return every corrected attribute of the study, series or instance; the newest wins."""
+        merged: Attributes = {}
+        for correction in self._corrections:
+            if uids[: len(correction.target)] == correction.target:
+                merged.update(correction.attributes)
+        return merged
+
+    def of_the_study(self, uid: str) -> Attributes:
+        """Return the corrections that change what is answered about the study or its patient."""
+        found = self.corrections(uid)
+        return {tag: value for tag, value in found.items() if _level(tag) in _OF_THE_STUDY}
+
+    def of_the_series(self, study: str, series: str) -> Attributes:
+        """Return the corrections that change the series' attributes of the fixed table."""
+        found = self.corrections(study, series)
+        return {tag: value for tag, value in found.items() if _level(tag) is Level.SERIES}
+
+
+def _undone(decisions: list[Decision]) -> set[str]:
+    undone: set[str] = set()
+    for decision in reversed(decisions):
+        if decision.verb is Verb.UNDO and decision.id not in undone:
+            undone.add(decision.detail)
+    return undone
+
+
+def _level(tag: str) -> Level | None:
+    row = BY_TAG.get(tag)
+    return row.level if row else None
+
+
+def load(reads: Reads, StudyInstanceUID: str) -> Decided:
+    """Return the decisions about a study."""
+    return Decided(_rows(reads, StudyInstanceUID))
+
+
+def _rows(reads: Reads, StudyInstanceUID: str) -> Iterable[DecisionRow]:
+    stored = reads.get(DECIDED + StudyInstanceUID.encode())
+    for id in NAMES_CODEC.unpack(stored) if stored else ():
+        row = reads.get(DECISION + id.encode())
+        if row is not None:
+            yield DECISION_CODEC.unpack(row)
+
+
+def corrected_patient(key: PatientKey, corrections: Attributes, study: str) -> PatientKey | None:
+    """Return the patient after the corrections, or None when they leave the patient alone."""
+    if _PATIENT_ID not in corrections and _ISSUER not in corrections:
+        return None
+    id, issuer = key.PatientID, key.IssuerOfPatientID
+    if _PATIENT_ID in corrections:
+        id = str(first_value(corrections, _PATIENT_ID) or "")
+    if _ISSUER in corrections:
+        issuer = str(first_value(corrections, _ISSUER) or "")
+    return PatientKey(issuer, id, "" if id else study)
+
+
+def check(decision: Decision) -> None:
+    """Refuse what cannot be decided.
+
+    Raises:
+        BadRequest: with the offending tags.
+    """
+    if decision.verb in (Verb.RELEASE, Verb.DISCARD):
+        raise BadRequest(
+            "Held instances are not in the catalog.", "Release or discard them where they are held."
+        )
+    if not 1 <= len(decision.target) <= 3 and decision.verb is not Verb.UNDO:
+        raise BadRequest("A decision names a study, a series or an instance.", "Give one to three UIDs.")
+    if decision.verb is Verb.CORRECT:
+        _check_correction(decision)
+    if decision.verb is Verb.PREFER and (len(decision.target) != 3 or not _is_sha256(decision.detail)):
+        raise BadRequest(
+            "To prefer a version takes its instance and the SHA-256 of its file.",
+            "`peerpacs conflicts` shows both.",
+        )
+
+
+def _check_correction(decision: Decision) -> None:
+    tags = set(decision.attributes)
+    if offending := tags & _IDENTIFIERS:
+        raise BadRequest(
+            "The UIDs of a study, series or instance cannot be corrected.",
+            "Reject it and send it again under the right UIDs.",
+            tuple(sorted(offending)),
+        )
+    too_high = {tag for tag in tags if _level(tag) in _OF_THE_STUDY} if len(decision.target) > 1 else set()
+    if len(decision.target) > 2:
+        too_high |= {tag for tag in tags if _level(tag) is Level.SERIES}
+    if too_high:
+        raise BadRequest(
+            "Patient and study attributes belong to a whole study, series attributes to a whole series.",
+            "Correct the study or the series.",
+            tuple(sorted(too_high)),
+        )
+
+
+def _is_sha256(text: str) -> bool:
+    try:
+        return len(bytes.fromhex(text)) == 32
+    except ValueError:
+        return False
+
+
+def not_here(target: tuple[str, ...]) -> NotFound:
+    """Return the error for a decision about something that is not in the catalog."""
+    what = ("study", "series", "instance")[len(target) - 1] if 1 <= len(target) <= 3 else "decision"
+    return NotFound(f"There is no such {what} here.", "Check the UIDs, for example with `peerpacs find`.")

@@ -1,0 +1,213 @@
+"""Every attribute of every instance: compressed header packs, one row for each few instances of a series.
+
+Beside them stands what the series' instances say together: for every tag the distinct values, sequences as
+distinct items, so that two keys of one item are still matched within one item. A tag with more values than
+a person would look through is named instead, and whoever asks for it reads the packs.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from .commit import Batch
+from .dataset import describe
+from .elements import MoreNeeded
+from .errors import PacsError
+from .levels import visible_instances
+from .model import Attributes, Entry
+from .order import decoded, encoded
+from .rows import VERSION, Codec, SeriesRow, summed
+from .truth import PACK, UNION, Reading, Reads, counted, scan
+
+ReadHeader = Callable[[Entry, int], tuple[memoryview, int]]
+"""Returns the first bytes of an instance's data set, at least so many if there are, and its whole length."""
+
+HEADER: Final = 16 * 1024
+"""Bytes of a data set that usually hold all but the pixels."""
+_TO_A_PACK: Final = 64
+_DISTINCT: Final = 64
+"""Values of one tag that a union keeps."""
+_DISTINCT_ITEMS: Final = 16
+_LONGEST: Final = 2048
+"""Characters of a text that a union keeps."""
+_NEVER_UNITED: Final = frozenset({"00080005", "7FE00010", "00080018"})
+
+
+class Packed(NamedTuple):
+    """The attributes of one stored version of an instance, as DICOM JSON."""
+
+    SOPInstanceUID: str
+    sha256: bytes
+    json: bytes
+
+
+class UnionRow(msgspec.Struct, array_like=True):
+    """What the packed instances of a series say together."""
+
+    digest: bytes = bytes(32)
+    """Sum of the packed versions' SHA-256; where it is the series' own, the union is of what can be seen."""
+    chunks: int = 0
+    filled: int = 0
+    """Instances in the last chunk."""
+    values: bytes = b"{}"
+    """DICOM JSON with the distinct values."""
+    crowded: list[str] = []
+    """Tags of which not every value is in `values`."""
+
+
+UNION_CODEC: Final = Codec(UnionRow)
+_pack: Final = msgspec.msgpack.Encoder().encode
+_unpack: Final = msgspec.msgpack.Decoder(list[Packed]).decode
+
+
+def describe_entry(read_header: ReadHeader, entry: Entry) -> Attributes:
+    """Return every attribute of a stored instance.
+
+    Raises:
+        PacsError: its bytes cannot be read.
+    """
+    size = HEADER
+    while True:
+        data, total = read_header(entry, size)
+        try:
+            return describe(data, entry.TransferSyntaxUID, total)
+        except MoreNeeded as more:
+            if len(data) >= total:
+                raise PacsError("The data set ends before its header does.") from more
+            size = max(size * 4, more.size)
+
+
+def append(batch: Batch, series_key: bytes, items: list[Packed], row: UnionRow) -> None:
+    """Add instances to the packs; `row` is changed but not written."""
+    row.digest = summed(row.digest, (item.sha256 for item in items))
+    if row.chunks and row.filled + len(items) <= _TO_A_PACK:
+        row.chunks -= 1
+        items = [*_chunk(batch.get(_chunk_key(series_key, row.chunks)) or b""), *items]
+    for start in range(0, len(items), _TO_A_PACK):
+        part = items[start : start + _TO_A_PACK]
+        batch.put(_chunk_key(series_key, row.chunks), VERSION + zlib.compress(_pack(part), 1))
+        row.chunks += 1
+        row.filled = len(part)
+
+
+def _chunk_key(series_key: bytes, number: int) -> bytes:
+    return PACK + series_key + b"\0" + counted(number)
+
+
+def _chunk(stored: bytes) -> list[Packed]:
+    return _unpack(zlib.decompress(memoryview(stored)[1:]))
+
+
+def packed(reading: Reading, series_key: bytes) -> dict[tuple[str, bytes], bytes]:
+    """Return the JSON of every packed version of a series, by SOP Instance UID and SHA-256."""
+    found = {}
+    for _, stored in scan(reading, PACK + series_key + b"\0"):
+        for item in _chunk(stored):
+            found[item.SOPInstanceUID, item.sha256] = item.json
+    return found
+
+
+def union_row(reads: Reads, series_key: bytes) -> UnionRow:
+    """Return what a series' packed instances say together."""
+    stored = reads.get(UNION + series_key)
+    return UNION_CODEC.unpack(stored) if stored else UnionRow()
+
+
+class Union:
+    """The distinct values of a series in the making."""
+
+    def __init__(self, row: UnionRow) -> None:
+        self.values: Attributes = decoded(row.values)
+        self.crowded = set(row.crowded)
+        self.is_changed = False
+
+    def add(self, attributes: Attributes) -> None:
+        """Take in what one instance says."""
+        values = self.values
+        for tag, element in attributes.items():
+            known = values.get(tag)
+            if known == element or tag in self.crowded or tag in _NEVER_UNITED:
+                continue
+            self._add(tag, known, element)
+
+    def _add(self, tag: str, known: dict[str, Any] | None, element: dict[str, Any]) -> None:
+        new = element.get("Value")
+        if not new and "InlineBinary" not in element:
+            if known is None:
+                self.is_changed = True
+                self.values[tag] = {"vr": element["vr"]}
+            return
+        if known is None:
+            merged = dict(element)
+        elif new is None:
+            # Two different binary values: whoever asks reads the packs.
+            self._crowd(tag)
+            return
+        else:
+            old = known.get("Value") or []
+            additions = [value for value in new if value not in old]
+            if not additions:
+                return
+            merged = {"vr": known["vr"], "Value": old + additions}
+        if _is_too_much(merged):
+            self._crowd(tag)
+            return
+        self.values[tag] = merged
+        self.is_changed = True
+
+    def _crowd(self, tag: str) -> None:
+        self.values.pop(tag, None)
+        self.crowded.add(tag)
+        self.is_changed = True
+
+    def fill(self, row: UnionRow) -> None:
+        """Put the values into the row."""
+        row.values = encoded(self.values)
+        row.crowded = sorted(self.crowded)
+
+
+def _is_too_much(element: dict[str, Any]) -> bool:
+    values = element.get("Value") or ()
+    if element["vr"] == "SQ":
+        return len(values) > _DISTINCT_ITEMS or len(encoded(values)) > 8 * _LONGEST
+    return len(values) > _DISTINCT or any(
+        isinstance(value, str) and len(value) > _LONGEST for value in values
+    )
+
+
+class Headers:
+    """Reads attributes outside the fixed table: from the packs, or from an object not packed yet."""
+
+    def __init__(self, read_header: ReadHeader) -> None:
+        self._read_header = read_header
+
+    def of_instances(
+        self, reading: Reading, series_key: bytes, entries: Iterable[Entry]
+    ) -> Iterator[tuple[Entry, Attributes]]:
+        """Yield each entry with all of its attributes; an object nobody can read has none."""
+        known = packed(reading, series_key)
+        for entry in entries:
+            json = known.get((entry.SOPInstanceUID, entry.holding.sha256))
+            yield entry, decoded(json) if json is not None else self._described(entry)
+
+    def _described(self, entry: Entry) -> Attributes:
+        try:
+            return describe_entry(self._read_header, entry)
+        except PacsError:
+            return {}
+
+    def of_series(
+        self, reading: Reading, series_key: bytes, series: SeriesRow, tags: frozenset[str]
+    ) -> Iterator[Attributes]:
+        """Yield attribute sets that together hold every value of the tags in the series."""
+        row = union_row(reading, series_key)
+        if tags.isdisjoint(row.crowded) and row.digest == series.digest:
+            yield decoded(row.values)
+            return
+        entries = list(visible_instances(reading, series_key))
+        for _, attributes in self.of_instances(reading, series_key, entries):
+            yield attributes

@@ -1,0 +1,200 @@
+"""Who proposes the studies for a question: its unique keys, a small index, the search index, or the date.
+
+A small index is walked a little way: if it ends there, what it holds is all that can match, and is put in
+order. If it does not, the keys are too common for it, and what streams in the order of answers takes over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Final
+
+from .find import Question
+from .levels import TIMEZONE
+from .matching import is_universal
+from .model import Attributes
+from .order import (
+    BY_ACCESSION,
+    BY_DATE,
+    BY_NAME,
+    BY_PATIENT,
+    BY_SERIES,
+    fitted,
+    newest_first,
+    normal_name,
+)
+from .rows import CLAIMS_CODEC, STUDY_CODEC
+from .truth import CLAIM, STUDY, Environment, Reading, end_of, joined, scan_keys
+from .values import texts
+
+_ENOUGH: Final = 1000
+"""Keys of a small index that are looked at before it counts as too common."""
+_FIRST_PAGE: Final = 64
+_LARGEST_PAGE: Final = 4096
+_FIT: Final = 120
+
+_STUDY_UID, _SERIES_UID, _INSTANCE_UID = "0020000D", "0020000E", "00080018"
+_PATIENT_ID, _ACCESSION, _NAME, _DATE = "00100020", "00080050", "00100010", "00080020"
+
+
+class Planner:
+    """Proposes studies, in the order of answers, among them every one that could match."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+
+    def propose(self, question: Question) -> Iterator[list[bytes]]:
+        """Yield studies as order and UID."""
+        keys = {tag: key for tag, key in question.query.keys.items() if not is_universal(key)}
+        with self._environment.reading() as reading:
+            named = _named(reading, keys)
+            if named is None:
+                named = _indexed(reading, keys)
+        if named is not None:
+            yield named
+            return
+        yield from self._by_date(keys)
+
+    def _by_date(self, keys: Attributes) -> Iterator[list[bytes]]:
+        start, end = _date_span(keys) or (BY_DATE, end_of(BY_DATE))
+        size = _FIRST_PAGE
+        while True:
+            with self._environment.reading() as reading:
+                page = list(islice(_walk(reading, start, end), size))
+            if page:
+                yield [key[len(BY_DATE) :] for key in page]
+            if len(page) < size:
+                return
+            start = page[-1] + b"\0"
+            size = min(2 * size, _LARGEST_PAGE)
+
+
+def _walk(reading: Reading, start: bytes, end: bytes) -> Iterator[bytes]:
+    cursor = reading.cursor()
+    if cursor.set_range(start):
+        for key in cursor.iternext(keys=True, values=False):
+            if key >= end:
+                return
+            yield key
+
+
+def _named(reading: Reading, keys: Attributes) -> list[bytes] | None:
+    """Return the studies that unique keys name, or None when there are none."""
+    uids: Iterable[str]
+    if _STUDY_UID in keys:
+        uids = texts(keys[_STUDY_UID])
+    elif _SERIES_UID in keys:
+        uids = _studies_of_series(reading, texts(keys[_SERIES_UID]))
+    elif _INSTANCE_UID in keys:
+        uids = _studies_of_instances(reading, texts(keys[_INSTANCE_UID]))
+    else:
+        return None
+    found = []
+    for uid in dict.fromkeys(uids):
+        stored = reading.get(STUDY + uid.encode())
+        if stored is not None:
+            found.append(STUDY_CODEC.unpack(stored).order + uid.encode())
+    return sorted(found)
+
+
+def _studies_of_series(reading: Reading, uids: Iterable[str]) -> Iterator[str]:
+    for uid in uids:
+        for key in list(scan_keys(reading, BY_SERIES + joined(uid) + b"\0")):
+            yield key[len(BY_SERIES) :].decode().split("\0")[1]
+
+
+def _studies_of_instances(reading: Reading, uids: Iterable[str]) -> Iterator[str]:
+    for uid in uids:
+        if stored := reading.get(CLAIM + uid.encode()):
+            yield CLAIMS_CODEC.unpack(stored).versions[0][1]
+
+
+def _indexed(reading: Reading, keys: Attributes) -> list[bytes] | None:
+    """Return the studies of the first small index that has few enough, or None."""
+    for tag, spans_of in _INDEXES.items():
+        if tag not in keys:
+            continue
+        spans = spans_of(keys)
+        if not spans:
+            continue
+        found: set[bytes] = set()
+        for start, end in spans:
+            walked = islice(_walk(reading, start, end), _ENOUGH + 1)
+            found.update(_tail(key) for key in walked)
+            if len(found) > _ENOUGH:
+                break
+        else:
+            return sorted(found)
+    return None
+
+
+def _tail(key: bytes) -> bytes:
+    """Return order and UID, which no zero byte is in, from the end of an index key."""
+    return key[key.rfind(b"\0") + 1 :] if b"\0" in key else key[len(BY_DATE) :]
+
+
+_Spans = list[tuple[bytes, bytes]]
+
+
+def _spans(index: bytes, values: Iterable[str]) -> _Spans:
+    """Return the key ranges that hold every value a wildcard key can match; none if it can match any."""
+    spans = []
+    for value in values:
+        head, star, _ = value.partition("*")
+        head, mark, _ = head.partition("?")
+        prefix = index + fitted(head)
+        if not (star or mark) and len(fitted(head)) < _FIT:
+            prefix += b"\0"
+        elif not head:
+            return []
+        spans.append((prefix, end_of(prefix)))
+    return spans
+
+
+def _patient_spans(keys: Attributes) -> _Spans:
+    return _spans(BY_PATIENT, texts(keys[_PATIENT_ID]))
+
+
+def _accession_spans(keys: Attributes) -> _Spans:
+    return _spans(BY_ACCESSION, texts(keys[_ACCESSION]))
+
+
+def _name_spans(keys: Attributes) -> _Spans:
+    heads = []
+    for text in texts(keys[_NAME]):
+        groups = [group for group in text.split("=") if group.strip(" *^")]
+        head = normal_name(groups[0]) if groups else "*"
+        stop = min((head.find(mark) for mark in "*?" if mark in head), default=-1)
+        heads.append(head if stop < 0 else head[:stop].rstrip("^ ") + "*")
+    return _spans(BY_NAME, heads)
+
+
+def _date_spans(keys: Attributes) -> _Spans:
+    span = _date_span(keys)
+    return [span] if span else []
+
+
+def _date_span(keys: Attributes) -> tuple[bytes, bytes] | None:
+    """Return the part of the date index that a key on StudyDate leaves."""
+    values = texts(keys[_DATE]) if _DATE in keys and TIMEZONE not in keys else []
+    if len(values) != 1:
+        return None
+    low, dash, high = values[0].strip().partition("-")
+    if not dash:
+        high = low
+    start, end = BY_DATE, end_of(BY_DATE)
+    # The matcher takes 31 February for the end of February, wherever it stands.
+    if high:
+        start = BY_DATE + newest_first(high if high[-2:] < "28" else high[:-2] + "31")
+    if low:
+        end = end_of(BY_DATE + newest_first(low if low[-2:] < "28" else low[:-2] + "28"))
+    return start, end
+
+
+_INDEXES: Final[dict[str, Callable[[Attributes], _Spans]]] = {
+    _ACCESSION: _accession_spans,
+    _PATIENT_ID: _patient_spans,
+    _NAME: _name_spans,
+    _DATE: _date_spans,
+}
