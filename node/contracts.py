@@ -95,6 +95,8 @@ class StoreResult(NamedTuple):
 
     status: int
     comment: str = ""
+    StudyInstanceUID: str = ""
+    """Of the instance, for the audit trail: the command does not say it."""
 
 
 class Reception(Protocol):

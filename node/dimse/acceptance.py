@@ -1,0 +1,263 @@
+"""One association as its acceptor, from the A-ASSOCIATE-RQ to the end: PS3.8 9.2 from Sta2, a thread each."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from node.contracts import Caller, Rejection, Scope, Service
+
+from .association import Aborted, Association, Released
+from .commands import (
+    C_CANCEL_RQ,
+    C_ECHO_RQ,
+    C_FIND_RQ,
+    C_GET_RQ,
+    C_MOVE_RQ,
+    C_STORE_RQ,
+    RESPONSE,
+    Command,
+)
+from .find import serve_find
+from .negotiation import Context, negotiate
+from .pdu import (
+    ABORT,
+    ASSOCIATE_AC,
+    ASSOCIATE_RQ,
+    DICOM_APPLICATION_CONTEXT,
+    HEADER,
+    RELEASE_RESPONSE,
+    UNEXPECTED_PARAMETER,
+    Associate,
+    Violation,
+    decode_associate,
+    encode_abort,
+    encode_associate,
+    encode_reject,
+)
+from .retrieve import serve_get, serve_move
+from .session import Environment, Session, trail
+from .statuses import MISTYPED_ARGUMENT, SOP_CLASS_NOT_SUPPORTED, SUCCESS, UNRECOGNIZED_OPERATION
+from .store import serve_store
+from .syntaxes import QUERY_RETRIEVE, VERIFICATION
+from .transport import Closed, Connection, Ended, Silent
+
+logger = logging.getLogger(__name__)
+Admit = Callable[[str, str], Rejection | None]
+"""Takes calling AE title and address, and counts the association or says which limit it would break."""
+
+_WRONG_VERSION: Final = Rejection(1, 2, 2, "it speaks another version of the protocol")
+_WRONG_CONTEXT: Final = Rejection(1, 1, 2, "it proposes another application context than DICOM's")
+_WRONG_CALLED: Final = Rejection(1, 1, 7, "no archive here has the AE title it calls")
+_SERVICES: Final[Mapping[int, Callable[[Session, Context, Command], None]]] = {
+    C_STORE_RQ: serve_store,
+    C_FIND_RQ: serve_find,
+    C_MOVE_RQ: serve_move,
+    C_GET_RQ: serve_get,
+}
+
+
+def request_length(received: bytes | bytearray, longest: int) -> int | None:
+    """Return the length of the PDU at the start, 0 if not known yet, None if it is no A-ASSOCIATE-RQ."""
+    if received[:1] and received[0] != ASSOCIATE_RQ:
+        return None
+    if len(received) < 6:
+        return 0
+    length: int = HEADER.unpack_from(received)[1]
+    return 6 + length if length <= longest else None
+
+
+class Acceptance:
+    """Serves one connection; `run` returns when nothing is left to say on it."""
+
+    def __init__(
+        self, environment: Environment, sock: socket.socket, address: str, received: bytes, admit: Admit
+    ) -> None:
+        self.environment = environment
+        self.address = address
+        self.calling_ae = ""
+        """Set once this association counts against the limits."""
+        self.session: Session | None = None
+        self.connection = Connection(sock, environment.limits.message, received)
+        self._received = received
+        self._admit = admit
+        self._is_stopping = False
+
+    def run(self) -> None:
+        """Negotiate, serve, and say farewell; never raises."""
+        try:
+            self.session = self._negotiate()
+            if self.session:
+                self._converse(self.session)
+        except Violation as error:
+            self._say(encode_abort(2, error.reason) if self.session else encode_abort(0, 0))
+            logger.warning("%s broke the protocol: %s. The association was aborted.", self._who(), error)
+            self.environment.counters.add(violations=1)
+        except Ended as error:
+            logger.info("%s is gone before its association began: %s.", self._who(), error)
+        except Exception as error:
+            self._say(encode_abort(2, 0))
+            logger.error("Serving %s failed (%s); the association was aborted.", self._who(), trail(error))
+
+    def abort(self) -> None:
+        """End it from another thread: A-ABORT as the service user, and no more reading."""
+        self._is_stopping = True
+        if self.session:
+            self.session.association.abort()
+        self.connection.shut()
+
+    def _who(self) -> str:
+        return f"{self.calling_ae} at {self.address}" if self.calling_ae else self.address
+
+    def _say(self, pdu: bytes) -> None:
+        try:
+            self.connection.send([pdu])
+        except (Closed, Silent):
+            logger.debug("%s did not wait for the end of its association.", self._who())
+
+    def _negotiate(self) -> Session | None:
+        received = self._received
+        if request_length(received, self.environment.limits.associate_request) != len(received):
+            if received[:1] == bytes((ABORT,)):
+                raise Closed("it aborted")
+            raise Violation(0, "what it sent is no A-ASSOCIATE-RQ that fits")
+        self.connection.skip(len(received))
+        request = decode_associate(received[6:])
+        admitted = self._admitted(request)
+        if isinstance(admitted, Rejection):
+            self._reject(request, admitted)
+            return None
+        caller, scope = admitted
+        environment = self.environment
+        negotiated = negotiate(
+            request, caller.device, environment.limits, accept_unknown=environment.accept_unknown
+        )
+        association = Association(
+            self.connection, negotiated.contexts, environment.limits.max_pdu, request.user.max_pdu
+        )
+        self.connection.send([_accept(negotiated.answer, received)])
+        if request.user.identity_type:
+            logger.debug("%s gave a user identity of type %d.", self._who(), request.user.identity_type)
+        return Session(environment, association, caller, scope, negotiated.matching)
+
+    def _admitted(self, request: Associate) -> tuple[Caller, Scope] | Rejection:
+        if not request.protocol_version & 1:
+            return _WRONG_VERSION
+        if request.application_context != DICOM_APPLICATION_CONTEXT:
+            return _WRONG_CONTEXT
+        limit = self._admit(request.calling_ae, self.address)
+        if limit:
+            return limit
+        self.calling_ae = request.calling_ae or "?"
+        caller = self.environment.access.admit(request.calling_ae, self.address, request.called_ae)
+        if isinstance(caller, Rejection):
+            return caller
+        scope = self.environment.resolve(request.called_ae)
+        return _WRONG_CALLED if scope is None else (caller, scope)
+
+    def _reject(self, request: Associate, rejection: Rejection) -> None:
+        self._say(encode_reject(rejection.result, rejection.source, rejection.reason))
+        self.environment.counters.add(refused=1)
+        caller = Caller(request.calling_ae, self.address, request.called_ae)
+        triple = f"{rejection.result} {rejection.source} {rejection.reason}"
+        detail = {"triple": triple, "why": rejection.why}
+        self.environment.audit.record("association", caller, "refused", detail)
+        logger.info(
+            "%s at %s may not call %s: %s (A-ASSOCIATE-RJ %s). %s",
+            request.calling_ae, self.address, request.called_ae, rejection.why, triple, rejection.remedy,
+        )  # fmt: skip
+
+    def _converse(self, session: Session) -> None:
+        started = time.monotonic()
+        self.environment.counters.add(accepted=1)
+        ending = "ended in an error"
+        try:
+            while True:
+                self._serve_next(session)
+        except Released:
+            self._say(RELEASE_RESPONSE)
+            ending = "released"
+        except (Aborted, Closed) as error:
+            ending = "aborted by this node, which stops" if self._is_stopping else f"broken off: {error}"
+        except Silent as error:
+            session.association.abort()
+            ending = f"aborted: {error}"
+        except Violation:
+            ending = "aborted"
+            raise
+        finally:
+            session.is_serving = False
+            self._record(session, ending, time.monotonic() - started)
+
+    def _serve_next(self, session: Session) -> None:
+        session.is_serving = False
+        context, request = session.association.receive_command(self.environment.limits.idle)
+        session.is_serving = True
+        field = request.CommandField
+        if field & RESPONSE or field == C_CANCEL_RQ:
+            if request.has_data_set:
+                session.association.skip_data_set(context)
+        elif request.MessageID is None:
+            raise Violation(UNEXPECTED_PARAMETER, "a request has no Message ID")
+        elif field == C_STORE_RQ and context.abstract_syntax not in QUERY_RETRIEVE:
+            serve_store(session, context, request)
+        elif QUERY_RETRIEVE.get(context.abstract_syntax) == field:
+            self._serve_query(session, context, request)
+        else:
+            _serve_other(session, context, request)
+        session.last_served = time.monotonic()
+
+    def _serve_query(self, session: Session, context: Context, request: Command) -> None:
+        if request.AffectedSOPClassUID == context.abstract_syntax:
+            _SERVICES[request.CommandField](session, context, request)
+            return
+        if request.has_data_set:
+            session.association.skip_data_set(context)
+        comment = "SOP Class is not that of the presentation context"
+        session.respond(context, request, SOP_CLASS_NOT_SUPPORTED, comment)
+
+    def _record(self, session: Session, ending: str, seconds: float) -> None:
+        tally, caller, audit = session.tally, session.caller, self.environment.audit
+        outcome = "success" if ending == "released" else "broken"
+        detail = {"seconds": round(seconds, 3), "ending": ending}
+        audit.record("association", caller, outcome, detail)
+        refused = sum(tally.statuses.values()) - tally.instances
+        for study, instances in tally.studies.items():
+            stored = {"StudyInstanceUID": study, "instances": instances}
+            audit.record("store", caller, "success", stored)
+        if refused:
+            statuses = {f"{status:04X}": count for status, count in tally.statuses.items() if status}
+            audit.record("store", caller, "failure", {"instances": refused, "statuses": statuses})
+        done = list(tally.done[:5])
+        if len(tally.done) > len(done):
+            done.append(f"{len(tally.done) - len(done)} requests more")
+        if tally.statuses:
+            done.insert(0, f"stored {tally.instances} instances ({tally.size / 1e6:.1f} MB), {refused} not")
+        logger.info(
+            "%s spoke to %s for %.1f s: %s; %s.",
+            self._who(), caller.called_ae, seconds, ", ".join(done) or "nothing asked", ending,
+        )  # fmt: skip
+
+
+def _serve_other(session: Session, context: Context, request: Command) -> None:
+    """C-ECHO, and the right refusal for what is no service here, PS3.7 9.3.5 and Annex C.5."""
+    if request.has_data_set:
+        session.association.skip_data_set(context)
+    if request.CommandField != C_ECHO_RQ:
+        session.respond(context, request, UNRECOGNIZED_OPERATION, "No such operation on this context")
+    elif context.abstract_syntax != VERIFICATION or request.AffectedSOPClassUID != VERIFICATION:
+        session.respond(context, request, SOP_CLASS_NOT_SUPPORTED, "C-ECHO is for Verification")
+    elif request.has_data_set:
+        session.respond(context, request, MISTYPED_ARGUMENT, "C-ECHO with a data set")
+    elif not session.refuse(context, request, Service.ECHO):
+        session.respond(context, request, SUCCESS)
+        session.tally.done.append("echoed")
+
+
+def _accept(answer: Associate, received: bytes) -> bytes:
+    """Return the A-ASSOCIATE-AC with the AE titles and reserved bytes of the request, PS3.8 Table 9-17."""
+    accept = encode_associate(answer, ASSOCIATE_AC)
+    return accept[:10] + received[10:74] + accept[74:]

@@ -1,0 +1,155 @@
+"""An association asked for: PS3.8 9.2 as the requestor, from the connection to the A-ASSOCIATE-AC."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from catalog import Busy, NotPermitted, PacsError, Unavailable
+from node.storage import IMPLEMENTATION_CLASS_UID
+
+from .association import Association
+from .limits import Limits
+from .negotiation import ACCEPTANCE, IMPLEMENTATION_VERSION, Context
+from .pdu import (
+    ABORT,
+    ASSOCIATE_AC,
+    ASSOCIATE_RJ,
+    ASSOCIATE_RQ,
+    HEADER,
+    INVALID_PARAMETER,
+    UNEXPECTED_PDU,
+    Associate,
+    ProposedContext,
+    UserInformation,
+    Violation,
+    decode_associate,
+    encode_associate,
+)
+from .transport import Connection, Ended
+
+MAX_CONTEXTS: Final = 128
+_REASONS: Final = {
+    (1, 3): "it does not know the calling AE title",
+    (1, 7): "it does not know the called AE title",
+    (1, 2): "it does not support DICOM's application context",
+    (2, 2): "it does not support this version of the protocol",
+    (3, 1): "it is congested",
+    (3, 2): "its limit of associations is reached",
+}
+"""PS3.8 Table 9-21."""
+
+
+class Peer(NamedTuple):
+    """Another Application Entity and the title we call it with."""
+
+    ae_title: str
+    host: str
+    port: int
+    calling_ae: str
+
+    def __str__(self) -> str:
+        return f"{self.ae_title} ({self.host}:{self.port})"
+
+
+def dial(
+    peer: Peer,
+    proposed: Sequence[tuple[str, Sequence[str]]],
+    limits: Limits,
+    roles: Mapping[str, tuple[bool, bool]] | None = None,
+    extended: Mapping[str, bytes] | None = None,
+) -> Association:
+    """Open an association; `proposed` are abstract syntaxes, each with its transfer syntaxes, at most 128.
+
+    Raises:
+        Unavailable: nobody answers, or not in DICOM.
+        Busy: it rejects for now.
+        NotPermitted: it rejects for good.
+    """
+    contexts = [
+        ProposedContext(2 * place + 1, uid, tuple(syntaxes)) for place, (uid, syntaxes) in enumerate(proposed)
+    ]
+    user = UserInformation(
+        limits.max_pdu, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, roles or {}, extended or {}
+    )
+    request = Associate(peer.ae_title, peer.calling_ae, tuple(contexts), user=user)
+    try:
+        sock = socket.create_connection((peer.host, peer.port), limits.connect)
+    except OSError as error:
+        raise Unavailable(
+            f"{peer} does not answer: {error.strerror or error}.",
+            "Check its address and port, and the network.",
+        ) from None
+    connection = Connection(sock, limits.connect)
+    try:
+        connection.send([encode_associate(request, ASSOCIATE_RQ)])
+        answer = _receive_answer(connection, peer, limits)
+        association = Association(connection, _accepted(request, answer), limits.max_pdu, answer.user.max_pdu)
+    except Ended as error:
+        connection.close()
+        raise Unavailable(f"{peer} gave no answer to an association request: {error}.") from None
+    except BaseException:
+        connection.close()
+        raise
+    connection.set_timeout(limits.message)
+    return association
+
+
+def hang_up(association: Association, *, release: bool) -> None:
+    """Release or abort an association we asked for, and close its connection; never raises."""
+    try:
+        if release:
+            association.connection.set_timeout(5.0)
+            association.release()
+        else:
+            association.abort()
+    except Violation as error:
+        association.abort(2, error.reason)
+    except Ended:
+        pass
+    finally:
+        with contextlib.suppress(OSError):
+            association.connection.close()
+
+
+def _receive_answer(connection: Connection, peer: Peer, limits: Limits) -> Associate:
+    kind, length = HEADER.unpack(connection.read(6))
+    if length > limits.associate_request:
+        raise Violation(INVALID_PARAMETER, "its answer is too long")
+    body = connection.read(length)
+    if kind == ASSOCIATE_AC:
+        return decode_associate(body)
+    if kind == ASSOCIATE_RJ and length == 4:
+        raise _rejection(peer, *body[1:4])
+    if kind == ABORT:
+        raise Unavailable(f"{peer} aborted the association instead of answering.")
+    raise Violation(UNEXPECTED_PDU, f"it answered with PDU {kind:02X}")
+
+
+def _rejection(peer: Peer, result: int, source: int, reason: int) -> PacsError:
+    why = _REASONS.get((source, reason), f"it gives no known reason ({source} {reason})")
+    if result == 2 or (source, reason) in ((3, 1), (3, 2)):
+        return Busy(f"{peer} takes no association for now: {why}.", "Try again later.")
+    return NotPermitted(
+        f"{peer} rejects associations from {peer.calling_ae}: {why}.",
+        "Register both AE titles there.",
+    )
+
+
+def _accepted(request: Associate, answer: Associate) -> dict[int, Context]:
+    proposed = {context.id: context for context in request.proposed}
+    contexts = {}
+    for result in answer.results:
+        context = proposed.get(result.id)
+        if context is None or result.result != ACCEPTANCE:
+            continue
+        if result.transfer_syntax not in context.transfer_syntaxes:
+            continue
+        # Without an answer to role selection the default roles hold: the peer is the SCP (PS3.7 D.3.3.4).
+        we_are_scu, we_are_scp = answer.user.roles.get(context.abstract_syntax, (True, False))
+        contexts[context.id] = Context(
+            context.id, context.abstract_syntax, result.transfer_syntax, we_are_scp, we_are_scu
+        )
+    return contexts
