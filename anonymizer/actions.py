@@ -26,6 +26,9 @@ _CODE_SEQUENCES = tags("00080082 00401101 0040A168")
 _ECHOED = frozenset(("LO", "SH"))
 _FREE = frozenset(("ST", "LT", "UT", "UC"))
 _TEXT = _ECHOED | _FREE
+_PIXELS = tags("7FE00008 7FE00009 7FE00010")
+_REFERENCE_LISTS = tags("00081115 00081200")
+_REFERENCED_INSTANCE = 0x00081155
 _NO_TYPES: dict[int, str] = {}
 
 
@@ -59,6 +62,14 @@ class Work:
         self.counts: Counter[str] = Counter()
         self.log: list[tuple[Path, int, str]] = []
         self.unknown_words: set[str] = set()
+
+    def root(self, source: Item) -> Item:
+        """The de-identified copy of a whole data set."""
+        copy = self.item(source, (), ("iso8859",))
+        if _PIXELS & copy.keys() and _refers(source) and not _refers(copy):
+            for tag in _REFERENCE_LISTS & copy.keys():  # 1C: only what is referred to may be listed
+                del copy[tag]
+        return copy
 
     def item(self, source: Item, path: Path, codecs: tuple[str, ...]) -> Item:
         """The de-identified copy of a data set or sequence item."""
@@ -256,6 +267,14 @@ class Work:
         if element.vr in ("DA", "DT", "TM"):
             code = self.date_code
         return self._act(code, tag, element, (path, "", codecs))
+
+
+def _refers(item: Item) -> bool:
+    return any(
+        tag == _REFERENCED_INSTANCE or any(_refers(nested) for nested in element.items)
+        for tag, element in item.items()
+        if tag not in _REFERENCE_LISTS
+    )
 
 
 @lru_cache(maxsize=1 << 14)

@@ -51,6 +51,8 @@ class Deidentified:
     log: tuple[tuple[Path, int, str], ...]
     unknown_words: frozenset[str]
     has_face_risk: bool
+    accession: str
+    was_ours: bool
 
     def chunks(self) -> Iterator[bytes | memoryview]:
         """The Part 10 file."""
@@ -100,7 +102,7 @@ class Engine:
         )
         if structured.CONTENT_SEQUENCE in root:
             work.may_drop = not structured.uses_references(root)
-        copy = work.item(self._without_document(root), (), ("iso8859",))
+        copy = work.root(self._without_document(root))
         transfer_syntax = pixels.carry_out(plan, copy, source, data)
         pseudonym = text_value(root, 0x00100020) if is_ours else self.key.subject(subject.identity)
         markers.set_identity(copy, self.policy, pseudonym, self._accession(root, is_ours=is_ours))
@@ -134,6 +136,8 @@ class Engine:
             log=tuple(work.log),
             unknown_words=frozenset(work.unknown_words),
             has_face_risk=_has_face_risk(root),
+            accession=text_value(root, _ACCESSION),
+            was_ours=work.is_ours,
         )
 
     def _admit(self, root: Item) -> None:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import base64
 import hmac
+import os
+import secrets
 import unicodedata
 import uuid
 from functools import cached_property, lru_cache
 from hashlib import sha256
+from pathlib import Path
 
 _NAMESPACE = uuid.UUID("6d2a1f9e-3c47-5b8a-9f10-7e5c8d4b2a61")
 KEY_BYTES = 32
@@ -65,6 +68,23 @@ class ProjectKey:
     def seal(self, content: bytes) -> str:
         """Proof, to holders of the key, that this key's engine wrote exactly `content`."""
         return hmac.digest(self._scan_key, b"seal\0" + content, "sha256").hex()[:32]
+
+
+def read_key(path: Path) -> ProjectKey:
+    """The key in a file of one line: the project's name and 64 hexadecimal digits; ValueError if not."""
+    words = path.read_text(encoding="ascii", errors="replace").split()
+    if len(words) != 2:
+        raise ValueError(f"{path.name} is no project key: it needs a name and 64 hexadecimal digits.")
+    return ProjectKey(words[0], bytes.fromhex(words[1]))
+
+
+def make_key(path: Path, name: str) -> ProjectKey:
+    """A new random key in a new file that only its owner can read; FileExistsError if there is one."""
+    secret = secrets.token_bytes(KEY_BYTES)
+    key = ProjectKey(name, secret)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        file.write(f"{key.name} {secret.hex()}\n")
+    return key
 
 
 def identity_of(issuer: str, patient_id: str, *, strips_zeros: bool = False) -> str:

@@ -1,0 +1,272 @@
+"""A folder of instances in, a folder of released ones out: all of them at once, or none.
+
+Files are written and verified in a staging folder beside the target; one rename releases them after
+the whole batch has passed. A process that dies before leaves no released file, and the same command
+run again goes on where it stopped. One leak holds everything of its subject.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import islice
+from multiprocessing import get_context
+from operator import or_
+from pathlib import Path
+
+from anonymizer.journal import Journal
+from anonymizer.keys import read_key
+from anonymizer.leaks import Needles
+from anonymizer.manifest import MANIFEST, write_confidential, write_manifest
+from anonymizer.policy import Policy
+from anonymizer.quarantine import Reason
+from anonymizer.text import Identifiers
+from anonymizer.worker import Known, Outcome, Surveyed, process_many, start, survey_many
+
+CHUNK = 16
+
+Progress = Callable[[str, int, int], None]
+
+
+class BatchRefused(Exception):
+    """The batch cannot start; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What to de-identify, how, and where to."""
+
+    source: Path
+    target: Path
+    policy: Policy
+    key_file: Path
+    jobs: int = 1
+    verifies: bool = True
+    is_dry_run: bool = False
+
+    @property
+    def staging(self) -> Path:
+        """Where files wait, readable by their owner only."""
+        return self.target.parent / f".{self.target.name}.staging"
+
+    @property
+    def confidential(self) -> Path:
+        """The site's own record, which links old and new."""
+        return self.target.parent / f"{self.target.name}.confidential"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of the batch; it holds no value of any instance."""
+
+    released: int
+    copies: int
+    subjects: int
+    size: int
+    quarantined: dict[str, int]
+    sentences: dict[str, str]
+    face_risks: int
+    unknown_words: int
+
+
+def run(batch: Batch, progress: Progress = lambda what, done, total: None) -> Report:
+    """De-identifies the batch and releases it unless it is a dry run; raises BatchRefused."""
+    if batch.target.exists() and any(batch.target.iterdir()):
+        raise BatchRefused(f"{batch.target} is not empty. Name a folder that does not exist yet.")
+    if not batch.source.is_dir():
+        raise BatchRefused(f"{batch.source} is not a folder.")
+    files = [path for path in files_in(batch.source) if path != batch.source / MANIFEST]
+    with _pool(batch) as pool:
+        surveyed = _surveyed(pool, files, progress)
+    journal = Journal(batch.staging, _header(batch, surveyed))
+    outcomes, groups = _sorted_out(surveyed, journal)
+    for outcome in _processed(batch, groups, len(files), progress):
+        journal.add(outcome)
+        outcomes.append(outcome)
+    outcomes = _judged(outcomes)
+    return _released(batch, outcomes, journal)
+
+
+def files_in(root: Path) -> Iterator[Path]:
+    """Every plain file below a folder, always in the same order."""
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(folder) / name
+            if path.is_file() and not path.is_symlink():
+                yield path
+
+
+def _header(batch: Batch, surveyed: list[Surveyed]) -> dict[str, object]:
+    """What must be the same for staged files to be of use: a new file may name what an old one says."""
+    sources = hashlib.sha256(json.dumps([(s.source, s.digest) for s in surveyed]).encode()).hexdigest()
+    key = read_key(batch.key_file)
+    return {"policy": batch.policy.digest, "key": key.key_id, "verifies": batch.verifies, "sources": sources}
+
+
+def _pool(batch: Batch) -> ProcessPoolExecutor:
+    arguments = (batch.policy, batch.key_file, batch.staging / "files", batch.verifies)
+    return ProcessPoolExecutor(batch.jobs, get_context("spawn"), initializer=start, initargs=arguments)
+
+
+def _surveyed(pool: Executor, files: list[Path], progress: Progress) -> list[Surveyed]:
+    waiting = [pool.submit(survey_many, list(chunk)) for chunk in _chunks(files)]
+    found: list[Surveyed] = []
+    for future, chunk in zip(waiting, _chunks(files), strict=True):
+        try:
+            found += future.result()
+        except BrokenProcessPool:
+            sentence = "A process that looked at it, or at one of its neighbours, died."
+            found += [Surveyed(str(f), reason=Reason.INTERNAL_ERROR, sentence=sentence) for f in chunk]
+        progress("survey", len(found), len(files))
+    return found
+
+
+def _sorted_out(
+    surveyed: list[Surveyed], journal: Journal
+) -> tuple[list[Outcome], list[tuple[list[Path], Known]]]:
+    """What is already decided, and per subject what is left to do."""
+    outcomes = []
+    by_subject: dict[str, list[Surveyed]] = defaultdict(list)
+    for file, held in _conflicts(surveyed):
+        if held is not None:
+            outcomes.append(held)
+        else:
+            by_subject[file.subject.identity].append(file)
+    groups = []
+    for files in by_subject.values():
+        known = Known(
+            reduce(or_, {file.subject.identifiers for file in files}, Identifiers()),
+            reduce(or_, (file.needles for file in files), Needles()),
+        )
+        staged = {file.source: journal.staged(file) for file in files}
+        outcomes += [outcome for outcome in staged.values() if outcome is not None]
+        groups.append(([Path(f.source) for f in files if staged[f.source] is None], known))
+    return outcomes, groups
+
+
+def _conflicts(surveyed: list[Surveyed]) -> Iterator[tuple[Surveyed, Outcome | None]]:
+    """Each file with why it cannot go on, if so: unreadable, two patients, two contents, a copy."""
+    identities, contents = defaultdict(set), defaultdict(set)
+    for file in surveyed:
+        if not file.reason:
+            identities[file.study].add(file.subject.identity)
+            contents[file.instance].add(file.digest)
+    seen: set[str] = set()
+    for file in surveyed:
+        reason, sentence = file.reason, file.sentence
+        if not reason and len(identities[file.study]) > 1:
+            reason, sentence = Reason.IDENTITY_CONFLICT, "Its study holds instances of two patients."
+        elif not reason and len(contents[file.instance]) > 1:
+            reason = Reason.DUPLICATE_INSTANCE
+            sentence = "Another file claims its SOP Instance UID with other contents."
+        elif not reason and file.digest in seen:
+            reason, sentence = "COPY", "It is the same, byte for byte, as another file of the batch."
+        seen.add(file.digest)
+        yield file, Outcome(file.source, file.digest, reason=reason, sentence=sentence) if reason else None
+
+
+def _processed(
+    batch: Batch, groups: list[tuple[list[Path], Known]], total: int, progress: Progress
+) -> Iterator[Outcome]:
+    """Every outcome, in any order; a file whose process dies twice is held back."""
+    tasks = [(list(chunk), known) for files, known in groups for chunk in _chunks(files)]
+    broken: list[tuple[list[Path], Known]] = []
+    done = total - sum(len(files) for files, _ in groups)
+    with _pool(batch) as pool:
+        waiting = {pool.submit(process_many, *task): task for task in tasks}
+        for future in as_completed(waiting):
+            try:
+                results = future.result()
+            except BrokenProcessPool:
+                broken.append(waiting[future])
+                continue
+            done += len(results)
+            progress("de-identify", done, total)
+            yield from results
+    for files, known in broken:
+        for file in files:
+            yield _alone(replace(batch, jobs=1), file, known)
+
+
+def _alone(batch: Batch, file: Path, known: Known) -> Outcome:
+    with _pool(batch) as pool:
+        try:
+            return pool.submit(process_many, [file], known).result()[0]
+        except BrokenProcessPool:
+            sentence = "The process that worked on it died."
+            return Outcome(str(file), "", reason=Reason.INTERNAL_ERROR, sentence=sentence)
+
+
+def _judged(outcomes: list[Outcome]) -> list[Outcome]:
+    """The outcomes after what only the whole batch can tell: leaks hold subjects, UIDs are one to one."""
+    old_of: dict[str, set[str]] = defaultdict(set)
+    patients: dict[str, set[str]] = defaultdict(set)
+    for outcome in outcomes:
+        for old, new in zip(outcome.old_uids, outcome.uids, strict=True):
+            old_of[new].add(old)
+        patients[outcome.uids[0]].add(outcome.subject)
+    held = {o.subject for o in outcomes if o.reason == Reason.LEAK_FOUND}
+    return [_judge(outcome, old_of, patients, held) for outcome in outcomes]
+
+
+def _judge(
+    outcome: Outcome, old_of: dict[str, set[str]], patients: dict[str, set[str]], held: set[str]
+) -> Outcome:
+    if not outcome.name:
+        return outcome
+    if outcome.subject in held:
+        sentence = "Another instance of its subject leaked, so the whole subject is held."
+        return replace(outcome, name="", reason=Reason.LEAK_FOUND, sentence=sentence)
+    if any(len(old_of[uid]) > 1 for uid in outcome.uids) or len(patients[outcome.uids[0]]) > 1:
+        sentence = "Its new UIDs stand for more than one old one."
+        return replace(outcome, name="", reason=Reason.IOD_REGRESSION, sentence=sentence)
+    return outcome
+
+
+def _released(batch: Batch, outcomes: list[Outcome], journal: Journal) -> Report:
+    journal.close()
+    released = sorted((o for o in outcomes if o.name), key=lambda o: o.name)
+    held = [o for o in outcomes if not o.name and o.reason != "COPY"]
+    wanted = {o.name for o in released}
+    for path in list(files_in(journal.files)):
+        if str(path.relative_to(journal.files)) not in wanted:
+            path.unlink()
+    report = Report(
+        released=len(released),
+        copies=sum(o.reason == "COPY" for o in outcomes),
+        subjects=len({o.subject for o in released}),
+        size=sum(o.size for o in released),
+        quarantined=dict(sorted(Counter(str(o.reason) for o in held).items())),
+        sentences={str(o.reason): o.sentence for o in held},
+        face_risks=sum(o.has_face_risk for o in released),
+        unknown_words=len({word for o in outcomes for word in o.unknown_words}),
+    )
+    if not batch.is_dry_run:
+        key = read_key(batch.key_file)
+        write_confidential(batch.confidential, outcomes, key)
+        write_manifest(journal.files, released, report.quarantined, batch.policy, key)
+        _remove_empty(journal.files)
+        os.replace(journal.files, batch.target)
+    shutil.rmtree(batch.staging, ignore_errors=True)
+    return report
+
+
+def _remove_empty(root: Path) -> None:
+    for folder, _, _ in os.walk(root, topdown=False):
+        if not os.listdir(folder):
+            os.rmdir(folder)
+
+
+def _chunks(files: Iterable[Path]) -> Iterator[tuple[Path, ...]]:
+    waiting = iter(files)
+    while chunk := tuple(islice(waiting, CHUNK)):
+        yield chunk

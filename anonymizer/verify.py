@@ -1,0 +1,313 @@
+"""Checks a finished file against its source and the policy, without any of the engine's code.
+
+Only the parser is shared. What must go is read anew from the table's JSON; then the file is searched
+for every value that had to go, and each attribute, the pixels and what was to stay are compared.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import NamedTuple
+
+from anonymizer.elements import DEFLATED, PIXEL_DATA, Element, Item, Part10, read_part10, tags, text_value
+from anonymizer.leaks import Needles, haystack, squeeze, vocabulary
+from anonymizer.quarantine import Reason
+from anonymizer.table import DATA
+from anonymizer.verify_pixels import compressed_finding, native_finding
+
+_NUMBERS = frozenset(("DA", "DT", "TM", "DS", "IS"))
+_PERSON = frozenset(("PN",))
+_TEXT = frozenset(("LO", "SH", "ST", "LT", "UT", "UC", "AE", "UR", "CS"))
+_MEASURED = frozenset(("US", "SS", "UL", "SL", "FL", "FD", "UV", "SV", "AT"))
+_IDENTIFYING = tags(
+    "00080050 00080094 00100020 00101000 00101040 00102154 00102155 00200010 00380010 00401001 00401103 "
+    "00402010 00402016 00402017 00101090"
+)
+_CLASSES = re.compile(r"1\.2\.840\.10008\..*")
+_NEW_UID = re.compile(r"2\.25\.\d{1,39}")
+_COLUMNS = {
+    "rtn_safe_priv": "113111",
+    "rtn_uids": "113110",
+    "rtn_dev_id": "113109",
+    "rtn_inst_id": "113112",
+    "rtn_pat_chars": "113108",
+    "rtn_long_full_dates": "113106",
+    "rtn_long_modif_dates": "113107",
+    "clean_desc": "113105",
+    "clean_struct_cont": "113104",
+    "clean_graph": "113103",
+}
+_PIXEL_MODULE = range(0x00280000, 0x00290000)
+_DUMMIES = frozenset(
+    b",REMOVED,NOT PRESENT,UNKNOWN,NONE,0,1,000D,001D,000000,010000,19000101,19010101,19000101000000,"
+    b"19010101000000,urn:removed,CORRECT,COERCE".split(b",")
+)
+_OWN = tags("00120062 00120063 00120064 00280303 00280301 0018A001 00080008 00082111")
+
+
+class Finding(NamedTuple):
+    """One reason not to release a file; the sentence holds no value."""
+
+    reason: Reason
+    sentence: str
+
+
+class Value(NamedTuple):
+    """An element of a tree with where it was found."""
+
+    path: tuple[int, ...]
+    tag: int
+    element: Element
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the policy promised: chosen options, overridden actions, blanked boxes, allowed words."""
+
+    options: frozenset[str]
+    overrides: dict[int, str] = field(default_factory=dict)
+    boxes: tuple[tuple[int, int, int, int], ...] = ()
+    words: frozenset[str] = frozenset()
+    given: frozenset[str] = frozenset()
+
+
+def needles_of(source: Part10, expected: Expected) -> tuple[Needles, Needles]:
+    """What must not be in any file about this subject, and what must not be in this file."""
+    subject, own = Needles(), Needles()
+    kept: set[str] = set()
+    for value in _walk(source.root, ()):
+        text = _text(value.element, source.root)
+        if not text:
+            continue
+        action = _action(value, expected)
+        if value.element.vr in _PERSON:
+            subject.add_name(text)
+        elif value.tag in _IDENTIFYING:
+            subject.add_number(text)
+        elif action == "K" or _is_creator(value.tag, expected):
+            kept.update(squeeze(word) for word in re.findall(r"[^\W_]+", text))
+        elif value.element.vr == "UI":
+            uids = text.split("\\")
+            own.words |= {squeeze(uid) for uid in uids if len(uid) > 11 and not _CLASSES.fullmatch(uid)}
+        elif value.element.vr in ("DA", "DT"):
+            (subject if value.tag == 0x00100030 else own).add_date(text)
+        elif value.element.vr not in ("TM", "AS", "DS", "IS"):
+            own.add_text(text)
+    return subject, own.without(kept | expected.words)
+
+
+def verify(
+    source_data: bytes, output_data: bytes, expected: Expected, known: Needles, names: str = ""
+) -> list[Finding]:
+    """Everything that speaks against releasing the output; `known` is what else names this subject.
+
+    `names` are the folder and file names it will be released under.
+    """
+    source, output = read_part10(source_data), read_part10(output_data)
+    subject, own = needles_of(source, expected)
+    findings = list(_leaks(output, output_data, known | subject | own, expected, names))
+    findings += _policy_findings(source, output, expected)
+    findings += _meta_findings(output)
+    findings += _retention_findings(source, output, expected)
+    if PIXEL_DATA in source.root or PIXEL_DATA in output.root:
+        findings += _pixel_findings(source, output, (source_data, output_data), expected)
+    return findings
+
+
+def verify_again(source_data: bytes, output_data: bytes) -> list[Finding]:
+    """The same for an instance that was released before: nothing but its markers may be different."""
+    source, output = read_part10(source_data), read_part10(output_data)
+    changed = [tag for tag in output.root if output.root[tag] != source.root.get(tag) and tag not in _OWN]
+    found = [Finding(Reason.LEAK_FOUND, f"({tag:08X}) changed in a second run.") for tag in changed]
+    return [*found, *_meta_findings(output)]
+
+
+def _walk(item: Item, path: tuple[int, ...]) -> Iterator[Value]:
+    for tag, element in item.items():
+        if isinstance(element.value, tuple):
+            for nested in element.value:
+                yield from _walk(nested, (*path, tag))
+        else:
+            yield Value(path, tag, element)
+
+
+def _text(element: Element, root: Item) -> str:
+    """The value as text, as far as it is text; bulk and numbers give none."""
+    if isinstance(element.value, memoryview) or element.vr in _MEASURED:
+        return ""
+    data = element.data.strip(b" \0")
+    if element.vr in ("OB", "OW", "OF", "OD", "OL", "OV", "UN"):
+        return data.decode("ascii") if data.isascii() and data.decode("ascii").isprintable() else ""
+    if data.isascii() and b"\x1b" not in data:
+        return data.decode("ascii")
+    return _decoded(data, text_value(root, 0x00080005))
+
+
+def _decoded(data: bytes, charset: str) -> str:
+    from pydicom.charset import convert_encodings, decode_bytes
+
+    try:
+        return str(decode_bytes(data, convert_encodings(charset.split("\\")), {0x5E, 0x3D, 0x5C}))
+    except (UnicodeError, LookupError, ValueError):
+        return data.decode("latin-1")
+
+
+@cache
+def _rows() -> dict[int, tuple[str, dict[str, str]]]:
+    data = json.loads((DATA / "ps3.15-table-e1-1.json").read_text(encoding="utf-8"))
+    rows = {}
+    for cells in data["rows"]:
+        named = dict(zip(data["columns"], cells, strict=True))
+        if len(named["tag"]) == 8 and "x" not in named["tag"]:
+            codes = {option: named[c] for c, option in _COLUMNS.items() if named[c]}
+            rows[int(named["tag"], 16)] = (named["basic"], codes)
+    return rows
+
+
+@cache
+def _code(tag: int, options: frozenset[str]) -> str:
+    """The row's code under the options; "" for an attribute without a row."""
+    row = _rows().get(tag)
+    if row is None:
+        return ""
+    codes = {code for option, code in row[1].items() if option in options}
+    return "C" if "C" in codes else codes.pop() if codes else row[0]
+
+
+def _action(value: Value, expected: Expected) -> str:
+    """The code that decides about a value: that of the nearest thing that goes, else its own."""
+    if value.tag & 0x10000:
+        return "X"
+    for tag in value.path:
+        if _is_gone(tag, expected):
+            return "X"
+    code = expected.overrides.get(value.tag) or _code(value.tag, expected.options)
+    if code:
+        return code
+    if value.element.vr in ("PN", "UN", "UR", "AE"):
+        return "X"
+    if value.element.vr in ("DA", "DT"):
+        return "K" if "113106" in expected.options else "C"
+    if value.element.vr == "UI":
+        return "U"
+    return "C" if value.element.vr in ("ST", "LT", "UT", "UC") else "K"
+
+
+def _is_creator(tag: int, expected: Expected) -> bool:
+    """Whether this reserves a private block, which safe private attributes keep."""
+    return bool(tag & 0x10000) and tag & 0xFFFF < 0x100 and "113111" in expected.options
+
+
+def _is_gone(tag: int, expected: Expected) -> bool:
+    return bool(tag & 0x10000) or _code(tag, expected.options) == "X"
+
+
+def _leaks(
+    output: Part10, data: bytes, needles: Needles, expected: Expected, names: str
+) -> Iterator[Finding]:
+    values = list(_walk(output.root, ()))
+    searched = data
+    if output.transfer_syntax == DEFLATED:
+        searched = data + b"".join(bytes(value.element.data) + b"\n" for value in values)
+    bulk = [v.element.value for v in values if isinstance(v.element.value, memoryview)]
+    generated = " ".join(
+        v.element.data.decode("latin-1")
+        for v in values
+        if v.element.vr in _NUMBERS or (v.element.vr == "UI" and v.element.data.startswith(b"2.25."))
+    )
+    found = haystack(searched, bulk, names)
+    given = {squeeze(word) for word in expected.given}
+    hits = [hit for hit in found.hits(needles, generated) if hit not in given]
+    if hits:
+        yield Finding(Reason.LEAK_FOUND, f"{len(hits)} values that had to go are still in its bytes.")
+    for value in values if needles.whole else []:
+        is_short = squeeze(value.element.data.decode("latin-1")) in needles.whole
+        if is_short and _code(value.tag, expected.options) not in ("", "K", "C"):
+            yield Finding(Reason.LEAK_FOUND, f"({value.tag:08X}) still holds a short identifier.")
+
+
+def _policy_findings(source: Part10, output: Part10, expected: Expected) -> Iterator[Finding]:
+    before: dict[int, set[bytes]] = {}
+    for value in _walk(source.root, ()):
+        before.setdefault(value.tag, set()).add(value.element.data.strip(b" \0"))
+    for value in _walk(output.root, ()):
+        if value.tag & 0x10000:
+            if "113111" not in expected.options:
+                yield Finding(Reason.LEAK_FOUND, f"({value.tag:08X}) is private and was to go.")
+            continue
+        code = expected.overrides.get(value.tag) or _code(value.tag, expected.options)
+        data = value.element.data.strip(b" \0")
+        if value.element.vr == "PN" and not _is_pseudonym(data, output.root):
+            yield Finding(Reason.LEAK_FOUND, f"({value.tag:08X}) holds a name that is not the pseudonym.")
+        if not code or code in ("K", "C") or value.tag in _OWN or data in _DUMMIES:
+            continue
+        if data in before.get(value.tag, ()) and not _may_repeat(value, data, expected):
+            yield Finding(Reason.LEAK_FOUND, f"({value.tag:08X}) still has the value it had.")
+    yield from _word_findings(output, expected)
+
+
+def _is_pseudonym(data: bytes, root: Item) -> bool:
+    return data in _DUMMIES or data == text_value(root, 0x00100020).encode()
+
+
+def _may_repeat(value: Value, data: bytes, expected: Expected) -> bool:
+    if value.element.vr == "UI":
+        return all(_CLASSES.fullmatch(uid) for uid in data.decode("latin-1").split("\\"))
+    return data.decode("latin-1") in expected.given or value.element.vr in ("TM", "CS", "OB", "SQ")
+
+
+def _word_findings(output: Part10, expected: Expected) -> Iterator[Finding]:
+    """Every word of a cleaned text is in the vocabulary, approved, or a number with a meaning."""
+    for value in _walk(output.root, ()):
+        if value.element.vr not in ("LO", "SH", "ST", "LT", "UT", "UC") or value.tag in _OWN:
+            continue
+        code = _code(value.tag, expected.options)
+        if code != "C" and (code or value.element.vr in ("LO", "SH")):
+            continue
+        text = value.element.data.decode("latin-1").strip(" \0")
+        if text in expected.given:
+            continue
+        for word in re.findall(r"[^\W\d_]{2,}", text.casefold()):
+            if word not in vocabulary() and word not in expected.words and len(word) > 3:
+                yield Finding(Reason.LEAK_FOUND, f"({value.tag:08X}) has a word that nobody allowed.")
+
+
+def _meta_findings(output: Part10) -> Iterator[Finding]:
+    allowed = {0x00020000, 0x00020001, 0x00020002, 0x00020003, 0x00020010, 0x00020012}
+    if set(output.meta) - allowed:
+        yield Finding(Reason.LEAK_FOUND, "Its File Meta Information has more than what was written.")
+    if text_value(output.meta, 0x00020003) != text_value(output.root, 0x00080018):
+        yield Finding(Reason.IOD_REGRESSION, "Its File Meta Information names another instance.")
+    if not _NEW_UID.fullmatch(text_value(output.root, 0x00080018)):
+        yield Finding(Reason.IOD_REGRESSION, "Its SOP Instance UID is not one that was made here.")
+
+
+def _retention_findings(source: Part10, output: Part10, expected: Expected) -> Iterator[Finding]:
+    """Numbers without a row in the table are what images are read by: they stay as they were."""
+    for tag, element in source.root.items():
+        if element.vr not in _MEASURED or tag & 0x10000 or tag & 0xFFFF == 0 or tag in _rows():
+            continue
+        if tag >> 24 in (0x50, 0x60) or (expected.boxes and tag in _PIXEL_MODULE) or tag < 0x00080000:
+            continue
+        if tag not in output.root or output.root[tag].data != element.data:
+            yield Finding(Reason.IOD_REGRESSION, f"({tag:08X}) was to stay and is not what it was.")
+
+
+def _pixel_findings(
+    source: Part10, output: Part10, files: tuple[bytes, bytes], expected: Expected
+) -> Iterator[Finding]:
+    before, after = source.root.get(PIXEL_DATA), output.root.get(PIXEL_DATA)
+    if before is None or after is None:
+        yield Finding(Reason.IOD_REGRESSION, "Its pixel data came or went.")
+    elif not expected.boxes:
+        if before.value != after.value and not any(tag >> 24 == 0x60 for tag in source.root):
+            yield Finding(Reason.IOD_REGRESSION, "Its pixel data is not what it was.")
+    elif after.is_encapsulated or before.is_encapsulated:
+        yield from (Finding(*found) for found in compressed_finding(*files, expected.boxes))
+    else:
+        complaints = native_finding(source.root, before.data, after.data, expected.boxes)
+        yield from (Finding(*found) for found in complaints)

@@ -1,0 +1,201 @@
+"""What happens to one file of a batch in one process: survey it, or de-identify, write and verify it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from anonymizer.elements import read_part10, text_value
+from anonymizer.engine import Deidentified, Engine
+from anonymizer.keys import ProjectKey, read_key
+from anonymizer.leaks import Needles
+from anonymizer.policy import Policy
+from anonymizer.quarantine import Quarantined, Reason
+from anonymizer.subject import Subject
+from anonymizer.text import Identifiers
+from anonymizer.verify import Expected, Finding, needles_of, verify, verify_again
+
+MTIME = 315532800  # 1980-01-01: a file's own time would tell when it was exported
+
+
+NOBODY = Subject("", Identifiers())
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """What one source file is about; `reason` is set if that cannot be told."""
+
+    source: str
+    digest: str = ""
+    subject: Subject = NOBODY
+    needles: Needles = field(default_factory=Needles)
+    study: str = ""
+    instance: str = ""
+    reason: str = ""
+    sentence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a batch has learned about one subject from all of its files."""
+
+    identifiers: Identifiers
+    needles: Needles
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one source file: staged under `name`, or held back for `reason`."""
+
+    source: str
+    source_digest: str
+    name: str = ""
+    digest: str = ""
+    size: int = 0
+    subject: str = ""
+    uids: tuple[str, str, str] = ("", "", "")
+    old_uids: tuple[str, str, str] = ("", "", "")
+    codes: tuple[str, ...] = ()
+    boxes: tuple[tuple[int, ...], ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
+    log: tuple[str, ...] = ()
+    unknown_words: tuple[str, ...] = ()
+    has_face_risk: bool = False
+    reason: str = ""
+    sentence: str = ""
+
+
+class Worker:
+    """De-identifies files into a staging folder under one policy with one key."""
+
+    def __init__(self, policy: Policy, key: ProjectKey, staging: Path, *, verifies: bool = True) -> None:
+        self.engine = Engine(policy, key)
+        self.staging = staging
+        self.verifies = verifies
+
+    def survey(self, source: Path) -> Surveyed:
+        """Who the file is about, for what its siblings must not say."""
+        try:
+            data = source.read_bytes()
+            digest = hashlib.sha256(data).hexdigest()
+            file = read_part10(data)
+            expected = self._expected(())
+            needles = needles_of(file, expected)[0] if self.verifies else Needles()
+            subject = self.engine.subject(data)
+        except Quarantined as held:
+            return Surveyed(str(source), reason=held.reason, sentence=held.sentence)
+        except OSError as error:
+            sentence = f"It cannot be read from the disk ({error.strerror})."
+            return Surveyed(str(source), reason=Reason.UNREADABLE, sentence=sentence)
+        except Exception as error:
+            sentence = f"The survey did not foresee this file ({type(error).__name__})."
+            return Surveyed(str(source), reason=Reason.INTERNAL_ERROR, sentence=sentence)
+        uids = (text_value(file.root, 0x0020000D), text_value(file.root, 0x00080018))
+        return Surveyed(str(source), digest, subject, needles, *uids)
+
+    def process(self, source: Path, known: Known | None) -> Outcome:
+        """De-identifies, writes and verifies one file; whatever goes wrong holds it back."""
+        digest = ""
+        try:
+            data = source.read_bytes()
+            digest = hashlib.sha256(data).hexdigest()
+            result = self.engine.deidentify(data, known.identifiers if known else None)
+            return self._finished(source, digest, data, result, known)
+        except Quarantined as held:
+            return Outcome(str(source), digest, reason=held.reason, sentence=held.sentence)
+        except Exception as error:
+            sentence = f"Writing or verifying it failed ({type(error).__name__})."
+            return Outcome(str(source), digest, reason=Reason.INTERNAL_ERROR, sentence=sentence)
+
+    def _finished(
+        self, source: Path, digest: str, data: bytes, result: Deidentified, known: Known | None
+    ) -> Outcome:
+        name = f"{result.subject}/{result.study}/{result.series}/{result.instance}.dcm"
+        path = self.staging / name
+        write(path, result.chunks())
+        written = path.read_bytes()
+        findings = self._findings(data, written, result, known, name) if self.verifies else []
+        if findings:
+            path.unlink()
+            return Outcome(
+                str(source),
+                digest,
+                subject=result.subject,
+                reason=findings[0].reason,
+                sentence=findings[0].sentence,
+            )
+        old = read_part10(data).root
+        return Outcome(
+            source=str(source),
+            source_digest=digest,
+            name=name,
+            digest=hashlib.sha256(written).hexdigest(),
+            size=len(written),
+            subject=result.subject,
+            uids=(result.study, result.series, result.instance),
+            old_uids=(text_value(old, 0x0020000D), text_value(old, 0x0020000E), text_value(old, 0x00080018)),
+            codes=result.codes,
+            boxes=tuple(tuple(box) for box in result.boxes),
+            counts=dict(sorted(result.counts.items())),
+            log=tuple(_logged(*entry) for entry in result.log),
+            unknown_words=tuple(sorted(result.unknown_words)),
+            has_face_risk=result.has_face_risk,
+        )
+
+    def _findings(
+        self, data: bytes, written: bytes, result: Deidentified, known: Known | None, name: str
+    ) -> list[Finding]:
+        needles = known.needles if known else Needles()
+        if result.was_ours:
+            return verify_again(data, written)
+        return verify(data, written, self._expected(result.boxes, result), needles, name)
+
+    def _expected(self, boxes: Iterable[Any], result: Deidentified | None = None) -> Expected:
+        policy = self.engine.policy
+        given = {str(value) for value in policy.document["clinical_trial"].values()} | {"UNSPECIFIED"}
+        if result is not None:
+            given |= {result.subject, result.accession}
+        return Expected(
+            options=frozenset(policy.document["options"]),
+            overrides={int(o["tag"], 16): o["action"] for o in policy.document["overrides"]},
+            boxes=tuple(tuple(box) for box in boxes),
+            words=policy.words,
+            given=frozenset(given),
+        )
+
+
+def write(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+    """Writes a file under its final time, for its owner only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.writelines(chunks)
+    os.utime(path, (MTIME, MTIME))
+
+
+_worker: Worker | None = None
+
+
+def start(policy: Policy, key_file: Path, staging: Path, verifies: bool) -> None:
+    """Makes this process's worker."""
+    global _worker
+    _worker = Worker(policy, read_key(key_file), staging, verifies=verifies)
+
+
+def survey_many(sources: list[Path]) -> list[Surveyed]:
+    """`Worker.survey` in a worker process."""
+    assert _worker is not None
+    return [_worker.survey(source) for source in sources]
+
+
+def process_many(sources: list[Path], known: Known | None) -> list[Outcome]:
+    """`Worker.process` in a worker process."""
+    assert _worker is not None
+    return [_worker.process(source, known) for source in sources]
+
+
+def _logged(path: tuple[int, ...], tag: int, code: str) -> str:
+    return "/".join(f"{part:08X}" for part in (*path, tag)) + f" {code}"
