@@ -68,6 +68,9 @@ class CatalogWriter(Catalog, Protocol):
             NotFound: there is no such study, series, instance or earlier decision.
         """
 
+    def restore(self, decision: Decision) -> None:
+        """Take in a decision while the catalog is made again; its study may still be on its way."""
+
     def decisions(self, StudyInstanceUID: str) -> list[Decision]:
         """Return the decisions that touch the study, oldest first, undone ones included."""
 

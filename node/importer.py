@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from threading import Lock
+from typing import IO, Any, Final, NamedTuple
 
 from catalog import BadRequest, NotFound, OutOfSpace, PacsError, Unreadable
 from node.contracts import Caller, Ingest, Reception
@@ -73,7 +74,7 @@ def source_files(source: Path) -> Iterator[SourceFile]:
 def _plain(path: Path, root: Path) -> SourceFile:
     status = path.stat()
     return SourceFile(
-        str(path.relative_to(root)), f"{status.st_size}-{status.st_mtime_ns}", partial(path.open, "rb")
+        str(path.relative_to(root)), f"{status.st_size}-{status.st_mtime_ns}", partial(open, path, "rb")
     )
 
 
@@ -185,3 +186,95 @@ def _outcome(name: str, reception: Reception) -> Outcome:
     if result.status:
         return Outcome(name, Fate.REFUSED, f"{result.status:04X}: {result.comment}")
     return Outcome(name, Fate.STORED)
+
+
+class ImportJob:
+    """One import, made of steps that any number of threads may take."""
+
+    def __init__(self, source: Path, ingest: Ingest, ledgers: Path, name: str = "IMPORT") -> None:
+        """Begin, or go on with what an earlier run of the same source left.
+
+        Raises:
+            NotFound: there is nothing at the path.
+        """
+        if not source.exists():
+            raise NotFound(f"There is nothing at {source}.", "Check the path; it is read on the node's host.")
+        self.source = source
+        self.counts = dict.fromkeys(Fate, 0)
+        self.skipped = 0
+        """Files that an earlier run of this import stored already."""
+        self.not_stored: list[Outcome] = []
+        self.failure = ""
+        """Why the import stopped before its end; empty while it has not."""
+        self._ingest = ingest
+        self._caller = Caller(name, "", "")
+        self._files = source_files(source)
+        self._ledger = Ledger(ledgers, source)
+        self._mutex = Lock()
+        self._is_exhausted = False
+        self._working = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every file is accounted for, or the import stopped."""
+        return self._is_exhausted and not self._working
+
+    def step(self) -> bool:
+        """Take in one file; say whether there may be more."""
+        file = self._next()
+        if file is None:
+            return False
+        try:
+            outcome = import_file(file, self._ingest, self._caller)
+        except PacsError as error:
+            self._stop(str(error))
+            outcome = None
+        with self._mutex:
+            self._working -= 1
+            if outcome is not None:
+                self._count(file, outcome)
+            if self.is_over:
+                self._ledger.close(is_finished=not self.failure)
+        return outcome is not None
+
+    def progress(self) -> dict[str, Any]:
+        """Return the counts so far, for a person or a program."""
+        with self._mutex:
+            return {
+                **{fate.value: count for fate, count in self.counts.items()},
+                "done earlier": self.skipped,
+                "is_over": self.is_over,
+                "failure": self.failure,
+                "not_stored": [outcome._asdict() for outcome in self.not_stored],
+            }
+
+    def _next(self) -> SourceFile | None:
+        with self._mutex:
+            while not self._is_exhausted:
+                try:
+                    file = next(self._files, None)
+                except (PacsError, OSError) as error:
+                    self.failure = str(error)
+                    file = None
+                if file is None:
+                    self._is_exhausted = True
+                    if not self._working:
+                        self._ledger.close(is_finished=not self.failure)
+                elif self._ledger.has(file):
+                    self.skipped += 1
+                else:
+                    self._working += 1
+                    return file
+            return None
+
+    def _stop(self, why: str) -> None:
+        with self._mutex:
+            self.failure = self.failure or why
+            self._is_exhausted = True
+
+    def _count(self, file: SourceFile, outcome: Outcome) -> None:
+        self.counts[outcome.fate] += 1
+        if outcome.fate is Fate.STORED:
+            self._ledger.add(file)
+        else:
+            self.not_stored.append(outcome)

@@ -20,13 +20,14 @@ from catalog import (
     Header,
     Holding,
     Incoming,
-    NeedMore,
+    MoreNeeded,
     NotPermitted,
     ObjectStore,
     OutOfSpace,
     PacsError,
     PatientKey,
     Recorded,
+    Unavailable,
     Unreadable,
     scan,
 )
@@ -45,6 +46,7 @@ _STATUS: Final[tuple[tuple[type[PacsError], int], ...]] = (
     (Contradiction, 0xA900),
     (Unreadable, 0xC000),
     (NotPermitted, 0x0124),
+    (Unavailable, 0xA700),
 )
 """PS3.4 Table B.2-1: out of resources, data set does not match SOP Class, cannot understand; PS3.7 Annex C:
 not authorised."""
@@ -248,13 +250,10 @@ def read_header(incoming: Incoming, TransferSyntaxUID: str, meta_length: int) ->
     total = incoming.size - meta_length
     limit = _HEAD
     while True:
-        head = incoming.head(limit)[meta_length:]
         try:
-            return scan(head, TransferSyntaxUID, total)
-        except NeedMore:
-            if limit >= incoming.size:
-                raise Unreadable("The data set ends inside an element.", "") from None
-            limit *= 8
+            return scan(incoming.head(limit)[meta_length:], TransferSyntaxUID, total)
+        except MoreNeeded as more:
+            limit = max(more.size + meta_length, limit * 8)
 
 
 def check(header: Header, expected: Expected) -> None:

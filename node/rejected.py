@@ -106,7 +106,7 @@ class RejectedShelf:
         self._total -= rejected.size
         return rejected
 
-    def trim(self) -> list[Rejected]:
+    def trim(self) -> tuple[Rejected, ...]:
         """Let the oldest go until the shelf is within its limits again; return what went."""
         items = self.list()
         total = sum(item.size for item in items)
@@ -122,7 +122,7 @@ class RejectedShelf:
         self._next_look = self._clock() + _LOOK_EVERY
         if gone:
             logger.warning("%d rejected files were dropped: the shelf is over its limits", len(gone))
-        return gone
+        return tuple(gone)
 
     def _unlink(self, name: str) -> None:
         for suffix in (".json", ".dcm"):

@@ -12,10 +12,9 @@ from catalog import (
     Damaged,
     Decision,
     Entry,
-    NeedMore,
+    MoreNeeded,
     ObjectStore,
     Reader,
-    Unreadable,
     Verb,
     scan,
 )
@@ -24,6 +23,8 @@ from node.storage import file_meta
 
 _HEAD: Final = 1 << 16
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
+_PIXEL_GROUP: Final = (b"\xe0\x7f", b"\x7f\xe0")
+"""Group 7FE0 as its first two bytes stand in little and in big endian."""
 
 
 class StoredInstance:
@@ -115,18 +116,19 @@ class NodeRetriever:
 
 def _header_of(stored: StoredInstance) -> tuple[bytes, int]:
     """Return the data set up to Pixel Data and where that begins; a deflated one whole."""
-    limit = stored.size if stored.TransferSyntaxUID == _DEFLATED else min(_HEAD, stored.size)
+    is_deflated = stored.TransferSyntaxUID == _DEFLATED
+    limit = stored.size if is_deflated else min(_HEAD, stored.size)
     while True:
         head = bytearray(limit)
         if stored.read_into(memoryview(head), 0) < limit:
             raise Damaged("A stored file is shorter than when it was stored.", "Run: peerpacs verify")
-        if limit == stored.size and stored.TransferSyntaxUID == _DEFLATED:
-            return bytes(head), stored.size
+        if is_deflated:
+            return bytes(head), limit
         try:
             pixels = scan(memoryview(head), stored.TransferSyntaxUID, stored.size).pixels
-        except NeedMore:
-            if limit == stored.size:
-                raise Unreadable("A stored header does not end.", "Run: peerpacs verify") from None
-            limit = min(limit * 16, stored.size)
+        except MoreNeeded as more:
+            limit = min(max(more.size, limit * 8), stored.size)
             continue
-        return bytes(head[:pixels]), pixels
+        if bytes(head[pixels : pixels + 2]) in _PIXEL_GROUP or limit == stored.size:
+            return bytes(head[:pixels]), pixels
+        limit = min(limit * 8, stored.size)

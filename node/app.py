@@ -1,0 +1,256 @@
+"""The composition root: opens one node from its home folder, runs it, and closes it again.
+
+Only here are parts constructed and threads given to background work; every other room is handed what it
+needs, so that a simulator can build the same node on a clock of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from catalog import Busy, Clock, LmdbCatalog, NotFound
+from node.access import Gatekeeper
+from node.audit import AuditLog
+from node.config import Config, load_config
+from node.contracts import Scope
+from node.control import ControlServer, HomeLock
+from node.decisions import Decisions
+from node.desk import Desk
+from node.devices import DeviceBook
+from node.dimse import DimseServer, Limits
+from node.held import HeldShelf
+from node.importer import ImportJob
+from node.ingest import Identity, NodeIngest
+from node.recovery import Recovery, header_reader
+from node.rejected import RejectedShelf
+from node.retriever import NodeRetriever
+from node.state import State
+from node.storage import SegmentStore, StorageSettings
+
+logger = logging.getLogger(__name__)
+
+_MB: Final = 1 << 20
+_CHORE_PAUSE: Final = 0.2
+_DRAIN: Final = 6.0
+"""Seconds that what is in flight has at the end; SIGTERM must be over within ten."""
+_IMPORT_THREADS: Final = 3
+
+
+class Node:
+    """One hospital's PACS, open: its parts by name. Close it, or use it in a `with` block."""
+
+    def __init__(self, home: Path, config: Config, clock: Clock, purpose: str) -> None:
+        """Open everything under `home`, and bring back what a crash left unrecorded.
+
+        Raises:
+            Busy: another process works on this home.
+        """
+        self.home = home
+        self.config = config
+        self.clock = clock
+        self.started = clock()
+        self._lock = HomeLock(home, purpose)
+        self.state = State(home / "state")
+        self.devices = DeviceBook(self.state)
+        self.access = Gatekeeper(self.state, config, clock)
+        self.audit = AuditLog(home / "audit", clock)
+        self._open_archive(home / "archives" / "main")
+        self.recovery = Recovery(self.ingest, self.decisions, self._issuer_of)
+        self.recovered = self.recovery.take(self.store.recover())
+        self.dimse = self._make_server()
+        self.ports: dict[str, int] = {}
+        self.desk = Desk(self)
+        self._jobs: dict[str, ImportJob] = {}
+        self._threads: list[threading.Thread] = []
+        self._stopping = threading.Event()
+
+    def _open_archive(self, archive: Path) -> None:
+        config, clock = self.config, self.clock
+        self.archive = archive
+        self.store = SegmentStore(archive / "objects", archive / "incoming", clock, _storage_settings(config))
+        self.catalog = LmdbCatalog(
+            archive / "catalog", archive / "search", clock=clock, read_header=header_reader(self.store)
+        )
+        self.held = HeldShelf(self.state, self._held_allowance)
+        self.rejected = RejectedShelf(
+            self.home / "rejected",
+            max_bytes=config.rejected.max_mb * _MB,
+            max_age=config.rejected.max_days * 86400.0,
+            clock=clock,
+        )
+        identity = Identity(config.node.issuer, frozenset(p.upper() for p in config.node.placeholders))
+        self.ingest = NodeIngest(self.store, self.catalog, self.held, self.rejected, identity, clock)
+        self.retriever = NodeRetriever(self.store, self.catalog, config.node.ae_title)
+        self.decisions = Decisions(self.store, self.catalog, self.held, clock)
+
+    def _make_server(self) -> DimseServer:
+        return DimseServer(
+            self._scope,
+            self.access,
+            self.audit,
+            _limits(self.config),
+            self.clock,
+            accept_unknown=self.config.dicom.accept_unknown,
+        )
+
+    def start(self) -> dict[str, int]:
+        """Serve: listeners, commands and background work; return the ports by name.
+
+        Raises:
+            Busy: a port is taken.
+        """
+        for name, loop in {
+            "syncer": lambda: self.store.sync_forever(self._stopping),
+            "chores": lambda: self._chores(),
+        }.items():
+            self._run(name, loop)
+        if self.config.dicom.port:
+            self.ports["dicom"] = self._listen(self.config.dicom.host, self.config.dicom.port)
+            self.dimse.start()
+        self._control = ControlServer(self.home, self.desk.verbs())
+        self._run("control", lambda: self._control.serve(self._stopping))
+        self.audit.record("start", None, "ok", {"ports": self.ports})
+        return self.ports
+
+    def _listen(self, host: str, port: int) -> int:
+        try:
+            return self.dimse.listen(host, port)
+        except OSError as error:
+            what = f"Port {port} on {host} cannot be opened: {error.strerror}."
+            remedy = "Stop what listens there (peerpacs check names it), or set dicom.port."
+            raise Busy(what, remedy) from error
+
+    def close(self) -> None:
+        """Finish or abort what is in flight, write everything down, and let the home go."""
+        self.dimse.stop(_DRAIN)
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(timeout=2.0)
+        if self.ports:
+            self._control.close()
+            self.audit.record("stop", None, "ok", {})
+        self.access.refusals.step()
+        self.audit.close()
+        self.catalog.close()
+        self.store.close()
+        self.state.close()
+        self._lock.close()
+
+    def __enter__(self) -> Node:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start_import(self, source: str) -> str:
+        """Import a folder, zip file or DICOMDIR in the background; return the job's name.
+
+        Raises:
+            NotFound: there is nothing at the path.
+        """
+        job = ImportJob(Path(source), self.ingest, self.home / "run" / "imports")
+        name = f"import-{len(self._jobs) + 1}"
+        self._jobs[name] = job
+        self.audit.record("import", None, "started", {"job": name})
+        for number in range(_IMPORT_THREADS):
+            self._run(f"{name}-{number}", lambda: self._work_off(job))
+        return name
+
+    def import_progress(self, name: str) -> dict[str, Any]:
+        """Return how far an import has come.
+
+        Raises:
+            NotFound: there is no such job since the node started.
+        """
+        job = self._jobs.get(name)
+        if job is None:
+            raise NotFound(f"There is no import called {name!r}.", "Start it again: it goes on where it was.")
+        return job.progress()
+
+    def _work_off(self, job: ImportJob) -> None:
+        while not self._stopping.is_set() and job.step():
+            pass
+
+    def _run(self, name: str, loop: Callable[[], None]) -> None:
+        thread = threading.Thread(target=loop, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _chores(self) -> None:
+        chores: Mapping[str, Callable[[], object]] = {
+            "publish": lambda: self.catalog.publish(self.clock()),
+            "index": lambda: self.catalog.index(self.clock()),
+            "audit": self.audit.step,
+            "refusals": self.access.refusals.step,
+        }
+        failing: set[str] = set()
+        while not self._stopping.wait(_CHORE_PAUSE):
+            for name, step in chores.items():
+                try:
+                    step()
+                    failing.discard(name)
+                except Exception:
+                    if name not in failing:
+                        logger.exception("The chore %s fails; it is tried again", name)
+                    failing.add(name)
+
+    def _scope(self, called_ae: str) -> Scope | None:
+        ae_title = self.config.node.ae_title
+        if called_ae != ae_title:
+            return None
+        return Scope("main", ae_title, self.catalog, self.ingest, self.retriever)
+
+    def _issuer_of(self, ae_title: str) -> str:
+        device = self.devices.get(ae_title)
+        return device.issuer if device else ""
+
+    def _held_allowance(self) -> int:
+        disk = os.statvfs(self.home)
+        return int(disk.f_blocks * disk.f_frsize * self.config.storage.held_percent / 100)
+
+
+def open_node(home: Path, clock: Clock = time.time, purpose: str = "node") -> Node:
+    """Open the node of a home folder; `purpose` names who works on it, for others that would.
+
+    Raises:
+        NotFound: there is no node in that folder.
+        BadRequest: its configuration is wrong.
+        Busy: another process works on it.
+    """
+    return Node(home, load_config(home), clock, purpose)
+
+
+def _storage_settings(config: Config) -> StorageSettings:
+    storage = config.storage
+    return StorageSettings(
+        seal_at=storage.segment_mb * _MB,
+        buffered_at_most=storage.spill_above_mb * _MB,
+        budget=storage.buffer_mb * _MB,
+        full_below=storage.stop_below_mb * _MB,
+        resume_above=storage.resume_above_mb * _MB,
+    )
+
+
+def _limits(config: Config) -> Limits:
+    dicom = config.dicom
+    return Limits(
+        associations=dicom.max_associations,
+        associations_per_ae=dicom.max_associations_per_ae,
+        associations_per_address=dicom.max_associations_per_address,
+        associations_per_second=dicom.max_new_associations_per_second,
+        burst=2 * dicom.max_new_associations_per_second,
+        max_pdu=dicom.max_pdu,
+        artim=dicom.artim_timeout,
+        idle=dicom.idle_timeout,
+        message=dicom.network_timeout,
+        connect=dicom.connect_timeout,
+    )

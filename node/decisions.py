@@ -1,0 +1,124 @@
+"""What persons decided: written into the segments first, then applied, so that a rebuild repeats it.
+
+A decision never changes stored bytes. Each has an id; applying one twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from catalog import (
+    BadRequest,
+    CatalogWriter,
+    Clock,
+    Decision,
+    NotFound,
+    ObjectStore,
+    Selection,
+    Verb,
+)
+from node.held import HeldShelf
+
+logger = logging.getLogger(__name__)
+
+_BATCH: Final = 256
+_IDENTITY_OF_OBJECTS: Final = frozenset({"0020000D", "0020000E", "00080018", "00080016", "00080005"})
+"""UIDs and character set: a correction of these would make another object of it."""
+
+
+class Decisions:
+    """The one way a decision is made and applied on this node."""
+
+    def __init__(self, store: ObjectStore, catalog: CatalogWriter, held: HeldShelf, clock: Clock) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._held = held
+        self._clock = clock
+
+    def make(
+        self,
+        verb: Verb,
+        target: tuple[str, ...],
+        *,
+        reason: str,
+        who: str,
+        attributes: Mapping[str, dict[str, Any]] | None = None,
+        detail: str = "",
+    ) -> Decision:
+        """Decide: durable in the segments, applied in the catalog.
+
+        Raises:
+            BadRequest: the decision makes no sense as it is.
+            NotFound: it is about nothing that is here.
+        """
+        decision = Decision(
+            id=uuid.uuid4().hex,
+            verb=verb,
+            target=target,
+            reason=reason,
+            who=who,
+            when=int(self._clock() * 1000),
+            attributes=attributes or {},
+            detail=detail,
+        )
+        self._check(decision)
+        self._store.keep_decision(decision.id, msgspec.json.encode(decision))
+        self._apply(decision, self._catalog.decide)
+        logger.info("%s by %s on %s: decision %s", verb, who, "/".join(target), decision.id)
+        return decision
+
+    def replay(self, decision: Decision) -> None:
+        """Apply a decision that lies in the segments already; a second time changes nothing."""
+        self._apply(decision, self._catalog.restore)
+
+    def _apply(self, decision: Decision, in_catalog: Callable[[Decision], None]) -> None:
+        if decision.verb is Verb.RELEASE:
+            self._release(frozenset(decision.detail.split()))
+        elif decision.verb is Verb.DISCARD:
+            self._discard(frozenset(decision.detail.split()))
+        else:
+            in_catalog(decision)
+
+    def _check(self, decision: Decision) -> None:
+        if not decision.reason.strip():
+            raise BadRequest("A decision needs a reason.", "Say why, with --reason.")
+        if decision.verb is Verb.CORRECT:
+            touched = _IDENTITY_OF_OBJECTS & decision.attributes.keys()
+            if touched or not decision.attributes:
+                what = (
+                    f"{', '.join(sorted(touched))} cannot be corrected." if touched else "Nothing to correct."
+                )
+                raise BadRequest(what, "Name other attributes, as Keyword=Value.")
+        if decision.verb is Verb.UNDO:
+            if decision.detail not in {one.id for one in self._catalog.decisions(decision.target[0])}:
+                raise NotFound(f"There is no decision {decision.detail}.", "List them with: peerpacs trace")
+        elif decision.verb in (Verb.RELEASE, Verb.DISCARD):
+            if not decision.detail:
+                raise NotFound("Nothing of that waits to be released.", "See: peerpacs held list")
+        elif not self._is_known(decision.target):
+            raise NotFound(f"{'/'.join(decision.target)} is not here.", "Look it up with: peerpacs find")
+
+    def _is_known(self, target: tuple[str, ...]) -> bool:
+        if any(self._catalog.decisions(target[0])):
+            return True
+        study, series, instance = (*((uid,) for uid in target), (), ())[:3]
+        return bool(self._catalog.select(Selection(studies=study, series=series, instances=instance)))
+
+    def _release(self, digests: frozenset[str]) -> None:
+        waiting = [one for one in self._held.list() if one.entry.holding.sha256.hex() in digests]
+        for start in range(0, len(waiting), _BATCH):
+            batch = waiting[start : start + _BATCH]
+            self._catalog.record(batch)
+            for arrival in batch:
+                self._held.take(arrival)
+
+    def _discard(self, digests: frozenset[str]) -> None:
+        for arrival in list(self._held.list()):
+            if arrival.entry.holding.sha256.hex() in digests:
+                self._held.take(arrival)
+                self._store.remove(arrival.entry.holding)

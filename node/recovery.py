@@ -1,0 +1,140 @@
+"""What the segments know and the catalog lacks: after a crash, after a restore, or when it is made again.
+
+The segments are the truth. Each object's member says where it came from and whether it is held; the
+decisions lie between them in the order they were made. Replay and rebuild end in the same rows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from catalog import Arrival, Decision, Entry, Header, MoreNeeded, ObjectStore, PacsError, Reader, scan
+from node.decisions import Decisions
+from node.ingest import NodeIngest, Origin
+from node.storage import Damage, Item, Kept, KeptDecision, file_meta, read_meta
+
+logger = logging.getLogger(__name__)
+
+_HEAD: Final = 1 << 16
+_BATCH: Final = 256
+
+
+class Recovered(msgspec.Struct):
+    """What a replay or a rebuild found and brought back."""
+
+    objects: int = 0
+    instances: int = 0
+    """Of these, how many the catalog lacked."""
+    held: int = 0
+    decisions: int = 0
+    unreadable: int = 0
+    damaged: list[str] = []
+
+
+class Recovery:
+    """Turns what a store says into catalog rows; `issuer_of` knows a device's assigning authority."""
+
+    def __init__(self, ingest: NodeIngest, decisions: Decisions, issuer_of: Callable[[str], str]) -> None:
+        self._ingest = ingest
+        self._decisions = decisions
+        self._issuer_of = issuer_of
+        self._batch: list[Arrival] = []
+
+    def take(
+        self, found: Iterable[Item], on_progress: Callable[[Recovered], None] = lambda so_far: None
+    ) -> Recovered:
+        """Record everything found, in its order; what is known already changes nothing."""
+        recovered = Recovered()
+        for item in found:
+            if isinstance(item, Kept):
+                self._take_object(item, recovered)
+            elif isinstance(item, KeptDecision):
+                self._take_decision(item, recovered)
+            elif isinstance(item, Damage):
+                recovered.damaged.append(item.what)
+                logger.error("%s", item.what)
+            on_progress(recovered)
+        self._flush()
+        return recovered
+
+    def _take_object(self, kept: Kept, recovered: Recovered) -> None:
+        recovered.objects += 1
+        try:
+            arrival = self._arrival(kept)
+        except PacsError as error:
+            recovered.unreadable += 1
+            logger.error("A stored object (%s) is not catalogued: %s", kept.holding.sha256.hex()[:16], error)
+            return
+        uid, sha256 = arrival.entry.SOPInstanceUID, kept.holding.sha256
+        if self._ingest.catalog.holds(uid, sha256) or self._ingest.held.holds(uid, sha256):
+            return
+        if kept.origin.is_held:
+            recovered.held += 1
+            self._ingest.held.put(arrival)
+            return
+        recovered.instances += 1
+        self._batch.append(arrival)
+        if len(self._batch) >= _BATCH:
+            self._flush()
+
+    def _take_decision(self, kept: KeptDecision, recovered: Recovered) -> None:
+        self._flush()
+        recovered.decisions += 1
+        try:
+            self._decisions.replay(msgspec.json.decode(kept.text, type=Decision))
+        except (PacsError, msgspec.MsgspecError) as error:
+            recovered.unreadable += 1
+            logger.error("Decision %s cannot be applied: %s", kept.id, error)
+
+    def _flush(self) -> None:
+        batch, self._batch = self._batch, []
+        if batch:
+            self._ingest.catalog.record(batch)
+
+    def _arrival(self, kept: Kept) -> Arrival:
+        reader = self._ingest.store.open(kept.holding)
+        try:
+            meta = read_meta(_first(reader, _HEAD).tobytes())
+            header = header_of(reader, meta.offset, meta.TransferSyntaxUID)
+        finally:
+            reader.close()
+        origin = Origin(kept.origin.source, kept.origin.received, kept.origin.is_held)
+        issuer = self._issuer_of(origin.source)
+        return self._ingest.arrival(header, meta.TransferSyntaxUID, kept.holding, origin, issuer)
+
+
+def header_of(reader: Reader, offset: int, TransferSyntaxUID: str) -> Header:
+    """Scan the header of a stored file whose data set begins at `offset`.
+
+    Raises:
+        Unreadable: it is not a data set in that transfer syntax.
+    """
+    limit = _HEAD
+    while True:
+        try:
+            return scan(_first(reader, limit)[offset:], TransferSyntaxUID, reader.size - offset)
+        except MoreNeeded as more:
+            limit = max(more.size + offset, limit * 8)
+
+
+def header_reader(store: ObjectStore) -> Callable[..., tuple[memoryview, int]]:
+    """Return what the index worker reads headers with: (first bytes of the data set, its whole length)."""
+
+    def read(entry: Entry, limit: int = _HEAD) -> tuple[memoryview, int]:
+        reader = store.open(entry.holding)
+        try:
+            offset = len(file_meta(entry.SOPClassUID, entry.SOPInstanceUID, entry.TransferSyntaxUID))
+            return _first(reader, limit + offset)[offset:], reader.size - offset
+        finally:
+            reader.close()
+
+    return read
+
+
+def _first(reader: Reader, limit: int) -> memoryview:
+    head = memoryview(bytearray(min(limit, reader.size)))
+    return head[: reader.read_into(head, 0)]
