@@ -51,6 +51,9 @@ class Retrieved(NamedTuple):
 class Association:
     """One association, open while the object is used as a context manager.
 
+    Proposes Implicit VR Little Endian for the SOP classes of `services`, and Explicit VR, in which phantoms
+    are written, for those it `sends` or, in the SCP role, `receives`.
+
     Raises:
         ProtocolError: the peer rejected the association or accepted no presentation context.
         OSError: nobody listens there, or nothing came for `timeout` seconds.
@@ -59,10 +62,10 @@ class Association:
     def __init__(
         self,
         address: Address,
-        sop_classes: Iterable[str],
+        services: Iterable[str] = (),
+        sends: Iterable[str] = (),
+        receives: Iterable[str] = (),
         calling: str = "BENCHSCU",
-        transfer_syntax: str = IMPLICIT,
-        as_scp: Iterable[str] = (),
         timeout: float = 120.0,
     ) -> None:
         self._socket = socket.create_connection(("127.0.0.1", address.port), timeout)
@@ -70,17 +73,18 @@ class Association:
         self._view = memoryview(bytearray(1 << 18))
         self._start = self._end = 0
         self._fragments: list[tuple[int, int, memoryview]] = []
-        proposed = {2 * n + 1: uid for n, uid in enumerate(dict.fromkeys((*sop_classes, *as_scp)))}
+        syntaxes = dict.fromkeys(services, IMPLICIT) | dict.fromkeys((*sends, *receives), EXPLICIT)
+        proposed = {2 * n + 1: context for n, context in enumerate(syntaxes.items())}
         try:
-            self._socket.sendall(associate_rq(address, calling, proposed, transfer_syntax, as_scp))
+            self._socket.sendall(associate_rq(address, calling, proposed, receives))
             accepted, self._peer_maximum = read_associate_ac(self._read_pdu())
         except BaseException:
             self._socket.close()
             raise
-        self._contexts = {uid: id for id, uid in proposed.items() if id in accepted}
+        self._contexts = {uid: id for id, (uid, _) in proposed.items() if id in accepted}
         if not self._contexts:
             self._socket.close()
-            raise ProtocolError(f"{address.ae_title} accepted none of {sorted(proposed.values())}.")
+            raise ProtocolError(f"{address.ae_title} accepted none of {sorted(syntaxes)}.")
 
     def __enter__(self) -> Self:
         return self

@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from .capacity import Loaded, Memory
 from .cases import Case, Retrieve, storing
 from .finding import Find
 from .report import Report
@@ -31,6 +32,8 @@ def all_cases(is_quick: bool) -> list[Case]:
         *storing(share),
         Retrieve(repetitions=2 if is_quick else 5),
         Find(studies=2000 if is_quick else 20_000, repetitions=5 if is_quick else 15),
+        Loaded(count=round(500_000 * share), sent=round(4000 * share)),
+        Memory(frames=round(2048 * share)),
     ]
 
 
@@ -65,22 +68,36 @@ def _processor() -> str:
 @click.option("--cases", default="", help="Only these, by name, separated by commas.")
 @click.option("--only", default="", help="Only these contestants, for example PeerPACS.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures to this file.")
+@click.option(
+    "--profile", type=click.Path(path_type=Path),
+    help="Run one case on our node alone under py-spy and write where its time went to this file.",
+)  # fmt: skip
 @click.option("--quick", is_flag=True, help="A tenth of the work and one run: to see that it works.")
 @click.option(
     "--storage", type=click.Path(path_type=Path), default=".cache/bench", show_default=True,
     help="Folder on the disk to measure.",
 )  # fmt: skip
-def main(runs: int, cases: str, only: str, json_file: Path | None, quick: bool, storage: Path) -> None:
+def main(
+    runs: int,
+    cases: str,
+    only: str,
+    json_file: Path | None,
+    profile: Path | None,
+    quick: bool,
+    storage: Path,
+) -> None:
     """Measure PeerPACS and Orthanc side by side with DCMTK's clients; exit 3 if a case was not measured."""
     chosen = _chosen(cases, quick)
     storage.mkdir(parents=True, exist_ok=True)
     progress = Console(stderr=True)
-    names = [name for name in only.split(",") if name]
+    names = ["PeerPACS"] if profile else [name for name in only.split(",") if name]
+    if profile and len(chosen) != 1:
+        raise click.UsageError("A profile is of one case. Name it with --cases.")
     try:
         report = Report(facts(names))
     except FAILURES as error:
         raise click.ClickException(str(error)) from None
-    runner = Runner(storage.resolve(), _roomy(), 1 if quick else runs, progress, names)
+    runner = Runner(storage.resolve(), _roomy(), 1 if quick or profile else runs, progress, names, profile)
     for case in chosen:
         try:
             report.measured += runner.measure(case)

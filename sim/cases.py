@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Final, Protocol
+from typing import Final
 
 from . import clients
 from .association import STUDY_ROOT_FIND, Association
 from .clients import ClientError
 from .pdu import Address, identifier, value
 from .phantoms import SMALLEST, Study, study
-from .report import Goal, Row
+from .report import Goal, Measured, Row
 from .servers import Orthanc, PeerPACS, Server, StoreSCP, free_port
 
 CT_512_KB: Final = 518 * 1024
@@ -32,40 +32,45 @@ Contestant = Callable[[Path, Address], Server]
 AGAINST_ORTHANC: Final[dict[str, Contestant]] = {"PeerPACS": PeerPACS, "Orthanc": Orthanc}
 
 
-class Case(Protocol):
+class Case:
     """One thing to measure, on several contestants."""
 
-    @property
-    def name(self) -> str:
-        """The word for it on the command line."""
+    name: str
+    """The word for it on the command line."""
+    is_fresh_each_run: bool
+    """Whether every run begins with empty storage; otherwise `load` is called once for all runs."""
 
     @property
     def title(self) -> str:
         """What it is, in a line."""
+        raise NotImplementedError
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """The figures it yields."""
+        raise NotImplementedError
 
     @property
     def contestants(self) -> dict[str, Contestant]:
         """The first is compared with the second, if there is one; a third is only shown."""
+        raise NotImplementedError
 
-    @property
-    def is_fresh_each_run(self) -> bool:
-        """Whether every run begins with empty storage; otherwise `load` is called once for all runs."""
+    def measure(self, server: Server, run: int) -> Figures:
+        """Do it once and return a figure for each row."""
+        raise NotImplementedError
 
     def prepare(self, scratch: Path, destination: Address) -> None:
         """Write the files that the clients will send; start what receives at `destination`."""
 
     def load(self, server: Server) -> None:
-        """Bring the running server into the state in which it is measured."""
-
-    def measure(self, server: Server, run: int) -> Figures:
-        """Do it once and return a figure for each row."""
+        """Bring the running server into the state in which it is measured; as it starts if not said."""
 
     def finish(self) -> None:
         """Stop what `prepare` started."""
+
+    def conclude(self, measured: list[Measured]) -> list[Measured]:
+        """Return the rows of the report; further ones may follow from those measured."""
+        return measured
 
 
 def _sink(folder: Path, destination: Address) -> Server:
@@ -73,11 +78,11 @@ def _sink(folder: Path, destination: Address) -> Server:
 
 
 @dataclass(slots=True, kw_only=True)
-class Store:
+class Store(Case):
     """C-STORE by storescu, one process for each association, into empty storage."""
 
     name: str
-    title: str
+    what: str
     goal: float
     associations: int
     studies: int
@@ -85,6 +90,10 @@ class Store:
     size: int
     is_fresh_each_run: bool = True
     _folders: list[Path] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        return f"Storing {self.what}"
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -97,9 +106,6 @@ class Store:
     def prepare(self, scratch: Path, destination: Address) -> None:
         self._folders = clients.write(self._described(), scratch, self.associations)
 
-    def load(self, server: Server) -> None:
-        """Nothing: it begins empty."""
-
     def measure(self, server: Server, run: int) -> Figures:
         sent = self.studies * self.instances
         seconds = clients.store(server.address, self._folders)
@@ -107,9 +113,6 @@ class Store:
         if found != sent:
             raise ClientError(f"{server.name} has {found} instances; {sent} were sent and accepted.")
         return {"C-STORE": sent / seconds}
-
-    def finish(self) -> None:
-        """Nothing runs."""
 
     def _described(self) -> Iterator[Study]:
         return (study(_SEED, n, instances=self.instances, size=self.size) for n in range(self.studies))
@@ -125,7 +128,7 @@ _SEED: Final = 2
 
 
 @dataclass(slots=True)
-class Retrieve:
+class Retrieve(Case):
     """C-MOVE to storescp and C-GET to getscu of one study, again and again from a server that runs on."""
 
     instances: int = 128
@@ -148,7 +151,7 @@ class Retrieve:
 
     @property
     def contestants(self) -> dict[str, Contestant]:
-        return AGAINST_ORTHANC
+        return {**AGAINST_ORTHANC, "storescu alone": _sink}
 
     def prepare(self, scratch: Path, destination: Address) -> None:
         self._folders = clients.write([self._study()], scratch / "files", 1)
@@ -159,6 +162,9 @@ class Retrieve:
         clients.store(server.address, self._folders)
 
     def measure(self, server: Server, run: int) -> Figures:
+        if isinstance(server, StoreSCP):
+            sent = [clients.store(server.address, self._folders) for _ in range(self.repetitions)]
+            return {"C-MOVE to storescp": self.instances / median(sent)}
         sink, uid = self._sink, self._study().StudyInstanceUID
         assert sink is not None
         before = sink.received()
@@ -185,7 +191,7 @@ def storing(share: float) -> list[Store]:
     return [
         Store(
             name="store1",
-            title="512 KB CT, 1 association, durable",
+            what="512 KB CT, 1 association, durable",
             goal=2.0,
             associations=1,
             studies=1,
@@ -194,7 +200,7 @@ def storing(share: float) -> list[Store]:
         ),
         Store(
             name="store8",
-            title="202 KB CT, 8 associations, durable",
+            what="202 KB CT, 8 associations, durable",
             goal=2.5,
             associations=8,
             studies=8,
@@ -203,7 +209,7 @@ def storing(share: float) -> list[Store]:
         ),
         Store(
             name="small",
-            title=f"{2 * all_small} small instances in {all_small} studies, 4 associations, durable",
+            what=f"{2 * all_small} small instances in {all_small} studies, 4 associations, durable",
             goal=2.0,
             associations=4,
             studies=all_small,

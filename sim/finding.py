@@ -11,11 +11,11 @@ from typing import Final
 
 from . import clients
 from .association import STUDY_ROOT_FIND, Association
-from .cases import AGAINST_ORTHANC, Contestant, Figures
+from .cases import AGAINST_ORTHANC, Case, Contestant, Figures
 from .clients import ClientError
 from .pdu import Address, identifier
 from .phantoms import Patient, Study, study
-from .report import Goal, Row
+from .report import Goal, Measured, Row, median_of_ratios
 from .servers import Server
 
 _SYLLABLES: Final = tuple(c + v for c in "bdfgklmnprstvz" for v in "aeiou")
@@ -86,7 +86,7 @@ _OVER_ALL: Final = "median of the ten"
 
 
 @dataclass(slots=True)
-class Find:
+class Find(Case):
     """C-FIND at study level, plain attributes returned; a time is from the request to the final response."""
 
     studies: int = 20_000
@@ -131,8 +131,9 @@ class Find:
         figures = {question: median(times) for question, times in taken.items()}
         return {**figures, _OVER_ALL: median(figures.values())}
 
-    def finish(self) -> None:
-        """Nothing runs."""
+    def conclude(self, measured: list[Measured]) -> list[Measured]:
+        questions = [row for row in measured if row.row.name != _OVER_ALL]
+        return [*measured, median_of_ratios(self.title, questions, Goal(at_least=5.0))]
 
     @property
     def _population(self) -> Population:

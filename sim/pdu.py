@@ -82,18 +82,18 @@ def item(item_type: int, value: bytes) -> bytes:
 
 
 def associate_rq(
-    address: Address, calling: str, proposed: Mapping[int, str], transfer_syntax: str, as_scp: Iterable[str]
+    address: Address, calling: str, proposed: Mapping[int, tuple[str, str]], receives: Iterable[str]
 ) -> bytes:
-    """A-ASSOCIATE-RQ, PS3.8 Table 9-11, with role selection (PS3.7 Table D.3-9) for what we receive."""
+    """A-ASSOCIATE-RQ (PS3.8 Table 9-11); `proposed` is context id → abstract and transfer syntax.
+
+    What it `receives` gets the SCP role by role selection (PS3.7 Table D.3-9).
+    """
     contexts = b"".join(
-        item(
-            0x20,
-            bytes((id, 0, 0, 0)) + item(0x30, uid.encode()) + item(0x40, transfer_syntax.encode()),
-        )
-        for id, uid in proposed.items()
+        item(0x20, bytes((id, 0, 0, 0)) + item(0x30, abstract.encode()) + item(0x40, transfer.encode()))
+        for id, (abstract, transfer) in proposed.items()
     )
     user = item(0x51, struct.pack(">I", MAXIMUM_LENGTH)) + item(0x52, b"2.25.1642172182192202212222232242")
-    for uid in as_scp:
+    for uid in receives:
         user += item(0x54, struct.pack(">H", len(uid)) + uid.encode() + b"\0\1")
     field = struct.pack(">HH16s16s32x", 1, 0, address.ae_title.encode().ljust(16), calling.encode().ljust(16))
     field += item(0x10, APPLICATION_CONTEXT.encode()) + contexts + item(0x50, user)

@@ -145,11 +145,16 @@ def instances(study: Study) -> Iterator[Instance]:
     for series_number in range(1, study.series + 1):
         of_series = of_study | _series_values(study, series_number)
         for number in range(1, study.instances + 1):
-            uid = _uid(study.StudyInstanceUID, series_number, number)
+            uid = sop_instance_uid(study, series_number, number)
             meta = _file_meta(kind.SOPClassUID, uid)
             pixels = len(frame) * study.frames
             data_set = _data_set(study, of_series | _instance_values(uid, number), len(meta), pixels)
             yield Instance(kind.SOPClassUID, uid, meta + data_set, len(meta), frame, study.frames)
+
+
+def sop_instance_uid(study: Study, series_number: int, number: int) -> str:
+    """Return the SOP Instance UID of one of the study's instances, counted from 1."""
+    return _uid(study.StudyInstanceUID, series_number, number)
 
 
 def _uid(*name: object) -> str:

@@ -54,7 +54,7 @@ class Measured:
     @property
     def ratio(self) -> float | None:
         """How many times better the first contestant is than the second; None without a second."""
-        ours, theirs = ([*map(self.medians.get, self.figures)] + [None, None])[:2]
+        ours, theirs = [*map(self.medians.get, self.figures), None, None][:2]
         if not ours or not theirs:
             return None
         return ours / theirs if self.row.more_is_better else theirs / ours

@@ -5,12 +5,11 @@ Whatever happens, every process that was started is stopped and every folder tha
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -18,8 +17,9 @@ from rich.console import Console
 from .cases import Case
 from .clients import ClientError
 from .pdu import Address, ProtocolError
+from .profile import profiled
 from .report import Measured
-from .servers import Server, ServerError, free_port
+from .servers import Server, ServerError, free_port, settle
 
 FAILURES = (ServerError, ClientError, ProtocolError, OSError)
 """What a case raises when it cannot be measured."""
@@ -29,13 +29,20 @@ class Runner:
     """Runs cases and collects what they measure.
 
     `storage` is where servers keep what they are sent, on a real disk; `scratch` is where the files to
-    send lie, in memory if there is room.
+    send lie, in memory if there is room; `profile` is where a profile of the last run goes.
     """
 
     def __init__(
-        self, storage: Path, scratch: Path, runs: int, console: Console, only: Sequence[str] = ()
+        self,
+        storage: Path,
+        scratch: Path,
+        runs: int,
+        console: Console,
+        only: Sequence[str] = (),
+        profile: Path | None = None,
     ) -> None:
         self._storage = storage
+        self._profile = profile
         self._only = only
         self._scratch = scratch
         self._runs = runs
@@ -64,11 +71,12 @@ class Runner:
                 for name in self._names(case):
                     with self._fresh(case, name, destination, standing) as server:
                         settle([server, *standing.values()])
-                        measured = case.measure(server, run)
+                        with profiled(server, self._profile) if self._profile else nullcontext():
+                            measured = case.measure(server, run)
                     for row, figure in measured.items():
                         figures[row][name].append(figure)
                     self._say_run(case, run, name, measured)
-        return [Measured(case.title, row, figures[row.name]) for row in case.rows]
+        return case.conclude([Measured(case.title, row, figures[row.name]) for row in case.rows])
 
     def _standing(self, case: Case, destination: Address, stack: ExitStack) -> dict[str, Server]:
         """Start and load one server for each contestant, for all runs."""
@@ -116,14 +124,3 @@ class Runner:
     def _say(self, line: str) -> None:
         minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
         self._console.print(f"[dim]{minutes:2d}:{seconds:02d}[/] {line}", highlight=False)
-
-
-def settle(servers: Sequence[Server], limit: float = 20.0) -> None:
-    """Wait until the disk has what it was given and no server works on something of its own."""
-    os.sync()
-    deadline = time.monotonic() + limit
-    while time.monotonic() < deadline:
-        before = sum(server.cpu_seconds() for server in servers)
-        time.sleep(0.3)
-        if sum(server.cpu_seconds() for server in servers) - before <= 0.02:
-            return

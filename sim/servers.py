@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -142,6 +143,11 @@ class PeerPACS(Server):
     def configuration(self) -> str:
         return (self.home / "peerpacs.toml").read_text()
 
+    @property
+    def archive(self) -> Path:
+        """The folder of the node's only archive."""
+        return self.home / "archives" / "main"
+
     def _set_up(self, *arguments: str) -> None:
         if not self._program.exists():
             raise ServerError(f"{self._program} is missing. Install the project: make test does.")
@@ -195,6 +201,17 @@ class StoreSCP(Server):
     def received(self) -> int:
         """Return how many C-STORE requests have come since the start."""
         return self._log.read_bytes().count(b"Received Store Request")
+
+
+def settle(servers: Sequence[Server], limit: float = 20.0) -> None:
+    """Wait until the disk has what it was given and no server works on something of its own."""
+    os.sync()
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        before = sum(server.cpu_seconds() for server in servers)
+        time.sleep(0.3)
+        if sum(server.cpu_seconds() for server in servers) - before <= 0.02:
+            return
 
 
 def free_port() -> int:

@@ -1,0 +1,71 @@
+"""A catalog full of instances without the disk for them: every row names one object that is really there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from msgspec.structs import replace
+
+from catalog import Arrival, Entry, Holding, LmdbCatalog, PatientKey, Selection, scan
+
+from .association import EXPLICIT
+from .phantoms import Instance, instances, sop_instance_uid, study
+
+SERIES_IN_A_STUDY: Final = 2
+INSTANCES_IN_A_SERIES: Final = 50
+_AT_ONCE: Final = 5000
+
+
+def fill(archive: Path, StudyInstanceUID: str, count: int, seed: int) -> None:
+    """Record `count` instances in the archive's catalog, with the bytes of the one instance of a study in it.
+
+    The node that owns the archive must not be running.
+    """
+    catalog = LmdbCatalog(archive / "catalog", archive / "search", clock=time.time, read_header=_never_read)
+    try:
+        [shared] = catalog.select(Selection(studies=(StudyInstanceUID,)))
+        arrivals = islice(_arrivals(shared.holding, seed), count)
+        while batch := list(islice(arrivals, _AT_ONCE)):
+            catalog.record(batch)
+    finally:
+        catalog.close()
+
+
+def _never_read(entry: Entry, size: int) -> tuple[memoryview, int]:
+    raise AssertionError("recording reads no object")
+
+
+def _arrivals(holding: Holding, seed: int) -> Iterator[Arrival]:
+    number = 0
+    while True:
+        described = study(seed, number, series=SERIES_IN_A_STUDY)
+        for n, first in enumerate(instances(described), start=1):
+            arrival = _arrival(first, holding)
+            for place in range(1, INSTANCES_IN_A_SERIES + 1):
+                uid = sop_instance_uid(described, n, place)
+                entry = replace(arrival.entry, SOPInstanceUID=uid, InstanceNumber=str(place))
+                yield replace(arrival, entry=entry)
+        number += 1
+
+
+def _arrival(instance: Instance, holding: Holding) -> Arrival:
+    header = scan(memoryview(instance.part10())[instance.data_set_offset :], EXPLICIT, instance.size)
+    entry = Entry(
+        StudyInstanceUID=header.StudyInstanceUID,
+        SeriesInstanceUID=header.SeriesInstanceUID,
+        SOPInstanceUID=header.SOPInstanceUID,
+        SOPClassUID=header.SOPClassUID,
+        TransferSyntaxUID=EXPLICIT,
+        holding=holding,
+        received=int(time.time() * 1000),
+        source="BENCH",
+        InstanceNumber=header.InstanceNumber,
+        Rows=header.Rows,
+        Columns=header.Columns,
+    )
+    patient = PatientKey(header.IssuerOfPatientID, header.PatientID)
+    return Arrival(entry=entry, patient=patient, study=header.study, series=header.series)

@@ -1,0 +1,88 @@
+"""The small SCU speaks the protocol as DCMTK's dcmqrscp and storescp understand it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sim.association import STUDY_ROOT_FIND, STUDY_ROOT_GET, Association
+from sim.pdu import Address, ProtocolError, identifier, value
+from sim.phantoms import instances, study
+from sim.servers import Server, dcmtk_program
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+class Qrscp(Server):
+    """DCMTK's dcmqrscp with one empty archive."""
+
+    name = "dcmqrscp"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, "ARCHIVE")
+        (folder / "archive").mkdir()
+        (folder / "dcmqrscp.cfg").write_text(
+            f"NetworkTCPPort = {self.address.port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n"
+            "HostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
+            f"AETable BEGIN\nARCHIVE {folder / 'archive'} RW (200, 1024mb) ANY\nAETable END\n"
+        )
+
+    def command(self) -> list[str]:
+        return [dcmtk_program("dcmqrscp"), "-c", str(self.folder / "dcmqrscp.cfg")]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    server = Qrscp(tmp_path_factory.mktemp("qrscp") / "server")
+    server.start()
+    with Association(server.address, sends=[CT]) as association:
+        for number in range(3):
+            for instance in instances(study(1, number, instances=2, size=100_000)):
+                assert association.store(instance) == 0
+    yield server.address
+    server.remove()
+
+
+def test_a_find_yields_every_match_with_its_keys(archive: Address) -> None:
+    wanted = study(1, 1)
+    question = identifier("STUDY", PatientID=wanted.patient.PatientID, StudyInstanceUID="", StudyDate="")
+    with Association(archive, [STUDY_ROOT_FIND]) as association:
+        [answer] = association.find(question)
+        assert value(answer, "StudyInstanceUID") == wanted.StudyInstanceUID
+        assert value(answer, "StudyDate") == wanted.StudyDate
+        assert len(association.find(identifier("STUDY", StudyInstanceUID=""))) == 3
+        assert association.find(identifier("STUDY", PatientID="NOBODY", StudyInstanceUID="")) == []
+
+
+def test_a_get_receives_all_of_a_study_and_nothing_else(archive: Address) -> None:
+    sent = list(instances(study(1, 2, instances=2, size=100_000)))
+    question = identifier("STUDY", StudyInstanceUID=study(1, 2).StudyInstanceUID)
+    with Association(archive, [STUDY_ROOT_GET], receives=[CT]) as association:
+        got = association.get(question)
+    assert (got.instances, got.status) == (2, 0)
+    assert got.size == pytest.approx(sum(instance.size for instance in sent), abs=2000)
+
+
+def test_an_association_that_offers_nothing_known_is_an_error(archive: Address) -> None:
+    with pytest.raises(ProtocolError, match="accepted none"):
+        Association(archive, ["1.2.3.4"])
+
+
+def test_a_rejection_is_told_with_its_numbers(archive: Address) -> None:
+    with pytest.raises(ProtocolError, match="rejected"):
+        Association(Address("NOSUCHAE", archive.port), [STUDY_ROOT_FIND])
+
+
+def test_a_service_that_was_not_proposed_is_an_error(archive: Address) -> None:
+    with (
+        pytest.raises(ProtocolError, match="did not accept"),
+        Association(archive, sends=[CT]) as association,
+    ):
+        association.find(identifier("STUDY", StudyInstanceUID=""))
+
+
+def test_a_key_that_is_no_keyword_is_refused() -> None:
+    with pytest.raises(ValueError, match="PatientNumber"):
+        identifier("STUDY", PatientNumber="1")

@@ -1,0 +1,93 @@
+"""Phantoms are valid, as large as asked for, and the same for the same seed."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import subprocess
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import FileDataset
+
+from sim.headers import KINDS
+from sim.phantoms import Patient, instances, study
+from sim.servers import dcmtk_program
+
+
+def read(data: bytes) -> FileDataset:
+    return dcmread(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("modality", KINDS)
+def test_pydicom_reads_every_element_of_a_phantom(modality: str) -> None:
+    ds = read(next(instances(study(1, 1, modality=modality))).part10())
+    assert len([element.value for element in ds.iterall()]) > 100
+    assert modality == ds.Modality
+    assert ds.file_meta.MediaStorageSOPInstanceUID == ds.SOPInstanceUID
+    assert len(ds.PixelData) == ds.Rows * ds.Columns * ds.BitsAllocated // 8
+    assert ds.private_block(0x0019, "PEERPACS PHANTOM")[0x12].value == 12.5
+
+
+@pytest.mark.parametrize("modality", KINDS)
+def test_dcmdump_reads_a_phantom_without_a_warning(modality: str, tmp_path: Path) -> None:
+    file = tmp_path / "phantom.dcm"
+    file.write_bytes(next(instances(study(1, 1, modality=modality, size=100_000))).part10())
+    done = subprocess.run([dcmtk_program("dcmdump"), file], capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("size", [8192, 202 * 1024, 518 * 1024, 1_000_002])
+def test_a_phantom_has_exactly_the_size_asked_for(size: int) -> None:
+    [instance] = instances(study(1, 1, size=size))
+    assert instance.size == len(instance.part10()) == size
+
+
+def test_a_ct_of_518_kb_is_512_by_512() -> None:
+    ds = read(next(instances(study(1, 1, size=518 * 1024))).part10())
+    assert (ds.Rows, ds.Columns) == (512, 512)
+    assert len(set(ds.PixelData)) > 50
+
+
+def test_a_size_that_cannot_be_is_refused_with_one_that_can() -> None:
+    with pytest.raises(ValueError, match="at least"):
+        next(instances(study(1, 1, size=1000)))
+
+
+def test_frames_are_streamed_and_fill_the_object() -> None:
+    [cine] = instances(study(1, 1, modality="XA", frames=8, size=(8 << 20) + 8192))
+    assert sum(map(len, cine.chunks())) == cine.size == (8 << 20) + 8192
+    ds = read(cine.part10())
+    assert (ds.NumberOfFrames, ds.Rows) == (8, 1024)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
+    once, again, other = (
+        [instance.part10() for instance in instances(study(seed, 5, series=2, instances=2))]
+        for seed in (3, 3, 4)
+    )
+    assert once == again
+    assert not set(once) & set(other)
+
+
+def test_series_and_instances_hang_together() -> None:
+    sets = [read(instance.part10()) for instance in instances(study(1, 1, series=2, instances=3))]
+    assert len({ds.StudyInstanceUID for ds in sets}) == 1
+    assert len({ds.SeriesInstanceUID for ds in sets}) == 2
+    assert len({ds.SOPInstanceUID for ds in sets}) == 6
+    assert [(ds.SeriesNumber, ds.InstanceNumber) for ds in sets] == list(itertools.product((1, 2), (1, 2, 3)))
+
+
+def test_names_in_every_character_set_are_read_back() -> None:
+    for number in range(40):
+        described = study(1, number)
+        ds = read(next(instances(described)).part10())
+        assert str(ds.PatientName) == described.patient.PatientName
+
+
+def test_a_described_patient_is_the_patient() -> None:
+    who = Patient(PatientID="4711", PatientName="Doe^Jane", character_set="ISO_IR 100")
+    ds = read(next(instances(study(1, 1, patient=who, AccessionNumber="A1"))).part10())
+    assert (ds.PatientID, ds.PatientName, ds.AccessionNumber) == ("4711", "Doe^Jane", "A1")
