@@ -97,7 +97,10 @@ class Store(Case):
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        return (Row("C-STORE", "/s", more_is_better=True, goal=Goal(at_least=self.goal)),)
+        return (
+            Row("C-STORE", "/s", more_is_better=True, goal=Goal(at_least=self.goal)),
+            Row("server CPU for each", "ms", more_is_better=False),
+        )
 
     @property
     def contestants(self) -> dict[str, Contestant]:
@@ -108,11 +111,15 @@ class Store(Case):
 
     def measure(self, server: Server, run: int) -> Figures:
         sent = self.studies * self.instances
+        before = server.cpu_seconds()
         seconds = clients.store(server.address, self._folders)
+        figures = {"C-STORE": sent / seconds}
+        if not isinstance(server, StoreSCP):
+            figures["server CPU for each"] = 1000 * (server.cpu_seconds() - before) / sent
         found = server.received() if isinstance(server, StoreSCP) else self._found(server.address)
         if found != sent:
             raise ClientError(f"{server.name} has {found} instances; {sent} were sent and accepted.")
-        return {"C-STORE": sent / seconds}
+        return figures
 
     def _described(self) -> Iterator[Study]:
         return (study(_SEED, n, instances=self.instances, size=self.size) for n in range(self.studies))

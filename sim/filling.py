@@ -44,7 +44,7 @@ def _arrivals(holding: Holding, seed: int) -> Iterator[Arrival]:
     while True:
         described = study(seed, number, series=SERIES_IN_A_STUDY)
         for n, first in enumerate(instances(described), start=1):
-            arrival = _arrival(first, holding)
+            arrival = arrival_of(first, holding)
             for place in range(1, INSTANCES_IN_A_SERIES + 1):
                 uid = sop_instance_uid(described, n, place)
                 entry = replace(arrival.entry, SOPInstanceUID=uid, InstanceNumber=str(place))
@@ -52,7 +52,8 @@ def _arrivals(holding: Holding, seed: int) -> Iterator[Arrival]:
         number += 1
 
 
-def _arrival(instance: Instance, holding: Holding) -> Arrival:
+def arrival_of(instance: Instance, holding: Holding) -> Arrival:
+    """Return what a catalog records of an instance whose bytes are said to be at `holding`."""
     header = scan(memoryview(instance.part10())[instance.data_set_offset :], EXPLICIT, instance.size)
     entry = Entry(
         StudyInstanceUID=header.StudyInstanceUID,

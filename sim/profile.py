@@ -61,13 +61,13 @@ def summary(raw: str) -> str:
         stacks[" > ".join(frames[-5:])] += int(count)
         for frame in set(frames):
             within[frame] += int(count)
-    total = alone.total()
+    total = alone.total() or 1
     tables = (
         ("In the function itself", alone, 30),
         ("In the function and what it calls", within, 40),
         ("Innermost five calls", stacks, 20),
     )
-    lines = [f"{total} samples of running threads, {_RATE} in a second for each"]
+    lines = [f"{alone.total()} samples of running threads, {_RATE} in a second for each"]
     for title, counts, limit in tables:
         lines += ["", title]
         lines += [f"{100 * n / total:6.1f} %  {name}" for name, n in counts.most_common(limit)]

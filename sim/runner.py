@@ -117,9 +117,10 @@ class Runner:
         return [name for name in case.contestants if not self._only or name in self._only]
 
     def _say_run(self, case: Case, run: int, name: str, measured: dict[str, float]) -> None:
-        last = list(measured.items())[-1]
-        unit = next(row.unit for row in case.rows if row.name == last[0])
-        self._say(f"{case.name}: run {run + 1} of {self._runs}, {name}: {last[0]} {last[1]:.2f} {unit}")
+        rows = [row for row in case.rows if row.name in measured]
+        row = next((row for row in rows if row.goal), rows[0])
+        figure = f"{row.name} {measured[row.name]:.2f} {row.unit}"
+        self._say(f"{case.name}: run {run + 1} of {self._runs}, {name}: {figure}")
 
     def _say(self, line: str) -> None:
         minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
