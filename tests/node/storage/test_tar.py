@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog import Holding
+from node.storage import SegmentStore
 from node.storage.members import Kind, Member, member_length, pack, unpack
 
-from .filling import MB, Came, SegmentStore, keep, segment_store
+from .filling import MB, Came, keep, segment_store
 
 STAMP = b"0123456789abcdef"
 
