@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from catalog import Busy, Clock, LmdbCatalog, NotFound
+from catalog import Busy, Clock, Damaged, LmdbCatalog, NotFound
 from node.access import Gatekeeper
 from node.audit import AuditLog
 from node.config import Config, load_config
@@ -28,7 +29,7 @@ from node.dimse import DimseServer, Limits
 from node.held import HeldShelf
 from node.importer import ImportJob
 from node.ingest import Identity, NodeIngest
-from node.recovery import Recovery, header_reader
+from node.recovery import Recovered, Recovery, header_reader
 from node.rejected import RejectedShelf
 from node.retriever import NodeRetriever
 from node.state import State
@@ -41,16 +42,25 @@ _CHORE_PAUSE: Final = 0.2
 _DRAIN: Final = 6.0
 """Seconds that what is in flight has at the end; SIGTERM must be over within ten."""
 _IMPORT_THREADS: Final = 3
+_CATALOG: Final = "catalog"
+_REBUILDING: Final = "catalog.rebuilding"
+_WHOLE: Final = "WHOLE"
+"""Marks a rebuilt catalog that lacks nothing."""
 
 
 class Node:
     """One hospital's PACS, open: its parts by name. Close it, or use it in a `with` block."""
 
-    def __init__(self, home: Path, config: Config, clock: Clock, purpose: str) -> None:
+    def __init__(
+        self, home: Path, config: Config, clock: Clock, purpose: str, *, catalog: str = _CATALOG
+    ) -> None:
         """Open everything under `home`, and bring back what a crash left unrecorded.
+
+        `catalog` is the name of the catalog's folder; a rebuild fills another one.
 
         Raises:
             Busy: another process works on this home.
+            Damaged: there are objects, but the catalog is gone.
         """
         self.home = home
         self.config = config
@@ -61,7 +71,7 @@ class Node:
         self.devices = DeviceBook(self.state)
         self.access = Gatekeeper(self.state, config, clock)
         self.audit = AuditLog(home / "audit", clock)
-        self._open_archive(home / "archives" / "main")
+        self._open_archive(home / "archives" / "main", catalog)
         self.recovery = Recovery(self.ingest, self.decisions, self._issuer_of)
         self.recovered = self.recovery.take(self.store.recover())
         self.dimse = self._make_server()
@@ -71,12 +81,20 @@ class Node:
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
 
-    def _open_archive(self, archive: Path) -> None:
+    def _open_archive(self, archive: Path, catalog: str) -> None:
         config, clock = self.config, self.clock
         self.archive = archive
+        finish_swap(archive)
+        if catalog == _CATALOG and not (archive / _CATALOG).exists() and any(archive.glob("objects/??")):
+            self._lock.close()
+            what = f"The catalog of {archive} is gone, but its objects are there."
+            raise Damaged(what, "Run peerpacs rebuild: it makes the catalog again from the objects.")
         self.store = SegmentStore(archive / "objects", archive / "incoming", clock, _storage_settings(config))
         self.catalog = LmdbCatalog(
-            archive / "catalog", archive / "search", clock=clock, read_header=header_reader(self.store)
+            archive / catalog,
+            archive / _search_of(catalog),
+            clock=clock,
+            read_header=header_reader(self.store),
         )
         self.held = HeldShelf(self.state, self._held_allowance)
         self.rejected = RejectedShelf(
@@ -227,6 +245,43 @@ def open_node(home: Path, clock: Clock = time.time, purpose: str = "node") -> No
         Busy: another process works on it.
     """
     return Node(home, load_config(home), clock, purpose)
+
+
+def rebuild(
+    home: Path, clock: Clock = time.time, on_progress: Callable[[Recovered], None] = lambda so_far: None
+) -> Recovered:
+    """Make the catalog again from the segments, decisions included, and put it in the place of the old one.
+
+    The old catalog stays in use until the new one is whole; a rebuild that was stopped is begun anew.
+
+    Raises:
+        Busy: the node runs; stop it first.
+    """
+    archive = home / "archives" / "main"
+    finish_swap(archive)
+    for folder in (archive / _REBUILDING, archive / _search_of(_REBUILDING)):
+        shutil.rmtree(folder, ignore_errors=True)
+    with Node(home, load_config(home), clock, "rebuild", catalog=_REBUILDING) as node:
+        recovered = node.recovery.take(node.store.scan(), on_progress)
+        node.audit.record("rebuild", None, "ok", {"instances": recovered.instances})
+    (archive / _REBUILDING / _WHOLE).touch()
+    finish_swap(archive)
+    return recovered
+
+
+def finish_swap(archive: Path) -> None:
+    """Put a catalog that was rebuilt to its end in the place of the old one; may be cut short anywhere."""
+    if not (archive / _REBUILDING / _WHOLE).exists():
+        return
+    for name in (_search_of(_CATALOG), _search_of(_REBUILDING), _CATALOG):
+        # The search index grows back by itself.
+        shutil.rmtree(archive / name, ignore_errors=True)
+    (archive / _REBUILDING).rename(archive / _CATALOG)
+    (archive / _CATALOG / _WHOLE).unlink()
+
+
+def _search_of(catalog: str) -> str:
+    return "search" if catalog == _CATALOG else f"{catalog}-search"
 
 
 def _storage_settings(config: Config) -> StorageSettings:

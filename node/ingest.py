@@ -38,7 +38,7 @@ from node.storage import file_meta
 
 logger = logging.getLogger(__name__)
 
-SUCCESS: Final = StoreResult(0x0000)
+SUCCESS: Final = 0x0000
 _HEAD: Final = 1 << 20
 """Bytes scanned at first; headers hardly ever reach Pixel Data later than this."""
 _STATUS: Final[tuple[tuple[type[PacsError], int], ...]] = (
@@ -186,7 +186,7 @@ class InstanceReception:
             return StoreResult(0xA700, "Storage failed, nothing was kept; send again later")
         finally:
             self._incoming.discard()
-        return SUCCESS
+        return StoreResult(SUCCESS, StudyInstanceUID=header.StudyInstanceUID)
 
     def keep(self, header: Header) -> Recorded:
         """Store and record the instance under what its own header says.
