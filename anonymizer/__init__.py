@@ -8,13 +8,13 @@ what a profile does.
 """
 
 from anonymizer.batch import Batch, BatchRefused, Report, run
-from anonymizer.describe import describe
+from anonymizer.description import describe
 from anonymizer.engine import Deidentified, Engine
 from anonymizer.keys import ProjectKey, make_key, read_key
 from anonymizer.policy import PRESETS, Policy, PolicyRejected, load_policy, policy_from
 from anonymizer.quarantine import Quarantined, Reason
 from anonymizer.table import Option
-from anonymizer.verify import Expected, Finding, verify
+from anonymizer.verifier import Expected, Finding, verify
 
 __all__ = [
     "PRESETS",

@@ -33,7 +33,7 @@ def main(**given: Any) -> None:
     """De-identify every instance in SOURCE into a new folder TARGET (PS3.15 Annex E)."""
     try:
         if given["describe"]:
-            from anonymizer.describe import describe
+            from anonymizer.description import describe
 
             click.echo("\n".join(describe(load_policy(given["describe"]))))
         elif given["make_key"]:

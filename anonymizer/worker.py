@@ -17,7 +17,7 @@ from anonymizer.policy import Policy
 from anonymizer.quarantine import Quarantined, Reason
 from anonymizer.subject import Subject
 from anonymizer.text import Identifiers
-from anonymizer.verify import Expected, Finding, needles_of, verify, verify_again
+from anonymizer.verifier import Expected, Finding, needles_of, verify, verify_again
 
 MTIME = 315532800  # 1980-01-01: a file's own time would tell when it was exported
 

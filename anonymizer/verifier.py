@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
 
+from pydicom.datadict import keyword_for_tag
+
 from anonymizer.elements import DEFLATED, PIXEL_DATA, Element, Item, Part10, read_part10, tags, text_value
 from anonymizer.leaks import Needles, haystack, squeeze, vocabulary
 from anonymizer.quarantine import Reason
 from anonymizer.table import DATA
-from anonymizer.verify_pixels import compressed_finding, native_finding
+from anonymizer.verifier_pixels import compressed_finding, native_finding
 
 _NUMBERS = frozenset(("DA", "DT", "TM", "DS", "IS"))
 _PERSON = frozenset(("PN",))
@@ -28,6 +30,8 @@ _IDENTIFYING = tags(
     "00402010 00402016 00402017 00101090"
 )
 _CLASSES = re.compile(r"1\.2\.840\.10008\..*")
+# Keywords of attributes whose UIDs name a class, syntax, scheme or template, never an instance.
+_ROLES = re.compile("Class|TransferSyntax|CodingScheme|ContextUID|MappingResource|TemplateUID")
 _NEW_UID = re.compile(r"2\.25\.\d{1,39}")
 _COLUMNS = {
     "rtn_safe_priv": "113111",
@@ -193,7 +197,7 @@ def _action(value: Value, expected: Expected) -> str:
     if value.element.vr in ("DA", "DT"):
         return "K" if "113106" in expected.options else "C"
     if value.element.vr == "UI":
-        return "U"
+        return "K" if _ROLES.search(keyword_for_tag(value.tag)) else "U"
     return "C" if value.element.vr in ("ST", "LT", "UT", "UC") else "K"
 
 
