@@ -125,14 +125,13 @@ class Batch:
             self.put(DIRTY + key)
         self.change_series(key, row)
 
-    def index_later(self, key: bytes, row: SeriesRow, SOPInstanceUID: str = "") -> None:
-        """Have the search index take in an instance of the series, or its changed attributes."""
+    def index_later(self, key: bytes, row: SeriesRow) -> OutboxRow:
+        """Have the search index take in the series again; the caller says what of it."""
         waiting = self._arrived.get(key)
         if waiting is None:
-            waiting = OutboxRow(row.StudyInstanceUID, row.SeriesInstanceUID, row.number, [])
+            waiting = OutboxRow(row.StudyInstanceUID, row.SeriesInstanceUID, row.number)
             self._arrived[key] = waiting
-        if SOPInstanceUID:
-            waiting.instances.append(SOPInstanceUID)
+        return waiting
 
     def flush(self) -> None:
         """Put everything that changed into the transaction, in key order."""

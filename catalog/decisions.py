@@ -126,6 +126,7 @@ def _reconsider_series(batch: Batch, study: StudyRow, key: bytes, decided: Decid
         if is_hidden == row.is_hidden:
             continue
         batch.put(instance_key, INSTANCE_CODEC.pack(InstanceRow(row.entry, is_hidden)))
+        batch.index_later(key, series).is_revised = True
         series.hidden += 1 if is_hidden else -1
         count(batch.totals, study, series, row.entry, -1 if is_hidden else 1)
     batch.change_study(study)
@@ -150,3 +151,19 @@ def _resolve(batch: Batch, key: bytes, row: ConflictRow, is_resolved: bool) -> N
     row.is_resolved = is_resolved
     batch.put(key, CONFLICT_CODEC.pack(row))
     flag_conflict(batch, row, -1 if is_resolved else 1)
+
+
+def settle_conflict(batch: Batch, SOPInstanceUID: str, differences: list[str]) -> None:
+    """Complete what the versions of an instance differ in; without a difference there is no conflict."""
+    key = CONFLICT + b"v" + SOPInstanceUID.encode()
+    stored = batch.get(key)
+    if stored is None:
+        return
+    row = CONFLICT_CODEC.unpack(stored)
+    row.is_settled = True
+    row.differences += [keyword for keyword in differences if keyword not in row.differences]
+    if row.differences:
+        batch.put(key, CONFLICT_CODEC.pack(row))
+        return
+    _resolve(batch, key, row, is_resolved=True)
+    batch.delete(key)

@@ -56,9 +56,18 @@ def listed(vr: str, values: Iterable[str]) -> dict[str, Any]:
     return {"vr": vr, "Value": present} if present else {"vr": vr}
 
 
+def seen_attributes(row: StudyRow) -> Attributes:
+    """Return the patient and study attributes, with the issuer the patient is known by."""
+    attributes: Attributes = decoded(row.seen_attributes)
+    issuer = row.seen_patient.IssuerOfPatientID
+    if issuer and not attributes.get("00100021", {}).get("Value"):
+        attributes["00100021"] = {"vr": "LO", "Value": [issuer]}
+    return attributes
+
+
 def study_attributes(reading: Reading, row: StudyRow, wanted: frozenset[str]) -> Attributes:
     """Return the patient and study attributes, with the computed ones that are wanted."""
-    attributes: Attributes = decoded(row.seen_attributes)
+    attributes = seen_attributes(row)
     for tag in wanted & COMPUTED.keys():
         if compute := _OF_A_STUDY.get(tag):
             attributes[tag] = compute(reading, row)

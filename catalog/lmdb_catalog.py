@@ -9,6 +9,7 @@ from typing import Final
 from .commit import GroupCommit
 from .decisions import decide
 from .find import Finder
+from .indexing import HasSamePixels, Indexer
 from .model import (
     Arrival,
     Attributes,
@@ -36,7 +37,8 @@ class LmdbCatalog:
     """The one writer of a node's own catalog; satisfies `CatalogWriter`.
 
     A process opens a path once. `read_header(entry, size)` returns the first bytes of an instance's data
-    set, at least `size` if it has them, and its whole length.
+    set, at least `size` if it has them, and its whole length. `has_same_pixels` says whether the pixels of
+    two versions are equal; without it they are taken to differ.
     """
 
     def __init__(
@@ -46,15 +48,26 @@ class LmdbCatalog:
         *,
         clock: Clock,
         read_header: ReadHeader,
+        has_same_pixels: HasSamePixels | None = None,
         map_size: int = MAP_SIZE,
     ) -> None:
         self._environment = Environment(path, map_size=map_size)
         self._commits = GroupCommit(self._environment, clock)
-        self._finder = Finder(self._environment, Headers(read_header), Planner(self._environment).propose)
+        self._indexer = Indexer(self._environment, self._commits, search_path, read_header, has_same_pixels)
+        planner = Planner(self._environment, self._indexer.search)
+        self._finder = Finder(self._environment, Headers(read_header), planner.propose)
 
     def close(self) -> None:
         """Finish; what was recorded stays recorded whether or not anybody calls this."""
+        self._indexer.search.close()
         self._environment.close()
+
+    def index(self, now: float) -> int:
+        """Let the search index follow for a moment; return 0 when it has caught up.
+
+        One thread calls this, a few times a second; arrivals are found before it does, only slower.
+        """
+        return self._indexer.step(now)
 
     def find(self, query: Query) -> Iterator[Attributes]:
         """See `Catalog.find`; raises BadRequest for a key whose value its VR does not allow."""

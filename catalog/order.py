@@ -67,9 +67,11 @@ def _time(time: Any) -> bytes:
 
 
 def ordinal(order: bytes) -> int:
-    """Return the study order as a number, larger for newer, for the search index."""
-    digits = order.translate(_NINES)
-    return int(digits) if digits.isdigit() else int(digits[:8]) * 10**12 if digits[:8].isdigit() else 0
+    """Return the study order, to the second, as a number that is larger for newer, for the search index."""
+    digits = order.translate(_NINES)[:14]
+    if digits.isdigit():
+        return int(digits)
+    return int(digits[:8]) * 10**6 if digits[:8].isdigit() else 0
 
 
 def fitted(text: str) -> bytes:

@@ -49,7 +49,7 @@ class UnionRow(msgspec.Struct, array_like=True):
     """What the packed instances of a series say together."""
 
     digest: bytes = bytes(32)
-    """Sum of the packed versions' SHA-256; where it is the series' own, the union is of what can be seen."""
+    """Sum of the united versions' SHA-256; where it is the series' own, the union is of what can be seen."""
     chunks: int = 0
     filled: int = 0
     """Instances in the last chunk."""
@@ -82,8 +82,7 @@ def describe_entry(read_header: ReadHeader, entry: Entry) -> Attributes:
 
 
 def append(batch: Batch, series_key: bytes, items: list[Packed], row: UnionRow) -> None:
-    """Add instances to the packs; `row` is changed but not written."""
-    row.digest = summed(row.digest, (item.sha256 for item in items))
+    """Add instances to the packs; where they end is noted in `row`, which is not written."""
     if row.chunks and row.filled + len(items) <= _TO_A_PACK:
         row.chunks -= 1
         items = [*_chunk(batch.get(_chunk_key(series_key, row.chunks)) or b""), *items]
@@ -102,19 +101,21 @@ def _chunk(stored: bytes) -> list[Packed]:
     return _unpack(zlib.decompress(memoryview(stored)[1:]))
 
 
-def packed(reading: Reading, series_key: bytes) -> dict[tuple[str, bytes], bytes]:
-    """Return the JSON of every packed version of a series, by SOP Instance UID and SHA-256."""
-    found = {}
-    for _, stored in scan(reading, PACK + series_key + b"\0"):
-        for item in _chunk(stored):
-            found[item.SOPInstanceUID, item.sha256] = item.json
-    return found
+def packed(reading: Reading, series_key: bytes) -> list[Packed]:
+    """Return every packed version of a series."""
+    return [item for _, chunk in scan(reading, PACK + series_key + b"\0") for item in _chunk(chunk)]
 
 
-def union_row(reads: Reads, series_key: bytes) -> UnionRow:
-    """Return what a series' packed instances say together."""
+def union_row(reads: Reads, series_key: bytes) -> UnionRow | None:
+    """Return what a series' packed instances say together; a series of one needs none."""
     stored = reads.get(UNION + series_key)
-    return UNION_CODEC.unpack(stored) if stored else UnionRow()
+    return UNION_CODEC.unpack(stored) if stored else None
+
+
+def store_union(batch: Batch, series_key: bytes, row: UnionRow) -> None:
+    """Write the row, unless one pack of one instance says as much."""
+    if row.chunks > 1 or row.filled > 1:
+        batch.put(UNION + series_key, UNION_CODEC.pack(row))
 
 
 class Union:
@@ -123,51 +124,39 @@ class Union:
     def __init__(self, row: UnionRow) -> None:
         self.values: Attributes = decoded(row.values)
         self.crowded = set(row.crowded)
-        self.is_changed = False
+        self.digest = row.digest
 
-    def add(self, attributes: Attributes) -> None:
-        """Take in what one instance says."""
-        values = self.values
+    def add(self, attributes: Attributes, sha256: bytes) -> None:
+        """Take in what one version says."""
+        self.digest = summed(self.digest, (sha256,))
+        values, crowded = self.values, self.crowded
         for tag, element in attributes.items():
             known = values.get(tag)
-            if known == element or tag in self.crowded or tag in _NEVER_UNITED:
-                continue
-            self._add(tag, known, element)
+            if known != element and tag not in crowded and tag not in _NEVER_UNITED:
+                self._add(tag, known, element)
 
     def _add(self, tag: str, known: dict[str, Any] | None, element: dict[str, Any]) -> None:
-        new = element.get("Value")
-        if not new and "InlineBinary" not in element:
-            if known is None:
-                self.is_changed = True
-                self.values[tag] = {"vr": element["vr"]}
-            return
         if known is None:
-            merged = dict(element)
-        elif new is None:
+            merged = element
+        elif not (new := element.get("Value")):
+            if "Value" in known or element.keys() == known.keys() == {"vr"}:
+                return
             # Two different binary values: whoever asks reads the packs.
-            self._crowd(tag)
-            return
+            merged = None
         else:
             old = known.get("Value") or []
-            additions = [value for value in new if value not in old]
-            if not additions:
-                return
-            merged = {"vr": known["vr"], "Value": old + additions}
-        if _is_too_much(merged):
-            self._crowd(tag)
-            return
-        self.values[tag] = merged
-        self.is_changed = True
+            merged = {"vr": known["vr"], "Value": old + [value for value in new if value not in old]}
+        if merged is None or _is_too_much(merged):
+            self.values.pop(tag, None)
+            self.crowded.add(tag)
+        else:
+            self.values[tag] = merged
 
-    def _crowd(self, tag: str) -> None:
-        self.values.pop(tag, None)
-        self.crowded.add(tag)
-        self.is_changed = True
-
-    def fill(self, row: UnionRow) -> None:
-        """Put the values into the row."""
-        row.values = encoded(self.values)
-        row.crowded = sorted(self.crowded)
+    def fill(self, row: UnionRow) -> UnionRow:
+        """Return the row with these values."""
+        return msgspec.structs.replace(
+            row, values=encoded(self.values), crowded=sorted(self.crowded), digest=self.digest
+        )
 
 
 def _is_too_much(element: dict[str, Any]) -> bool:
@@ -189,7 +178,7 @@ class Headers:
         self, reading: Reading, series_key: bytes, entries: Iterable[Entry]
     ) -> Iterator[tuple[Entry, Attributes]]:
         """Yield each entry with all of its attributes; an object nobody can read has none."""
-        known = packed(reading, series_key)
+        known = {(item.SOPInstanceUID, item.sha256): item.json for item in packed(reading, series_key)}
         for entry in entries:
             json = known.get((entry.SOPInstanceUID, entry.holding.sha256))
             yield entry, decoded(json) if json is not None else self._described(entry)
@@ -205,7 +194,7 @@ class Headers:
     ) -> Iterator[Attributes]:
         """Yield attribute sets that together hold every value of the tags in the series."""
         row = union_row(reading, series_key)
-        if tags.isdisjoint(row.crowded) and row.digest == series.digest:
+        if row and row.digest == series.digest and tags.isdisjoint(row.crowded):
             yield decoded(row.values)
             return
         entries = list(visible_instances(reading, series_key))

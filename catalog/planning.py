@@ -6,12 +6,15 @@ order. If it does not, the keys are too common for it, and what streams in the o
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final
 
+from .attributes import Level
 from .find import Question
-from .levels import TIMEZONE
+from .indexing import is_grown
+from .levels import COMPUTED, NOT_MATCHED, TIMEZONE, level_of
 from .matching import is_universal
 from .model import Attributes
 from .order import (
@@ -24,8 +27,21 @@ from .order import (
     newest_first,
     normal_name,
 )
-from .rows import CLAIMS_CODEC, STUDY_CODEC
-from .truth import CLAIM, STUDY, Environment, Reading, end_of, joined, scan_keys
+from .rows import CLAIMS_CODEC, OUTBOX_CODEC, STUDY_CODEC
+from .search import Hit, SearchIndex
+from .truth import (
+    CLAIM,
+    NUMBER,
+    OUTBOX,
+    STUDY,
+    Environment,
+    Reading,
+    counted,
+    end_of,
+    joined,
+    scan,
+    scan_keys,
+)
 from .values import texts
 
 _ENOUGH: Final = 1000
@@ -33,6 +49,9 @@ _ENOUGH: Final = 1000
 _FIRST_PAGE: Final = 64
 _LARGEST_PAGE: Final = 4096
 _FIT: Final = 120
+_COMMON: Final = frozenset({"00080060", "00080016"})
+"""Modality and SOPClassUID narrow so little that any other key is asked first."""
+_COMMON_IN_STUDY: Final = ("00080061",)
 
 _STUDY_UID, _SERIES_UID, _INSTANCE_UID = "0020000D", "0020000E", "00080018"
 _PATIENT_ID, _ACCESSION, _NAME, _DATE = "00100020", "00080050", "00100010", "00080020"
@@ -41,20 +60,54 @@ _PATIENT_ID, _ACCESSION, _NAME, _DATE = "00100020", "00080050", "00100010", "000
 class Planner:
     """Proposes studies, in the order of answers, among them every one that could match."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, search: SearchIndex) -> None:
         self._environment = environment
+        self._search = search
 
     def propose(self, question: Question) -> Iterator[list[bytes]]:
         """Yield studies as order and UID."""
         keys = {tag: key for tag, key in question.query.keys.items() if not is_universal(key)}
+        fresh: dict[bytes, bytes] | None = None
+        asked = _askable(question, keys)
         with self._environment.reading() as reading:
             named = _named(reading, keys)
             if named is None:
                 named = _indexed(reading, keys)
+            if named is None and asked.keys() - {_DATE} and is_grown(reading):
+                # The rows are read before the search index, so that nothing can slip through between.
+                fresh = _fresh(reading)
         if named is not None:
             yield named
-            return
-        yield from self._by_date(keys)
+        elif fresh is not None and (pages := self._search.propose(asked)) is not None:
+            yield from self._searched(pages, fresh)
+        else:
+            yield from self._by_date(keys)
+
+    def _searched(self, pages: Iterator[list[Hit]], fresh: dict[bytes, bytes]) -> Iterator[list[bytes]]:
+        """Yield what the search index proposes, and in its place what is newer than the index."""
+        seen = set(fresh)
+        waiting = deque(sorted(fresh.values()))
+        ties: list[Hit] = []
+        for page in pages:
+            hits = ties + page
+            last = hits[-1].ordinal if hits else 0
+            ties = [hit for hit in hits if hit.ordinal == last]
+            tails = self._tails([hit for hit in hits if hit.ordinal != last], seen)
+            if tails:
+                yield sorted([*tails, *_until(waiting, max(tails))])
+        yield sorted([*self._tails(ties, seen), *waiting])
+
+    def _tails(self, hits: list[Hit], seen: set[bytes]) -> list[bytes]:
+        found = []
+        with self._environment.reading() as reading:
+            for hit in hits:
+                uid = (reading.get(NUMBER + counted(hit.number)) or b"").partition(b"\0")[0]
+                if uid in seen or not uid:
+                    continue
+                seen.add(uid)
+                if stored := reading.get(STUDY + uid):
+                    found.append(STUDY_CODEC.unpack(stored).order + uid)
+        return found
 
     def _by_date(self, keys: Attributes) -> Iterator[list[bytes]]:
         start, end = _date_span(keys) or (BY_DATE, end_of(BY_DATE))
@@ -68,6 +121,37 @@ class Planner:
                 return
             start = page[-1] + b"\0"
             size = min(2 * size, _LARGEST_PAGE)
+
+
+def _askable(question: Question, keys: Attributes) -> Attributes:
+    """Return the keys that must all hold within one series, and so within one document."""
+    asked = {tag: key for tag, key in keys.items() if tag not in NOT_MATCHED and tag not in COMPUTED}
+    if question.level is Level.STUDY:
+        # What different series of a study say may answer different keys: only one of those can be asked.
+        lower = [tag for tag in asked if level_of(tag) not in (Level.PATIENT, Level.STUDY)]
+        for tag in sorted(lower, key=lambda tag: tag in _COMMON)[1:]:
+            del asked[tag]
+        is_one_left = not lower
+    else:
+        is_one_left = not asked
+    if is_one_left:
+        asked.update({tag: keys[tag] for tag in _COMMON_IN_STUDY if tag in keys})
+    return asked
+
+
+def _fresh(reading: Reading) -> dict[bytes, bytes]:
+    """Return order and UID, by UID, of the studies that the search index does not know as they are."""
+    found = {}
+    uids = {OUTBOX_CODEC.unpack(stored).StudyInstanceUID for _, stored in scan(reading, OUTBOX)}
+    for uid in uids:
+        if stored := reading.get(STUDY + uid.encode()):
+            found[uid.encode()] = STUDY_CODEC.unpack(stored).order + uid.encode()
+    return found
+
+
+def _until(waiting: deque[bytes], last: bytes) -> Iterator[bytes]:
+    while waiting and waiting[0] <= last:
+        yield waiting.popleft()
 
 
 def _walk(reading: Reading, start: bytes, end: bytes) -> Iterator[bytes]:

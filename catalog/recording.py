@@ -50,6 +50,7 @@ _KEYWORDS: Final = {
     LATERALITY: "Laterality",
     "00200062": "ImageLaterality",
 }
+IDENTITY: Final = (*PATIENT_IDENTITY, ACCESSION, LATERALITY, "00200062")
 _MODALITY: Final = "00080060"
 
 
@@ -85,7 +86,7 @@ def place(batch: Batch, entry: Entry) -> None:
         count(batch.totals, study, series, entry, 1)
     batch.change_study(study)
     batch.publish_series(key, series)
-    batch.index_later(key, series, entry.SOPInstanceUID)
+    batch.index_later(key, series).instances.append(entry.SOPInstanceUID)
 
 
 def take_away(batch: Batch, entry: Entry) -> None:
@@ -100,7 +101,7 @@ def take_away(batch: Batch, entry: Entry) -> None:
         count(batch.totals, study, series, row.entry, -1)
     batch.change_study(study)
     batch.publish_series(key, series)
-    batch.index_later(key, series)
+    batch.index_later(key, series).is_revised = True
 
 
 def rows_of(batch: Batch, entry: Entry) -> tuple[bytes, StudyRow, SeriesRow]:
@@ -340,4 +341,4 @@ def _flag_versions(batch: Batch, arrival: Arrival, preferred_study: str, preferr
         row.is_resolved = False
         flag_conflict(batch, row, 1)
     batch.put(key, CONFLICT_CODEC.pack(row))
-    batch.index_later(joined(*at), series, entry.SOPInstanceUID)
+    batch.index_later(joined(*at), series).disputed.append(entry.SOPInstanceUID)

@@ -95,12 +95,17 @@ class SeriesRow(msgspec.Struct, array_like=True):
 
 
 class OutboxRow(msgspec.Struct, array_like=True):
-    """Instances of one series that the search index has not taken in; none means its attributes changed."""
+    """What the search index has to take in of one series; no instances: the series' attributes changed."""
 
     StudyInstanceUID: str
     SeriesInstanceUID: str
     number: int
-    instances: list[str]
+    instances: list[str] = []
+    """New ones."""
+    disputed: list[str] = []
+    """Those of which another version came, to be compared."""
+    is_revised: bool = False
+    """Whether a decision changed which instances can be seen."""
 
 
 class Totals(msgspec.Struct, array_like=True):

@@ -20,6 +20,8 @@ from catalog import (
     Matching,
     PatientKey,
     Query,
+    encode_identifier,
+    scan,
 )
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -108,12 +110,79 @@ def nothing_to_read(entry: Entry, size: int) -> tuple[memoryview, int]:
     return memoryview(b""), 0
 
 
-def open_catalog(home: Path, map_size: int = 1 << 30, clock: Clock | None = None) -> LmdbCatalog:
+class Shelf:
+    """Keeps data sets in memory, makes arrivals of them, and reads their headers for the catalog."""
+
+    def __init__(self) -> None:
+        self._data: dict[bytes, bytes] = {}
+        self.reads = 0
+
+    def arrival(self, keys: Attributes, received: int = 1_700_000_000_000) -> Arrival:
+        """Return the arrival of a data set with these attributes."""
+        data = encode_identifier(keys, EXPLICIT)
+        header = scan(memoryview(data), EXPLICIT, len(data))
+        digest = sha256(data).digest()
+        self._data[digest] = data
+        return Arrival(
+            entry=Entry(
+                StudyInstanceUID=header.StudyInstanceUID,
+                SeriesInstanceUID=header.SeriesInstanceUID,
+                SOPInstanceUID=header.SOPInstanceUID,
+                SOPClassUID=header.SOPClassUID,
+                TransferSyntaxUID=EXPLICIT,
+                holding=Holding(digest, b"shelf", len(data)),
+                received=received,
+                source="TEST",
+                InstanceNumber=header.InstanceNumber,
+                Rows=header.Rows,
+                Columns=header.Columns,
+            ),
+            patient=PatientKey(header.IssuerOfPatientID or ISSUER, header.PatientID),
+            study=header.study,
+            series=header.series,
+        )
+
+    def read_header(self, entry: Entry, size: int) -> tuple[memoryview, int]:
+        """Return the first bytes of a data set and its length."""
+        self.reads += 1
+        data = self._data[entry.holding.sha256]
+        return memoryview(data)[:size], len(data)
+
+
+def data_set(study: str, series: str, instance: str, **values: Any) -> Attributes:
+    """Return the attributes of an instance; keys are keywords of the fixed table or tags with elements."""
+    facts: dict[str, Any] = {
+        "PatientID": "4711",
+        "PatientName": "DOE^JANE",
+        "StudyDate": "20240102",
+        "StudyTime": "101112",
+        "Modality": "CT",
+        "SOPClassUID": CT,
+        "InstanceNumber": 1,
+        "StudyInstanceUID": study,
+        "SeriesInstanceUID": series,
+        "SOPInstanceUID": instance,
+    }
+    facts.update({k: v for k, v in values.items() if k in BY_KEYWORD})
+    found = attributes(**facts)
+    found.update({k: v for k, v in values.items() if k not in BY_KEYWORD})
+    return dict(sorted(found.items()))
+
+
+def open_catalog(
+    home: Path, map_size: int = 1 << 30, clock: Clock | None = None, shelf: Shelf | None = None
+) -> LmdbCatalog:
     """Open the catalog of a folder."""
     return LmdbCatalog(
         home / "catalog",
         home / "search",
         clock=clock or Ticking(),
-        read_header=nothing_to_read,
+        read_header=shelf.read_header if shelf else nothing_to_read,
         map_size=map_size,
     )
+
+
+def index_all(catalog: LmdbCatalog, clock: Ticking) -> None:
+    """Let the search index catch up."""
+    while catalog.index(clock()):
+        clock.now += 1

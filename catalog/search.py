@@ -1,0 +1,103 @@
+"""The search index: Tantivy, one document per series, that proposes what the matcher then decides.
+
+It holds nothing that is not in LMDB, and may be deleted at any time: a folder without the token LMDB knows
+is emptied and grows back. Only the writer of the catalog opens it for writing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import tantivy
+
+from .model import Attributes
+from .terms import FIELD, question_about
+
+_NUMBER: Final = "n"
+_ORDINAL: Final = "o"
+_HEAP: Final = 15_000_000
+"""Bytes Tantivy gathers before it writes a segment; its own minimum."""
+_TOKEN: Final = "token"
+_FIRST_PAGE: Final = 128
+_LARGEST_PAGE: Final = 65_536
+
+
+class Hit(NamedTuple):
+    """A proposed series, and the order of its study when it was indexed (see `order.ordinal`)."""
+
+    ordinal: int
+    number: int
+
+
+class SearchIndex:
+    """One open index; any thread may ask, one at a time may write."""
+
+    def __init__(self, path: Path, token: bytes) -> None:
+        self.is_new = not _is_ours(path, token)
+        if self.is_new:
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir(parents=True)
+        builder = tantivy.SchemaBuilder()
+        builder.add_text_field(FIELD, tokenizer_name="raw", index_option="basic")
+        builder.add_unsigned_field(_NUMBER, indexed=True, fast=True)
+        builder.add_unsigned_field(_ORDINAL, fast=True)
+        self._schema = builder.build()
+        self._index = tantivy.Index(self._schema, path=os.fspath(path))
+        self._writer = self._index.writer(heap_size=_HEAP, num_threads=1)
+        if self.is_new:
+            (path / _TOKEN).write_bytes(token)
+
+    def put(self, number: int, ordinal: int, terms: Iterable[str]) -> None:
+        """Index a series anew; it is found after `commit`."""
+        document = tantivy.Document(**{FIELD: list(set(terms))})
+        document.add_unsigned(_NUMBER, number)
+        document.add_unsigned(_ORDINAL, ordinal)
+        self._writer.delete_documents_by_term(_NUMBER, number)
+        self._writer.add_document(document)
+
+    def commit(self) -> None:
+        """Put what was indexed on disk and let it be found."""
+        self._writer.commit()
+        self._index.reload()
+
+    def propose(self, keys: Attributes) -> Iterator[list[Hit]] | None:
+        """Yield pages of series that all keys could match, newest study first; None if nothing narrows."""
+        questions = [
+            (tantivy.Occur.Must, question)
+            for tag, key in keys.items()
+            if (question := question_about(self._schema, tag, key)) is not None
+        ]
+        return self._pages(tantivy.Query.boolean_query(questions)) if questions else None
+
+    def _pages(self, query: tantivy.Query) -> Iterator[list[Hit]]:
+        searcher = self._index.searcher()
+        offset, size = 0, _FIRST_PAGE
+        while True:
+            found = searcher.search(
+                query, limit=size, offset=offset, count=False, order_by_field=_ORDINAL
+            ).hits
+            addresses = [address for _, address in found]
+            numbers = searcher.fast_field_values(_NUMBER, addresses) if addresses else []
+            yield [
+                Hit(int(ordinal or 0), int(number or 0))
+                for (ordinal, _), number in zip(found, numbers, strict=True)
+            ]
+            if len(found) < size:
+                return
+            offset += size
+            size = min(4 * size, _LARGEST_PAGE)
+
+    def close(self) -> None:
+        """Stop the writer; what was not committed is indexed again later."""
+        self._writer.wait_merging_threads()
+
+
+def _is_ours(path: Path, token: bytes) -> bool:
+    try:
+        return (path / _TOKEN).read_bytes() == token and tantivy.Index.exists(os.fspath(path))
+    except OSError:
+        return False
