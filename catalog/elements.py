@@ -138,7 +138,8 @@ def _length(start: bytes) -> int:
 def overrun(tag: int, offset: int, length: int, end: int) -> Unreadable:
     """Return the error for an element whose value does not fit into what holds it."""
     return Unreadable(
-        f"Element {name(tag)} at byte {offset} says its value has {length} bytes, but {end - offset} follow.",
+        f"Element {name(tag)} at byte {offset} says its value has {length} bytes, "
+        f"but {max(0, end - offset)} follow.",
         "The data set was cut short or its lengths are wrong; send it again or repair it at its source.",
     )
 
@@ -238,6 +239,6 @@ def inflate(data: memoryview, total: int, size: int = INFLATED_AT_FIRST) -> tupl
         ) from error
     if not inflater.eof and len(plain) < size:
         if len(data) < total:
-            raise MoreNeeded(min(total, 2 * len(data)))
+            raise MoreNeeded(min(total, 2 * len(data) + 256))
         raise Unreadable("The deflated data set ends too early.", "It was cut short; send it again.")
     return memoryview(plain), inflater.eof
