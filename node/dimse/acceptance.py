@@ -42,7 +42,7 @@ from .retrieve import serve_get, serve_move
 from .session import Environment, Session, trail
 from .statuses import MISTYPED_ARGUMENT, SOP_CLASS_NOT_SUPPORTED, SUCCESS, UNRECOGNIZED_OPERATION
 from .store import serve_store
-from .syntaxes import QUERY_RETRIEVE, VERIFICATION
+from .syntaxes import NOT_STORAGE, QUERY_RETRIEVE, VERIFICATION
 from .transport import Closed, Connection, Ended, Silent
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Acceptance:
         self.calling_ae = ""
         """Set once this association counts against the limits."""
         self.session: Session | None = None
-        self.connection = Connection(sock, environment.limits.message, received)
+        self.connection = Connection(sock, environment.limits.message)
         self._received = received
         self._admit = admit
         self._is_stopping = False
@@ -104,6 +104,8 @@ class Acceptance:
 
     def abort(self) -> None:
         """End it from another thread: A-ABORT as the service user, and no more reading."""
+        if self._is_stopping:
+            return
         self._is_stopping = True
         if self.session:
             self.session.association.abort()
@@ -119,12 +121,11 @@ class Acceptance:
             logger.debug("%s did not wait for the end of its association.", self._who())
 
     def _negotiate(self) -> Session | None:
-        received = self._received
+        received, self._received = self._received, b""
         if request_length(received, self.environment.limits.associate_request) != len(received):
             if received[:1] == bytes((ABORT,)):
                 raise Closed("it aborted")
             raise Violation(0, "what it sent is no A-ASSOCIATE-RQ that fits")
-        self.connection.skip(len(received))
         request = decode_associate(received[6:])
         admitted = self._admitted(request)
         if isinstance(admitted, Rejection):
@@ -202,7 +203,7 @@ class Acceptance:
                 session.association.skip_data_set(context)
         elif request.MessageID is None:
             raise Violation(UNEXPECTED_PARAMETER, "a request has no Message ID")
-        elif field == C_STORE_RQ and context.abstract_syntax not in QUERY_RETRIEVE:
+        elif field == C_STORE_RQ and context.abstract_syntax not in NOT_STORAGE:
             serve_store(session, context, request)
         elif QUERY_RETRIEVE.get(context.abstract_syntax) == field:
             self._serve_query(session, context, request)

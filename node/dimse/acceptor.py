@@ -62,6 +62,7 @@ class DimseServer:
         self._buckets: dict[str, tuple[float, float]] = {}
         self._lock = threading.Lock()
         self._is_stopping = False
+        self._complained = -60.0
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake, select.EPOLLIN)
@@ -148,12 +149,29 @@ class DimseServer:
             except BlockingIOError:
                 return
             except OSError as error:
-                logger.warning("A connection could not be accepted: %s.", error.strerror)
-                time.sleep(0.01)
+                self._cannot_accept(error)
                 return
             if len(self._waiting) >= self._limits.waiting:
-                self._drop(min(self._waiting.values(), key=lambda entry: entry.deadline))
-            self._watch(_Waiting(sock, str(peer[0]), time.monotonic() + self._limits.artim))
+                self._drop_oldest()
+            address = str(peer[0]).removeprefix("::ffff:")
+            self._watch(_Waiting(sock, address, time.monotonic() + self._limits.artim))
+
+    def _cannot_accept(self, error: OSError) -> None:
+        """Out of descriptors, most likely: give one back, and do not turn in circles."""
+        now = time.monotonic()
+        if now - self._complained > 60:
+            self._complained = now
+            logger.error(
+                "Connections cannot be accepted: %s. Raise the limit of open files (ulimit -n).",
+                error.strerror,
+            )
+        if self._waiting:
+            self._drop_oldest()
+        else:
+            time.sleep(0.05)
+
+    def _drop_oldest(self) -> None:
+        self._drop(min(self._waiting.values(), key=lambda entry: entry.deadline))
 
     def _watch(self, entry: _Waiting) -> None:
         descriptor = entry.sock.fileno()
@@ -282,7 +300,9 @@ class DimseServer:
             session = acceptance.session
             is_idle = session is not None and not session.is_serving and now - session.last_served > QUIET
             if is_last_call or is_idle:
-                acceptance.abort()
+                with self._lock:
+                    if acceptance in self._serving:
+                        acceptance.abort()
 
     def _nudge(self) -> None:
         os.eventfd_write(self._wake, 1)

@@ -159,7 +159,7 @@ class Association:
 
     def abort(self, source: int = 0, reason: int = 0) -> None:
         """Send A-ABORT, if it can be sent; never raises."""
-        is_ours = self.lock.acquire(timeout=1.0)
+        is_ours = self.lock.acquire(timeout=0.02)
         try:
             if is_ours and self.connection.is_writable():
                 self.connection.send([encode_abort(source, reason)])

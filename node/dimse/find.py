@@ -57,26 +57,27 @@ class Refused(Exception):
 def serve_find(session: Session, context: Context, request: Command) -> None:
     """Answer one C-FIND-RQ."""
     started = time.monotonic()
-    status, comment, count = SUCCESS, "", 0
+    status, comment, level, outcome = SUCCESS, "", "", "broken"
     tags: tuple[str, ...] = ()
     answers = _Answers(session.association, context)
-    level = ""
     try:
-        query = _query(session, context, request)
-        level = query.level.value
-        with session.environment.pulse.during(answers.beat):
-            is_cancelled = _search(session, context, request, query, answers)
-        status, count = (CANCEL if is_cancelled else SUCCESS), answers.count
-    except Ended:
-        raise
-    except Exception as error:
-        status, comment, tags = why_refused(error, "C-FIND")
-        count = answers.count
-    answers.finish(response(request, status, comment, tags))
-    seconds = time.monotonic() - started
-    session.tally.done.append(f"found {count} in {seconds * 1000:.0f} ms")
-    detail = {"level": level, "status": f"{status:04X}", "answers": count}
-    session.environment.audit.record("find", session.caller, "success" if not status else "ended", detail)
+        try:
+            query = _query(session, context, request)
+            level = query.level.value
+            with session.environment.pulse.during(answers.beat):
+                is_cancelled = _search(session, context, request, query, answers)
+            status = CANCEL if is_cancelled else SUCCESS
+        except Ended:
+            raise
+        except Exception as error:
+            status, comment, tags = why_refused(error, "C-FIND")
+        answers.finish(response(request, status, comment, tags))
+        outcome = {SUCCESS: "success", CANCEL: "cancelled"}.get(status, "failure")
+    finally:
+        milliseconds = 1000 * (time.monotonic() - started)
+        session.tally.done.append(f"found {answers.count} in {milliseconds:.0f} ms")
+        detail = {"level": level, "status": f"{status:04X}", "answers": answers.count}
+        session.environment.audit.record("find", session.caller, outcome, detail)
 
 
 def receive_identifier(session: Session, context: Context, request: Command, service: Service) -> Attributes:

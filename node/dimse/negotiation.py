@@ -19,10 +19,10 @@ from .limits import Limits
 from .pdu import Associate, ContextResult, ProposedContext, UserInformation
 from .syntaxes import (
     FOR_IDENTIFIERS,
+    NOT_STORAGE,
     QUERY_RETRIEVE,
     STORAGE,
     TRANSFER_SYNTAXES,
-    VERIFICATION,
     is_unknown,
     matching_of,
 )
@@ -96,7 +96,7 @@ def _result(
 ) -> ContextResult:
     uid, syntaxes = proposed.abstract_syntax, proposed.transfer_syntaxes
     is_storage = uid in STORAGE or (accept_unknown and is_unknown(uid))
-    if not is_storage and uid not in QUERY_RETRIEVE and uid != VERIFICATION:
+    if not is_storage and uid not in NOT_STORAGE:
         return ContextResult(proposed.id, ABSTRACT_SYNTAX_NOT_SUPPORTED, syntaxes[0])
     if not any(_roles(uid, roles)):
         return ContextResult(proposed.id, USER_REJECTION, syntaxes[0])
@@ -113,7 +113,7 @@ def _result(
 def _roles(uid: str, proposed: Mapping[str, tuple[bool, bool]]) -> tuple[bool, bool]:
     """Return the requestor's roles, PS3.7 D.3.3.4: SCU alone unless it negotiates."""
     is_scu, is_scp = proposed.get(uid, (True, False))
-    return is_scu, is_scp and uid not in QUERY_RETRIEVE and uid != VERIFICATION
+    return is_scu, is_scp and uid not in NOT_STORAGE
 
 
 def _performed(uid: str, asked: bytes) -> bytes:

@@ -18,7 +18,7 @@ from .outgoing import Sender
 from .session import Session, response
 from .statuses import DESTINATION_UNKNOWN, UNABLE_TO_PROCESS
 from .suboperations import US_MAX, Ears, SubOperations
-from .syntaxes import PATIENT_ROOT, QUERY_RETRIEVE
+from .syntaxes import PATIENT_ROOT
 from .transport import Closed, Ended
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Back:
         self._contexts = {
             (context.abstract_syntax, context.transfer_syntax): context
             for context in session.association.contexts.values()
-            if context.peer_is_scp and context.abstract_syntax not in QUERY_RETRIEVE
+            if context.peer_is_scp
         }
 
     def prepare(self, outgoing: Outgoing) -> None:

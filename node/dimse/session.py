@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import traceback
@@ -22,6 +23,7 @@ from .outgoing import Convert
 from .pulse import Pulse
 from .statuses import NOT_AUTHORIZED
 
+logger = logging.getLogger(__name__)
 VERDICT_HOLDS: Final = 1.0
 """Seconds for which an answer of `Access.may` is used again within one association."""
 
@@ -104,6 +106,10 @@ class Session:
             if not verdict.is_allowed:
                 detail = {"service": service.value, "why": verdict.why}
                 self.environment.audit.record("refusal", self.caller, "refused", detail)
+                logger.info(
+                    "%s may not %s at %s: %s %s",
+                    self.caller.ae_title, service.value, self.caller.called_ae, verdict.why, verdict.remedy,
+                )  # fmt: skip
         return verdict
 
     def respond(

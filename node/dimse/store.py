@@ -37,6 +37,8 @@ def serve_store(session: Session, context: Context, request: Command) -> None:
     """Answer one C-STORE-RQ."""
     verdict = session.may(Service.STORE)
     refusal = contradiction(context, request)
+    if refusal is None and not context.peer_is_scu:
+        refusal = StoreResult(SOP_CLASS_NOT_SUPPORTED, "The caller gave up the SCU role for this SOP Class")
     if refusal is None and not verdict.is_allowed:
         comment = f"{session.caller.ae_title or 'This AE'} may not store here"
         refusal = StoreResult(NOT_AUTHORIZED, comment)

@@ -22,6 +22,9 @@ QUERY_RETRIEVE: Final = {
 }
 """SOP Class to the request it is for, PS3.4 C.6.1.3 and C.6.2.3."""
 
+NOT_STORAGE: Final = frozenset((VERIFICATION, *QUERY_RETRIEVE))
+"""Every other abstract syntax that is accepted is a storage class."""
+
 IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"

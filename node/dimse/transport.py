@@ -36,17 +36,14 @@ class Silent(Ended):
 class Connection:
     """A connected socket in blocking mode; one thread reads, any thread sends under its own lock."""
 
-    def __init__(self, sock: socket.socket, timeout: float, received: bytes = b"") -> None:
-        """Take over a socket; `received` are bytes that were read from it already."""
+    def __init__(self, sock: socket.socket, timeout: float) -> None:
+        """Take over a connected socket; `timeout` as in `set_timeout`."""
         self.sock = sock
         sock.settimeout(None)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.set_timeout(timeout)
-        self._buffer = bytearray(max(AHEAD, len(received)))
-        self._ahead = memoryview(self._buffer)
-        self._ahead[: len(received)] = received
-        self._start = 0
-        self._end = len(received)
+        self._ahead = memoryview(bytearray(AHEAD))
+        self._start = self._end = 0
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN | select.POLLHUP | select.POLLERR)
 
@@ -62,7 +59,7 @@ class Connection:
         Raises:
             Closed, Silent: they did not come; those that did are kept.
         """
-        if length > len(self._buffer):
+        if length > AHEAD:
             data = bytearray(length)
             self.read_into(memoryview(data))
             return bytes(data)
