@@ -1,0 +1,85 @@
+"""`peerpacs echo` and `peerpacs find`: is it there, and what does it have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from node.cli import Session, columns, plural, shared
+from node.commands.peers import called, keys, titles
+
+
+@click.command("echo")
+@click.argument("words", nargs=-1, required=True, metavar="HOST PORT | NAME")
+@titles
+@shared
+def echo_command(
+    session: Session, words: tuple[str, ...], calling_ae: str | None, called_ae: str | None
+) -> int:
+    """Call an Application Entity with C-ECHO.
+
+    Example: peerpacs echo -aec ALPHA 127.0.0.1 11112
+    """
+    there = called(session, words, calling_ae, called_ae)
+    seconds = there.requestor().echo()
+    line = f"✓ {there.called_ae} at {there.host}:{there.port} answered in {seconds * 1000:.0f} ms."
+    session.say({"ae_title": there.called_ae, "seconds": seconds}, [line])
+    return 0
+
+
+@click.command("find")
+@click.argument("words", nargs=-1, metavar="[HOST PORT | NAME]")
+@titles
+@keys
+@click.option("--level", default="", help="PATIENT, STUDY, SERIES or IMAGE; STUDY unless said.")
+@click.option("--limit", default=0, help="Stop after so many answers; 0 = never.")
+@shared
+def find_command(
+    session: Session,
+    words: tuple[str, ...],
+    calling_ae: str | None,
+    called_ae: str | None,
+    pairs: tuple[str, ...],
+    is_patient_root: bool,
+    is_study_root: bool,
+    level: str,
+    limit: int,
+) -> int:
+    """Ask what there is, here or at another system (C-FIND).
+
+    Without HOST PORT or NAME this node's own catalog is asked, whether it runs or not.
+
+    Example: peerpacs find -k PatientName=NOVAK* -k StudyDate=20260101-
+    """
+    from node.keys import LEVEL, question, row_of
+
+    identifier = question(pairs, level)
+    asked = identifier[LEVEL]["Value"][0]
+    if words:
+        there = called(session, words, calling_ae, called_ae)
+        answers = _at_most(there.requestor().find(identifier, patient_root=is_patient_root), limit)
+    else:
+        with session.desk("find") as ask:
+            answers = ask("find", keys=list(pairs), level=level, limit=limit)
+    rows = [row_of(answer, asked) for answer in answers]
+    session.say(answers, _lines(rows, asked))
+    return 0
+
+
+def _at_most(found: Any, limit: int) -> list[Any]:
+    answers = []
+    for answer in found:
+        answers.append(answer)
+        if limit and len(answers) == limit:
+            found.cancel()
+            break
+    return answers
+
+
+def _lines(rows: list[dict[str, str]], level: str) -> Iterator[str]:
+    noun = {"IMAGE": "instance"}.get(level, level.lower())
+    if rows:
+        yield from columns([list(row.values()) for row in rows], [*rows[0]])
+    yield f"{plural(len(rows), noun)}."

@@ -1,0 +1,95 @@
+"""`peerpacs correct`, `reject`, `delete`, `undo`, `trace`: a person's decisions, and a study's life."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from node.cli import Session, shared, who
+
+_REASON = click.option("--reason", required=True, help="Why; kept with the decision.")
+
+
+@click.command("correct")
+@click.argument("target")
+@click.argument("attributes", nargs=-1, required=True, metavar="KEYWORD=VALUE...")
+@_REASON
+@shared
+def correct_command(session: Session, target: str, attributes: tuple[str, ...], reason: str) -> int:
+    """Correct attributes in everything that leaves. TARGET is a study, series or instance UID.
+
+    Example: peerpacs correct 1.2.3.4 PatientName=NOVAK^JAN PatientID=4711 --reason "wrong worklist entry"
+    """
+    return _decide(
+        session,
+        "correct",
+        "It leaves corrected from now on",
+        target=target,
+        attributes=list(attributes),
+        reason=reason,
+    )
+
+
+@click.command("reject")
+@click.argument("target")
+@_REASON
+@shared
+def reject_command(session: Session, target: str, reason: str) -> int:
+    """Hide a study, series or instance. The stored bytes stay.
+
+    Example: peerpacs reject 1.2.3.4 --reason "wrong side marked"
+    """
+    return _decide(session, "reject", "Nobody finds or fetches it any more", target=target, reason=reason)
+
+
+@click.command("delete")
+@click.argument("target")
+@_REASON
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@shared
+def delete_command(session: Session, target: str, reason: str, yes: bool) -> int:
+    """Delete a study, series or instance.
+
+    Example: peerpacs delete 1.2.3.4 --reason "test images" --yes
+    """
+    if not yes:
+        click.confirm(f"Delete {target}?", abort=True, err=True)
+    return _decide(session, "delete", "It is deleted", target=target, reason=reason)
+
+
+@click.command("undo")
+@click.argument("decision")
+@_REASON
+@shared
+def undo_command(session: Session, decision: str, reason: str) -> int:
+    """Take a decision back. The beginning of its id is enough.
+
+    Example: peerpacs undo 3f2a91c0 --reason "it was the right patient"
+    """
+    return _decide(session, "undo", "The decision is taken back", decision=decision, reason=reason)
+
+
+def _decide(session: Session, verb: str, outcome: str, **told: Any) -> int:
+    with session.desk(verb) as ask:
+        made = ask(verb, who=who(), **told)
+    line = f"✓ {outcome}."
+    if verb != "undo":
+        line += f" To take it back: peerpacs undo {made['decision'][:8]} --reason WHY"
+    session.say(made, [line])
+    return 0
+
+
+@click.command("trace")
+@click.argument("study")
+@shared
+def trace_command(session: Session, study: str) -> int:
+    """Tell the life of a study. Who sent it, who took it, what was decided, what is here.
+
+    Example: peerpacs trace 1.2.840.113619.2.1
+    """
+    with session.desk("trace") as ask:
+        life = ask("trace", study=study)
+    lines = [f"{event['time'][:19].replace('T', ' ')}  {event['sentence']}" for event in life["events"]]
+    session.say(life, [*lines, f"Now: {life['now']}"])
+    return 0

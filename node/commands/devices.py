@@ -1,0 +1,194 @@
+"""`peerpacs devices`: the device book, effective at once, whether or not the node runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from node.cli import Session, columns, shared, who
+
+if TYPE_CHECKING:
+    from node.contracts import Device
+    from node.devices import DeviceBook
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group("devices", invoke_without_command=True)
+@shared
+def devices_command(session: Session) -> None:
+    """Show and change which AE titles may do what.
+
+    Example: peerpacs devices add CT1 --address 10.1.7.20 --port 104 --services echo,store
+    """
+    context = click.get_current_context()
+    if context.invoked_subcommand is None:
+        context.invoke(list_devices)
+
+
+def _words(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(word.strip() for word in value.split(",") if word.strip())
+
+
+def _settings(function: F) -> F:
+    options = (
+        click.option("--address", help="Host, IP address or network (10.1.7.0/24) it calls from."),
+        click.option("--port", type=int, help="Port where it listens; 0 = it does not."),
+        click.option("--services", callback=_words, help="What it may do: echo,store,find,move,get."),
+        click.option("--called", callback=_words, help="Called AE titles it may use; empty = all."),
+        click.option(
+            "--move-to", "move_destinations", callback=_words, help="AE titles it may C-MOVE to; * = all."
+        ),
+        click.option("--issuer", help="Assigning authority of Patient IDs that it sends without one."),
+        click.option("--transfer-syntaxes", callback=_words, help="The only ones used with it; empty = all."),
+        click.option("--character-set", help="Specific Character Set of answers to it, like ISO_IR 100."),
+        click.option(
+            "--lenient/--strict", "is_lenient", default=None, help="Take queries that lack unique keys."
+        ),
+        click.option(
+            "--complete-after", type=float, help="Seconds of silence after which a study is complete."
+        ),
+        click.option("--note", help="A word for the next administrator."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@devices_command.command("list")
+@shared
+def list_devices(session: Session) -> int:
+    """Show the device book.
+
+    Example: peerpacs devices list
+    """
+    from msgspec import to_builtins
+
+    with _book(session) as book:
+        devices = list(book)
+    titles = ("AE TITLE", "ADDRESS", "PORT", "SERVICES", "MOVES TO", "NOTE")
+    rows = [_row(device) for device in devices]
+    empty = ["The book is empty: nobody may do more than C-ECHO. Begin with: peerpacs devices add --help"]
+    session.say([to_builtins(device) for device in devices], columns(rows, titles) if rows else empty)
+    return 0
+
+
+@devices_command.command("add")
+@click.argument("ae_title")
+@_settings
+@shared
+def add_device(session: Session, ae_title: str, **settings: Any) -> int:
+    """Allow an AE title; without --services it may only echo.
+
+    Example: peerpacs devices add WS1 --address ws1.example --port 104 --services echo,find,move
+    """
+    from catalog import BadRequest
+    from node.contracts import Device
+
+    with _book(session) as book:
+        if book.get(ae_title.strip(" ")):
+            raise BadRequest(f"{ae_title} is in the book already.", "Change it with: peerpacs devices edit")
+        device = book.put(_changed(Device(ae_title=ae_title), settings))
+        _tell(session, "added", device)
+    return 0
+
+
+@devices_command.command("edit")
+@click.argument("ae_title")
+@_settings
+@shared
+def edit_device(session: Session, ae_title: str, **settings: Any) -> int:
+    """Change what is said, keep the rest.
+
+    Example: peerpacs devices edit CT1 --services echo,store,find
+    """
+    with _book(session) as book:
+        device = book.put(_changed(book.find(ae_title), settings))
+        _tell(session, "changed", device)
+    return 0
+
+
+@devices_command.command("remove")
+@click.argument("ae_title")
+@shared
+def remove_device(session: Session, ae_title: str) -> int:
+    """Forget an AE title; from now on it is a stranger.
+
+    Example: peerpacs devices remove CT1
+    """
+    with _book(session) as book:
+        _tell(session, "removed", book.remove(ae_title))
+    return 0
+
+
+@devices_command.command("echo")
+@click.argument("ae_title")
+@shared
+def echo_device(session: Session, ae_title: str) -> int:
+    """Call a device with C-ECHO, as this node.
+
+    Example: peerpacs devices echo WS1
+    """
+    from catalog import BadRequest
+    from node.config import load_config
+    from node.dimse import Requestor
+
+    with _book(session) as book:
+        device = book.find(ae_title)
+    if not device.port:
+        raise BadRequest(
+            f"{ae_title} has no port to call.", f"Set it: peerpacs devices edit {ae_title} --port PORT"
+        )
+    calling = load_config(session.home).node.ae_title
+    seconds = Requestor(calling, device.address, device.port, device.ae_title).echo()
+    line = f"✓ {device.ae_title} at {device.address}:{device.port} answered in {seconds * 1000:.0f} ms."
+    session.say({"ae_title": device.ae_title, "seconds": seconds}, [line])
+    return 0
+
+
+@contextmanager
+def _book(session: Session) -> Iterator[DeviceBook]:
+    from node.config import load_config
+    from node.devices import DeviceBook
+    from node.state import State
+
+    load_config(session.home)
+    with State(session.home / "state") as state:
+        yield DeviceBook(state)
+
+
+def _changed(device: Device, settings: dict[str, Any]) -> Device:
+    import msgspec
+
+    from catalog import BadRequest
+    from node.contracts import Device, Service
+
+    said = {key: value for key, value in settings.items() if value is not None}
+    try:
+        return msgspec.convert({**msgspec.to_builtins(device), **said}, Device)
+    except msgspec.ValidationError:
+        wrong = [word for word in said["services"] if word not in list(Service)]
+        raise BadRequest(f"{', '.join(wrong)} is no service.", f"There are {', '.join(Service)}.") from None
+
+
+def _tell(session: Session, what: str, device: Device) -> None:
+    """Write the change into the audit and print it."""
+    from msgspec import to_builtins
+
+    from node.audit import AuditLog
+
+    audit = AuditLog(session.home / "audit", time.time)
+    row = to_builtins(device)
+    audit.record("change", None, f"device {what}", {"who": who(), "device": row})
+    services = ", ".join(device.services) or "nothing"
+    session.say({"outcome": what, "device": row}, [f"✓ {device.ae_title} was {what}; it may do: {services}."])
+
+
+def _row(device: Device) -> tuple[object, ...]:
+    moves = ",".join(device.move_destinations) or "itself"
+    address, port = device.address or "any", device.port or "-"
+    return (device.ae_title, address, port, ",".join(device.services) or "nothing", moves, device.note)

@@ -1,0 +1,88 @@
+"""`peerpacs import`: files from a folder, a zip file or a medium with a DICOMDIR."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from node.cli import FAILED, PARTIAL, Session, plural, shared
+
+_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 0.5
+
+
+@click.command("import")
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@shared
+def import_command(session: Session, sources: tuple[Path, ...]) -> int:
+    """Take in folders, zip files or DICOMDIRs. Started again, it goes on where it was.
+
+    Example: peerpacs import /media/cdrom/DICOMDIR
+    """
+    reports = []
+    with session.desk("import") as ask:
+        for source in sources:
+            path = source.expanduser().resolve()
+            reports.append({"source": str(path), **_import_one(session, ask, path)})
+    session.say(reports if len(reports) > 1 else reports[0], _lines(reports))
+    if any(report["failure"] for report in reports):
+        return FAILED
+    return PARTIAL if any(report["refused"] or report["missing"] for report in reports) else 0
+
+
+def _import_one(session: Session, ask: Callable[..., Any], source: Path) -> dict[str, Any]:
+    name = ask("start_import", source=str(source))
+    pause = _PAUSE
+    with _bar(source, is_shown=not session.is_json and sys.stderr.isatty()) as show:
+        while True:
+            progress: dict[str, Any] = ask("import_progress", name=name)
+            show(progress)
+            if progress["is_over"]:
+                return progress
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+@contextmanager
+def _bar(source: Path, *, is_shown: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+    if not is_shown:
+        yield lambda progress: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from node.importer import source_files
+
+    total = sum(1 for _ in source_files(source))
+    columns = (TextColumn(source.name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda progress: bar.update(task, completed=_seen(progress))
+
+
+def _seen(progress: dict[str, Any]) -> int:
+    return sum(progress[key] for key in ("stored", "refused", "not DICOM", "missing", "done earlier"))
+
+
+def _lines(reports: list[dict[str, Any]]) -> Iterator[str]:
+    for report in reports:
+        for trouble in report["not_stored"]:
+            yield f"✗ {trouble['name']}: {trouble['why'] or trouble['fate']}"
+        stored = plural(report["stored"], "file")
+        parts = [f"{stored} stored"]
+        parts += [
+            f"{plural(report[key], 'file')} {key}"
+            for key in ("refused", "not DICOM", "missing")
+            if report[key]
+        ]
+        if report["done earlier"]:
+            parts.append(f"{plural(report['done earlier'], 'file')} done by an earlier run")
+        yield f"{report['source']}: {', '.join(parts)}."
+        if report["failure"]:
+            yield f"It stopped: {report['failure']}"

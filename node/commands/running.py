@@ -1,0 +1,130 @@
+"""`peerpacs run` and `peerpacs status`: a node at work, and how it is."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Any, Final
+
+import click
+
+from node.cli import FAILED, Session, plural, readable, shared
+
+_LAST_CALL: Final = 9.5
+"""Seconds after which a node that was told to stop leaves, whatever hangs: what it acknowledged is safe."""
+_SHOWN: Final = 10
+
+
+@click.command("run")
+@shared
+def run_command(session: Session) -> int:
+    """Run the node until Ctrl-C or SIGTERM. It prints `ready` when its ports answer.
+
+    Example: peerpacs run --home /var/lib/peerpacs
+    """
+    from node.app import open_node
+    from node.config import load_config
+    from node.logs import start_logging
+
+    config = load_config(session.home)
+    start_logging(config.log.level, config.log.format)
+    _allow_many_files()
+    stop = threading.Event()
+    _stop_on_signals(stop)
+    with open_node(session.home) as node:
+        ports = node.start()
+        named = ", ".join(
+            f"{name.upper() if name == 'dicom' else name} port {port}" for name, port in ports.items()
+        )
+        line = f"ready: {config.node.ae_title} answers on {named or 'no port'} (process {os.getpid()})"
+        said = {"ready": True, "ae_title": config.node.ae_title, "ports": ports, "process": os.getpid()}
+        session.say(said, [line])
+        sys.stdout.flush()
+        stop.wait()
+        signal.setitimer(signal.ITIMER_REAL, _LAST_CALL)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    return 0
+
+
+def _allow_many_files() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard > 0 else 65536, hard))
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    def stop_soon(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    def leave_now(number: int, frame: FrameType | None) -> None:
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, stop_soon)
+    signal.signal(signal.SIGINT, stop_soon)
+    signal.signal(signal.SIGALRM, leave_now)
+
+
+@click.command("status")
+@shared
+def status_command(session: Session) -> int:
+    """Say how the node is. Also what waits for a person, and who was refused and why.
+
+    Example: peerpacs status --home /var/lib/peerpacs
+    """
+    from node.control import is_running
+
+    running = is_running(session.home)
+    with session.desk("status") as ask:
+        status = {"is_running": running, **ask("status")}
+    session.say(status, sentences(status, time.time()))
+    return 0 if running else FAILED
+
+
+def sentences(status: dict[str, Any], now: float) -> list[str]:
+    """Return a status as people read it."""
+    archive, held, rejected = status["archive"], status["held"], status["rejected"]
+    lines = [
+        _how_it_runs(status, now),
+        f"{plural(archive['instances'], 'instance')} of {plural(archive['studies'], 'study')} here, "
+        f"{readable(archive['bytes'])}; {readable(status['disk']['free'])} free on the disk.",
+    ]
+    if status["conflicts"]:
+        count = plural(status["conflicts"], "instance")
+        lines.append(f"{count} came twice with other content. Decide: peerpacs conflicts list")
+    if held["instances"]:
+        senders = ", ".join(held["senders"])
+        count = plural(held["instances"], "instance")
+        lines.append(f"{count} from unknown senders ({senders}) wait for you: peerpacs held list")
+    if rejected["files"]:
+        lines.append(f"{plural(rejected['files'], 'data set')} could not be taken: peerpacs rejected list")
+    refusals = status["refusals"]
+    for refusal in refusals[:_SHOWN]:
+        times = "once" if refusal["count"] == 1 else f"{refusal['count']} times"
+        lines += [
+            f"Refused {times}, last {_ago(now - refusal['last'])} ago: {refusal['why']}",
+            f"    To allow it: {refusal['remedy']}",
+        ]
+    if len(refusals) > _SHOWN:
+        lines.append(f"{len(refusals) - _SHOWN} more kinds of refusals: peerpacs status --json")
+    return lines
+
+
+def _how_it_runs(status: dict[str, Any], now: float) -> str:
+    if not status["is_running"]:
+        return f"{status['name']} ({status['ae_title']}) is not running. Start it: peerpacs run"
+    ports = ", ".join(f"{name.upper()} port {port}" for name, port in status["ports"].items())
+    since = _ago(now - status["started"]) if status["started"] else "a moment"
+    count = plural(status["associations"].get("open", 0), "association")
+    how = f"{status['name']} answers as {status['ae_title']} on {ports or 'no port'}"
+    return f"{how}, since {since}; {count} open."
+
+
+def _ago(seconds: float) -> str:
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * length or (unit != "minute" and seconds >= length):
+            return plural(int(seconds / length), unit)
+    return plural(max(0, int(seconds)), "second")

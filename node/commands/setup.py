@@ -1,0 +1,125 @@
+"""`peerpacs init`: a home folder with everything a node needs to start."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import click
+
+from node.cli import Session, readable, shared, who
+
+_PORTS = ("dicom", "tls", "web", "grid")
+
+
+@click.command("init")
+@click.option("--name", help="Name of the hospital or site.")
+@click.option("--ae", help="AE title, at most 11 characters: its twin with _GRID must fit into 16.")
+@click.option("--issuer", default="", help="Assigning authority of Patient IDs that come without one.")
+@click.option("--dicom-port", type=int, help="DICOM port, 11112 unless said; 0 = none.")
+@click.option("--tls-port", type=int, help="DICOM TLS port, 2762 unless said; 0 = none.")
+@click.option("--web-port", type=int, help="Web port, 8443 unless said; 0 = none.")
+@click.option("--grid-port", type=int, help="Port for other nodes, 7443 unless said; 0 = none.")
+@click.option("--storage", type=click.Choice(["disk"]), default="disk", help="Where objects are kept.")
+@click.option("--dev", is_flag=True, help="Trust everybody on this machine. Not for a real hospital.")
+@click.option("--yes", is_flag=True, help="Ask nothing; use what was said and the defaults.")
+@shared
+def init_command(
+    session: Session, name: str | None, ae: str | None, dev: bool, yes: bool, **settings: Any
+) -> int:
+    """Make a new node in a home folder. Nothing that exists is overwritten.
+
+    Example: peerpacs init --home /var/lib/peerpacs --name "St Anne" --ae ANNE
+    """
+    if not session.named_home and not yes:
+        session.named_home = click.prompt("Home folder", default="/var/lib/peerpacs", err=True)
+    home = session.home
+    if not yes:
+        name = name or click.prompt("Name of the hospital", default=_default_name(home), err=True)
+        ae = ae or click.prompt("AE title", default=_default_ae(name), err=True)
+    name = name or _default_name(home)
+    ae = ae or _default_ae(name)
+    made = make_node(home, name, ae, settings, is_dev=dev)
+    session.say(made, _what_was_made(made))
+    return 0
+
+
+def make_node(home: Path, name: str, ae: str, settings: dict[str, Any], *, is_dev: bool) -> dict[str, Any]:
+    """Make the home folder of a node and return what is in it.
+
+    Raises:
+        BadRequest: a value is wrong, or there is a node already.
+    """
+    import time
+
+    from catalog import BadRequest
+    from node.audit import AuditLog
+    from node.config import FILE_NAME, GRID_SUFFIX, check_ae_title, load_config, write_config
+    from node.devices import DEV_RULE, DeviceBook
+    from node.state import State
+
+    if (home / FILE_NAME).exists():
+        what = f"There is a node in {home} already; init never overwrites one."
+        raise BadRequest(what, f"Start it with: peerpacs run --home {home}, or choose another folder.")
+    node_id = str(uuid.uuid4())
+    ae_title = check_ae_title(ae, longest=16 - len(GRID_SUFFIX))
+    own: dict[str, dict[str, Any]] = {
+        "node": {"name": name, "ae_title": ae_title, "node_id": node_id, "issuer": settings["issuer"]},
+        "storage": {"url": settings["storage"]},
+    }
+    for section in _PORTS:
+        if settings[f"{section}_port"] is not None:
+            own[section] = {"port": settings[f"{section}_port"]}
+    home.mkdir(parents=True, exist_ok=True, mode=0o750)
+    path = write_config(home, own)
+    try:
+        with State(home / "state") as state:
+            if is_dev:
+                DeviceBook(state).put(DEV_RULE)
+        audit = AuditLog(home / "audit", time.time)
+        audit.record("change", None, "node made", {"who": who(), "node_id": node_id, "is_dev": is_dev})
+        audit.close()
+    except BaseException:
+        path.unlink()
+        raise
+    config = load_config(home)
+    return {
+        "home": str(home),
+        "config": str(path),
+        "name": config.node.name,
+        "ae_title": config.node.ae_title,
+        "node_id": node_id,
+        "ports": {section: getattr(config, section).port for section in _PORTS},
+        "is_dev": is_dev,
+        "free": shutil.disk_usage(home).free,
+    }
+
+
+def _what_was_made(made: dict[str, Any]) -> list[str]:
+    ports = [f"{name} {port}" for name, port in made["ports"].items() if port]
+    lines = [
+        f"✓ {made['config']}   what needs a restart to change; every key is explained in it",
+        f"✓ node {made['name']}, AE title {made['ae_title']}, id {made['node_id']}",
+        f"✓ {readable(made['free'])} free for images; ports: {', '.join(ports) or 'none'}",
+    ]
+    if made["is_dev"]:
+        lines.append("! everybody on this machine may do everything (--dev); see: peerpacs devices list")
+    home = made["home"]
+    return [
+        *lines,
+        "",
+        f"Next:  peerpacs run --home {home}",
+        f"       peerpacs check --home {home}",
+        f"       peerpacs devices add CT1 --address HOST --services echo,store --home {home}",
+    ]
+
+
+def _default_name(home: Path) -> str:
+    return home.name or "peerpacs"
+
+
+def _default_ae(name: str) -> str:
+    return re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")[:11] or "PEERPACS"

@@ -1,0 +1,133 @@
+"""`peerpacs rebuild`, `audit`, `bench` and `completion`: what keeps a node right, and its user quick."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from node.cli import FAILED, Session, peerpacs, plural, shared, who
+
+_CATALOG: Final = ("catalog", "search")
+
+
+@click.command("rebuild")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@shared
+def rebuild_command(session: Session, yes: bool) -> int:
+    """Make the catalog again from the stored objects. Decisions are included; the node must not run.
+
+    Example: peerpacs rebuild --home /var/lib/peerpacs --yes
+    """
+    from node.config import load_config
+    from node.control import HomeLock
+
+    home = session.home
+    load_config(home)
+    HomeLock(home, "peerpacs rebuild").close()
+    if not yes:
+        click.confirm("Make the catalog again from all stored objects?", abort=True, err=True)
+    recovered = _rebuild(home)
+    objects, instances = plural(recovered["objects"], "object"), plural(recovered["instances"], "instance")
+    decisions = plural(recovered["decisions"], "decision")
+    lines = [
+        f"✓ {objects} read: {instances} catalogued, {recovered['held']} held, {decisions} applied again.",
+        *(f"✗ {what}" for what in recovered["damaged"]),
+    ]
+    if recovered["unreadable"]:
+        lines.append(
+            f"✗ {plural(recovered['unreadable'], 'object')} could not be read; the log above says which."
+        )
+    session.say(recovered, lines)
+    return FAILED if recovered["damaged"] or recovered["unreadable"] else 0
+
+
+def _rebuild(home: Path) -> dict[str, Any]:
+    """Set the old catalog aside, make a new one, and drop the old one only when that went well."""
+    import msgspec
+
+    from node.app import open_node
+
+    archive = home / "archives" / "main"
+    kept = archive / "replaced"
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(parents=True)
+    for name in _CATALOG:
+        if (archive / name).exists():
+            (archive / name).rename(kept / name)
+    try:
+        with open_node(home, purpose="peerpacs rebuild") as node:
+            node.audit.record("change", None, "catalog rebuild started", {"who": who()})
+            recovered: dict[str, Any] = msgspec.to_builtins(node.recovery.take(node.store.scan()))
+            node.audit.record(
+                "change", None, "catalog rebuilt", {"who": who(), "objects": recovered["objects"]}
+            )
+    except BaseException:
+        for name in _CATALOG:
+            shutil.rmtree(archive / name, ignore_errors=True)
+            if (kept / name).exists():
+                (kept / name).rename(archive / name)
+        raise
+    shutil.rmtree(kept)
+    return recovered
+
+
+@click.group("audit")
+@shared
+def audit_command(session: Session) -> None:
+    """Look after the record of who did what.
+
+    Example: peerpacs audit verify
+    """
+
+
+@audit_command.command("verify")
+@click.option("--anchor", default="", help="Hash that an earlier verify ended with; finds a cut end.")
+@shared
+def verify_audit(session: Session, anchor: str) -> int:
+    """Check that nobody changed, removed or put in a line of the audit.
+
+    Example: peerpacs audit verify --anchor 5c62e091...
+    """
+    from node.audit import START, verify
+    from node.config import load_config
+
+    load_config(session.home)
+    found = verify(session.home / "audit", anchor or START)
+    said = {"lines": found.lines, "last": found.last, "breaks": [each._asdict() for each in found.breaks]}
+    lines = [f"✗ {each.file} line {each.line}: {each.why}" for each in found.breaks]
+    if not lines:
+        lines = [f"✓ {plural(found.lines, 'line')}, the chain holds. It ends with {found.last}"]
+    session.say(said, lines)
+    return FAILED if found.breaks else 0
+
+
+@click.command("bench", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def bench_command(words: tuple[str, ...]) -> Any:
+    """Measure a node of this machine beside Orthanc. Its options: peerpacs bench -- --help
+
+    Example: peerpacs bench --quick
+    """
+    # The simulator stands above the node, so it is found by name when it is wanted, never imported.
+    bench = importlib.import_module("sim.bench")
+    return bench.main.main(args=list(words), prog_name="peerpacs bench", standalone_mode=False)
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@shared
+def completion_command(session: Session, shell: str) -> int:
+    """Print what teaches a shell to complete peerpacs.
+
+    Example: peerpacs completion bash >> ~/.bashrc
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(peerpacs, {}, "peerpacs", "_PEERPACS_COMPLETE").source())
+    return 0

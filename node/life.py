@@ -1,0 +1,112 @@
+"""The life of a study in sentences: who sent it, who took it, what persons decided, what is here now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from catalog import CatalogWriter, Decision, NotFound, Selection, Verb
+from node.audit import Line, read
+from node.held import HeldShelf
+from node.keys import keyword_of
+
+_DONE = {
+    Verb.CORRECT: "corrected",
+    Verb.REJECT: "rejected",
+    Verb.DELETE: "deleted",
+    Verb.PREFER: "preferred a version of",
+    Verb.RELEASE: "released",
+    Verb.DISCARD: "discarded",
+    Verb.UNDO: "took back a decision about",
+}
+
+
+def life_of(study: str, catalog: CatalogWriter, held: HeldShelf, audit: Path) -> dict[str, Any]:
+    """Return `{"StudyInstanceUID", "now": sentence, "events": [{"time", "sentence"}, ...]}`, oldest first.
+
+    Raises:
+        NotFound: neither the catalog nor the audit knows the study.
+    """
+    decisions = catalog.decisions(study)
+    told = {decision.id for decision in decisions}
+    events = [*_decided(decisions), *_audited(study, audit, told)]
+    now = _now(study, catalog, held)
+    if not events and now is None:
+        raise NotFound(f"This node has never heard of study {study}.", "Look it up with: peerpacs find")
+    events.sort(key=lambda event: event["time"])
+    return {"StudyInstanceUID": study, "events": events, "now": now or "Nothing of it can be seen here now."}
+
+
+def _decided(decisions: list[Decision]) -> Iterator[dict[str, str]]:
+    for decision in decisions:
+        what = ("this study", "a series of it", "an instance of it")[len(decision.target) - 1]
+        sentence = f"{decision.who} {_DONE[decision.verb]} {what}"
+        if decision.attributes:
+            sentence += f" ({', '.join(keyword_of(tag) for tag in decision.attributes)})"
+        if decision.verb is Verb.UNDO:
+            sentence += f" ({decision.detail[:8]})"
+        sentence += f": {decision.reason}. Decision {decision.id[:8]}."
+        yield {"time": _time(decision.when), "sentence": sentence}
+
+
+def _audited(study: str, audit: Path, told: set[str]) -> Iterator[dict[str, str]]:
+    for line in read(audit, study):
+        # One UID may be the beginning of another.
+        if study in _words(line.detail) and line.detail.get("decision") not in told:
+            yield {"time": line.time, "sentence": _sentence(line)}
+
+
+def _words(value: Any) -> set[str]:
+    if isinstance(value, Mapping):
+        return set().union(*(_words(item) for item in value.values()))
+    if isinstance(value, list | tuple):
+        return set().union(*(_words(item) for item in value))
+    return {str(value)}
+
+
+def _sentence(line: Line) -> str:
+    who = f"{line.ae} at {line.address}" if line.ae else str(line.detail.get("who", "This node"))
+    count = line.detail.get("instances", line.detail.get("completed"))
+    instances = "" if count is None else f" {count} instance{'' if count == 1 else 's'}"
+    if line.event == "decision":
+        verb = (
+            _DONE.get(Verb(line.detail["verb"]), "decided about")
+            if "verb" in line.detail
+            else "decided about"
+        )
+        return f"{who} {verb} this study. Decision {str(line.detail.get('decision', ''))[:8]}."
+    sentence = {
+        "store": f"{who} stored{instances} of it",
+        "get": f"{who} fetched{instances} of it",
+        "move": f"{who} had{instances} of it sent to {line.detail.get('destination', 'another system')}",
+    }.get(line.event, f"{who}: {line.event}{instances}")
+    return f"{sentence}." if line.outcome == "success" else f"{sentence}; outcome: {line.outcome}."
+
+
+def _now(study: str, catalog: CatalogWriter, held: HeldShelf) -> str | None:
+    entries = catalog.select(Selection(studies=(study,)))
+    waiting = sum(1 for _ in held.list(study=study))
+    conflicts = sum(
+        any(version.StudyInstanceUID == study for version in conflict.versions)
+        for conflict in catalog.conflicts()
+    )
+    sentences = []
+    if entries:
+        size = sum(entry.holding.size for entry in entries) / 1e6
+        series = len({entry.SeriesInstanceUID for entry in entries})
+        sources = ", ".join(sorted({entry.source for entry in entries}))
+        sentences.append(
+            f"{len(entries)} instances in {series} series, {size:.1f} MB, are here; they came from {sources}."
+        )
+    if waiting:
+        sentences.append(f"{waiting} instances wait for a person: peerpacs held release --study {study}")
+    if conflicts:
+        sentences.append(f"{conflicts} UIDs in it are in conflict: peerpacs conflicts list")
+    return " ".join(sentences) or None
+
+
+def _time(milliseconds: int) -> str:
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000))
+    return f"{whole}.{milliseconds % 1000:03d}Z"
