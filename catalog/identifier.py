@@ -10,16 +10,17 @@ from typing import Final
 
 from .characters import ASCII, UNICODE, NotInRepertoire, Repertoire, named_repertoire
 from .dataset import read_data_set
-from .dictionary import LONG, name
+from .dictionary import LONG, SHORT
 from .elements import Coding, MoreNeeded, syntax
 from .errors import BadRequest, Unreadable
 from .model import Attributes
 from .values import encode
 
-_LARGEST: Final = 1 << 24
-"""Bytes of an Identifier; the longest UID lists in use stay below one megabyte."""
+_LARGEST: Final = 1 << 21
+"""Bytes of an Identifier: 32 000 UIDs of full length."""
 _CHARACTER_SET: Final = "00080005"
 _LONG: Final = frozenset(letters.decode() for letters in LONG)
+_SHORT: Final = frozenset(letters.decode() for letters in SHORT)
 _PADDED_BY_ZERO: Final = frozenset(("OB", "UI", "UN"))
 
 
@@ -27,7 +28,7 @@ def decode_identifier(data: bytes | memoryview, TransferSyntaxUID: str) -> Attri
     """Return an Identifier's attributes, text decoded by Specific Character Set, which is kept as it came.
 
     Raises:
-        Unreadable: it cannot be parsed, or has more than 16 MB.
+        Unreadable: it cannot be parsed, or has more than 2 MB.
     """
     if len(data) > _LARGEST:
         raise Unreadable(f"The Identifier has {len(data)} bytes.", "Ask in smaller portions.")
@@ -56,43 +57,53 @@ def encode_identifier(attributes: Attributes, TransferSyntaxUID: str, character_
 
 
 def _beyond_ascii(attributes: Attributes, coding: Coding, character_set: str) -> bytes:
-    for characters in (named_repertoire(character_set), UNICODE):
-        declared = {_CHARACTER_SET: {"vr": "CS", "Value": list(characters.terms)}}
-        try:
-            return _data_set(attributes | declared, coding, characters)
-        except NotInRepertoire:
-            continue
-    raise BadRequest("The Identifier has text that is not Unicode.", "Send only what can be written.")
+    try:
+        return _declared(attributes, coding, named_repertoire(character_set))
+    except NotInRepertoire:
+        return _declared(attributes, coding, UNICODE)
+
+
+def _declared(attributes: Attributes, coding: Coding, characters: Repertoire) -> bytes:
+    terms = {_CHARACTER_SET: {"vr": "CS", "Value": list(characters.terms)}}
+    return _data_set(attributes | terms, coding, characters)
 
 
 def _data_set(attributes: Attributes, coding: Coding, characters: Repertoire) -> bytes:
     parts: list[bytes] = []
-    order = coding.order
+    order, is_implicit = coding.order, coding.is_implicit
     for tag in sorted(attributes):
         content = attributes[tag]
-        vr = content["vr"]
-        if vr == "SQ":
-            raw = _items(content.get("Value") or (), coding, characters)
-        else:
-            try:
+        try:
+            vr = content["vr"]
+            if vr == "SQ":
+                raw = _items(content.get("Value") or (), coding, characters)
+            else:
                 raw = encode(vr, content, characters, order)
-            except ValueError as error:
-                raise BadRequest(
-                    f"Element {name(int(tag, 16))} has a value that VR {vr} does not allow.", tags=(tag,)
-                ) from error
-        if len(raw) & 1:
-            raw += b"\0" if vr in _PADDED_BY_ZERO else b" "
-        # PS3.5 6.2.2: a value too long for its VR's 16-bit length is written as UN.
-        fitting = vr if len(raw) <= 0xFFFE or vr in _LONG else "UN"
-        start, length = _start(tag, fitting, order, coding.is_implicit)
+            if len(raw) & 1:
+                raw += b"\0" if vr in _PADDED_BY_ZERO else b" "
+            # PS3.5 6.2.2: a value too long for its VR's 16-bit length is written as UN.
+            fitting = vr if len(raw) <= 0xFFFE or vr in _LONG else "UN"
+            start, length = _start(tag, fitting, order, is_implicit)
+        except NotInRepertoire as error:
+            if characters is not UNICODE:
+                raise
+            raise _unwritable(tag) from error
+        except ValueError as error:
+            raise _unwritable(tag) from error
         parts += (start, length(len(raw)), raw)
     return b"".join(parts)
+
+
+def _unwritable(tag: str) -> BadRequest:
+    return BadRequest(f"Element {tag} has a value that its VR does not allow.", "Correct the value.", (tag,))
 
 
 @lru_cache(maxsize=4096)
 def _start(tag: str, vr: str, order: str, is_implicit: bool) -> tuple[bytes, Callable[[int], bytes]]:
     """Return an element header up to its length, and how the length is packed, PS3.5 7.1."""
     start = struct.pack(order + "HH", int(tag[:4], 16), int(tag[4:], 16))
+    if vr not in _SHORT and vr not in _LONG:
+        raise ValueError(vr)
     if is_implicit:
         return start, struct.Struct(order + "I").pack
     if vr in _LONG:

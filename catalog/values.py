@@ -1,7 +1,7 @@
 """Values between bytes and DICOM JSON, VR by VR: PS3.5 6.2 on one side, PS3.18 F.2 on the other.
 
-Nothing is re-formatted. DS and IS become numbers only where the number is written exactly as it came, so
-that `0.143` is 0.143 and `1.50` stays the text "1.50"; `encode` gives back the same characters.
+Nothing is re-formatted. DS and IS become numbers only where these are written exactly as they came, so that
+`0.143` is 0.143 and `1.50` stays the text "1.50"; `encode` gives back the same characters.
 """
 
 from __future__ import annotations
@@ -92,7 +92,10 @@ def person_name(text: str) -> dict[str, str]:
 
 
 def _decimals(raw: bytes, repertoire: Repertoire) -> list[Any]:
-    return [value and number(value) for value in _codes(raw, repertoire)]
+    written = _codes(raw, repertoire)
+    values = [value and number(value) for value in written]
+    # All or none: nobody expects an array of numbers with a text in it.
+    return written if any(type(value) is str for value in values) else values
 
 
 def number(text: str) -> int | float | str:
@@ -130,7 +133,7 @@ def encode(vr: str, content: dict[str, Any], repertoire: Repertoire, order: str)
 
 def _encode(vr: str, content: dict[str, Any], repertoire: Repertoire, order: str) -> bytes:
     if "InlineBinary" in content:
-        raw = b64decode(content["InlineBinary"])
+        raw = b64decode(content["InlineBinary"], validate=True)
         width = _SWAPPED.get(vr)
         return _swapped(raw, width) if order == ">" and width and len(raw) % width == 0 else raw
     values = content.get("Value")
