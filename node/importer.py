@@ -16,12 +16,13 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, Any, Final, NamedTuple
 
-from catalog import BadRequest, NotFound, OutOfSpace, PacsError, Unreadable
+from catalog import BadRequest, MoreNeeded, NotFound, OutOfSpace, PacsError, Unreadable, scan
 from node.contracts import Caller, Ingest, Reception
-from node.storage import read_meta
+from node.storage import Meta, read_meta
 
-_HEAD: Final = 1 << 16
+_HEAD: Final = 1 << 18
 _PIECE: Final = 1 << 20
+_UNKNOWN_LENGTH: Final = 1 << 62
 MEDIA_STORAGE_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 """SOP Class of a DICOMDIR, PS3.4 I.4; it lists instances and is none."""
 
@@ -74,8 +75,12 @@ def source_files(source: Path) -> Iterator[SourceFile]:
 def _plain(path: Path, root: Path) -> SourceFile:
     status = path.stat()
     return SourceFile(
-        str(path.relative_to(root)), f"{status.st_size}-{status.st_mtime_ns}", partial(open, path, "rb")
+        str(path.relative_to(root)), f"{status.st_size}-{status.st_mtime_ns}", partial(_open, path)
     )
+
+
+def _open(path: Path) -> IO[bytes]:
+    return path.open("rb")
 
 
 def _zipped(source: Path) -> Iterator[SourceFile]:
@@ -161,7 +166,7 @@ def import_file(file: SourceFile, ingest: Ingest, caller: Caller) -> Outcome:
 
 def _take(name: str, stream: IO[bytes], ingest: Ingest, caller: Caller) -> Outcome:
     head = stream.read(_HEAD)
-    meta = read_meta(head)
+    meta = _identify(head)
     if meta.SOPClassUID == MEDIA_STORAGE_DIRECTORY:
         return Outcome(name, Fate.NOT_DICOM, "A DICOMDIR lists instances and is none.")
     reception = ingest.begin(
@@ -177,6 +182,19 @@ def _take(name: str, stream: IO[bytes], ingest: Ingest, caller: Caller) -> Outco
         reception.abandon()
         raise
     return _outcome(name, reception)
+
+
+def _identify(head: bytes) -> Meta:
+    """Return what the file is; where File Meta Information and data set differ, the data set is right."""
+    meta = read_meta(head)
+    try:
+        header = scan(memoryview(head)[meta.offset :], meta.TransferSyntaxUID, _UNKNOWN_LENGTH)
+    except (MoreNeeded, Unreadable):
+        return meta
+    return meta._replace(
+        SOPClassUID=header.SOPClassUID or meta.SOPClassUID,
+        SOPInstanceUID=header.SOPInstanceUID or meta.SOPInstanceUID,
+    )
 
 
 def _outcome(name: str, reception: Reception) -> Outcome:

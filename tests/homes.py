@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydicom import dcmread
+
 from node.app import Node, open_node
 from node.config import write_config
 from node.contracts import StoreResult
@@ -26,10 +28,12 @@ class RawInstance:
 
     @classmethod
     def read(cls, path: Path) -> RawInstance:
-        """Read a DICOM file without looking into its data set."""
+        """Read a DICOM file as a sender does: the command names the UIDs of the data set."""
         content = path.read_bytes()
         meta = read_meta(content[:65536])
-        return cls(meta.SOPClassUID, meta.SOPInstanceUID, meta.TransferSyntaxUID, content[meta.offset :])
+        dataset = dcmread(path, force=True, stop_before_pixels=True)
+        uids = (str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
+        return cls(*uids, meta.TransferSyntaxUID, content[meta.offset :])
 
     @property
     def size(self) -> int:
