@@ -106,9 +106,10 @@ class SegmentStore:
             received=origin.received,
             is_held=origin.is_held,
         )
-        self._space.claim(member.length)
+        is_alone = incoming.is_spilled and member.size > self._settings.buffered_at_most
+        self._space.claim(0 if is_alone else member.length)
         try:
-            if incoming.is_spilled and member.size > self._settings.buffered_at_most:
+            if is_alone:
                 place = self._keep_alone(member, incoming)
             else:
                 place = self._append(member, [*incoming.pieces()])

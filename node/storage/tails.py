@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .appending import OPEN, GrowingSegment, Marker, new_stamp
-from .places import segment_path
+from .places import segment_path, sync_folder
 from .replay import Item, SegmentEnd, find_members, is_sealed, item_of, stamp_of
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class Tail:
         except FileNotFoundError:
             return
         try:
+            self._make_durable(fd)
             size = os.fstat(fd).st_size
             self._end = self._marker.checked if self._marker.checked <= size else 0
             self._stamp = stamp_of(fd) if self._end else new_stamp()
@@ -81,6 +82,11 @@ class Tail:
         """Let the segment go if nobody goes on with it."""
         if not self._is_given_on:
             self._marker.close()
+
+    def _make_durable(self, fd: int) -> None:
+        """Finish what the process that ended had no time for: what is told is recorded, and must stay."""
+        os.fdatasync(fd)
+        sync_folder(segment_path(self._objects, self.number).parent)
 
     def _cut(self, fd: int, size: int) -> None:
         os.ftruncate(fd, self._end)

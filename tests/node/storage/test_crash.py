@@ -67,6 +67,20 @@ def test_what_was_acknowledged_before_a_hundred_kills_is_there_and_whole(tmp_pat
     survive(tmp_path, 100)
 
 
+def test_processes_that_store_at_once_do_not_touch_each_others_segments(tmp_path: Path) -> None:
+    command = appender(tmp_path, 3, 40)
+    processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    lines = [line for process in processes for line in process.communicate()[0].splitlines()]
+    assert [process.returncode for process in processes] == [0] * 4
+    assert len(lines) == 4 * 3 * 40
+    store = segment_store(tmp_path)
+    assert not [item for item in store.recover() if isinstance(item, Damage)]
+    found = [
+        f"{i.holding.sha256.hex()} {i.holding.where.hex()} {i.holding.size}" for i in objects(store.scan())
+    ]
+    assert sorted(found) == sorted(lines)
+
+
 class Call(NamedTuple):
     """One system call as strace saw it: when it began and ended, in lines."""
 
