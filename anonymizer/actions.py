@@ -180,7 +180,7 @@ class Work:
 
     def _date(self, code: str, tag: int, element: Element, type_: str) -> Element | None:
         text = element.data.decode("latin-1")
-        if tag in UNSHIFTABLE:
+        if tag in UNSHIFTABLE and code != "K":
             return self._emptied(tag, element, type_)
         if element.vr == "TM":
             return element if is_time(text) else self._emptied(tag, element, type_)

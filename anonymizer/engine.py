@@ -102,7 +102,10 @@ class Engine:
         )
         if structured.CONTENT_SEQUENCE in root:
             work.may_drop = not structured.uses_references(root)
-        copy = work.root(self._without_document(root))
+        copy = work.root(root)
+        placeholder = self._placeholder(root)
+        if _ENCAPSULATED in copy and placeholder is not None:
+            copy[_ENCAPSULATED] = Element("OB", placeholder)
         transfer_syntax = pixels.carry_out(plan, copy, source, data)
         pseudonym = text_value(root, 0x00100020) if is_ours else self.key.subject(subject.identity)
         markers.set_identity(copy, self.policy, pseudonym, self._accession(root, is_ours=is_ours))
@@ -187,14 +190,6 @@ class Engine:
         if self.policy.document["encapsulated"] != "placeholder":
             return None
         return _PLACEHOLDERS.get(text_value(root, 0x00420012).lower())
-
-    def _without_document(self, root: Item) -> Item:
-        if _ENCAPSULATED not in root:
-            return root
-        copy = Item(root)
-        placeholder = self._placeholder(root) or b""
-        copy[_ENCAPSULATED] = Element("OB", placeholder)
-        return copy
 
 
 def _has_face_risk(root: Item) -> bool:

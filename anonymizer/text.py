@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from typing import NamedTuple
 
@@ -54,7 +54,7 @@ class Identifiers:
 
     def __init__(self, words: Iterable[str] = (), numbers: Iterable[str] = ()) -> None:
         self.words = frozenset(_fold(word) for word in words if len(word) > 1)
-        self.numbers = frozenset(squeezed for number in numbers if len(squeezed := _squeeze(number)) > 3)
+        self.numbers = frozenset(form for number in numbers for form in _forms(number))
         self._runs = tuple(self.numbers | {word for word in self.words if len(word) > 4})
 
     def __or__(self, other: Identifiers) -> Identifiers:
@@ -137,6 +137,16 @@ def _is_harmless(token: str, more_words: frozenset[str]) -> bool:
         return True
     mixed = _WORD_WITH_NUMBER.fullmatch(token)
     return bool(mixed) and (mixed[1] or mixed[4]) in vocabulary() if mixed else False
+
+
+def _forms(number: str) -> Iterator[str]:
+    """A number without its separators, and its digits alone; too short ones would be found anywhere."""
+    squeezed = _squeeze(number)
+    digits = "".join(c for c in squeezed if c.isdigit())
+    if len(squeezed) > 3:
+        yield squeezed
+    if len(digits) > 4:
+        yield digits
 
 
 def _fold(text: str) -> str:
