@@ -114,6 +114,7 @@ class Batch:
         row.changed = self.now
         if not row.is_dirty:
             row.is_dirty = True
+            row.stated = self.now
             self.put(DIRTY + row.StudyInstanceUID.encode())
         self.change_study(row)
 
@@ -122,6 +123,7 @@ class Batch:
         row.changed = self.now
         if not row.is_dirty:
             row.is_dirty = True
+            row.stated = self.now
             self.put(DIRTY + key)
         self.change_series(key, row)
 

@@ -10,13 +10,27 @@ from .commit import GroupCommit
 from .decisions import decide
 from .find import Finder
 from .indexing import HasSamePixels, Indexer
+from .log import (
+    ALL,
+    Digest,
+    begin_epoch,
+    chain_at,
+    changes,
+    digests,
+    due,
+    publishing,
+    read_head,
+    snapshot,
+)
 from .model import (
     Arrival,
     Attributes,
+    Change,
     Clock,
     Conflict,
     Decision,
     Entry,
+    Head,
     Query,
     Recorded,
     Selection,
@@ -31,6 +45,9 @@ from .truth import CLAIM, CONFLICT, DECIDED, META, NOTE, Environment, Reading, s
 
 MAP_SIZE: Final = 256 << 30
 """Address space reserved for the database, in bytes; the file grows only with what is in it."""
+
+
+_STATED_AT_ONCE: Final = 256
 
 
 class LmdbCatalog:
@@ -53,6 +70,8 @@ class LmdbCatalog:
     ) -> None:
         self._environment = Environment(path, map_size=map_size)
         self._commits = GroupCommit(self._environment, clock)
+        if not self.head().epoch:
+            self.renew_epoch()
         self._indexer = Indexer(self._environment, self._commits, search_path, read_header, has_same_pixels)
         planner = Planner(self._environment, self._indexer.search)
         self._finder = Finder(self._environment, Headers(read_header), planner.propose)
@@ -68,6 +87,48 @@ class LmdbCatalog:
         One thread calls this, a few times a second; arrivals are found before it does, only slower.
         """
         return self._indexer.step(now)
+
+    def publish(self, now: float) -> int:
+        """State in the change log what is due; return how many rows. `now` is Unix time in seconds."""
+        moment = int(now * 1000)
+        with self._environment.reading() as reading:
+            keys = due(reading, moment)
+        count = 0
+        for start in range(0, len(keys), _STATED_AT_ONCE):
+            count += self._commits.run(publishing(keys[start : start + _STATED_AT_ONCE], moment))
+        if count:
+            # Peers must not be told what a power cut could take back.
+            self._environment.settle()
+        return count
+
+    def changes(self, after: int, limit: int, share: int = ALL) -> list[Change]:
+        """See `Catalog.changes`."""
+        with self._environment.reading() as reading:
+            return changes(reading, after, limit, share)
+
+    def snapshot(self, after: bytes, limit: int, share: int = ALL) -> list[Change]:
+        """Return at most `limit` live rows of the log behind the key `after`, in key order."""
+        with self._environment.reading() as reading:
+            return snapshot(reading, after, limit, share)
+
+    def head(self, share: int = ALL) -> Head:
+        """See `Catalog.head`."""
+        with self._environment.reading() as reading:
+            return read_head(reading, share)
+
+    def chain_at(self, seq: int, share: int = ALL) -> bytes | None:
+        """Return the chain value at a number where a commit ended, or None."""
+        with self._environment.reading() as reading:
+            return chain_at(reading, seq, share)
+
+    def digests(self, share: int = ALL) -> dict[int, Digest]:
+        """Return the digest of every bucket that ever had a row of the share."""
+        with self._environment.reading() as reading:
+            return digests(reading, share)
+
+    def renew_epoch(self, at_least: int = 0) -> int:
+        """Begin a new epoch above every known one and above `at_least`; return it."""
+        return self._commits.run(lambda batch: begin_epoch(batch, at_least))
 
     def find(self, query: Query) -> Iterator[Attributes]:
         """See `Catalog.find`; raises BadRequest for a key whose value its VR does not allow."""

@@ -84,9 +84,17 @@ def place(batch: Batch, entry: Entry) -> None:
         series.hidden += 1
     else:
         count(batch.totals, study, series, entry, 1)
-    batch.change_study(study)
+    _show(batch, study)
     batch.publish_series(key, series)
     batch.index_later(key, series).instances.append(entry.SOPInstanceUID)
+
+
+def _show(batch: Batch, study: StudyRow) -> None:
+    if study.instances <= 1:
+        # It has just come into sight, or gone.
+        batch.publish_study(study)
+    else:
+        batch.change_study(study)
 
 
 def take_away(batch: Batch, entry: Entry) -> None:
@@ -99,7 +107,7 @@ def take_away(batch: Batch, entry: Entry) -> None:
         series.hidden -= 1
     else:
         count(batch.totals, study, series, row.entry, -1)
-    batch.change_study(study)
+    _show(batch, study)
     batch.publish_series(key, series)
     batch.index_later(key, series).is_revised = True
 

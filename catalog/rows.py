@@ -52,8 +52,10 @@ class StudyRow(msgspec.Struct, array_like=True):
     is_decided: bool = False
     conflicts: int = 0
     is_dirty: bool = False
+    """Whether the change log has something to say of it."""
     changed: int = 0
-    published: int = 0
+    stated: int = 0
+    """When the log last said something of it, or it began to change since; milliseconds, as `changed`."""
 
     @property
     def seen_attributes(self) -> bytes:
@@ -85,8 +87,10 @@ class SeriesRow(msgspec.Struct, array_like=True):
     hidden: int = 0
     conflicts: int = 0
     is_dirty: bool = False
+    """Whether the change log has something to say of it."""
     changed: int = 0
-    published: int = 0
+    stated: int = 0
+    """When the log last said something of it, or it began to change since; milliseconds, as `changed`."""
 
     @property
     def seen_attributes(self) -> bytes:
