@@ -93,11 +93,15 @@ def main(
     names = ["PeerPACS"] if profile else [name for name in only.split(",") if name]
     if profile and len(chosen) != 1:
         raise click.UsageError("A profile is of one case. Name it with --cases.")
+    if profile:
+        profile.unlink(missing_ok=True)
     try:
         report = Report(facts(names))
     except FAILURES as error:
         raise click.ClickException(str(error)) from None
-    runner = Runner(storage.resolve(), _roomy(), 1 if quick or profile else runs, progress, names, profile)
+    runner = Runner(
+        storage.resolve(), _roomy(), 2 if profile else 1 if quick else runs, progress, names, profile
+    )
     for case in chosen:
         try:
             report.measured += runner.measure(case)
@@ -105,7 +109,8 @@ def main(
             report.failures.append(f"{case.name}: {error}")
             progress.print(f"[red]{case.name} could not be measured[/]: {error}", highlight=False)
     report.facts["configuration"] = runner.configurations
-    report.print(Console())
+    out = Console()
+    report.print(out if out.is_terminal else Console(width=120))
     if json_file:
         json_file.write_text(json.dumps(report.as_json(), indent=2))
     sys.exit(3 if report.failures else 0)

@@ -59,7 +59,7 @@ class Loaded(Case):
         shared = study(_SHARED_SEED, 0)
         clients.store(server.address, clients.write([shared], self._scratch / "shared", 1))
         server.stop()
-        fill(server.archive, shared.StudyInstanceUID, self.count, _FILLED_SEED)
+        fill(server.home, shared.StudyInstanceUID, self.count, _FILLED_SEED)
         server.start()
         # The search index takes in what was recorded; what is measured begins when it is through.
         settle([server], limit=600)

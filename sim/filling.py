@@ -10,7 +10,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from catalog import Arrival, Entry, Holding, LmdbCatalog, PatientKey, Selection, scan
+from catalog import Arrival, Entry, Holding, PatientKey, Selection, scan
+from node.app import open_node
 
 from .association import EXPLICIT
 from .phantoms import Instance, instances, sop_instance_uid, study
@@ -20,23 +21,17 @@ INSTANCES_IN_A_SERIES: Final = 50
 _AT_ONCE: Final = 5000
 
 
-def fill(archive: Path, StudyInstanceUID: str, count: int, seed: int) -> None:
-    """Record `count` instances in the archive's catalog, with the bytes of the one instance of a study in it.
+def fill(home: Path, StudyInstanceUID: str, count: int, seed: int) -> None:
+    """Record `count` instances in a node's catalog, all with the bytes of the one instance of a study in it.
 
-    The node that owns the archive must not be running.
+    Raises:
+        Busy: the node is running.
     """
-    catalog = LmdbCatalog(archive / "catalog", archive / "search", clock=time.time, read_header=_never_read)
-    try:
-        [shared] = catalog.select(Selection(studies=(StudyInstanceUID,)))
+    with open_node(home, purpose="bench") as node:
+        [shared] = node.catalog.select(Selection(studies=(StudyInstanceUID,)))
         arrivals = islice(_arrivals(shared.holding, seed), count)
         while batch := list(islice(arrivals, _AT_ONCE)):
-            catalog.record(batch)
-    finally:
-        catalog.close()
-
-
-def _never_read(entry: Entry, size: int) -> tuple[memoryview, int]:
-    raise AssertionError("recording reads no object")
+            node.catalog.record(batch)
 
 
 def _arrivals(holding: Holding, seed: int) -> Iterator[Arrival]:

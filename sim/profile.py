@@ -22,8 +22,10 @@ _RATE: Final = 200
 
 
 @contextmanager
-def profiled(server: Server, file: Path) -> Iterator[None]:
-    """Sample the server while the block runs and write what it did to `file`, the busiest first.
+def profiled(server: Server, file: Path, only_interpreter: bool) -> Iterator[None]:
+    """Sample the server while the block runs and add what it did to `file`, the busiest first.
+
+    Counted are threads that run, or with `only_interpreter` the one that holds the interpreter lock.
 
     Raises:
         ServerError: py-spy is not installed, or may not look into the process.
@@ -33,7 +35,8 @@ def profiled(server: Server, file: Path) -> Iterator[None]:
         raise ServerError(f"py-spy is not installed. {sys.executable} -m pip install py-spy brings it.")
     with TemporaryDirectory() as folder:
         samples = Path(folder) / "samples"
-        options = ["-r", str(_RATE), "-f", "raw", "-o", str(samples), "-d", "3600", "--nonblocking"]
+        options = ["-r", str(_RATE), "-f", "raw", "-o", str(samples), "-d", "3600", "-F", "--nonblocking"]
+        options += ["--gil"] if only_interpreter else []
         command = [program, "record", "-p", str(server.pid), *options]
         spy = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         time.sleep(0.5)
@@ -46,7 +49,9 @@ def profiled(server: Server, file: Path) -> Iterator[None]:
             said = spy.communicate()[0]
         if not samples.exists():
             raise ServerError(f"py-spy wrote no samples:\n{said}")
-        file.write_text(summary(samples.read_text()))
+        counted = "the thread that holds the interpreter lock" if only_interpreter else "threads that run"
+        with file.open("a") as text:
+            text.write(f"Samples of {counted}, {_RATE} in a second\n{summary(samples.read_text())}\n")
 
 
 def summary(raw: str) -> str:
@@ -67,7 +72,7 @@ def summary(raw: str) -> str:
         ("In the function and what it calls", within, 40),
         ("Innermost five calls", stacks, 20),
     )
-    lines = [f"{alone.total()} samples of running threads, {_RATE} in a second for each"]
+    lines = [f"{alone.total()} samples"]
     for title, counts, limit in tables:
         lines += ["", title]
         lines += [f"{100 * n / total:6.1f} %  {name}" for name, n in counts.most_common(limit)]

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -29,7 +29,7 @@ class Runner:
     """Runs cases and collects what they measure.
 
     `storage` is where servers keep what they are sent, on a real disk; `scratch` is where the files to
-    send lie, in memory if there is room; `profile` is where a profile of the last run goes.
+    send lie, in memory if there is room; `profile` is where the profiles of the runs go.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Runner:
                 for name in self._names(case):
                     with self._fresh(case, name, destination, standing) as server:
                         settle([server, *standing.values()])
-                        with profiled(server, self._profile) if self._profile else nullcontext():
+                        with self._watched(server, run):
                             measured = case.measure(server, run)
                     for row, figure in measured.items():
                         figures[row][name].append(figure)
@@ -112,6 +112,9 @@ class Runner:
                 server.stop()
         finally:
             shutil.rmtree(folder.parent)
+
+    def _watched(self, server: Server, run: int) -> AbstractContextManager[None]:
+        return profiled(server, self._profile, run > 0) if self._profile else nullcontext()
 
     def _names(self, case: Case) -> list[str]:
         return [name for name in case.contestants if not self._only or name in self._only]

@@ -141,12 +141,8 @@ class PeerPACS(Server):
 
     @property
     def configuration(self) -> str:
-        return (self.home / "peerpacs.toml").read_text()
-
-    @property
-    def archive(self) -> Path:
-        """The folder of the node's only archive."""
-        return self.home / "archives" / "main"
+        lines = (self.home / "peerpacs.toml").read_text().splitlines()
+        return "\n".join(line for line in lines if line and not line.startswith("#"))
 
     def _set_up(self, *arguments: str) -> None:
         if not self._program.exists():

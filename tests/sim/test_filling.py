@@ -6,39 +6,38 @@ from pathlib import Path
 
 import pytest
 
-from catalog import Entry, Holding, Level, LmdbCatalog, Query, Selection
+from catalog import Busy, Holding, Level, Query, Selection
+from node.app import open_node
+from node.config import write_config
 from sim.filling import arrival_of, fill
 from sim.phantoms import instances, study
 
-
-def never_read(entry: Entry, size: int) -> tuple[memoryview, int]:
-    raise AssertionError("no object is read")
-
-
-def opened(archive: Path) -> LmdbCatalog:
-    return LmdbCatalog(
-        archive / "catalog", archive / "search", clock=lambda: 1_700_000_000.0, read_header=never_read
-    )
+SHARED = study(5, 0)
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    """An archive with one study of one instance."""
-    catalog = opened(tmp_path)
-    shared = Holding(b"s" * 32, b"0/1", 4000)
-    catalog.record([arrival_of(next(instances(study(5, 0))), shared)])
-    catalog.close()
+def home(tmp_path: Path) -> Path:
+    """A node with one study of one instance."""
+    me = {"name": "bench", "ae_title": "BENCH", "node_id": "bench"}
+    write_config(tmp_path, {"node": me, **{door: {"port": 0} for door in ("dicom", "tls", "web", "grid")}})
+    with open_node(tmp_path) as node:
+        arrival = arrival_of(next(instances(SHARED)), Holding(b"s" * 32, b"0/1", 4000))
+        node.catalog.record([arrival])
     return tmp_path
 
 
-def test_every_instance_is_counted_and_names_the_shared_object(archive: Path) -> None:
-    fill(archive, study(5, 0).StudyInstanceUID, 250, seed=6)
-    catalog = opened(archive)
-    assert catalog.totals().instances == 251
-    found = list(catalog.find(Query(level=Level.STUDY, keys={"0020000D": {"vr": "UI"}}, patient_root=False)))
-    assert len(found) == 4
-    entries = catalog.select(Selection(studies=(study(6, 0).StudyInstanceUID,)))
-    assert len(entries) == 100
+def test_every_instance_is_counted_and_names_the_shared_object(home: Path) -> None:
+    fill(home, SHARED.StudyInstanceUID, 250, seed=6)
+    with open_node(home) as node:
+        assert node.catalog.totals().instances == 251
+        everything = Query(level=Level.STUDY, keys={"0020000D": {"vr": "UI"}}, patient_root=False)
+        assert len(list(node.catalog.find(everything))) == 4
+        entries = node.catalog.select(Selection(studies=(study(6, 0).StudyInstanceUID,)))
+    assert len(entries) == len({entry.SOPInstanceUID for entry in entries}) == 100
     assert {entry.holding.where for entry in entries} == {b"0/1"}
     assert len({entry.SeriesInstanceUID for entry in entries}) == 2
-    catalog.close()
+
+
+def test_a_running_node_is_not_filled(home: Path) -> None:
+    with open_node(home), pytest.raises(Busy):
+        fill(home, SHARED.StudyInstanceUID, 1, seed=6)
