@@ -97,37 +97,35 @@ class DimseServer:
     def serve(self) -> None:
         """Serve until `stop`."""
         self._environment.pulse.start()
-        while not self._is_stopping or self._waiting:
-            for descriptor, _ in self._epoll.poll(self._next_deadline()):
-                if descriptor in self._listeners:
-                    self._accept(self._listeners[descriptor])
-                elif descriptor in self._waiting:
-                    self._hear(self._waiting[descriptor])
-                elif descriptor == self._wake:
-                    os.eventfd_read(self._wake)
-            self._expire()
-            if self._is_stopping:
-                self._hang_up()
-        self._environment.pulse.stop()
+        try:
+            while not self._is_stopping:
+                for descriptor, _ in self._epoll.poll(self._next_deadline()):
+                    if descriptor in self._listeners:
+                        self._accept(self._listeners[descriptor])
+                    elif descriptor in self._waiting:
+                        self._hear(self._waiting[descriptor])
+                    elif descriptor == self._wake:
+                        os.eventfd_read(self._wake)
+                self._expire()
+        finally:
+            self._close()
 
     def stop(self, deadline: float) -> None:
         """Take no new associations, let what is in flight finish for `deadline` seconds, abort the rest."""
         until = time.monotonic() + deadline
         with self._lock:
             self._is_stopping = True
-        self._nudge()
+        if self._thread.is_alive():
+            self._nudge()
+            self._thread.join()
         while self._serving and time.monotonic() < until:
             self._end(is_last_call=False)
             time.sleep(0.02)
         self._end(is_last_call=True)
         for thread in tuple(self._serving.values()):
             thread.join(2.0)
-        if self._thread.is_alive():
-            self._thread.join(5.0)
-        self._hang_up()
-        for listener in self._listeners.values():
-            listener.close()
-        self._listeners.clear()
+        self._environment.pulse.stop()
+        self._close()
 
     def counters(self) -> dict[str, int]:
         """Return what `status` shows: associations by state, refusals, what was received and sent."""
@@ -255,8 +253,9 @@ class DimseServer:
                 del self._buckets[name]
         then, left = self._buckets.get(address, (now, float(burst)))
         left = min(float(burst), left + (now - then) * rate)
-        self._buckets[address] = (now, max(left - 1, 0.0))
-        return left >= 1
+        is_paced = left >= 1
+        self._buckets[address] = (now, left - is_paced)
+        return is_paced
 
     def _discharge(self, acceptance: Acceptance) -> None:
         with self._lock:
@@ -289,9 +288,20 @@ class DimseServer:
         self._waiting.pop(descriptor, None)
         self._epoll.unregister(descriptor)
 
-    def _hang_up(self) -> None:
-        for entry in tuple(self._waiting.values()):
-            self._drop(entry)
+    def _close(self) -> None:
+        """Close what the watching thread held; associations go on."""
+        with self._lock:
+            self._is_stopping = True
+            if self._wake < 0:
+                return
+            for entry in tuple(self._waiting.values()):
+                self._drop(entry)
+            for listener in self._listeners.values():
+                listener.close()
+            self._listeners.clear()
+            self._epoll.close()
+            os.close(self._wake)
+            self._wake = -1
 
     def _end(self, is_last_call: bool) -> None:
         """Abort associations that have nothing in flight, or all of them."""
@@ -305,7 +315,9 @@ class DimseServer:
                         acceptance.abort()
 
     def _nudge(self) -> None:
-        os.eventfd_write(self._wake, 1)
+        with self._lock:
+            if self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
 
 
 class _Waiting:

@@ -1,0 +1,163 @@
+"""Bytes nobody should send: whatever comes, the server neither crashes nor hangs, and serves the next."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from catalog import encode_identifier
+from node.dimse import Limits, Requestor
+from node.dimse.commands import Command, decode_command, encode_command
+from node.dimse.negotiation import negotiate
+from node.dimse.pdu import ASSOCIATE_RQ, Violation, decode_associate, encode_associate
+from tests.node.dimse.archive import CT_IMAGE, Node, identifier, instances, serving
+from tests.node.dimse.peers import until
+from tests.node.dimse.wire import EXPLICIT, IMPLICIT, RELEASE_RQ, STUDY_FIND, Raw, associate, context, p_data
+
+ASKED = associate(
+    context(1, "1.2.840.10008.1.1", IMPLICIT),
+    context(3, CT_IMAGE, EXPLICIT, IMPLICIT),
+    context(5, STUDY_FIND, IMPLICIT),
+    context(7, "1.2.840.10008.5.1.4.1.2.2.3", IMPLICIT),
+    more=bytes.fromhex("5400001d 0019") + CT_IMAGE.encode() + b"\1\1",
+)
+
+
+@pytest.fixture(scope="module")
+def alpha() -> Iterator[Node]:
+    with serving(Limits(artim=0.5, message=0.5, associations_per_second=1e6)) as node:
+        for stored in instances(2, 500):
+            node.archive.put(stored)
+        yield node
+
+
+def conversation() -> bytes:
+    """Return everything a good SCU would say after its association is accepted."""
+    keys = encode_identifier(identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="1.2.3"), IMPLICIT)
+    echo = Command(CommandField=0x30, MessageID=1, AffectedSOPClassUID="1.2.840.10008.1.1")
+    store = Command(
+        CommandField=1, MessageID=2, CommandDataSetType=0, AffectedSOPClassUID=CT_IMAGE,
+        AffectedSOPInstanceUID="1.2.9", Priority=0,
+    )  # fmt: skip
+    find = Command(
+        CommandField=0x20, MessageID=3, CommandDataSetType=0, AffectedSOPClassUID=STUDY_FIND, Priority=0
+    )
+    return b"".join(
+        (
+            p_data(1, 3, encode_command(echo)),
+            p_data(3, 3, encode_command(store)),
+            p_data(3, 0, bytes(300)),
+            p_data(3, 2, bytes(100)),
+            p_data(5, 3, encode_command(find)),
+            p_data(5, 2, keys),
+            RELEASE_RQ,
+        )
+    )
+
+
+def mutated(chance: random.Random, data: bytes) -> bytes:
+    """Return the bytes with a few things wrong."""
+    bent = bytearray(data)
+    for _ in range(chance.randint(1, 6)):
+        place = chance.randrange(len(bent))
+        kind = chance.randrange(5)
+        if kind == 0:
+            bent[place] ^= 1 << chance.randrange(8)
+        elif kind == 1:
+            bent[place] = chance.choice((0, 1, 0x7F, 0x80, 0xFF))
+        elif kind == 2:
+            del bent[place : place + chance.randint(1, 20)]
+        elif kind == 3:
+            bent[place:place] = chance.randbytes(chance.randint(1, 20))
+        else:
+            bent[place : place + 4] = struct.pack(
+                ">I", chance.choice((0, 1, 6, 65536, 1 << 31, (1 << 32) - 1))
+            )
+        if not bent:
+            bent = bytearray(b"\0")
+    return bytes(bent)
+
+
+def say(node: Node, *parts: bytes) -> None:
+    """Send the parts, reading what comes back, until either side has had enough."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", node.port), 5) as sock:
+        for part in parts:
+            sock.sendall(part)
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(65536):
+            pass
+
+
+def test_mutated_conversations_do_no_harm(alpha: Node, caplog: pytest.LogCaptureFixture) -> None:
+    chance = random.Random(4711)
+    good = conversation()
+    with caplog.at_level(logging.ERROR):
+        for round in range(400):
+            if round % 4:
+                say(alpha, ASKED, mutated(chance, good))
+            else:
+                say(alpha, mutated(chance, ASKED), good)
+    assert not [record.getMessage() for record in caplog.records]
+    until(lambda: alpha.server.counters()["open"] == 0)
+    assert Requestor("VIEWER", "127.0.0.1", alpha.port, "ALPHA").echo() < 5
+    assert threading.active_count() < 20
+
+
+def test_the_conversation_itself_is_answered(alpha: Node) -> None:
+    with Raw(alpha.port, ask=ASKED) as raw:
+        raw.send(conversation())
+        kinds = []
+        while (kind := raw.pdu()[0]) not in (0, 6, 7):
+            kinds.append(kind)
+        assert kind == 6
+        assert kinds == [4] * 5
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(max_size=600))
+def test_any_bytes_after_the_accept_do_no_harm(alpha: Node, data: bytes) -> None:
+    say(alpha, ASKED, data)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.binary(max_size=400))
+def test_any_bytes_are_a_command_set_or_a_value_error(data: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        encode_command(decode_command(data))
+
+
+@settings(max_examples=300, deadline=None)
+@given(seed=st.integers(0, 1 << 30))
+def test_a_bent_request_is_negotiated_or_a_violation(seed: int) -> None:
+    try:
+        request = decode_associate(mutated(random.Random(seed), ASKED)[6:])
+    except Violation:
+        return
+    answer = negotiate(request, None, Limits(), accept_unknown=True).answer
+    assert decode_associate(encode_associate(answer, ASSOCIATE_RQ)[6:]).results
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    command=st.builds(
+        Command,
+        CommandField=st.integers(0, 65535),
+        MessageID=st.none() | st.integers(0, 65535),
+        AffectedSOPClassUID=st.none() | st.from_regex(r"[0-9.]{1,64}", fullmatch=True),
+        MoveDestination=st.none() | st.from_regex(r"[A-Z]{1,16}", fullmatch=True),
+        Status=st.none() | st.integers(0, 65535),
+        OffendingElement=st.none() | st.binary(min_size=4, max_size=4),
+        NumberOfFailedSuboperations=st.none() | st.integers(0, 65535),
+    )
+)
+def test_a_command_set_comes_back_as_it_went(command: Command) -> None:
+    assert decode_command(encode_command(command)) == command
