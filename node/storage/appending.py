@@ -119,6 +119,7 @@ class GrowingSegment:
         """Return a segment that came into being with its only member, which nobody has recorded yet."""
         segment = cls(number, -1, marker, b"", member_length(size))
         segment._unsettled.add(0)
+        segment._checkpoint = segment._checked = 0
         return segment
 
     @classmethod
