@@ -38,7 +38,7 @@ from .model import (
     Selection,
     Verb,
 )
-from .question import answer, is_fully_supported, matching_keys, selection, understand
+from .question import answer, is_fully_supported, selection, understand
 from .values import texts
 
 __all__ = [
@@ -91,7 +91,6 @@ __all__ = [
     "is_fully_supported",
     "is_universal",
     "matches",
-    "matching_keys",
     "scan",
     "selection",
     "texts",

@@ -52,9 +52,12 @@ def compile_matcher(keys: Attributes, matching: Matching) -> Test:
 
 def is_universal(content: dict[str, Any]) -> bool:
     """Say whether a key matches everything, so that it only asks for a value, C.2.2.2.3."""
-    if content["vr"] == "SQ":
+    vr = content["vr"]
+    if vr == "SQ":
         return all(is_universal(each) for item in content.get("Value") or () for each in item.values())
-    nothing = " *=" if content["vr"] == "PN" else " *" if content["vr"] in WILDCARD_VR else " "
+    if vr in UNMATCHABLE_VR:
+        return "InlineBinary" not in content
+    nothing = " *=" if vr == "PN" else " *" if vr in WILDCARD_VR else " "
     return not any(text.strip(nothing) for text in texts(content))
 
 
@@ -69,11 +72,12 @@ def _tests(keys: Attributes, matching: Matching, offset: int | None) -> list[Tes
     for tag, content in keys.items():
         if tag in NEVER_MATCHED or tag in paired or content["vr"] in UNMATCHABLE_VR or is_universal(content):
             continue
-        tests.append(_test(tag, content, matching, offset))
+        if test := _test(tag, content, matching, offset):
+            tests.append(test)
     return tests
 
 
-def _test(tag: str, content: dict[str, Any], matching: Matching, offset: int | None) -> Test:
+def _test(tag: str, content: dict[str, Any], matching: Matching, offset: int | None) -> Test | None:
     vr = content["vr"]
     if vr == "SQ":
         return _sequence(tag, content["Value"], matching, offset)
@@ -186,11 +190,13 @@ def _numbers(tag: str, vr: str, wanted: list[str]) -> Test:
     return _any_of(tag, [accept])
 
 
-def _sequence(tag: str, items: list[Attributes], matching: Matching, offset: int | None) -> Test:
+def _sequence(tag: str, items: list[Attributes], matching: Matching, offset: int | None) -> Test | None:
     """Return a test that one and the same stored item matches all keys of the item, C.2.2.2.6."""
     if len(items) != 1:
         raise refused(tag, "SQ", "A sequence in a key has one item.")
     tests = _tests(items[0], matching, offset)
+    if not tests:
+        return None
 
     def test(attributes: Attributes) -> bool:
         content = attributes.get(tag)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .attributes import BY_TAG, UNIQUE_KEY, Level
+from .attributes import UNIQUE_KEY, Level
 from .dictionary import known_vr, name
 from .errors import BadRequest
 from .matching import NEVER_MATCHED, UNMATCHABLE_VR, compile_matcher, is_universal
@@ -49,7 +49,7 @@ def understand(
         for above in _levels_above(level, patient_root):
             _single(keys, above)
     query = Query(level=level, keys=keys, matching=matching, patient_root=patient_root, issuers=issuers)
-    compile_matcher(matching_keys(query), matching)
+    compile_matcher(keys, matching)
     return query
 
 
@@ -73,6 +73,8 @@ def _with_known_vr(tag: str, content: dict[str, Any]) -> dict[str, Any]:
     vr = known_vr(int(tag, 16))
     if vr in (content["vr"], "UN") or "InlineBinary" in content:
         return content
+    if not content.get("Value"):
+        return {"vr": vr}
     if (vr == "SQ") != (content["vr"] == "SQ"):
         raise BadRequest(
             f"{name(int(tag, 16))} has VR {content['vr']}, but is {vr}.", "Correct the VR.", (tag,)
@@ -107,29 +109,20 @@ def _single(keys: Attributes, level: Level) -> str:
     return values[0]
 
 
-def matching_keys(query: Query) -> Attributes:
-    """Return the keys that restrict the answers: others ask for a value, or are ignored (C.4.1.1.4)."""
-    return {
-        tag: content
-        for tag, content in query.keys.items()
-        if _is_supported(tag, content, query.level) and not is_universal(content)
-    }
-
-
 def is_fully_supported(query: Query) -> bool:
-    """Say whether no key with a value had to be ignored: FF00, else FF01 (PS3.4 Table C.4-1)."""
+    """Say whether no key with a value has to be ignored: FF00, else FF01 (PS3.4 C.4.1.1.4, Table C.4-1)."""
     return all(
-        is_universal(content) or _is_supported(tag, content, query.level)
+        is_universal(content) or _is_matchable(content)
         for tag, content in query.keys.items()
         if tag not in NEVER_MATCHED
     )
 
 
-def _is_supported(tag: str, content: dict[str, Any], level: Level) -> bool:
-    if tag in NEVER_MATCHED or content["vr"] in UNMATCHABLE_VR:
-        return False
-    row = BY_TAG.get(tag)
-    return row is None or _LEVELS.index(row.level) <= _LEVELS.index(level)
+def _is_matchable(content: dict[str, Any]) -> bool:
+    if content["vr"] != "SQ":
+        return content["vr"] not in UNMATCHABLE_VR
+    items = content.get("Value") or ()
+    return all(is_universal(each) or _is_matchable(each) for item in items for each in item.values())
 
 
 def answer(query: Query, attributes: Attributes, *, ae_title: str) -> Attributes:
