@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pydicom
+
 PEERPACS = str(Path(sys.executable).with_name("peerpacs"))
 
 
@@ -99,6 +101,13 @@ def dcmtk(program: str, *arguments: str, exit_code: int | None = 0) -> str:
     )
     assert exit_code in (None, done.returncode), f"{program} {arguments}: {done.stdout}{done.stderr}"
     return done.stdout + done.stderr
+
+
+def as_dcmtk_sends(path: str | Path) -> pydicom.Dataset:
+    """Return a file as it comes from DCMTK and Orthanc, which leave Data Set Trailing Padding out."""
+    dataset = pydicom.dcmread(path)
+    dataset.pop(0xFFFCFFFC, None)
+    return dataset
 
 
 def until(claim: Any, seconds: float = 20.0) -> Any:

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
-from tests.running import RunningNode, dcmtk, free_port, running, until
+from tests.running import RunningNode, as_dcmtk_sends, dcmtk, free_port, running, until
 
 CT = str(get_testdata_file("CT_small.dcm"))
 MR = str(get_testdata_file("MR_small.dcm"))
@@ -77,7 +77,7 @@ def test_getscu_receives_what_storescu_sent(alpha: RunningNode, tmp_path: Path) 
     keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={CT_STUDY}"]
     dcmtk("getscu", "-S", "-aec", "ALPHA", "-od", str(tmp_path), *keys, "127.0.0.1", str(alpha.port))
     [received] = [pydicom.dcmread(path) for path in tmp_path.iterdir()]
-    assert received == pydicom.dcmread(CT)
+    assert received == as_dcmtk_sends(CT)
 
 
 def test_movescu_makes_the_node_send_to_a_device_of_the_book(alpha: RunningNode, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_movescu_makes_the_node_send_to_a_device_of_the_book(alpha: RunningNode,
         reader.terminate()
     assert "Received Final Move Response (Success)" in text
     [received] = [pydicom.dcmread(path) for path in tmp_path.iterdir()]
-    assert received == pydicom.dcmread(CT)
+    assert received == as_dcmtk_sends(CT)
 
 
 def test_a_move_to_an_unknown_destination_is_a801_and_the_node_says_what_to_add(alpha: RunningNode) -> None:

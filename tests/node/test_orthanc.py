@@ -14,7 +14,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from sim.servers import orthanc_program
-from tests.running import RunningNode, dcmtk, free_port, running, until
+from tests.running import RunningNode, as_dcmtk_sends, dcmtk, free_port, running, until
 
 CT = Path(str(get_testdata_file("CT_small.dcm")))
 JPEG2000 = Path(str(get_testdata_file("JPEG2000.dcm")))
@@ -127,7 +127,7 @@ def test_the_node_sends_to_orthanc_and_finds_and_gets_there(
     assert CT_STUDY in json.dumps(answers)
     alpha.cli("get", "ORTHANC", "-od", str(tmp_path), "-k", f"StudyInstanceUID={CT_STUDY}")
     [received] = [pydicom.dcmread(path) for path in tmp_path.iterdir()]
-    assert received == pydicom.dcmread(CT)
+    assert received == as_dcmtk_sends(CT)
 
 
 def test_the_node_has_orthanc_move_a_study_to_it(alpha: RunningNode, orthanc: OrthancPeer) -> None:
