@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from catalog import Attributes, Matching, NotFound, Selection, Verb, answer, understand
-from node.keys import attributes_of, question
+from node.keys import attributes_of, check_values, question
 from node.life import life_of
 from node.register import Register
 from node.review import Review
@@ -101,6 +101,7 @@ class Desk:
     def correct(self, target: str, attributes: list[str], reason: str, who: str) -> dict[str, Any]:
         """Correct `Keyword=Value` attributes of a study, series or instance in everything that leaves."""
         changed = attributes_of(attributes)
+        check_values(changed)
         return self._register.make(
             Verb.CORRECT, self._target(target), reason=reason, who=who, attributes=changed
         )

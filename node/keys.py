@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import date
 from typing import Any, Final
 
 from catalog import Attributes, BadRequest, Level, decode_identifier, encode_identifier, texts
@@ -76,6 +77,26 @@ def attributes_of(pairs: Iterable[str]) -> Attributes:
         attributes[tag] = _element(tag, word, value)
     read = decode_identifier(encode_identifier(attributes, _EXPLICIT), _EXPLICIT)
     return {tag: read[tag] for tag in attributes}
+
+
+def check_values(attributes: Attributes) -> None:
+    """Make sure that values may stand in a data set, not only in a question (PS3.5 6.2).
+
+    Raises:
+        BadRequest: one may not; `tags` names its element.
+    """
+    from pydicom.config import RAISE
+    from pydicom.valuerep import validate_value
+
+    for tag, content in attributes.items():
+        for value in content.get("Value", ()):
+            try:
+                validate_value(content["vr"], _word(value), RAISE)
+                if content["vr"] == "DA":
+                    date.fromisoformat(_word(value))
+            except ValueError:
+                what = f"{_word(value)!r} is no value for {keyword_of(tag)} (VR {content['vr']})."
+                raise BadRequest(what, "PS3.5 section 6.2 says what is.", (tag,)) from None
 
 
 def question(pairs: Iterable[str], level: str = "") -> Attributes:

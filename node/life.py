@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from catalog import CatalogWriter, Decision, NotFound, Selection, Verb
+from catalog import CatalogWriter, Decision, Entry, NotFound, Selection, Verb
 from node.audit import Line, read
 from node.held import HeldShelf
 from node.keys import keyword_of
@@ -31,12 +31,22 @@ def life_of(study: str, catalog: CatalogWriter, held: HeldShelf, audit: Path) ->
     """
     decisions = catalog.decisions(study)
     told = {decision.id for decision in decisions}
-    events = [*_decided(decisions), *_audited(study, audit, told)]
-    now = _now(study, catalog, held)
+    entries = catalog.select(Selection(studies=(study,)))
+    events = [*_begun(entries), *_decided(decisions), *_audited(study, audit, told)]
+    now = _now(study, entries, catalog, held)
     if not events and now is None:
         raise NotFound(f"This node has never heard of study {study}.", "Look it up with: peerpacs find")
     events.sort(key=lambda event: event["time"])
     return {"StudyInstanceUID": study, "events": events, "now": now or "Nothing of it can be seen here now."}
+
+
+def _begun(entries: list[Entry]) -> Iterator[dict[str, str]]:
+    if entries:
+        first = min(entries, key=lambda entry: entry.received)
+        yield {
+            "time": _time(first.received),
+            "sentence": f"The first instance of it came from {first.source}.",
+        }
 
 
 def _decided(decisions: list[Decision]) -> Iterator[dict[str, str]]:
@@ -85,8 +95,7 @@ def _sentence(line: Line) -> str:
     return f"{sentence}." if line.outcome == "success" else f"{sentence}; outcome: {line.outcome}."
 
 
-def _now(study: str, catalog: CatalogWriter, held: HeldShelf) -> str | None:
-    entries = catalog.select(Selection(studies=(study,)))
+def _now(study: str, entries: list[Entry], catalog: CatalogWriter, held: HeldShelf) -> str | None:
     waiting = sum(1 for _ in held.list(study=study))
     conflicts = sum(
         any(version.StudyInstanceUID == study for version in conflict.versions)
@@ -94,12 +103,11 @@ def _now(study: str, catalog: CatalogWriter, held: HeldShelf) -> str | None:
     )
     sentences = []
     if entries:
-        size = sum(entry.holding.size for entry in entries) / 1e6
+        size = sum(entry.holding.size for entry in entries) / 1e3
         series = len({entry.SeriesInstanceUID for entry in entries})
         sources = ", ".join(sorted({entry.source for entry in entries}))
-        sentences.append(
-            f"{len(entries)} instances in {series} series, {size:.1f} MB, are here; they came from {sources}."
-        )
+        count = f"{len(entries)} instances in {series} series ({size:,.0f} kB)"
+        sentences.append(f"{count} are here; they came from {sources}.")
     if waiting:
         sentences.append(f"{waiting} instances wait for a person: peerpacs held release --study {study}")
     if conflicts:

@@ -58,7 +58,8 @@ class Review:
 
     def conflicts(self, resolved: bool = False) -> list[dict[str, Any]]:
         """Return the UIDs that several versions claim."""
-        return [_row(conflict) for conflict in islice(self._catalog.conflicts(resolved), _MANY)]
+        found = (one for one in self._catalog.conflicts(resolved) if one.resolved == resolved)
+        return [_row(conflict) for conflict in islice(found, _MANY)]
 
     def conflict(self, sop: str) -> dict[str, Any]:
         """Return one conflict with what its versions say where they differ, the preferred version first."""
@@ -121,7 +122,7 @@ class Review:
         outcome = "refused again" if result.status else "stored"
         self._tell(item.name, "retake", outcome, who)
         if result.status:
-            what = f"It was refused again, with {result.status:04X}: {result.comment}."
+            what = f"It was refused again, with {result.status:04X}: {result.comment.rstrip('.')}."
             raise BadRequest(what, "Its bytes are safe: peerpacs rejected list shows them under a new name.")
         return {"name": item.name, "outcome": outcome}
 
@@ -132,10 +133,9 @@ class Review:
         return {"name": item.name, "outcome": "deleted"}
 
     def _conflict(self, sop: str) -> Conflict:
-        for is_resolved in (False, True):
-            for conflict in self._catalog.conflicts(is_resolved):
-                if conflict.SOPInstanceUID == sop:
-                    return conflict
+        for conflict in self._catalog.conflicts(resolved=True):
+            if conflict.SOPInstanceUID == sop:
+                return conflict
         raise NotFound(f"No conflict is about {sop}.", "List them with: peerpacs conflicts list")
 
     def _header(self, version: Entry) -> Attributes:

@@ -59,7 +59,12 @@ def find_command(
     asked = identifier[LEVEL]["Value"][0]
     if words:
         there = called(session, words, calling_ae, called_ae)
-        answers = _at_most(there.requestor().find(identifier, patient_root=is_patient_root), limit)
+        answers = _at_most(
+            there.requestor().find(
+                identifier, patient_root=is_patient_root or identifier[LEVEL]["Value"] == ["PATIENT"]
+            ),
+            limit,
+        )
     else:
         with session.desk("find") as ask:
             answers = ask("find", keys=list(pairs), level=level, limit=limit)

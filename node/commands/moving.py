@@ -140,6 +140,8 @@ def get_command(
 
     Example: peerpacs get -aec ALPHA 127.0.0.1 11112 -k StudyInstanceUID=1.2.3.4 -od here
     """
+    from node.keys import LEVEL
+
     there = called(session, words, calling_ae, called_ae)
     identifier = _named(pairs)
     folder.mkdir(parents=True, exist_ok=True)
@@ -149,7 +151,10 @@ def get_command(
 
     storage = [(sop_class, syntax) for syntax in _SYNTAXES for sop_class in _classes(there, identifier)]
     done = there.requestor().get(
-        identifier, begin, patient_root=is_patient_root, storage=storage[:_MOST_CONTEXTS]
+        identifier,
+        begin,
+        patient_root=is_patient_root or identifier[LEVEL]["Value"] == ["PATIENT"],
+        storage=storage[:_MOST_CONTEXTS],
     )
     return _tell(session, done, f"from {there.called_ae} into {folder}")
 
@@ -174,9 +179,13 @@ def move_command(
 
     Example: peerpacs move OLDPACS -aem ALPHA -k StudyInstanceUID=1.2.3.4
     """
+    from node.keys import LEVEL
+
     there = called(session, words, calling_ae, called_ae)
-    receiver = destination or there.calling_ae
-    done = there.requestor().move(_named(pairs), receiver, patient_root=is_patient_root)
+    receiver, identifier = destination or there.calling_ae, _named(pairs)
+    done = there.requestor().move(
+        identifier, receiver, patient_root=is_patient_root or identifier[LEVEL]["Value"] == ["PATIENT"]
+    )
     return _tell(session, done, f"from {there.called_ae} to {receiver}")
 
 

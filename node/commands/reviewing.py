@@ -94,7 +94,9 @@ def prefer_version(session: Session, sop: str, sha256: str, reason: str) -> int:
     """
     with session.desk("conflicts") as ask:
         made = ask("prefer", sop=sop, sha256=sha256, reason=reason, who=who())
-    session.say(made, [f"✓ It counts from now on. To take it back: peerpacs undo {made['decision'][:8]}"])
+    session.say(
+        made, [f"✓ It counts from now on. To take it back: peerpacs undo {made['decision'][:8]} --reason WHY"]
+    )
     return 0
 
 

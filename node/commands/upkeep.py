@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import shutil
-from pathlib import Path
-from typing import Any, Final
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from node.cli import FAILED, Session, peerpacs, plural, shared, who
+from node.cli import FAILED, Session, peerpacs, plural, shared
 
-_CATALOG: Final = ("catalog", "search")
+if TYPE_CHECKING:
+    from node.recovery import Recovered
 
 
 @click.command("rebuild")
@@ -22,15 +24,14 @@ def rebuild_command(session: Session, yes: bool) -> int:
 
     Example: peerpacs rebuild --home /var/lib/peerpacs --yes
     """
-    from node.config import load_config
-    from node.control import HomeLock
+    import msgspec
 
-    home = session.home
-    load_config(home)
-    HomeLock(home, "peerpacs rebuild").close()
+    from node.app import rebuild
+
     if not yes:
         click.confirm("Make the catalog again from all stored objects?", abort=True, err=True)
-    recovered = _rebuild(home)
+    with _counting(is_shown=not session.is_json and sys.stderr.isatty()) as show:
+        recovered = msgspec.to_builtins(rebuild(session.home, on_progress=show))
     objects, instances = plural(recovered["objects"], "object"), plural(recovered["instances"], "instance")
     decisions = plural(recovered["decisions"], "decision")
     lines = [
@@ -45,34 +46,20 @@ def rebuild_command(session: Session, yes: bool) -> int:
     return FAILED if recovered["damaged"] or recovered["unreadable"] else 0
 
 
-def _rebuild(home: Path) -> dict[str, Any]:
-    """Set the old catalog aside, make a new one, and drop the old one only when that went well."""
-    import msgspec
+@contextmanager
+def _counting(*, is_shown: bool) -> Iterator[Callable[[Recovered], None]]:
+    """Yield what shows how far a rebuild has come, a few times a second."""
+    if not is_shown:
+        yield lambda recovered: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn
 
-    from node.app import open_node
-
-    archive = home / "archives" / "main"
-    kept = archive / "replaced"
-    shutil.rmtree(kept, ignore_errors=True)
-    kept.mkdir(parents=True)
-    for name in _CATALOG:
-        if (archive / name).exists():
-            (archive / name).rename(kept / name)
-    try:
-        with open_node(home, purpose="peerpacs rebuild") as node:
-            node.audit.record("change", None, "catalog rebuild started", {"who": who()})
-            recovered: dict[str, Any] = msgspec.to_builtins(node.recovery.take(node.store.scan()))
-            node.audit.record(
-                "change", None, "catalog rebuilt", {"who": who(), "objects": recovered["objects"]}
-            )
-    except BaseException:
-        for name in _CATALOG:
-            shutil.rmtree(archive / name, ignore_errors=True)
-            if (kept / name).exists():
-                (kept / name).rename(archive / name)
-        raise
-    shutil.rmtree(kept)
-    return recovered
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.completed} objects"), console=Console(stderr=True)
+    ) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda recovered: bar.update(task, completed=recovered.objects)
 
 
 @click.group("audit")
@@ -108,7 +95,9 @@ def verify_audit(session: Session, anchor: str) -> int:
 @click.command("bench", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def bench_command(words: tuple[str, ...]) -> Any:
-    """Measure a node of this machine beside Orthanc. Its options: peerpacs bench -- --help
+    """Measure a node of this machine beside Orthanc.
+
+    Its own options are shown by: peerpacs bench -- --help
 
     Example: peerpacs bench --quick
     """

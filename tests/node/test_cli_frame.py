@@ -1,0 +1,123 @@
+"""The command line starts at once, explains every command, and says what went wrong in two sentences."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from node.cli import columns, peerpacs, plural, readable
+
+from .commandline import CommandLine
+
+
+def commands(group: click.Group = peerpacs, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield every command and subcommand under its whole name."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield f"{before}{name}", command
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{before}{name} ")
+
+
+COMMANDS = dict(commands())
+
+
+@pytest.fixture
+def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    return CommandLine(tmp_path / "home", capsys)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_with_an_example(name: str) -> None:
+    text = COMMANDS[name].help or ""
+    assert "Example: peerpacs " in text
+    assert text.splitlines()[0].endswith((".", "?"))
+    assert f"peerpacs {name.split()[0]}" in text
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "bench"])
+def test_every_command_takes_a_home_and_speaks_json(name: str) -> None:
+    options = {word for parameter in COMMANDS[name].params for word in parameter.opts}
+    assert {"--home", "--json", "--debug"} <= options
+
+
+def test_the_commands_are_those_of_the_design() -> None:
+    wanted = (
+        "init run status check devices import echo find send get move conflicts held rejected correct "
+        "reject delete undo trace rebuild audit bench completion"
+    )
+    assert wanted.split() == peerpacs.list_commands(click.Context(peerpacs))
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom node.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'pydicom', 'pynetdicom', 'lmdb', 'tantivy', 'zmq', 'rich', 'catalog', 'msgspec'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stderr.strip() == "[]"
+
+
+def test_an_unknown_command_is_misuse_with_a_suggestion(cli: CommandLine) -> None:
+    cli("dveices", code=2)
+    assert "Did you mean devices?" in cli.complaint
+
+
+def test_an_error_is_two_sentences_and_no_traceback(cli: CommandLine) -> None:
+    cli("status", code=1)
+    what, remedy = cli.complaint.splitlines()
+    assert what.startswith("There is no node in ")
+    assert remedy.startswith("Make one with: peerpacs init ")
+
+
+def test_an_error_is_json_where_json_was_asked_for(cli: CommandLine) -> None:
+    cli("status", "--json", code=1)
+    assert json.loads(cli.complaint)["error"] == "NotFound"
+
+
+def test_a_command_without_a_home_says_how_to_name_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("PEERPACS_HOME", raising=False)
+    from node.cli import main
+
+    with pytest.raises(SystemExit) as ended:
+        main(["status"])
+    assert ended.value.code == 2
+    assert "--home DIR or PEERPACS_HOME" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_can_be_taught_to_complete(cli: CommandLine, shell: str) -> None:
+    assert "_PEERPACS_COMPLETE" in cli("completion", shell)
+
+
+def test_tables_are_aligned_and_nothing_is_cut_off() -> None:
+    rows = [("a", "1" * 100), ("bbb", 2)]
+    assert list(columns(rows, ("X", "NUMBER"))) == ["X    NUMBER", "a    " + "1" * 100, "bbb  2"]
+
+
+def test_numbers_are_said_as_people_say_them() -> None:
+    assert [plural(1, "study"), plural(12345, "study"), plural(2, "file")] == [
+        "1 study",
+        "12 345 studies",
+        "2 files",
+    ]
+    assert [readable(0), readable(1500), readable(412e6), readable(1.2e12)] == [
+        "0 bytes",
+        "1.5 kB",
+        "412 MB",
+        "1.2 TB",
+    ]
