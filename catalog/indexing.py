@@ -15,7 +15,6 @@ from typing import Final
 
 from .commit import Batch, GroupCommit
 from .decisions import settle_conflict
-from .errors import PacsError
 from .levels import listed, seen_attributes, visible_instances
 from .model import Attributes, Entry
 from .order import decoded, encoded, ordinal
@@ -40,7 +39,7 @@ from .rows import (
 )
 from .search import SearchIndex
 from .selecting import claimed
-from .terms import UNKNOWN, marks_of, terms_of
+from .terms import UNKNOWN, marks_of, terms_of, text_of
 from .truth import INSTANCE, META, OUTBOX, SERIES, STUDY, Environment, Reading, joined, scan, scan_keys
 
 logger = logging.getLogger(__name__)
@@ -176,7 +175,8 @@ class Indexer:
     def _describe(self, entry: Entry) -> Attributes | None:
         try:
             return describe_entry(self._read_header, entry)
-        except PacsError as error:
+        except Exception as error:
+            # Whatever is wrong with one object, the others behind it must not wait for it.
             logger.warning(
                 "The header of instance %s cannot be read (%s); a search by it reads the object again.",
                 entry.SOPInstanceUID,
@@ -209,7 +209,7 @@ class Indexer:
         terms = [*terms_of(effective), *marks_of(union.crowded)]
         if union.digest != series.digest:
             terms.append(UNKNOWN)
-        self.search.put(series.number, ordinal(study.order), terms)
+        self.search.put(series.number, ordinal(study.order), terms, text_of(effective))
 
     def _regrow(self) -> int:
         """Index again some series of an index that was lost; return how many."""

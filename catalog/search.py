@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import tantivy
 
 from .model import Attributes
-from .terms import FIELD, question_about
+from .terms import FIELD, GRAM, GRAMS, question_about
 
 _NUMBER: Final = "n"
 _ORDINAL: Final = "o"
@@ -43,17 +43,20 @@ class SearchIndex:
             path.mkdir(parents=True)
         builder = tantivy.SchemaBuilder()
         builder.add_text_field(FIELD, tokenizer_name="raw", index_option="basic")
+        builder.add_text_field(GRAMS, tokenizer_name=GRAMS, index_option="basic")
         builder.add_unsigned_field(_NUMBER, indexed=True, fast=True)
         builder.add_unsigned_field(_ORDINAL, fast=True)
         self._schema = builder.build()
         self._index = tantivy.Index(self._schema, path=os.fspath(path))
+        grams = tantivy.Tokenizer.ngram(GRAM, GRAM, False)
+        self._index.register_tokenizer(GRAMS, tantivy.TextAnalyzerBuilder(grams).build())
         self._writer = self._index.writer(heap_size=_HEAP, num_threads=1)
         if self.is_new:
             (path / _TOKEN).write_bytes(token)
 
-    def put(self, number: int, ordinal: int, terms: Iterable[str]) -> None:
+    def put(self, number: int, ordinal: int, terms: Iterable[str], text: str) -> None:
         """Index a series anew; it is found after `commit`."""
-        document = tantivy.Document(**{FIELD: list(set(terms))})
+        document = tantivy.Document(**{FIELD: list(set(terms)), GRAMS: text})
         document.add_unsigned(_NUMBER, number)
         document.add_unsigned(_ORDINAL, ordinal)
         self._writer.delete_documents_by_term(_NUMBER, number)

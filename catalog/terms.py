@@ -1,10 +1,13 @@
-"""Attributes as search terms `ggggeeee=VALUE`, and keys as questions about them.
+"""Attributes as search terms, and keys as questions about them.
+
+A term `ggggeeee=VALUE` finds what is equal, under its path what is in a sequence (`00400275.00400007=X`).
+The texts of the fixed table are also cut into trigrams, so that any part of a name or description finds its
+series as fast as the whole; parts of other texts are found by a pattern over the terms.
 
 A term proposes, the matcher decides, so a question may be wider than its key but never narrower: the same
-normal forms on both sides, a prefix where the key is a range, mere presence where it is a time. What is in a
-sequence is found under its path, `00400275.00400007=VALUE`. A tag with too many or too long values carries
-a mark instead, which every question about it includes. Values never become query text: terms are objects,
-and patterns are built with every character escaped.
+normal forms on both sides, a prefix where the key is a range, mere presence where it is a time. A tag with
+too many or too long values carries a mark instead, which every question about it includes. Values never
+become query text: terms are objects, and patterns are built with every character escaped.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Any, Final
 
 import tantivy
 
-from .attributes import Level
+from .attributes import FIXED_TABLE, Level
 from .dictionary import NUMBERS
 from .levels import level_of
 from .matching import NEVER_MATCHED, UNMATCHABLE_VR, WILDCARD_VR, is_universal
@@ -24,12 +27,18 @@ from .order import normal_name, plain
 from .values import texts
 
 FIELD: Final = "v"
+GRAMS: Final = "g"
+GRAM: Final = 3
+"""Characters of a trigram."""
 _LONGEST: Final = 200
 """Characters of a value in a term."""
 _MARK: Final = "!"
 UNKNOWN: Final = "!"
 """The mark of a series of which not every header was read."""
+_TEXTS: Final = tuple(row for row in FIXED_TABLE if row.vr in WILDCARD_VR)
+_TEXT_TAGS: Final = frozenset(row.tag for row in _TEXTS)
 _IN_ROWS: Final = frozenset({Level.PATIENT, Level.STUDY, Level.SERIES})
+_WILD: Final = {"*": "(?s:.)*", "?": "(?s:.)"}
 _NUMERIC: Final = frozenset((*NUMBERS, "DS", "IS"))
 _MODALITIES, _MODALITY = "00080061", "00080060"
 _CLASSES, _CLASS = "00080062", "00080016"
@@ -56,6 +65,18 @@ def terms_of(attributes: Attributes, path: str = "") -> Iterator[str]:
 def marks_of(tags: Iterable[str]) -> Iterator[str]:
     """Yield the marks of tags whose values are not all among the terms."""
     return (tag + _MARK for tag in tags)
+
+
+def text_of(attributes: Attributes) -> str:
+    """Return the texts of the fixed table as they are cut into trigrams."""
+    texts_of_all = (
+        value
+        for row in _TEXTS
+        if (element := attributes.get(row.tag))
+        for text in texts(element)
+        for value in _normal(row.vr, text)
+    )
+    return "\n".join(texts_of_all)
 
 
 def _normal(vr: str, text: str) -> Iterable[str]:
@@ -152,14 +173,21 @@ def _date_pattern(text: str) -> str:
 def _pattern(schema: tantivy.Schema, path: str, text: str, *, is_name: bool = False) -> tantivy.Query:
     if "*" not in text and "?" not in text:
         return tantivy.Query.term_query(schema, FIELD, f"{path}={text[:_LONGEST]}")
-    parts = []
-    for character in text[:_LONGEST]:
-        if character == "*" or (is_name and character == "^"):
-            # DOE^* means DOE too: a caret in a pattern may be one that was left out of the name.
-            parts.append("(?s:.)*")
-        elif character == "?":
-            parts.append("(?s:.)")
-        else:
-            parts.append(re.escape(character) if character.isascii() else character)
-    tail = "(?s:.)*" if len(text) > _LONGEST else ""
-    return tantivy.Query.regex_query(schema, FIELD, f"{re.escape(path)}={''.join(parts)}{tail}")
+    # DOE^* means DOE too: a caret in a pattern may be one that was left out of the name.
+    pattern = text.replace("^", "*") if is_name else text
+    if path in _TEXT_TAGS and (grams := _grams(pattern)):
+        musts = [
+            (tantivy.Occur.Must, tantivy.Query.term_query(schema, GRAMS, gram)) for gram in sorted(grams)
+        ]
+        return tantivy.Query.boolean_query(musts)
+    body = "".join(_WILD.get(character) or _escaped(character) for character in pattern[:_LONGEST])
+    tail = _WILD["*"] if len(pattern) > _LONGEST else ""
+    return tantivy.Query.regex_query(schema, FIELD, f"{re.escape(path)}={body}{tail}")
+
+
+def _grams(pattern: str) -> set[str]:
+    return {part[at : at + GRAM] for part in re.split(r"[*?]", pattern) for at in range(len(part) - GRAM + 1)}
+
+
+def _escaped(character: str) -> str:
+    return re.escape(character) if character.isascii() else character
