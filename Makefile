@@ -7,18 +7,20 @@ WORKERS ?= 2
 .PHONY: run test test-slow check bench clean
 
 $(VENV)/installed: pyproject.toml requirements.lock
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "PeerPACS needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..."; exit 1; }
-	$(PYTHON) -m venv $(VENV) || { echo "venv is missing. Run: sudo apt install python3-venv"; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check -e . -c requirements.lock
-	touch $@
+	@$(PYTHON) -m venv $(VENV) || { echo "venv is missing. Run: sudo apt install python3-venv"; exit 1; }
+	@echo 'Installing into .venv ...'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e . -c requirements.lock
+	@touch $@
 
 $(VENV)/developer: $(VENV)/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' -c requirements.lock
-	touch $@
+	@echo 'Installing into .venv ...'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' -c requirements.lock
+	@touch $@
 
 run: $(VENV)/installed
-	$(BIN)/python tools/run.py
+	@$(BIN)/python tools/run.py
 
 test: $(VENV)/developer
 	sh tools/dcmtk.sh

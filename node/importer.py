@@ -187,8 +187,9 @@ def _take(name: str, stream: IO[bytes], ingest: Ingest, caller: Caller) -> Outco
 def _identify(head: bytes) -> Meta:
     """Return what the file is; where File Meta Information and data set differ, the data set is right."""
     meta = read_meta(head)
+    data = memoryview(head)[meta.offset :]
     try:
-        header = scan(memoryview(head)[meta.offset :], meta.TransferSyntaxUID, _UNKNOWN_LENGTH)
+        header = scan(data, meta.TransferSyntaxUID, len(data) if len(head) < _HEAD else _UNKNOWN_LENGTH)
     except (MoreNeeded, Unreadable):
         return meta
     return meta._replace(
