@@ -87,7 +87,9 @@ class Session:
         from node.control import ask, is_running
 
         if is_running(self.home):
-            yield lambda verb, **told: ask(self.home, verb, timeout=120.0, **told)
+            # A status that takes long says enough; a decision about a large study may.
+            patience = 15.0 if command == "status" else 120.0
+            yield lambda verb, **told: ask(self.home, verb, timeout=patience, **told)
             return
         from node.app import open_node
 

@@ -6,11 +6,14 @@ import re
 import shutil
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from node.cli import Session, readable, shared, who
+
+if TYPE_CHECKING:
+    from node.config import Config
 
 _PORTS = ("dicom", "tls", "web", "grid")
 
@@ -66,13 +69,12 @@ def make_node(home: Path, name: str, ae: str, settings: dict[str, Any], *, is_de
         raise BadRequest(what, f"Start it with: peerpacs run --home {home}, or choose another folder.")
     node_id = str(uuid.uuid4())
     ae_title = check_ae_title(ae, longest=16 - len(GRID_SUFFIX))
+    said = (f"{section}_port" for section in _PORTS)
     own: dict[str, dict[str, Any]] = {
         "node": {"name": name, "ae_title": ae_title, "node_id": node_id, "issuer": settings["issuer"]},
         "storage": {"url": settings["storage"]},
+        **{key[:-5]: {"port": settings[key]} for key in said if settings[key] is not None},
     }
-    for section in _PORTS:
-        if settings[f"{section}_port"] is not None:
-            own[section] = {"port": settings[f"{section}_port"]}
     home.mkdir(parents=True, exist_ok=True, mode=0o750)
     path = write_config(home, own)
     try:
@@ -85,28 +87,30 @@ def make_node(home: Path, name: str, ae: str, settings: dict[str, Any], *, is_de
     except BaseException:
         path.unlink()
         raise
-    config = load_config(home)
+    return {**_made(load_config(home)), "home": str(home), "config": str(path), "is_dev": is_dev}
+
+
+def _made(config: Config) -> dict[str, Any]:
     return {
-        "home": str(home),
-        "config": str(path),
         "name": config.node.name,
         "ae_title": config.node.ae_title,
-        "node_id": node_id,
+        "node_id": config.node.node_id,
         "ports": {section: getattr(config, section).port for section in _PORTS},
-        "is_dev": is_dev,
-        "free": shutil.disk_usage(home).free,
     }
 
 
 def _what_was_made(made: dict[str, Any]) -> list[str]:
-    ports = [f"{name} {port}" for name, port in made["ports"].items() if port]
+    later = [f"{name} {port}" for name, port in made["ports"].items() if port and name != "dicom"]
+    free = readable(shutil.disk_usage(made["home"]).free)
     lines = [
         f"✓ {made['config']}   what needs a restart to change; every key is explained in it",
         f"✓ node {made['name']}, AE title {made['ae_title']}, id {made['node_id']}",
-        f"✓ {readable(made['free'])} free for images; ports: {', '.join(ports) or 'none'}",
+        f"✓ {free} free for images; DICOM port {made['ports']['dicom'] or 'none'}",
     ]
     if made["is_dev"]:
         lines.append("! everybody on this machine may do everything (--dev); see: peerpacs devices list")
+    if later:
+        lines.append(f"  set aside, nothing listens there yet: {', '.join(later)}")
     home = made["home"]
     return [
         *lines,

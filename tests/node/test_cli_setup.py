@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 from pathlib import Path
 
@@ -30,6 +31,13 @@ def test_init_makes_a_node_and_says_what_to_do_next(cli: CommandLine) -> None:
     assert len(config.node.node_id) == 36
     assert f"Next:  peerpacs run --home {cli.home}" in said
     assert verify(cli.home / "audit").lines == 1
+
+
+def test_init_asks_for_what_was_not_said(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("St Anne\n\n"))
+    cli("init")
+    config = load_config(cli.home, {})
+    assert (config.node.name, config.node.ae_title) == ("St Anne", "ST_ANNE")
 
 
 def test_two_nodes_have_two_ids(cli: CommandLine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
