@@ -71,7 +71,7 @@ def import_samples() -> None:
     result: dict[str, Any] = json.loads(done.stdout)
     left_out = len(result["not_stored"])
     print(
-        f"{result['stored']} sample instances imported; {left_out} test files are broken on purpose or not DICOM"
+        f"{result['stored']} sample instances imported; {left_out} files are broken on purpose or not DICOM"
     )
     print(f"(peerpacs rejected list --home {HOME} shows those that were refused).")
 
@@ -84,7 +84,8 @@ def lines_to_paste(port: int) -> list[str]:
         return [
             f"echoscu -v -aec ALPHA {here}",
             f"findscu -S -aec ALPHA -k QueryRetrieveLevel=STUDY {keys} -k StudyInstanceUID {here}",
-            f"mkdir -p got && getscu -S -v -aec ALPHA -od got -k QueryRetrieveLevel=STUDY -k StudyInstanceUID={STUDY} {here}",
+            f"mkdir -p got && getscu -S -v -aec ALPHA -od got -k QueryRetrieveLevel=STUDY "
+            f"-k StudyInstanceUID={STUDY} {here}",
         ]
     return [
         f"{PEERPACS} echo -aec ALPHA {here}",
