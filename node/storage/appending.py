@@ -123,10 +123,14 @@ class GrowingSegment:
         return segment
 
     @classmethod
-    def resume(cls, objects: Path, number: int, marker: Marker, stamp: bytes, end: int) -> GrowingSegment:
-        """Go on with a segment that was replayed, has this stamp, and ends here."""
+    def resume(
+        cls, objects: Path, number: int, marker: Marker, stamp: bytes, *, checked: int, end: int
+    ) -> GrowingSegment:
+        """Go on with a segment that has this stamp, ends here, and was replayed from `checked`."""
         fd = os.open(segment_path(objects, number), os.O_RDWR | os.O_CLOEXEC)
-        return cls(number, fd, marker, stamp, end)
+        segment = cls(number, fd, marker, stamp, end)
+        segment._checkpoint = segment._checked = checked
+        return segment
 
     @property
     def is_broken(self) -> bool:
@@ -180,6 +184,7 @@ class GrowingSegment:
         """
         try:
             write_whole(self._fd, [END], self.end)
+            os.fdatasync(self._fd)
         except OSError:
             self._cut()
             raise
@@ -189,10 +194,6 @@ class GrowingSegment:
     def close(self) -> None:
         """Give back the file and the marker."""
         self.marker.close()
-        self.close_file()
-
-    def close_file(self) -> None:
-        """Give back the file; the marker stays as it is."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -222,7 +222,7 @@ def _next_header(fd: int, start: int, size: int, stamp: bytes) -> int:
 
 
 def _is_zero(fd: int, start: int, end: int) -> bool:
-    return not any(any(piece) for piece in _pieces(fd, start, end))
+    return not any(piece.strip(b"\0") for piece in _pieces(fd, start, end))
 
 
 def _pieces(fd: int, start: int, end: int) -> Iterator[bytes]:

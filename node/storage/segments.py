@@ -25,7 +25,7 @@ from .reading import SegmentFiles, StoredFile
 from .removal import remove_object
 from .replay import Item, in_order, items
 from .space import FreeSpace, refusal
-from .tails import open_tails
+from .tails import Tail, open_tails
 
 logger = logging.getLogger(__name__)
 
@@ -222,9 +222,7 @@ class SegmentStore:
             yield from in_order(tail.items() for tail in tails)
             with self._appending:
                 for tail in tails:
-                    resumed = tail.finish(is_wanted=self._current is None, seal_at=self._settings.seal_at)
-                    if resumed:
-                        self._current = self._growing[resumed.number] = resumed
+                    self._go_on_with(tail)
 
     def scan(self) -> Iterator[Item]:
         """Yield everything the store has, in the order written: what a catalog is made again from."""
@@ -259,14 +257,25 @@ class SegmentStore:
         is_full = segment and 0 < segment.end > self._settings.seal_at - length
         if segment and not segment.is_broken and not is_full:
             return segment
+        self._current = None
         if segment and segment.end:
             self._seal(segment)
         number, marker = self._claim_number()
         self._current = self._growing[number] = GrowingSegment.create(self._objects, number, marker)
         return self._current
 
+    def _go_on_with(self, tail: Tail) -> None:
+        """Append to the first segment that has room, and end the others."""
+        segment = tail.resume()
+        if segment is None:
+            return
+        self._growing[tail.number] = segment
+        if self._current is None and tail.can_grow(self._settings.seal_at):
+            self._current = segment
+        elif not tail.is_sealed:
+            self._seal(segment)
+
     def _seal(self, segment: GrowingSegment) -> None:
-        self._current = None
         try:
             segment.seal()
         except OSError as error:

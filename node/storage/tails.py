@@ -28,10 +28,11 @@ class Tail:
         self.number = number
         self._objects = objects
         self._marker = marker
-        self._end = 0
+        self._start = self._end = 0
         self._stamp = b""
-        self._is_sealed = False
-        self._is_given_on = False
+        self._is_resumed = False
+        self.is_sealed = False
+        """Whether its tar is ended."""
 
     def items(self) -> Iterator[Item]:
         """Yield what lies behind the last checkpoint, and where the segment ends once a torn end is cut."""
@@ -42,45 +43,42 @@ class Tail:
         try:
             self._make_durable(fd)
             size = os.fstat(fd).st_size
-            self._end = self._marker.checked if self._marker.checked <= size else 0
-            self._stamp = stamp_of(fd) if self._end else new_stamp()
-            for found in find_members(fd, self._end):
+            self._start = self._end = self._marker.checked if self._marker.checked <= size else 0
+            self._stamp = stamp_of(fd) if self._start else new_stamp()
+            for found in find_members(fd, self._start):
                 is_torn = found.end > size or (found.member is None and found.end == size)
                 if is_torn:
                     break
                 self._end, self._stamp = found.end, found.stamp
                 if item := item_of(fd, self.number, found):
                     yield item
-            self._is_sealed = is_sealed(fd, self._end)
-            if size > self._end and not self._is_sealed:
+            self.is_sealed = is_sealed(fd, self._end)
+            if size > self._end and not self.is_sealed:
                 self._cut(fd, size)
             yield SegmentEnd(self.number, self._end)
         finally:
             os.close(fd)
 
-    def finish(self, is_wanted: bool, seal_at: int) -> GrowingSegment | None:
-        """Return the segment to go on with if it is wanted and not full; else end it, and forget it."""
-        if not self._is_sealed and segment_path(self._objects, self.number).exists():
-            segment = GrowingSegment.resume(self._objects, self.number, self._marker, self._stamp, self._end)
-            if is_wanted and self._stamp and self._end < seal_at:
-                self._marker.write(self._end)
-                self._is_given_on = True
-                return segment
-            try:
-                segment.seal()
-            except OSError as error:
-                logger.warning(
-                    "Segment %d was not sealed: %s. The next start tries again.", self.number, error
-                )
-                return None
-            finally:
-                segment.close_file()
-        self._marker.remove()
-        return None
+    def resume(self) -> GrowingSegment | None:
+        """Return the segment as it was left, or None when there is none: only its number was taken.
+
+        What it told counts as recorded only a checkpoint later, so that nothing hangs on this moment.
+        """
+        if not segment_path(self._objects, self.number).exists():
+            self._marker.remove()
+            return None
+        self._is_resumed = True
+        return GrowingSegment.resume(
+            self._objects, self.number, self._marker, self._stamp, checked=self._start, end=self._end
+        )
+
+    def can_grow(self, seal_at: int) -> bool:
+        """Say whether more may be appended: it was not ended, is not full, and its stamp is known."""
+        return not self.is_sealed and self._end < seal_at and bool(self._stamp)
 
     def close(self) -> None:
-        """Let the segment go if nobody goes on with it."""
-        if not self._is_given_on:
+        """Let the segment go if it was not resumed."""
+        if not self._is_resumed:
             self._marker.close()
 
     def _make_durable(self, fd: int) -> None:

@@ -150,6 +150,15 @@ def test_a_start_that_was_interrupted_tells_everything_again(tmp_path: Path) -> 
     assert len(objects(segment_store(tmp_path / "a-again").recover())) == 0, "it is ours now"
 
 
+def test_what_was_told_but_not_recorded_before_the_next_crash_is_told_again(tmp_path: Path) -> None:
+    store = segment_store(tmp_path / "a")
+    for n in range(3):
+        keep(store, bytes([n]) * 100)
+    again = crashed(tmp_path / "a", store)
+    assert len(objects(again.recover())) == 3
+    assert len(objects(crashed(tmp_path / "a-again", again).recover())) == 3
+
+
 def test_a_segment_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
     store = segment_store(tmp_path)
     first = keep(store, b"mine")
