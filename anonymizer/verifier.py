@@ -21,12 +21,13 @@ from anonymizer.quarantine import Reason
 from anonymizer.table import DATA
 from anonymizer.verifier_pixels import compressed_finding, native_finding
 
+_ADDRESSES = tags("00080092 00101040")
 _NUMBERS = frozenset(("DA", "DT", "TM", "DS", "IS"))
 _PERSON = frozenset(("PN",))
 _TEXT = frozenset(("LO", "SH", "ST", "LT", "UT", "UC", "AE", "UR", "CS"))
 _MEASURED = frozenset(("US", "SS", "UL", "SL", "FL", "FD", "UV", "SV", "AT"))
 _IDENTIFYING = tags(
-    "00080050 00080094 00100020 00101000 00101040 00102154 00102155 00200010 00380010 00401001 00401103 "
+    "00080050 00080094 00100020 00101000 00102154 00102155 00200010 00380010 00401001 00401103 "
     "00402010 00402016 00402017 00101090"
 )
 _CLASSES = re.compile(r"1\.2\.840\.10008\..*")
@@ -90,6 +91,8 @@ def needles_of(source: Part10, expected: Expected) -> tuple[Needles, Needles]:
         action = _action(value, expected)
         if value.element.vr in _PERSON:
             subject.add_name(text)
+        elif value.tag in _ADDRESSES:
+            subject.add_text(text)
         elif value.tag in _IDENTIFYING:
             subject.add_number(text)
         elif action == "K" or _is_creator(value.tag, expected):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
+import signal
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +25,7 @@ from anonymizer.verifier import Expected, Finding, needles_of, verify, verify_ag
 MTIME = 315532800  # 1980-01-01: a file's own time would tell when it was exported
 
 
+_PR_SET_PDEATHSIG = 1
 NOBODY = Subject("", Identifiers())
 
 
@@ -180,8 +184,10 @@ _worker: Worker | None = None
 
 
 def start(policy: Policy, key_file: Path, staging: Path, verifies: bool) -> None:
-    """Makes this process's worker."""
+    """Makes this process's worker, which dies with the process that started it."""
     global _worker
+    if sys.platform == "linux":  # else orphans of a killed batch would go on writing into its staging
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     _worker = Worker(policy, read_key(key_file), staging, verifies=verifies)
 
 
