@@ -39,6 +39,9 @@ from .values import element
 _INLINE: Final = 64
 """Binary values up to so many bytes are in the JSON itself."""
 _VR: Final = {letters: letters.decode("ascii") for letters in LONG | SHORT if letters != b"UN"}
+_PIXELS: Final = frozenset(f"{tag:08X}" for tag in PIXEL_DATA)
+_MOST_ELEMENTS: Final = 2_000_000
+"""Some ten times what the largest multi-frame objects have."""
 _PADDING: Final = 0xFFFC0000
 """The first tag that is no attribute any more: trailing padding, items and delimiters."""
 
@@ -92,7 +95,7 @@ def _read(data: memoryview, total: int, inline: int, promised: Coding) -> Attrib
     source = _Source(data, total, inline)
     try:
         attributes = _DataSet(source, coding, ASCII).read_from_top()
-        characters = source.characters_of(attributes)
+        characters = _characters_of(attributes)
         if characters is not ASCII and next(iter(attributes)) != "00080005":
             # Something stands before Specific Character Set and may have been decoded without it.
             attributes = _DataSet(source, coding, characters).read_from_top()
@@ -103,24 +106,33 @@ def _read(data: memoryview, total: int, inline: int, promised: Coding) -> Attrib
     return attributes
 
 
+def _characters_of(attributes: Attributes) -> Repertoire:
+    terms = attributes.get("00080005", {}).get("Value", ())
+    return repertoire("\\".join(term or "" for term in terms).encode()) if terms else ASCII
+
+
 class _Source:
     """The bytes that are here, how many there should be, and the size from which values stay in them."""
 
-    __slots__ = ("data", "inline", "total")
+    __slots__ = ("_elements", "data", "inline", "total")
 
     def __init__(self, data: memoryview, total: int, inline: int) -> None:
         self.data = data
         self.total = total
         self.inline = inline
+        self._elements = 0
+
+    def count(self, elements: int) -> None:
+        self._elements += elements
+        if self._elements > _MOST_ELEMENTS:
+            raise Unreadable(
+                f"The data set has more than {_MOST_ELEMENTS} elements.",
+                "They would fill the memory; ask whoever made it what they are.",
+            )
 
     def check_reach(self, stop: int) -> None:
         if stop > len(self.data):
             raise MoreNeeded(min(self.total, stop + 256))
-
-    @staticmethod
-    def characters_of(attributes: Attributes) -> Repertoire:
-        terms = attributes.get("00080005", {}).get("Value", ())
-        return repertoire("\\".join(term or "" for term in terms).encode()) if terms else ASCII
 
 
 class _DataSet:
@@ -139,39 +151,47 @@ class _DataSet:
         self._depth: int = outer._depth + 1 if outer else 0
 
     def read_from_top(self) -> Attributes:
-        self.read(0, self._source.total)
+        try:
+            self.read(0, self._source.total)
+        except (Unreadable, MoreNeeded, struct.error):
+            # What is behind the pixels is seldom there and never worth the rest.
+            if self.attributes.keys().isdisjoint(_PIXELS):
+                raise
         return self.attributes
 
     def read(self, offset: int, end: int) -> int:
         """Read up to `end` or an Item Delimitation; return the offset of what is behind."""
         data, inline, attributes = self._source.data, self._source.inline, self.attributes
         header, order = self._coding.header, self._coding.order
-        while offset < end:
-            tag, letters, offset, length = header(data, offset)
-            vr = _VR.get(letters) or self._known_vr(tag)
-            if length == UNDEFINED or vr == "SQ":
-                offset = self._read_sequence(tag, letters, vr, offset, length, end)
-                continue
-            stop = offset + length
-            if tag >= _PADDING or not tag & 0xFFFF:
-                if tag == ITEM_END:
-                    return offset
-                if tag == 0 and is_padding(data, offset - 8):
-                    return end
-            elif length > inline and vr in BINARY:
-                attributes[f"{tag:08X}"] = {"vr": vr, "BulkDataURI": f"#{offset},{length}"}
-                if tag in PIXEL_DATA and len(data) < stop <= end:
-                    return end
-            elif stop <= len(data):
-                raw = data[offset:stop].tobytes()
-                attributes[f"{tag:08X}"] = element(vr, raw, self._characters, order)
-                if tag == CHARACTER_SET:
-                    self._characters = repertoire(raw)
-            elif stop <= end:
-                self._source.check_reach(stop)
-            if stop > end:
-                raise overrun(tag, offset, length, end)
-            offset = stop
+        try:
+            while offset < end:
+                tag, letters, offset, length = header(data, offset)
+                vr = _VR.get(letters) or self._known_vr(tag)
+                if length == UNDEFINED or vr == "SQ":
+                    offset = self._read_sequence(tag, letters, vr, offset, length, end)
+                    continue
+                stop = offset + length
+                if stop > end and tag != ITEM_END:
+                    raise overrun(tag, offset, length, end)
+                if tag >= _PADDING or not tag & 0xFFFF:
+                    if tag == ITEM_END:
+                        break
+                elif length > inline and vr in BINARY:
+                    attributes[f"{tag:08X}"] = {"vr": vr, "BulkDataURI": f"#{offset},{length}"}
+                elif stop <= len(data):
+                    raw = data[offset:stop].tobytes()
+                    attributes[f"{tag:08X}"] = element(vr, raw, self._characters, order)
+                    if tag == CHARACTER_SET:
+                        self._characters = repertoire(raw)
+                else:
+                    self._source.check_reach(stop)
+                offset = stop
+                if len(attributes) > _MOST_ELEMENTS:
+                    break
+        except struct.error:
+            if self._depth or len(data) < end or not is_padding(data, offset):
+                raise
+        self._source.count(len(attributes))
         return offset
 
     def _known_vr(self, tag: int) -> str:
@@ -188,6 +208,8 @@ class _DataSet:
         return self._outer is not None and self._outer._is_signed()
 
     def _read_sequence(self, tag: int, letters: bytes, vr: str, offset: int, length: int, end: int) -> int:
+        if tag >= _PADDING:
+            raise no_item(tag, offset)
         coding, key = nested(self._coding, letters), f"{tag:08X}"
         if length == UNDEFINED:
             if vr in BINARY and vr != "UN":
@@ -204,7 +226,7 @@ class _DataSet:
         try:
             self._read_items(items, coding, offset, stop, False)
             self.attributes[key] = {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
-        except Unreadable:
+        except (Unreadable, struct.error):
             # Its length is known, so the rest of the data set need not suffer for it.
             self.attributes[key] = {"vr": "UN", "BulkDataURI": f"#{offset},{length}"}
         return stop
@@ -232,10 +254,10 @@ class _DataSet:
     def _refer_to_fragments(self, tag: int, vr: str, offset: int, end: int) -> int:
         try:
             stop = end_of_sequence(self._source.data, offset, self._coding, end)
-        except struct.error:
+        except (Unreadable, struct.error):
             if tag not in PIXEL_DATA or self._depth:
                 raise
-            # Neither the end of the head nor a missing last delimiter hides anything but pixels.
+            # The head may end here, a delimiter be missing: pixels are never parsed to accept an object.
             stop = end
         self.attributes[f"{tag:08X}"] = {"vr": vr, "BulkDataURI": f"#{offset},{stop - offset}"}
         return stop

@@ -10,6 +10,7 @@ import re
 from calendar import monthrange
 from collections.abc import Callable
 from datetime import date
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeVar
 
 SECOND: Final = 1_000_000
@@ -42,6 +43,11 @@ class DateTime(NamedTuple):
 
 def parse_date(text: str) -> int | None:
     """Return the days since year 1, or None if this is no DA."""
+    return _parse_date(text) if len(text) <= 10 else None
+
+
+@lru_cache(maxsize=1 << 14)
+def _parse_date(text: str) -> int | None:
     found = _DATE.fullmatch(text)
     return _days(int(found[1]), int(found[3]), int(found[4])) if found else None
 

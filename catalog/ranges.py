@@ -43,8 +43,11 @@ def dates(tag: str, wanted: list[str]) -> Test:
     ranges = [_ordered(tag, "DA", _range(tag, "DA", text, parse_date)) for text in wanted if text]
 
     def test(attributes: Attributes) -> bool:
-        days = (parse_date(text) for text in _stored(attributes, tag))
-        return any(day is not None and _is_between(low, day, high) for day in days for low, high in ranges)
+        for text in _stored(attributes, tag):
+            day = parse_date(text)
+            if day is not None and any(_is_between(low, day, high) for low, high in ranges):
+                return True
+        return False
 
     return test
 
@@ -67,6 +70,8 @@ def times(tag: str, wanted: list[str], offset: int | None) -> Test:
 def date_times(tag: str, wanted: list[str], offset: int | None) -> Test:
     """Return the test for a DT key; `offset` goes for keys that do not state their own."""
     ranges = [_range(tag, "DT", text, _in_zone(offset)) for text in wanted if text]
+    if any(low and high and high.is_before(low) for low, high in ranges):
+        raise refused(tag, "DT", "The range ends before it begins.")
 
     def test(attributes: Attributes) -> bool:
         parse = _in_zone(zone(attributes))

@@ -305,6 +305,7 @@ def test_11_date_times_have_offsets_and_hyphens_of_their_own(key: str, stored: s
         ("TM", "2200-0600"),
         ("DT", "20240101-20240101-20240101"),
         ("DT", "20240101+1500"),
+        ("DT", "20240102-20240101"),
         ("IS", "1-5"),
         ("DS", "wide"),
         ("UI", "1.2 OR 1"),
