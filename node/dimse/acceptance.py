@@ -160,7 +160,6 @@ class Acceptance:
         return _WRONG_CALLED if scope is None else (caller, scope)
 
     def _reject(self, request: Associate, rejection: Rejection) -> None:
-        self._say(encode_reject(rejection.result, rejection.source, rejection.reason))
         self.environment.counters.add(refused=1)
         caller = Caller(request.calling_ae, self.address, request.called_ae)
         triple = f"{rejection.result} {rejection.source} {rejection.reason}"
@@ -170,6 +169,7 @@ class Acceptance:
             "%s at %s may not call %s: %s (A-ASSOCIATE-RJ %s). %s",
             request.calling_ae, self.address, request.called_ae, rejection.why, triple, rejection.remedy,
         )  # fmt: skip
+        self._say(encode_reject(rejection.result, rejection.source, rejection.reason))
 
     def _converse(self, session: Session) -> None:
         started = time.monotonic()

@@ -12,7 +12,7 @@ from node.contracts import Outgoing, StoreResult
 
 from .association import Association
 from .commands import C_STORE_RQ, MEDIUM, RESPONSE, Command, encode_command
-from .dialing import MAX_CONTEXTS, Peer, dial, hang_up
+from .dialing import MAX_CONTEXTS, Peer, Proposed, dial, hang_up
 from .limits import Limits
 from .negotiation import Context
 from .outgoing import Convert, Sender
@@ -23,7 +23,6 @@ from .transport import Ended, Silent
 logger = logging.getLogger(__name__)
 Pair = tuple[str, str]
 """SOP Class and transfer syntax: one presentation context each, so that the receiver need not choose."""
-Proposed = tuple[str, tuple[str, ...]]
 LOOK: Final = 0.5
 """Seconds between two looks at the caller while the receiver thinks."""
 DEATHS: Final = 3
@@ -153,7 +152,7 @@ class Delivery:
         accepted = {syntax: context for (uid, syntax), context in self._contexts.items() if uid == pair[0]}
         converted = self._convert(outgoing, accepted) if accepted else None
         if converted is None:
-            raise NotAccepted(f"{self.peer} accepts no {pair[0]} in transfer syntax {pair[1]}.")
+            raise NotAccepted(f"{self.peer.ae_title} accepts no {pair[1]} for {pair[0]}.")
         return association, accepted[converted.TransferSyntaxUID], converted
 
     def _reopen(self, first: Pair) -> Association:

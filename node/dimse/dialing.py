@@ -31,6 +31,8 @@ from .pdu import (
 from .transport import Connection, Ended
 
 MAX_CONTEXTS: Final = 128
+Proposed = tuple[str, Sequence[str]]
+"""An abstract syntax and the transfer syntaxes of one presentation context."""
 _REASONS: Final = {
     (1, 3): "it does not know the calling AE title",
     (1, 7): "it does not know the called AE title",
@@ -56,7 +58,7 @@ class Peer(NamedTuple):
 
 def dial(
     peer: Peer,
-    proposed: Sequence[tuple[str, Sequence[str]]],
+    proposed: Sequence[Proposed],
     limits: Limits,
     roles: Mapping[str, tuple[bool, bool]] | None = None,
     extended: Mapping[str, bytes] | None = None,
@@ -68,13 +70,7 @@ def dial(
         Busy: it rejects for now.
         NotPermitted: it rejects for good.
     """
-    contexts = [
-        ProposedContext(2 * place + 1, uid, tuple(syntaxes)) for place, (uid, syntaxes) in enumerate(proposed)
-    ]
-    user = UserInformation(
-        limits.max_pdu, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, roles or {}, extended or {}
-    )
-    request = Associate(peer.ae_title, peer.calling_ae, tuple(contexts), user=user)
+    request = _request(peer, proposed, limits, roles or {}, extended or {})
     try:
         sock = socket.create_connection((peer.host, peer.port), limits.connect)
     except OSError as error:
@@ -112,6 +108,20 @@ def hang_up(association: Association, *, release: bool) -> None:
     finally:
         with contextlib.suppress(OSError):
             association.connection.close()
+
+
+def _request(
+    peer: Peer,
+    proposed: Sequence[Proposed],
+    limits: Limits,
+    roles: Mapping[str, tuple[bool, bool]],
+    extended: Mapping[str, bytes],
+) -> Associate:
+    contexts = tuple(
+        ProposedContext(2 * place + 1, uid, tuple(syntaxes)) for place, (uid, syntaxes) in enumerate(proposed)
+    )
+    user = UserInformation(limits.max_pdu, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, roles, extended)
+    return Associate(peer.ae_title, peer.calling_ae, contexts, user=user)
 
 
 def _receive_answer(connection: Connection, peer: Peer, limits: Limits) -> Associate:

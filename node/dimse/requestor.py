@@ -34,7 +34,7 @@ from .commands import (
     encode_command,
 )
 from .delivery import Delivery, Pair
-from .dialing import MAX_CONTEXTS, Peer, dial, hang_up
+from .dialing import MAX_CONTEXTS, Peer, Proposed, dial, hang_up
 from .limits import Limits
 from .negotiation import Context
 from .outgoing import Convert
@@ -52,7 +52,16 @@ from .statuses import (
     SUCCESS,
 )
 from .store import Begin, contradiction, take_in
-from .syntaxes import COMMON_STORAGE, PATIENT_ROOT, SERVICE_SUFFIX, STUDY_ROOT, UNCOMPRESSED, VERIFICATION
+from .syntaxes import (
+    COMMON_COMPRESSION,
+    COMMON_IMAGES,
+    COMMON_STORAGE,
+    PATIENT_ROOT,
+    SERVICE_SUFFIX,
+    STUDY_ROOT,
+    UNCOMPRESSED,
+    VERIFICATION,
+)
 from .transport import Ended
 
 _PENDING: Final = (PENDING, PENDING_WITHOUT_OPTIONAL_KEYS)
@@ -200,14 +209,11 @@ class Requestor:
         """Have instances sent over the same association; `on_store` opens a `Reception` for each.
 
         `storage` names the SOP Classes and transfer syntaxes to take, a presentation context each (at most
-        127); without it, the common classes in an uncompressed syntax.
+        127); without it, the common classes, and the common images also compressed.
         """
         uid = _model(C_GET_RQ, patient_root)
-        pairs = dict.fromkeys(storage)
-        proposed: list[tuple[str, Sequence[str]]] = [(sop_class, (syntax,)) for sop_class, syntax in pairs]
-        if not proposed:
-            proposed = [(sop_class, self._allowed or UNCOMPRESSED) for sop_class in COMMON_STORAGE]
-        proposed = [(uid, UNCOMPRESSED), *proposed][:MAX_CONTEXTS]
+        chosen: list[Proposed] = [(sop_class, (syntax,)) for sop_class, syntax in dict.fromkeys(storage)]
+        proposed = [(uid, UNCOMPRESSED), *(chosen or self._usual_storage())][:MAX_CONTEXTS]
         roles = {sop_class: (False, True) for sop_class, _ in proposed[1:]}
         with self._association(proposed, roles) as association:
             context = self._context(association, uid)
@@ -220,18 +226,36 @@ class Requestor:
             )
             data = encode_identifier(identifier, context.transfer_syntax)
             association.send(context, encode_command(request), data)
-            while True:
-                context, command = association.receive_command()
-                if command.CommandField == C_STORE_RQ:
-                    self._store_here(association, context, command, on_store)
-                elif command.CommandField == C_GET_RQ | RESPONSE:
-                    retrieved = self._retrieved(association, context, command)
-                    if retrieved.status not in _PENDING:
-                        return retrieved
-                    if on_progress:
-                        on_progress(retrieved)
-                else:
-                    raise Violation(UNEXPECTED_PARAMETER, "it sent something that is no part of a C-GET")
+            return self._take(association, on_store, on_progress)
+
+    def _take(
+        self, association: Association, on_store: Begin, on_progress: Callable[[Retrieved], None] | None
+    ) -> Retrieved:
+        while True:
+            context, command = association.receive_command()
+            if command.CommandField == C_STORE_RQ:
+                self._store_here(association, context, command, on_store)
+            elif command.CommandField == C_GET_RQ | RESPONSE:
+                retrieved = self._retrieved(association, context, command)
+                if retrieved.status not in _PENDING:
+                    return retrieved
+                if on_progress:
+                    on_progress(retrieved)
+            else:
+                raise Violation(UNEXPECTED_PARAMETER, "it sent something that is no part of a C-GET")
+
+    def _usual_storage(self) -> list[Proposed]:
+        """Return what a C-GET takes unless told: images as they may be compressed, the rest uncompressed."""
+        allowed = self._allowed
+        compressed = [syntax for syntax in COMMON_COMPRESSION if not allowed or syntax in allowed]
+        plain = [syntax for syntax in UNCOMPRESSED if not allowed or syntax in allowed]
+        usual: list[Proposed] = [
+            (sop_class, syntaxes)
+            for sop_class in COMMON_IMAGES
+            for syntaxes in (plain, *([syntax] for syntax in compressed))
+        ]
+        usual += [(sop_class, plain) for sop_class in COMMON_STORAGE if sop_class not in COMMON_IMAGES]
+        return [(sop_class, syntaxes) for sop_class, syntaxes in usual if syntaxes]
 
     def _store_here(
         self, association: Association, context: Context, command: Command, on_store: Begin
@@ -261,7 +285,7 @@ class Requestor:
     @contextmanager
     def _association(
         self,
-        proposed: Sequence[tuple[str, Sequence[str]]],
+        proposed: Sequence[Proposed],
         roles: dict[str, tuple[bool, bool]] | None = None,
         extended: dict[str, bytes] | None = None,
     ) -> Iterator[Association]:

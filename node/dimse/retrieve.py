@@ -125,7 +125,7 @@ class Back:
             outgoing if syntax in accepted else self._convert(outgoing, accepted) if accepted else None
         )
         if converted is None:
-            raise NotAccepted(f"The caller takes no {uid} in transfer syntax {syntax}.")
+            raise NotAccepted(f"The caller takes no {syntax} for {uid}.")
         self._message_id = self._message_id % US_MAX + 1
         if self._message_id == self._request.MessageID:
             self._message_id = self._message_id % US_MAX + 1

@@ -28,12 +28,18 @@ VERDICT_HOLDS: Final = 1.0
 """Seconds for which an answer of `Access.may` is used again within one association."""
 
 
+COUNTED: Final = (
+    "accepted", "refused", "violations",
+    "received_instances", "received_bytes", "sent_instances", "sent_bytes",
+)  # fmt: skip
+
+
 class Counters:
     """What `status` shows of the gateway; any thread may add."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._numbers: Counter[str] = Counter()
+        self._numbers = Counter(dict.fromkeys(COUNTED, 0))
 
     def add(self, **numbers: int) -> None:
         """Add to several numbers at once."""

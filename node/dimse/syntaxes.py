@@ -51,7 +51,15 @@ STORAGE: Final = frozenset(
 Left out are what is no patient's (PS3.4 Annex GG) and the classes of baggage and material testing.
 """
 COMMON_STORAGE: Final = tuple(str(context.abstract_syntax) for context in StoragePresentationContexts)
-"""What a C-GET proposes unless told: the classes of today, fewer than one association holds."""
+"""The classes of today."""
+COMMON_IMAGES: Final = tuple(
+    f"1.2.840.10008.5.1.4.1.1.{tail}"
+    for tail in ("2", "4", "1", "1.1", "1.2", "6.1", "3.1", "7", "20", "128")
+)
+"""CT, MR, CR, DX, MG, US, US multi-frame, SC, NM, PET: mostly what compressed instances are."""
+COMMON_COMPRESSION: Final = tuple(
+    f"1.2.840.10008.1.2.{tail}" for tail in ("4.70", "4.90", "4.80", "5", "4.50", "4.91")
+)
 
 TRANSFER_SYNTAXES: Final = frozenset(
     uid
