@@ -19,7 +19,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from catalog import Clock
+from catalog import Clock, OutOfSpace
 from node.config import Config, UnknownSenders
 from node.contracts import Caller, Device, Rejection, Service, Verdict
 from node.devices import ANY, LOOPBACK, DeviceBook
@@ -86,7 +86,14 @@ class Refusals:
             pending, self._pending = self._pending, {}
         if not pending:
             return
-        self._table.change({key: _adding(refusal) for key, refusal in pending.items()})
+        try:
+            self._table.change({key: _adding(refusal) for key, refusal in pending.items()})
+        except OutOfSpace:
+            with self._lock:
+                newer, self._pending = self._pending, pending
+                for key, refusal in newer.items():
+                    self._pending[key] = _merged(self._pending.pop(key, None), refusal)
+            raise
         rows = sorted(self._table.scan(), key=lambda item: item[1].last)
         self._table.change({key: lambda _: None for key, _ in rows[:-_KEPT]})
 

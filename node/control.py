@@ -72,6 +72,8 @@ class HomeLock:
             os.close(self._file)
             remedy = "Wait until it has finished, or stop it."
             raise Busy(f"{holder or 'Another process'} works on {home} at the moment.", remedy) from None
+        # What a killed node left here would have commands wait for an answer that never comes.
+        (folder / "endpoint").unlink(missing_ok=True)
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"A {purpose} (process {os.getpid()})".encode(), 0)
 
@@ -180,7 +182,9 @@ def ask(home: Path, verb: str, timeout: float = 30.0, **arguments: Any) -> Any:
         if not socket.poll(int(timeout * 1000)):
             raise _silent(home, f"for {timeout:.0f} s")
         reply = msgspec.json.decode(socket.recv(), type=Reply)
-    except (FileNotFoundError, zmq.ZMQError) as error:
+    except FileNotFoundError:
+        raise _silent(home, "yet") from None
+    except zmq.ZMQError as error:
         raise _silent(home, f"({error})") from error
     finally:
         socket.close()

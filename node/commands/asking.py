@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from node.cli import Session, columns, plural, shared
 from node.commands.peers import called, keys, titles
+
+_MOST: Final = 1000
+"""Answers from the node's own desk unless more are asked for."""
 
 
 @click.command("echo")
@@ -34,7 +37,7 @@ def echo_command(
 @titles
 @keys
 @click.option("--level", default="", help="PATIENT, STUDY, SERIES or IMAGE; STUDY unless said.")
-@click.option("--limit", default=0, help="Stop after so many answers; 0 = never.")
+@click.option("--limit", default=0, help="Stop after so many answers.")
 @shared
 def find_command(
     session: Session,
@@ -67,9 +70,11 @@ def find_command(
         )
     else:
         with session.desk("find") as ask:
-            answers = ask("find", keys=list(pairs), level=level, limit=limit)
+            answers = ask("find", keys=list(pairs), level=level, limit=limit or _MOST)
     rows = [row_of(answer, asked) for answer in answers]
     session.say(answers, _lines(rows, asked))
+    if not words and not limit and len(answers) == _MOST:
+        click.echo(f"Only the first {_MOST} are shown; ask for more with --limit.", err=True)
     return 0
 
 

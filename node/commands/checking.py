@@ -161,7 +161,7 @@ def _holder(port: int) -> str:
 
 
 def _dev_rule(home: Path, config: Config) -> Finding | None:
-    from node.devices import ANY, DeviceBook
+    from node.devices import ANY, LOOPBACK, DeviceBook
     from node.state import State
 
     with State(home / "state") as state:
@@ -170,8 +170,10 @@ def _dev_rule(home: Path, config: Config) -> Finding | None:
         return None
     what = f"the device book trusts every AE title that calls from {rule.address}"
     is_local = config.dicom.host in ("127.0.0.1", "::1", "localhost")
-    if is_local and rule.address == "loopback":
+    if is_local and rule.address == LOOPBACK:
         return Finding(Mark.GOOD, f"{what}, and the node listens on {config.dicom.host} only")
+    if rule.address != LOOPBACK:
+        return Finding(Mark.WARNING, what, "anybody there can call himself anything; name devices one by one")
     fix = "right for trying things out only: peerpacs devices remove '*', or set dicom.host = \"127.0.0.1\""
     return Finding(Mark.WARNING, f"{what}, while the node listens on {config.dicom.host}", fix)
 

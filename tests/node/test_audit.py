@@ -116,6 +116,23 @@ def test_two_processes_write_one_chain(tmp_path: Path) -> None:
     assert verify(tmp_path)[0::2] == (100, ())
 
 
+def test_a_killed_writer_leaves_a_chain_that_goes_on(tmp_path: Path) -> None:
+    code = (
+        "import itertools, sys; from pathlib import Path; from node.audit import AuditLog\n"
+        "log = AuditLog(Path(sys.argv[1]), lambda: 1795300000.0)\n"
+        "for n in itertools.count(): log.record('change', None, 'x', {'n': n}); print(n, flush=True)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        for _ in range(20):
+            acknowledged = int(writer.stdout.readline())
+        writer.kill()
+    audit(tmp_path).record("change", None, "after the crash", {})
+    found = verify(tmp_path)
+    assert found.breaks == ()
+    assert found.lines >= acknowledged + 2
+
+
 def test_attributes_of_a_patient_are_withheld_and_uids_stay(tmp_path: Path) -> None:
     detail = {
         "StudyInstanceUID": "1.2.3",

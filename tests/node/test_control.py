@@ -88,6 +88,13 @@ def test_a_node_that_does_not_answer_is_said_to_be_silent(tmp_path: Path) -> Non
     server.close()
 
 
+def test_what_a_killed_node_left_does_not_make_a_command_wait(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "endpoint").write_text(f"ipc://{tmp_path}/gone")
+    with HomeLock(tmp_path, "node"), pytest.raises(Unavailable, match="does not answer yet"):
+        ask(tmp_path, "double", number=1)
+
+
 def test_a_home_is_worked_on_by_one_process_at_a_time(tmp_path: Path) -> None:
     assert not is_running(tmp_path)
     with HomeLock(tmp_path, "node"):
