@@ -12,22 +12,10 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from anonymizer.elements import EXPLICIT_BIG, PIXEL_DATA, Element, Item, Part10, text_value
-from anonymizer.policy import Policy
+from anonymizer.policy import RULE_KEYS, Policy
 from anonymizer.quarantine import Quarantined, Reason
 from anonymizer.table import Option
 
-_RULE_KEYS = {
-    "SOPClassUID": 0x00080016,
-    "Modality": 0x00080060,
-    "Manufacturer": 0x00080070,
-    "ManufacturerModelName": 0x00081090,
-    "SoftwareVersions": 0x00181020,
-    "StationName": 0x00081010,
-    "ImageType": 0x00080008,
-    "ConversionType": 0x00080064,
-    "SeriesInstanceUID": 0x0020000E,
-    "SOPInstanceUID": 0x00080018,
-}
 _ROWS, _COLUMNS, _FRAMES, _SAMPLES = 0x00280010, 0x00280011, 0x00280008, 0x00280002
 _ALLOCATED, _STORED, _SIGNED, _PLANAR = 0x00280100, 0x00280101, 0x00280103, 0x00280006
 _PHOTOMETRIC, _PADDING = 0x00280004, 0x00280120
@@ -192,9 +180,9 @@ def _unsupported(sentence: str) -> Quarantined:
 def _matches(rule: dict[str, Any], root: Item) -> bool:
     for key, wanted in rule["match"].items():
         if key in ("Rows", "Columns"):
-            if short(root, _ROWS if key == "Rows" else _COLUMNS) != int(wanted):
+            if short(root, RULE_KEYS[key]) != int(wanted):
                 return False
-        elif text_value(root, _RULE_KEYS[key]) != wanted:
+        elif text_value(root, RULE_KEYS[key]) != wanted:
             return False
     return True
 

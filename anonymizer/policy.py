@@ -64,6 +64,21 @@ _CHOICES = {
 }
 # How little of a value each code can leave, least first.
 _STRENGTH = {"K": 0, "C": 1, "U": 2, "D": 3, "Z": 4, "X": 5}
+# What a pixel rule can go by.
+RULE_KEYS = {
+    "SOPClassUID": 0x00080016,
+    "Modality": 0x00080060,
+    "Manufacturer": 0x00080070,
+    "ManufacturerModelName": 0x00081090,
+    "SoftwareVersions": 0x00181020,
+    "StationName": 0x00081010,
+    "ImageType": 0x00080008,
+    "ConversionType": 0x00080064,
+    "SeriesInstanceUID": 0x0020000E,
+    "SOPInstanceUID": 0x00080018,
+    "Rows": 0x00280010,
+    "Columns": 0x00280011,
+}
 _TRIAL_KEYS = ("sponsor", "protocol_id", "protocol_name", "site_id", "site_name", "time_point")
 
 
@@ -144,6 +159,12 @@ def policy_from(name: str, document: Any) -> Policy:
     _check_options(complete["options"])
     _check_dates(complete["dates"])
     _reject_unknown(complete["clinical_trial"], dict.fromkeys(_TRIAL_KEYS), "clinical_trial")
+    if not all(str(value).isascii() for value in complete["clinical_trial"].values()):
+        raise PolicyRejected("clinical_trial is written in ASCII, which every character set has.")
+    for rule in complete["pixel"]["rules"]:
+        _check_rule(rule)
+    for row in complete["private"]["list"]:
+        _check_private(row)
     if complete["text"]["review"] not in ("drop", "hold"):
         raise PolicyRejected("text.review is drop or hold.")
     complete["options"] = sorted({*complete["options"], "113100"})
@@ -176,6 +197,26 @@ def _check_dates(dates: dict[str, Any]) -> None:
     low, high = dates["min_weeks"], dates["max_weeks"]
     if not (isinstance(low, int) and isinstance(high, int) and 1 <= low <= high <= 2600):
         raise PolicyRejected("dates needs 1 <= min_weeks <= max_weeks <= 2600, so that no shift is 0.")
+
+
+def _check_rule(rule: Any) -> None:
+    _reject_unknown(rule, {"match": {}, "boxes": [], "why": ""}, "a pixel rule")
+    _reject_unknown(rule.get("match"), dict.fromkeys(RULE_KEYS), "a pixel rule's match")
+    if not rule["match"]:
+        raise PolicyRejected("A pixel rule that matches everything would vouch for every image.")
+    for box in rule.get("boxes", [None]):
+        if not (isinstance(box, list) and len(box) == 4 and all(isinstance(n, int) and n >= 0 for n in box)):
+            raise PolicyRejected("A pixel rule has boxes of left, top, width and height, or an empty list.")
+
+
+def _check_private(row: Any) -> None:
+    _reject_unknown(row, dict.fromkeys(("group", "creator", "element", "vr")), "private.list")
+    try:
+        is_private = int(row["group"], 16) % 2 == 1 and 0 <= int(row["element"], 16) <= 0xFF
+    except (KeyError, TypeError, ValueError):
+        is_private = False
+    if not (is_private and row.get("creator") and row.get("vr")):
+        raise PolicyRejected("private.list needs an odd group, a creator, a low byte as element, and a VR.")
 
 
 def _check_override(override: dict[str, Any], options: frozenset[Option]) -> None:

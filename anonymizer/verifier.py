@@ -118,7 +118,7 @@ def verify(
     subject, own = needles_of(source, expected)
     findings = list(_leaks(output, output_data, known | subject | own, expected, names))
     findings += _policy_findings(source, output, expected)
-    findings += _meta_findings(output)
+    findings += _meta_findings(output, expected.options)
     findings += _retention_findings(source, output, expected)
     if PIXEL_DATA in source.root or PIXEL_DATA in output.root:
         findings += _pixel_findings(source, output, (source_data, output_data), expected)
@@ -130,7 +130,7 @@ def verify_again(source_data: bytes, output_data: bytes) -> list[Finding]:
     source, output = read_part10(source_data), read_part10(output_data)
     changed = [tag for tag in output.root if output.root[tag] != source.root.get(tag) and tag not in _OWN]
     found = [Finding(Reason.LEAK_FOUND, f"({tag:08X}) changed in a second run.") for tag in changed]
-    return [*found, *_meta_findings(output)]
+    return [*found, *_meta_findings(output, frozenset(["113110"]))]
 
 
 def _walk(item: Item, path: tuple[int, ...]) -> Iterator[Value]:
@@ -283,13 +283,13 @@ def _word_findings(output: Part10, expected: Expected) -> Iterator[Finding]:
                 yield Finding(Reason.LEAK_FOUND, f"({value.tag:08X}) has a word that nobody allowed.")
 
 
-def _meta_findings(output: Part10) -> Iterator[Finding]:
+def _meta_findings(output: Part10, options: frozenset[str]) -> Iterator[Finding]:
     allowed = {0x00020000, 0x00020001, 0x00020002, 0x00020003, 0x00020010, 0x00020012}
     if set(output.meta) - allowed:
         yield Finding(Reason.LEAK_FOUND, "Its File Meta Information has more than what was written.")
     if text_value(output.meta, 0x00020003) != text_value(output.root, 0x00080018):
         yield Finding(Reason.IOD_REGRESSION, "Its File Meta Information names another instance.")
-    if not _NEW_UID.fullmatch(text_value(output.root, 0x00080018)):
+    if "113110" not in options and not _NEW_UID.fullmatch(text_value(output.root, 0x00080018)):
         yield Finding(Reason.IOD_REGRESSION, "Its SOP Instance UID is not one that was made here.")
 
 

@@ -33,6 +33,14 @@ def test_a_preset_loads_and_its_digest_does_not_depend_on_the_order_of_keys(name
         ({"overrides": [{"tag": "00081030", "action": "C"}]}, "weaker"),
         ({"overrides": [{"tag": "patient", "action": "X"}]}, "eight hexadecimal digits"),
         ({"clinical_trial": {"sponser": "A"}}, "Did you mean 'sponsor'"),
+        ({"clinical_trial": {"sponsor": "Škoda"}}, "ASCII"),
+        ({"pixel": {"rules": [{"match": {}, "boxes": []}]}}, "vouch for every image"),
+        ({"pixel": {"rules": [{"match": {"Model": "X"}, "boxes": []}]}}, "no key 'Model'"),
+        ({"pixel": {"rules": [{"match": {"Modality": "US"}, "boxes": [[1, 2]]}]}}, "left, top, width"),
+        (
+            {"private": {"list": [{"group": "0010", "creator": "A", "element": "01"}]}},
+            "odd group",
+        ),
         ([], "JSON object"),
     ],
 )
