@@ -16,6 +16,8 @@ from typing import Any
 
 import pydicom
 
+from tests.privacy import leaks
+
 PEERPACS = str(Path(sys.executable).with_name("peerpacs"))
 
 
@@ -70,6 +72,8 @@ class RunningNode:
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.process = None
+        told = leaks(self.log())
+        assert not told, f"The log tells of patients: {told[:3]}"
 
     def log(self) -> str:
         """Return everything the node logged."""
