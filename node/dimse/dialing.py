@@ -93,14 +93,14 @@ def dial(
     return association
 
 
-def hang_up(association: Association, *, release: bool) -> None:
-    """Release or abort an association we asked for, and close its connection; never raises."""
+def hang_up(association: Association, *, release: bool, source: int = 0, reason: int = 0) -> None:
+    """Release an association we asked for, or abort it so, and close its connection; never raises."""
     try:
         if release:
             association.connection.set_timeout(5.0)
             association.release()
         else:
-            association.abort()
+            association.abort(source, reason)
     except Violation as error:
         association.abort(2, error.reason)
     except Ended:

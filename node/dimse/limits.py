@@ -13,9 +13,9 @@ class Limits:
     associations_per_ae: int = 256
     """By calling AE title."""
     associations_per_address: int = 256
-    associations_per_second: float = 200.0
+    associations_per_second: float = 500.0
     """From one address, over time; a burst of `burst` is let through first."""
-    burst: int = 400
+    burst: int = 1000
     waiting: int = 1024
     """Connections that have not sent a whole A-ASSOCIATE-RQ, or that we wait to see closed."""
 

@@ -125,7 +125,7 @@ class Requestor:
             started = time.perf_counter()
             request = Command(CommandField=C_ECHO_RQ, MessageID=_MESSAGE_ID, AffectedSOPClassUID=VERIFICATION)
             association.send(context, encode_command(request))
-            _, answer = _answer(association, C_ECHO_RQ)
+            _, answer = _answer(association, C_ECHO_RQ, self._limits.message)
             if answer.Status != SUCCESS:
                 raise self._error("C-ECHO", answer)
             return time.perf_counter() - started
@@ -190,7 +190,7 @@ class Requestor:
             data = encode_identifier(identifier, context.transfer_syntax)
             association.send(context, encode_command(request), data)
             while True:
-                context, answer = _answer(association, C_MOVE_RQ)
+                context, answer = _answer(association, C_MOVE_RQ, self._limits.idle)
                 retrieved = self._retrieved(association, context, answer)
                 if retrieved.status not in _PENDING:
                     return retrieved
@@ -232,7 +232,7 @@ class Requestor:
         self, association: Association, on_store: Begin, on_progress: Callable[[Retrieved], None] | None
     ) -> Retrieved:
         while True:
-            context, command = association.receive_command()
+            context, command = association.receive_command(self._limits.idle)
             if command.CommandField == C_STORE_RQ:
                 self._store_here(association, context, command, on_store)
             elif command.CommandField == C_GET_RQ | RESPONSE:
@@ -290,20 +290,19 @@ class Requestor:
         extended: dict[str, bytes] | None = None,
     ) -> Iterator[Association]:
         association = dial(self.peer, proposed, self._limits, roles, extended)
-        is_good = False
+        is_good, source, reason = False, 0, 0
         try:
             yield association
             is_good = True
-        except Violation as error:
-            association.abort(2, error.reason)
-            raise Unavailable(f"{self.peer} broke the protocol: {error}.") from None
         except Ended as error:
+            if isinstance(error, Violation):
+                source, reason = 2, error.reason
             raise Unavailable(f"{self.peer} broke the association: {error}.") from None
         except PacsError:
             is_good = True
             raise
         finally:
-            hang_up(association, release=is_good)
+            hang_up(association, release=is_good, source=source, reason=reason)
 
     def _context(self, association: Association, uid: str) -> Context:
         for context in association.contexts.values():
@@ -358,7 +357,7 @@ class Find:
 
     def _answers(self, association: Association) -> Iterator[Attributes]:
         while True:
-            context, answer = _answer(association, C_FIND_RQ)
+            context, answer = _answer(association, C_FIND_RQ, self._requestor._limits.idle)
             data = b""
             if answer.has_data_set:
                 data = association.receive_data_set(context, self._requestor._limits.identifier) or b""
@@ -375,8 +374,8 @@ def _model(request: int, patient_root: bool) -> str:
     return (PATIENT_ROOT if patient_root else STUDY_ROOT) + SERVICE_SUFFIX[request]
 
 
-def _answer(association: Association, request: int) -> tuple[Context, Command]:
-    context, answer = association.receive_command()
+def _answer(association: Association, request: int, idle: float) -> tuple[Context, Command]:
+    context, answer = association.receive_command(idle)
     if answer.CommandField != request | RESPONSE or answer.MessageIDBeingRespondedTo != _MESSAGE_ID:
         raise Violation(UNEXPECTED_PARAMETER, "it answered something that was not asked")
     return context, answer

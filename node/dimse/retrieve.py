@@ -29,9 +29,9 @@ def serve_move(session: Session, context: Context, request: Command) -> None:
     with _answering(session, context, request, Service.MOVE) as identifier:
         title = request.MoveDestination or ""
         device = session.environment.access.destination(session.caller, title)
-        if device is None:
+        if device is None or not device.port or not device.address or "/" in device.address:
             logger.warning(
-                "%s may not C-MOVE to %s, or the device book has no port for it; it was told A801. "
+                "%s may not C-MOVE to %s, or the device book has no host and port for it; it was told A801. "
                 "`peerpacs devices` shows and changes both.",
                 session.caller.ae_title, title,
             )  # fmt: skip

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from catalog import encode_identifier
+from catalog import PacsError, encode_identifier
 from node.dimse import Limits, Requestor
 from node.dimse.commands import Command, decode_command, encode_command
 from node.dimse.negotiation import negotiate
-from node.dimse.pdu import ASSOCIATE_RQ, Violation, decode_associate, encode_associate
+from node.dimse.pdu import ASSOCIATE_AC, ASSOCIATE_RQ, Violation, decode_associate, encode_associate
 from tests.node.dimse.archive import CT_IMAGE, Node, identifier, instances, serving
 from tests.node.dimse.peers import until
 from tests.node.dimse.wire import EXPLICIT, IMPLICIT, RELEASE_RQ, STUDY_FIND, Raw, associate, context, p_data
@@ -161,3 +161,52 @@ def test_a_bent_request_is_negotiated_or_a_violation(seed: int) -> None:
 )
 def test_a_command_set_comes_back_as_it_went(command: Command) -> None:
     assert decode_command(encode_command(command)) == command
+
+
+def misbehaving(listener: socket.socket, chance: random.Random) -> None:
+    """Be an SCP that answers A-ASSOCIATE and C-FIND with something bent."""
+    keys = encode_identifier(identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="1.2.3"), IMPLICIT)
+    pending = Command(
+        CommandField=0x8020, MessageIDBeingRespondedTo=1, CommandDataSetType=1, AffectedSOPClassUID=STUDY_FIND,
+        Status=0xFF00,
+    )  # fmt: skip
+    final = Command(CommandField=0x8020, MessageIDBeingRespondedTo=1, Status=0)
+    answers = p_data(1, 3, encode_command(pending)) + p_data(1, 2, keys)
+    answers += p_data(1, 3, encode_command(final))
+    while True:
+        try:
+            sock, _ = listener.accept()
+        except OSError:
+            return
+        with sock, contextlib.suppress(OSError):
+            sock.settimeout(1)
+            request = decode_associate(sock.recv(65536)[6:])
+            accept = encode_associate(
+                negotiate(request, None, Limits(), accept_unknown=False).answer, ASSOCIATE_AC
+            )
+            is_accept_bent = chance.randrange(3) == 0
+            sock.sendall(mutated(chance, accept) if is_accept_bent else accept)
+            sock.recv(65536)
+            sock.sendall(answers if is_accept_bent else mutated(chance, answers))
+            sock.shutdown(socket.SHUT_WR)
+            while sock.recv(65536):
+                pass
+
+
+def test_a_misbehaving_scp_only_ever_causes_an_error_in_words() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    scp = threading.Thread(target=misbehaving, args=(listener, random.Random(815)))
+    scp.start()
+    limits = Limits(connect=0.5, message=0.5, idle=0.5)
+    requestor = Requestor("OURS", "127.0.0.1", listener.getsockname()[1], "THEIRS", limits=limits)
+    keys = identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="")
+    outcomes = set()
+    for _ in range(200):
+        try:
+            outcomes.add(str(len(list(requestor.find(keys)))))
+        except PacsError as error:
+            outcomes.add(type(error).__name__)
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    scp.join(5)
+    assert {"1", "Unavailable"} <= outcomes

@@ -327,6 +327,12 @@ def test_an_unknown_destination_is_a801(alpha: Node) -> None:
     assert (moved.status, moved.comment) == (0xA801, "Move destination NOWHERE is unknown here")
 
 
+@pytest.mark.parametrize("address", ["", "10.0.0.0/8"])
+def test_a_destination_without_a_host_is_a801_and_not_a_guess(alpha: Node, address: str) -> None:
+    alpha.book.destinations["DEST"] = Device(ae_title="DEST", address=address, port=alpha.port)
+    assert scu(alpha).move(study(), "DEST").status == 0xA801
+
+
 def test_a_destination_that_does_not_answer_fails_every_sub_operation(alpha: Node) -> None:
     list(scu(alpha).store(instances(3)))
     moving(alpha, free_port())
