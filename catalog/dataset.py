@@ -27,8 +27,8 @@ from .elements import (
     ends_early,
     inflate,
     is_padding,
+    misplaced,
     nested,
-    no_item,
     overrun,
     syntax,
 )
@@ -209,10 +209,10 @@ class _DataSet:
 
     def _read_sequence(self, tag: int, letters: bytes, vr: str, offset: int, length: int, end: int) -> int:
         if tag >= _PADDING:
-            raise no_item(tag, offset)
+            raise misplaced(tag, offset)
         coding, key = nested(self._coding, letters), f"{tag:08X}"
         if length == UNDEFINED:
-            if vr in BINARY and vr != "UN":
+            if tag in PIXEL_DATA or (vr in BINARY and vr != "UN"):
                 return self._refer_to_fragments(tag, vr, offset, end)
             items: list[Attributes] = []
             offset = self._read_items(items, coding, offset, end, True)
@@ -242,7 +242,7 @@ class _DataSet:
             if tag == SEQUENCE_END:
                 return offset
             if tag != ITEM:
-                raise no_item(tag, start)
+                raise misplaced(tag, start)
             stop = end if length == UNDEFINED else offset + length
             if stop > end:
                 raise overrun(tag, offset, length, end)

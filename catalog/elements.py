@@ -176,7 +176,7 @@ def end_of_sequence(data: memoryview, offset: int, coding: Coding, end: int, dep
         if tag == SEQUENCE_END:
             return offset
         if tag != ITEM:
-            raise no_item(tag, start)
+            raise misplaced(tag, start)
         if length == UNDEFINED:
             offset = _end_of_item(data, offset, coding, end, depth)
         else:
@@ -194,11 +194,11 @@ def check_depth(offset: int, depth: int) -> None:
         )
 
 
-def no_item(tag: int, offset: int) -> Unreadable:
-    """Return the error for a sequence that holds something else than items."""
+def misplaced(tag: int, offset: int) -> Unreadable:
+    """Return the error for a tag where an item should begin, or an item where none can."""
     return Unreadable(
-        f"At byte {offset}, inside a sequence, an item should begin, but {name(tag)} stands there.",
-        "The sequence is damaged; send the object again or repair it at its source.",
+        f"{name(tag)} at byte {offset} stands where it cannot: the items of a sequence are out of step.",
+        "The object is damaged; send it again or repair it at its source.",
     )
 
 

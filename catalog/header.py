@@ -20,6 +20,7 @@ from .characters import repertoire
 from .elements import (
     CHARACTER_SET,
     INFLATED_AT_FIRST,
+    ITEM,
     PIXEL_DATA,
     UNDEFINED,
     Coding,
@@ -29,6 +30,7 @@ from .elements import (
     ends_early,
     inflate,
     is_padding,
+    misplaced,
     nested,
     overrun,
     syntax,
@@ -129,7 +131,6 @@ def _collect(data: memoryview, coding: Coding, total: int, found: list[bytes | N
     """Copy the values of the fixed table into `found`; return the offset of the pixels."""
     header, slots, here = coding.header, _SLOT, len(data)
     offset = 0
-    tag = 0
     try:
         while offset < total:
             start = offset
@@ -137,12 +138,12 @@ def _collect(data: memoryview, coding: Coding, total: int, found: list[bytes | N
             if length == UNDEFINED:
                 if tag in PIXEL_DATA:
                     return start
+                if tag == ITEM:
+                    raise misplaced(tag, start)
                 offset = end_of_sequence(data, offset, nested(coding, vr), total)
                 continue
             stop = offset + length
             if stop > total:
-                if tag == 0 and is_padding(data, start):
-                    return start
                 raise overrun(tag, offset, length, total)
             if tag in slots:
                 if stop > here:
