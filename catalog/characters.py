@@ -178,10 +178,14 @@ def _guess(raw: bytes) -> str:
         return raw.decode("latin_1")
 
 
-@lru_cache(maxsize=256)
 def repertoire(declared: bytes) -> Repertoire:
     """Return the repertoire for the raw value of Specific Character Set; empty is ASCII."""
-    return Repertoire(_terms(declared[:1024].decode("ascii", "replace").split("\\")))
+    return _repertoire(declared[:256])
+
+
+@lru_cache(maxsize=256)
+def _repertoire(declared: bytes) -> Repertoire:
+    return Repertoire(_terms(declared.decode("ascii", "replace").split("\\")))
 
 
 def named_repertoire(character_set: str) -> Repertoire:

@@ -65,9 +65,13 @@ def _unlisted_vr(tag: int) -> str:
     return vr if vr in _VR_LETTERS else "UN"
 
 
-@lru_cache(maxsize=4096)
 def known_private_vr(tag: int, creator: str) -> str:
     """Return the VR that a published private dictionary gives the tag; UN where none does."""
+    return _private_vr(tag, creator) if len(creator) <= 64 else "UN"
+
+
+@lru_cache(maxsize=4096)
+def _private_vr(tag: int, creator: str) -> str:
     try:
         vr = private_dictionary_VR(tag, creator)
     except KeyError:
