@@ -167,8 +167,8 @@ def misbehaving(listener: socket.socket, chance: random.Random) -> None:
     """Be an SCP that answers A-ASSOCIATE and C-FIND with something bent."""
     keys = encode_identifier(identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="1.2.3"), IMPLICIT)
     pending = Command(
-        CommandField=0x8020, MessageIDBeingRespondedTo=1, CommandDataSetType=1, AffectedSOPClassUID=STUDY_FIND,
-        Status=0xFF00,
+        CommandField=0x8020, MessageIDBeingRespondedTo=1, CommandDataSetType=1,
+        AffectedSOPClassUID=STUDY_FIND, Status=0xFF00,
     )  # fmt: skip
     final = Command(CommandField=0x8020, MessageIDBeingRespondedTo=1, Status=0)
     answers = p_data(1, 3, encode_command(pending)) + p_data(1, 2, keys)
