@@ -13,7 +13,6 @@ from .characters import ASCII, Repertoire, repertoire
 from .dictionary import BINARY, EITHER_SIGN, LONG, SHORT, known_private_vr, known_vr
 from .elements import (
     CHARACTER_SET,
-    INFLATED_AT_FIRST,
     ITEM,
     ITEM_END,
     PIXEL_DATA,
@@ -25,11 +24,11 @@ from .elements import (
     check_depth,
     end_of_sequence,
     ends_early,
-    inflate,
     is_padding,
     misplaced,
     nested,
     overrun,
+    read_inflated,
     syntax,
 )
 from .errors import Unreadable
@@ -79,15 +78,9 @@ def read_data_set(data: memoryview, TransferSyntaxUID: str, total: int, inline: 
     """
     data = memoryview(data)
     coding, is_deflated = syntax(TransferSyntaxUID)
-    if not is_deflated:
-        return _read(data, total, inline, coding)
-    size = INFLATED_AT_FIRST
-    while True:
-        plain, is_whole = inflate(data, total, size)
-        try:
-            return _read(plain, len(plain) if is_whole else 1 << 62, inline, coding)
-        except MoreNeeded as more:
-            size = max(4 * size, more.size)
+    if is_deflated:
+        return read_inflated(data, total, lambda plain, size: _read(plain, size, inline, coding))
+    return _read(data, total, inline, coding)
 
 
 def _read(data: memoryview, total: int, inline: int, promised: Coding) -> Attributes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from .dictionary import LONG, SHORT, name
 from .errors import Unreadable
@@ -25,10 +25,11 @@ PIXEL_DATA: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 DEEPEST: Final = 32
 """Sequences inside sequences; real ones stay below 10."""
 
-INFLATED_AT_FIRST: Final = 1 << 17
+_INFLATED_AT_FIRST: Final = 1 << 17
 _INFLATED_AT_MOST: Final = 1 << 26
 """A deflated header of more than 64 MB is an attack, not a patient."""
 
+_T = TypeVar("_T")
 Element = tuple[int, bytes, int, int]
 """Tag, VR letters (empty in Implicit VR), offset of the value, its length or UNDEFINED."""
 
@@ -217,13 +218,26 @@ def _end_of_item(data: memoryview, offset: int, promised: Coding, end: int, dept
             offset += length
 
 
-def inflate(data: memoryview, total: int, size: int = INFLATED_AT_FIRST) -> tuple[memoryview, bool]:
-    """Return the first `size` bytes of a deflated data set (PS3.5 A.5), and whether that is all of it.
+def read_inflated(data: memoryview, total: int, read: Callable[[memoryview, int], _T]) -> _T:
+    """Return what `read` makes of a deflated data set (PS3.5 A.5), given as much of it as it needs.
+
+    `read` takes the inflated bytes and how many there are in all, which is unknown, and then enormous,
+    until the end is reached.
 
     Raises:
-        Unreadable: it is not deflated, ends too early, or `size` is more than any header needs.
+        Unreadable: it is not deflated, ends too early, or its header needs more than any header does.
         MoreNeeded: `data`, the first of `total` bytes, does not reach so far.
     """
+    size = _INFLATED_AT_FIRST
+    while True:
+        plain, is_whole = _inflate(data, total, size)
+        try:
+            return read(plain, len(plain) if is_whole else 1 << 62)
+        except MoreNeeded as more:
+            size = max(4 * size, more.size)
+
+
+def _inflate(data: memoryview, total: int, size: int) -> tuple[memoryview, bool]:
     if size > _INFLATED_AT_MOST:
         raise Unreadable(
             f"The header of the deflated data set is larger than {_INFLATED_AT_MOST >> 20} MB.",

@@ -19,7 +19,6 @@ from .attributes import FIXED_TABLE, Attribute, Level
 from .characters import repertoire
 from .elements import (
     CHARACTER_SET,
-    INFLATED_AT_FIRST,
     ITEM,
     PIXEL_DATA,
     UNDEFINED,
@@ -28,11 +27,11 @@ from .elements import (
     actual_coding,
     end_of_sequence,
     ends_early,
-    inflate,
     is_padding,
     misplaced,
     nested,
     overrun,
+    read_inflated,
     syntax,
 )
 from .errors import Unreadable
@@ -53,8 +52,8 @@ _SERIES_UID_SLOT: Final = _SLOT[0x0020000E] - _SERIES_SLOT
 _CACHED_AT_MOST: Final = 4096
 """Longer values are decoded each time, so that nobody can fill the memory with them."""
 
-# PS3.5 9.1, but hexadecimal digits and the like are in use and harm nobody.
-_UID: Final = re.compile(r"[!-\[\]-~]{0,64}")
+# PS3.5 9.1 has digits and dots only, but GUIDs and other names are in use and harm nobody.
+_UID: Final = re.compile(r"[0-9A-Za-z._-]{0,64}")
 
 _Raw = tuple[bytes | None, ...]
 
@@ -91,15 +90,9 @@ def scan(data: memoryview, TransferSyntaxUID: str, total: int) -> Header:
     """
     data = memoryview(data)
     coding, is_deflated = syntax(TransferSyntaxUID)
-    if not is_deflated:
-        return _scan(data, coding, total)
-    size = INFLATED_AT_FIRST
-    while True:
-        plain, is_whole = inflate(data, total, size)
-        try:
-            return _scan(plain, coding, len(plain) if is_whole else 1 << 62)
-        except MoreNeeded as more:
-            size = max(4 * size, more.size)
+    if is_deflated:
+        return read_inflated(data, total, lambda plain, size: _scan(plain, coding, size))
+    return _scan(data, coding, total)
 
 
 def _scan(data: memoryview, promised: Coding, total: int) -> Header:

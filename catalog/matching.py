@@ -27,6 +27,8 @@ WILDCARD_VR: Final = frozenset(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", 
 """VRs in which `*` and `?` are wildcards, PS3.4 C.2.2.2.4; UN too, where the text of a private key is."""
 NEVER_MATCHED: Final = frozenset(("00080005", "00080052", "00080053", "00080054", "00080201"))
 """What an Identifier says about itself: character set, level, view, Retrieve AE Title, time zone."""
+_LONGEST: Final = 2048
+"""Characters of a value in a key: more than any VR needs, and soon compiled."""
 UNMATCHABLE_VR: Final = BINARY - {"UN"}
 """VRs the standard defines no matching for; such keys are ignored."""
 
@@ -85,6 +87,8 @@ def _test(tag: str, content: dict[str, Any], matching: Matching, offset: int | N
     if vr == "SQ":
         return _sequence(tag, content["Value"], matching, offset)
     wanted = [text.strip() for text in texts(content)]
+    if any(len(text) > _LONGEST for text in wanted):
+        raise refused(tag, vr, f"A value in a key has at most {_LONGEST} characters.")
     if vr == "PN":
         return _any_of(tag, [_person_name(text) for text in wanted])
     if vr in WILDCARD_VR:
@@ -170,7 +174,7 @@ def _component(wanted: str) -> Callable[[str], Any] | None:
 
 def _uids(tag: str, wanted: list[str]) -> Test:
     for uid in wanted:
-        if not re.fullmatch(r"[0-9A-Za-z.\-]*", uid):
+        if not re.fullmatch(r"[0-9A-Za-z._-]*", uid):
             raise refused(tag, "UI", "A UID has no wildcards; several UIDs are separated by backslashes.")
     uids = frozenset(wanted) - {""}
 

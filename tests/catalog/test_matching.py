@@ -454,10 +454,16 @@ def test_a_key_of_a_vr_without_matching_is_ignored() -> None:
 
 
 def test_hostile_patterns_take_no_longer_than_others() -> None:
-    is_hit = compile_matcher(attributes("UT", "*a" * 200 + "*b"), PLAIN)
     began = perf_counter()
+    is_hit = compile_matcher(attributes("UT", "*a" * 1000 + "*b"), PLAIN)
     assert not is_hit(attributes("UT", "a" * 20_000))
     assert perf_counter() - began < 1
+
+
+def test_an_endless_key_is_refused() -> None:
+    with pytest.raises(BadRequest) as refused:
+        compile_matcher(attributes("LO", "*a" * 100_000), PLAIN)
+    assert refused.value.tags == (TAGS["LO"],)
 
 
 PATTERN = st.text("aB*?. ^", max_size=8).filter(lambda text: text.strip(" *^"))
