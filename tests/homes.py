@@ -5,16 +5,26 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from pydicom import dcmread
+from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
 
 from node.app import Node, open_node
 from node.config import write_config
 from node.contracts import StoreResult
 from node.devices import DEV_RULE
+from node.dimse import Requestor
 from node.storage import read_meta
+from sim.phantoms import instances, study
 from tests.running import free_port
+
+EXPLICIT = "1.2.840.10008.1.2.1"
 
 
 @dataclass
@@ -103,11 +113,81 @@ def new_home(home: Path, ae_title: str = "ALPHA", **sections: dict[str, object])
 
 
 @contextlib.contextmanager
-def serving(home: Path, **sections: dict[str, object]) -> Iterator[Node]:
-    """Yield a serving node that trusts loopback; its home is made if there is none."""
+def serving(home: Path, *, is_trusting: bool = True, **sections: dict[str, object]) -> Iterator[Node]:
+    """Yield a serving node, by default one that trusts loopback; its home is made if there is none."""
     if not (home / "peerpacs.toml").exists():
         new_home(home, **sections)
     with open_node(home) as node:
-        node.devices.put(DEV_RULE)
+        if is_trusting:
+            node.devices.put(DEV_RULE)
         node.start()
         yield node
+
+
+def phantoms(seed: int, number: int = 0, size: int = 20_000, **described: Any) -> list[RawInstance]:
+    """Return the instances of a phantom study."""
+    made = instances(study(seed, number, size=size, **described))
+    return [
+        RawInstance(one.SOPClassUID, one.SOPInstanceUID, EXPLICIT, one.part10()[one.data_set_offset :])
+        for one in made
+    ]
+
+
+def edited(instance: RawInstance, **values: Any) -> RawInstance:
+    """Return the instance with other values for some attributes, and the same UIDs unless those are named."""
+    dataset = read_dataset(BytesIO(instance.data), False, True)
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    out = DicomBytesIO()
+    out.is_implicit_VR, out.is_little_endian = False, True
+    write_dataset(out, dataset)
+    return RawInstance(instance.SOPClassUID, instance.SOPInstanceUID, EXPLICIT, out.getvalue())
+
+
+def attribute(instance: RawInstance, keyword: str) -> Any:
+    """Return a value of the instance."""
+    return read_dataset(BytesIO(instance.data), False, True).get(keyword)
+
+
+class Peer:
+    """A device as tests use it: store, find and get at a serving node."""
+
+    def __init__(self, node: Node, ae_title: str = "PEER") -> None:
+        self.requestor = Requestor(ae_title, "127.0.0.1", node.ports["dicom"], node.config.node.ae_title)
+
+    def store(self, *sent: RawInstance) -> list[int]:
+        """Return the status of each."""
+        return [answer.status for answer in self.requestor.store(sent)]
+
+    def find(self, level: str = "STUDY", **keys: str) -> list[dict[str, Any]]:
+        """Return the answers, one dict of keyword to first value each."""
+        identifier = {"00080052": {"vr": "CS", "Value": [level]}} | dict(
+            _key(keyword, value) for keyword, value in keys.items()
+        )
+        return [
+            {keyword_for_tag(int(tag, 16)): _first(value) for tag, value in answer.items()}
+            for answer in self.requestor.find(identifier)
+        ]
+
+    def get(self, StudyInstanceUID: str) -> list[RawInstance]:
+        """Return the instances of a study as a C-GET brings them."""
+        received = Received()
+        identifier = dict(
+            _key(*pair)
+            for pair in {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": StudyInstanceUID}.items()
+        )
+        self.requestor.get(identifier, received)
+        return received.instances
+
+
+def _key(keyword: str, value: str) -> tuple[str, dict[str, Any]]:
+    tag = tag_for_keyword(keyword)
+    assert tag is not None
+    vr = dictionary_VR(tag)
+    values: list[Any] = [{"Alphabetic": value}] if vr == "PN" else [value]
+    return f"{tag:08X}", {"vr": vr, "Value": values} if value else {"vr": vr}
+
+
+def _first(value: dict[str, Any]) -> Any:
+    first = (value.get("Value") or [None])[0]
+    return first.get("Alphabetic") if isinstance(first, dict) else first
