@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final
 
@@ -57,10 +58,10 @@ def encode_identifier(attributes: Attributes, TransferSyntaxUID: str, character_
 
 
 def _beyond_ascii(attributes: Attributes, coding: Coding, character_set: str) -> bytes:
-    try:
-        return _declared(attributes, coding, named_repertoire(character_set))
-    except NotInRepertoire:
-        return _declared(attributes, coding, UNICODE)
+    if character_set:
+        with suppress(NotInRepertoire):
+            return _declared(attributes, coding, named_repertoire(character_set))
+    return _declared(attributes, coding, UNICODE)
 
 
 def _declared(attributes: Attributes, coding: Coding, characters: Repertoire) -> bytes:
