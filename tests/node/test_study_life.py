@@ -174,16 +174,12 @@ def everything(node: Node) -> Any:
     """Return what readers and the administrator see of a node."""
     peer = Peer(node, "READER")
     studies = peer.find(StudyInstanceUID="", PatientID="", PatientName="", NumberOfStudyRelatedInstances="")
-    bytes_out = {answer["StudyInstanceUID"]: peer.get(answer["StudyInstanceUID"]) for answer in studies}
-    conflicts = [conflict.SOPInstanceUID for conflict in node.catalog.conflicts()]
-    held = [arrival.entry.SOPInstanceUID for arrival in node.held.list()]
-    return (
-        studies,
-        bytes_out,
-        sorted(conflicts),
-        sorted(held),
-        verbs["trace"](study=studies[0]["StudyInstanceUID"]),
-    )
+    uids = [answer["StudyInstanceUID"] for answer in studies]
+    bytes_out = {study: peer.get(study) for study in uids}
+    decisions = {study: node.catalog.decisions(study) for study in uids}
+    conflicts = sorted(conflict.SOPInstanceUID for conflict in node.catalog.conflicts())
+    held = sorted(arrival.entry.SOPInstanceUID for arrival in node.held.list())
+    return studies, bytes_out, decisions, conflicts, held
 
 
 def live(node: Node) -> None:
