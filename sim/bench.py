@@ -67,7 +67,10 @@ def _processor() -> str:
 @click.option("--runs", default=5, show_default=True, help="Runs of each case; the medians are compared.")
 @click.option("--cases", default="", help="Only these, by name, separated by commas.")
 @click.option("--only", default="", help="Only these contestants, for example PeerPACS.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures to this file.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), default=lambda: time.strftime("bench-%Y%m%d-%H%M.json"),
+    show_default="bench-DATE-TIME.json", help="File for all figures, those of every run too.",
+)  # fmt: skip
 @click.option(
     "--profile", type=click.Path(path_type=Path),
     help="Run one case on our node alone under py-spy and write where its time went to this file.",
@@ -81,7 +84,7 @@ def main(
     runs: int,
     cases: str,
     only: str,
-    json_file: Path | None,
+    json_file: Path,
     profile: Path | None,
     quick: bool,
     storage: Path,
@@ -105,14 +108,14 @@ def main(
     for case in chosen:
         try:
             report.measured += runner.measure(case)
-        except FAILURES as error:
-            report.failures.append(f"{case.name}: {error}")
+        except Exception as error:  # one case that cannot be measured must not cost the figures of the others
+            report.failures.append(f"{case.name}: {type(error).__name__}: {error}")
             progress.print(f"[red]{case.name} could not be measured[/]: {error}", highlight=False)
     report.facts["configuration"] = runner.configurations
     out = Console()
     report.print(out if out.is_terminal else Console(width=120))
-    if json_file:
-        json_file.write_text(json.dumps(report.as_json(), indent=2))
+    json_file.write_text(json.dumps(report.as_json(), indent=2))
+    progress.print(f"All figures are in {json_file}.", highlight=False)
     sys.exit(3 if report.failures else 0)
 
 

@@ -61,8 +61,6 @@ class Loaded(Case):
         server.stop()
         fill(server.home, shared.StudyInstanceUID, self.count, _FILLED_SEED)
         server.start()
-        # The search index takes in what was recorded; what is measured begins when it is through.
-        settle([server], limit=600)
 
     def measure(self, server: Server, run: int) -> Figures:
         studies = (study(_SENT_SEED, run * self.sent + n, instances=2) for n in range(self.sent // 2))

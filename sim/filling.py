@@ -24,6 +24,8 @@ _AT_ONCE: Final = 5000
 def fill(home: Path, StudyInstanceUID: str, count: int, seed: int) -> None:
     """Record `count` instances in a node's catalog, all with the bytes of the one instance of a study in it.
 
+    The search index and the change log have taken them in when this returns.
+
     Raises:
         Busy: the node is running.
     """
@@ -32,6 +34,8 @@ def fill(home: Path, StudyInstanceUID: str, count: int, seed: int) -> None:
         arrivals = islice(_arrivals(shared.holding, seed), count)
         while batch := list(islice(arrivals, _AT_ONCE)):
             node.catalog.record(batch)
+        while node.catalog.index(time.time()) or node.catalog.publish(time.time()):
+            pass
 
 
 def _arrivals(holding: Holding, seed: int) -> Iterator[Arrival]:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from catalog import Busy, Holding, Level, Query, Selection
+from catalog import Busy, Level, Query, Selection
 from node.app import open_node
 from node.config import write_config
+from node.ingest import Origin
 from sim.filling import arrival_of, fill
 from sim.phantoms import instances, study
 
@@ -21,8 +22,13 @@ def home(tmp_path: Path) -> Path:
     me = {"name": "bench", "ae_title": "BENCH", "node_id": "bench"}
     write_config(tmp_path, {"node": me, **{door: {"port": 0} for door in ("dicom", "tls", "web", "grid")}})
     with open_node(tmp_path) as node:
-        arrival = arrival_of(next(instances(SHARED)), Holding(b"s" * 32, b"0/1", 4000))
-        node.catalog.record([arrival])
+        [instance] = instances(SHARED)
+        incoming = node.store.incoming()
+        incoming.space(instance.size)[:] = instance.part10()
+        incoming.filled(instance.size)
+        holding = node.store.keep(incoming, Origin("TEST", 0, False))
+        node.store.sync(holding)
+        node.catalog.record([arrival_of(instance, holding)])
     return tmp_path
 
 
@@ -34,7 +40,7 @@ def test_every_instance_is_counted_and_names_the_shared_object(home: Path) -> No
         assert len(list(node.catalog.find(everything))) == 4
         entries = node.catalog.select(Selection(studies=(study(6, 0).StudyInstanceUID,)))
     assert len(entries) == len({entry.SOPInstanceUID for entry in entries}) == 100
-    assert {entry.holding.where for entry in entries} == {b"0/1"}
+    assert len({entry.holding for entry in entries}) == 1
     assert len({entry.SeriesInstanceUID for entry in entries}) == 2
 
 
