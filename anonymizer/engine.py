@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from anonymizer import markers, pixels, structured
 from anonymizer.actions import Work
-from anonymizer.elements import Element, Item, Part10, read_part10, text_value, write_part10
-from anonymizer.iod import Path, is_supported, types_of
+from anonymizer.elements import PIXEL_DATA, Element, Item, Part10, read_part10, text_value, write_part10
+from anonymizer.iod import Path, is_supported, must_have_pixels, types_of
 from anonymizer.keys import ProjectKey
 from anonymizer.policy import Policy
 from anonymizer.private import safe_list
@@ -25,7 +25,7 @@ from anonymizer.text import Identifiers
 
 _SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
 _STUDY, _SERIES, _ACCESSION = 0x0020000D, 0x0020000E, 0x00080050
-_ENCAPSULATED = 0x00420011
+_PATIENT_ID, _ENCAPSULATED = 0x00100020, 0x00420011
 _HEAD = ("HEAD", "BRAIN", "SKULL", "FACE", "NECK", "ORBIT", "JAW", "SINUS", "EAR", "EYE")
 
 _PDF = (
@@ -38,7 +38,11 @@ _PLACEHOLDERS = {"application/pdf": _PDF, "model/stl": b"\0" * 84}
 
 @dataclass(frozen=True, slots=True)
 class Deidentified:
-    """A de-identified instance and the account of how it came about; no field holds an old value."""
+    """A de-identified instance and the account of how it came about.
+
+    `old_uids` (Study, Series, SOP Instance) are for the site's own record; no other field holds an old
+    value.
+    """
 
     file: Part10
     subject: str
@@ -53,6 +57,7 @@ class Deidentified:
     has_face_risk: bool
     accession: str
     was_ours: bool
+    old_uids: tuple[str, str, str]
 
     def chunks(self) -> Iterator[bytes | memoryview]:
         """The Part 10 file."""
@@ -67,9 +72,13 @@ class Engine:
         self.key = key
         self._safe = safe_list(policy.document["private"]["list"])
 
-    def subject(self, data: bytes | memoryview) -> Subject:
-        """Who a Part 10 file is about; raises Quarantined if that cannot be told."""
-        return self._subject(read_part10(data).root)
+    def subject(self, root: Item) -> Subject:
+        """Who an instance is about; raises Quarantined if that cannot be told."""
+        return subject_of(
+            root,
+            strips_zeros=self.policy.document["leading_zeros"] == "strip",
+            keeps_places=self.policy.shows(Option.RETAIN_INSTITUTION_IDENTITY),
+        )
 
     def deidentify(self, data: bytes | memoryview, known: Identifiers | None = None) -> Deidentified:
         """The de-identified instance; raises Quarantined with the reason if there can be none.
@@ -89,26 +98,36 @@ class Engine:
         root = source.root
         is_ours = markers.is_sealed(root, self.key)
         self._admit(root)
-        subject = Subject("", Identifiers()) if is_ours else self._identified(root, known)
         was_cleaned = is_ours and markers.claims(root, Option.CLEAN_PIXEL_DATA)
         plan = pixels.plan(root, self.policy, is_ours=is_ours, was_cleaned=was_cleaned)
-        work = Work(
-            self.policy,
-            self.key,
-            self._safe,
-            subject,
-            types_of(text_value(root, _SOP_CLASS), root),
-            is_ours=is_ours,
-        )
-        if structured.CONTENT_SEQUENCE in root:
-            work.may_drop = not structured.uses_references(root)
+        work = self._work(root, known, is_ours=is_ours)
         copy = work.root(root)
+        if work.unknown_words and self.policy.document["text"]["review"] == "hold":
+            raise Quarantined(
+                Reason.TEXT_REVIEW_PENDING,
+                "Its free text has words that nobody has approved for the project.",
+            )
         placeholder = self._placeholder(root)
         if _ENCAPSULATED in copy and placeholder is not None:
             copy[_ENCAPSULATED] = Element("OB", placeholder)
         transfer_syntax = pixels.carry_out(plan, copy, source, data)
-        pseudonym = text_value(root, 0x00100020) if is_ours else self.key.subject(subject.identity)
-        markers.set_identity(copy, self.policy, pseudonym, self._accession(root, is_ours=is_ours))
+        codes = self._mark(root, copy, work, plan)
+        file = Part10(markers.file_meta(copy, transfer_syntax), copy, transfer_syntax)
+        return _account(root, file, work, plan, codes)
+
+    def _work(self, root: Item, known: Identifiers | None, *, is_ours: bool) -> Work:
+        subject = Subject("", Identifiers()) if is_ours else self._identified(root, known)
+        types = types_of(text_value(root, _SOP_CLASS), root)
+        work = Work(self.policy, self.key, self._safe, subject, types, is_ours=is_ours)
+        if structured.CONTENT_SEQUENCE in root:
+            work.may_drop = not structured.uses_references(root)
+        return work
+
+    def _mark(self, root: Item, copy: Item, work: Work, plan: pixels.Plan) -> list[str]:
+        """Gives the copy its identity, markers and seal, and returns the claimed codes."""
+        old = text_value(root, _PATIENT_ID)
+        pseudonym = old if work.is_ours else self.key.subject(work.subject.identity)
+        markers.set_identity(copy, self.policy, pseudonym, self._accession(root, is_ours=work.is_ours))
         facts = markers.Facts(
             pixels_cleaned=plan.is_cleaned,
             pixels_changed=bool(plan.boxes),
@@ -116,32 +135,7 @@ class Engine:
         )
         codes = markers.add_markers(copy, self.policy, facts)
         markers.add_seal(copy, self.key)
-        return self._result(
-            work, Part10(markers.file_meta(copy, transfer_syntax), copy, transfer_syntax), codes, plan
-        )
-
-    def _result(self, work: Work, file: Part10, codes: list[str], plan: pixels.Plan) -> Deidentified:
-        if work.unknown_words and self.policy.document["text"]["review"] == "hold":
-            raise Quarantined(
-                Reason.TEXT_REVIEW_PENDING,
-                "Its free text has words that nobody has approved for this project.",
-            )
-        root = file.root
-        return Deidentified(
-            file=file,
-            subject=text_value(root, 0x00100020),
-            study=text_value(root, _STUDY),
-            series=text_value(root, _SERIES),
-            instance=text_value(root, _SOP_INSTANCE),
-            codes=tuple(codes),
-            boxes=plan.boxes,
-            counts=work.counts,
-            log=tuple(work.log),
-            unknown_words=frozenset(work.unknown_words),
-            has_face_risk=_has_face_risk(root),
-            accession=text_value(root, _ACCESSION),
-            was_ours=work.is_ours,
-        )
+        return codes
 
     def _admit(self, root: Item) -> None:
         if not is_supported(text_value(root, _SOP_CLASS)):
@@ -149,7 +143,9 @@ class Engine:
                 Reason.UNSUPPORTED_SOP_CLASS,
                 "Its SOP Class is private, retired or not known to this edition.",
             )
-        if not all(text_value(root, tag) for tag in (_SOP_INSTANCE, _STUDY, _SERIES)):
+        if must_have_pixels(text_value(root, _SOP_CLASS)) and PIXEL_DATA not in root:
+            raise Quarantined(Reason.UNREADABLE, "It is an image by its SOP Class and has no pixel data.")
+        if not all(_uids(root)):
             raise Quarantined(Reason.UNREADABLE, "It lacks a Study, Series or SOP Instance UID.")
         if structured.CONTENT_SEQUENCE in root and not self.policy.shows(Option.CLEAN_STRUCTURED_CONTENT):
             raise Quarantined(
@@ -166,19 +162,12 @@ class Engine:
             )
 
     def _identified(self, root: Item, known: Identifiers | None) -> Subject:
-        subject = self._subject(root)
+        subject = self.subject(root)
         if not subject.identity:
             raise Quarantined(
                 Reason.NO_SUBJECT_IDENTITY, "It has no Patient ID, so no pseudonym can be given."
             )
         return subject if known is None else Subject(subject.identity, subject.identifiers | known)
-
-    def _subject(self, root: Item) -> Subject:
-        return subject_of(
-            root,
-            strips_zeros=self.policy.document["leading_zeros"] == "strip",
-            keeps_places=self.policy.shows(Option.RETAIN_INSTITUTION_IDENTITY),
-        )
 
     def _accession(self, root: Item, *, is_ours: bool) -> str:
         number = text_value(root, _ACCESSION)
@@ -190,6 +179,30 @@ class Engine:
         if self.policy.document["encapsulated"] != "placeholder":
             return None
         return _PLACEHOLDERS.get(text_value(root, 0x00420012).lower())
+
+
+def _account(source: Item, file: Part10, work: Work, plan: pixels.Plan, codes: list[str]) -> Deidentified:
+    study, series, instance = _uids(file.root)
+    return Deidentified(
+        file=file,
+        subject=text_value(file.root, _PATIENT_ID),
+        study=study,
+        series=series,
+        instance=instance,
+        codes=tuple(codes),
+        boxes=plan.boxes,
+        counts=work.counts,
+        log=tuple(work.log),
+        unknown_words=frozenset(work.unknown_words),
+        has_face_risk=_has_face_risk(file.root),
+        accession=text_value(file.root, _ACCESSION),
+        was_ours=work.is_ours,
+        old_uids=_uids(source),
+    )
+
+
+def _uids(root: Item) -> tuple[str, str, str]:
+    return text_value(root, _STUDY), text_value(root, _SERIES), text_value(root, _SOP_INSTANCE)
 
 
 def _has_face_risk(root: Item) -> bool:

@@ -25,6 +25,12 @@ def is_supported(sop_class: str) -> bool:
     return sop_class in _data()["sop_classes"]
 
 
+def must_have_pixels(sop_class: str) -> bool:
+    """Whether an instance of this SOP Class is an image, so that one without Pixel Data was cut short."""
+    data = _data()
+    return "image-pixel" in data["iods"][data["sop_classes"][sop_class]]["mandatory"]
+
+
 def types_of(sop_class: str, present: Container[int]) -> Types:
     """Sequence path to {attribute: "1", "2" or "3"} for an instance whose root holds `present`.
 

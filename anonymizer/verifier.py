@@ -311,7 +311,7 @@ def _pixel_findings(
     if before is None or after is None:
         yield Finding(Reason.IOD_REGRESSION, "Its pixel data came or went.")
     elif not expected.boxes:
-        if before.value != after.value and not any(tag >> 24 == 0x60 for tag in source.root):
+        if before.data != after.data and not any(tag >> 24 == 0x60 for tag in source.root):
             yield Finding(Reason.IOD_REGRESSION, "Its pixel data is not what it was.")
     elif after.is_encapsulated or before.is_encapsulated:
         yield from (Finding(*found) for found in compressed_finding(*files, expected.boxes))

@@ -89,7 +89,7 @@ class Worker:
             file = read_part10(data)
             expected = self._expected(())
             needles = needles_of(file, expected)[0] if self.verifies else Needles()
-            subject = self.engine.subject(data)
+            subject = self.engine.subject(file.root)
         except Quarantined as held:
             return Surveyed(str(source), reason=held.reason, sentence=held.sentence)
         except OSError as error:
@@ -132,7 +132,6 @@ class Worker:
                 reason=findings[0].reason,
                 sentence=findings[0].sentence,
             )
-        old = read_part10(data).root
         return Outcome(
             source=str(source),
             source_digest=digest,
@@ -141,7 +140,7 @@ class Worker:
             size=len(written),
             subject=result.subject,
             uids=(result.study, result.series, result.instance),
-            old_uids=(text_value(old, 0x0020000D), text_value(old, 0x0020000E), text_value(old, 0x00080018)),
+            old_uids=result.old_uids,
             codes=result.codes,
             boxes=tuple(tuple(box) for box in result.boxes),
             counts=dict(sorted(result.counts.items())),

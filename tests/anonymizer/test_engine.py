@@ -12,6 +12,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import generate_uid
 
 from anonymizer import PRESETS, Engine, ProjectKey, Quarantined, load_policy, policy_from
+from anonymizer.elements import read_part10
 from tests.anonymizer.conftest import SECRET, deidentified, sample, stored, written
 
 NAME = "Featherstonehaugh^Cuthbert"
@@ -298,7 +299,8 @@ def test_a_second_run_changes_nothing_and_a_forged_seal_is_not_believed() -> Non
 
 def test_known_names_of_the_subject_from_other_instances_are_removed_here_too() -> None:
     engine = Engine(load_policy("research"), ProjectKey("TRIAL", SECRET))
-    other = engine.subject(stored(sample(OperatorsName="Quillington^Prudence"))).identifiers
+    knowing = read_part10(stored(sample(OperatorsName="Quillington^Prudence")))
+    other = engine.subject(knowing.root).identifiers
     source = stored(sample(Manufacturer="Quillington Scanners", SOPInstanceUID=generate_uid()))
     assert b"Quillington" in written(engine.deidentify(source))
     assert b"Quillington" not in written(engine.deidentify(source, other))

@@ -6,7 +6,16 @@ import pytest
 from pydicom._dicom_dict import DicomDictionary
 
 from anonymizer import Engine, Option, Policy, ProjectKey, load_policy, policy_from
-from anonymizer.elements import EXPLICIT_LITTLE, Element, Item, Part10, read_part10, tags, write_part10
+from anonymizer.elements import (
+    EXPLICIT_LITTLE,
+    PIXEL_DATA,
+    Element,
+    Item,
+    Part10,
+    read_part10,
+    tags,
+    write_part10,
+)
 from anonymizer.iod import is_supported, types_of
 from anonymizer.markers import file_meta
 from anonymizer.structured import CONTENT_SEQUENCE
@@ -54,6 +63,7 @@ def planted_instance() -> Part10:
             root[tag] = Element(vr, PLANTED.get(vr, text))
     for tag, value in ((0x00080016, CT.encode()), (0x00080018, b"1.2.3.1"), (0x0020000D, b"1.2.3.2")):
         root[tag] = Element("UI", value)
+    root[PIXEL_DATA] = Element("OW", b"\0\0")
     root[0x00080201] = Element("SH", b"+0100")
     root[0x0020000E] = Element("UI", b"1.2.3.3")
     root[0x00100020] = Element("LO", b"MRN4711")
