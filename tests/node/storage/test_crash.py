@@ -93,9 +93,9 @@ class Call(NamedTuple):
 def traced(tmp_path: Path, *arguments: str) -> list[Call]:
     assert shutil.which("strace"), "strace is missing: sudo apt install strace"
     log = tmp_path / "strace"
-    calls = "trace=/^(pwrite.*|write|fdatasync|fsync|openat|rename)$"
+    calls = "trace=/^(pread.*|pwrite.*|write|fdatasync|fsync|openat|rename|fallocate)$"
     strace = ["strace", "-f", "-y", "-s", "80", "-e", calls, "-o", str(log)]
-    subprocess.run([*strace, *arguments], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run([*strace, *arguments], cwd=ROOT, check=True, capture_output=True, timeout=60)
     return parsed(log.read_text().splitlines())
 
 
@@ -148,6 +148,58 @@ def test_the_name_of_a_segment_is_durable_before_its_first_object(tmp_path: Path
         ("fdatasync", "objects/00/000001.tar"),
         ("write", "write(1"),
     ]
+    check_order(calls, steps)
+
+
+def check_order(calls: list[Call], steps: list[tuple[str, str]]) -> None:
+    """Find the steps, each after the one before."""
     at = -1
     for name, part in steps:
         at = first(calls, name, part, after=at).ended
+
+
+ONE_OF_EACH = """
+import sys
+from pathlib import Path
+from tests.node.storage.filling import CAME, fill, keep, segment_store
+store = segment_store(Path(sys.argv[1]))
+small = keep(store, b"small" * 10_000)
+large = store.keep(fill(store.incoming(), b"large" * 200_000), CAME)
+print("kept", flush=True)
+store.remove(small, erase=True)
+"""
+
+
+def test_a_large_object_is_on_the_disk_under_its_name_before_keep_returns(tmp_path: Path) -> None:
+    calls = traced(tmp_path, sys.executable, "-c", ONE_OF_EACH, str(tmp_path / "store"))
+    steps = [
+        ("openat", "store/incoming/"),
+        ("openat", "objects/open/000002"),
+        ("fsync", "store/objects/open>"),
+        ("fdatasync", "store/incoming/"),
+        ("rename", "000002.tar"),
+        ("fsync", "store/objects/00>"),
+        ("write", "write(1"),
+    ]
+    check_order(calls, steps)
+
+
+def test_an_object_is_nameless_on_the_disk_before_its_bytes_are_touched(tmp_path: Path) -> None:
+    calls = traced(tmp_path, sys.executable, "-c", ONE_OF_EACH, str(tmp_path / "store"))
+    said = first(calls, "write", "write(1").ended
+    segment = "objects/00/000001.tar"
+    names = [
+        call.name + " deleted" * ("deleted/" in call.text)
+        for call in calls
+        if call.began > said and segment in call.text and call.name.startswith(("pwrite", "fdata", "fallo"))
+    ]
+    assert names == ["pwrite64 deleted", "fdatasync", "pwrite64", "fdatasync", "fallocate"]
+
+
+def test_what_a_start_tells_is_made_durable_first(tmp_path: Path) -> None:
+    kill_while_storing(tmp_path / "store", 0.05, "")
+    calls = traced(tmp_path, *appender(tmp_path / "store", 1, 1))
+    marker = first(calls, "openat", "objects/open/")
+    durable = first(calls, "fdatasync", "objects/00/", after=marker.ended)
+    named = first(calls, "fsync", "store/objects/00>", after=durable.ended)
+    assert named.ended < first(calls, "pread", "objects/00/", after=marker.ended).began

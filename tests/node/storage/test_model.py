@@ -120,7 +120,8 @@ class StoreModel(RuleBasedStateMachine):
     def what_was_kept_is_there(self) -> None:
         for holding, data in self.kept.items():
             assert read(self.store, holding) == data
-        for holding in self.removed:
+        # An equal object may have taken the very place that a power failure had freed.
+        for holding in set(self.removed) - self.kept.keys():
             with pytest.raises((NotFound, Damaged)):
                 self.store.open(holding)
 

@@ -68,8 +68,9 @@ def test_what_is_no_uid_is_refused(uid: str) -> None:
 @given(st.text("0123456789.", min_size=1, max_size=64), st.binary(max_size=50))
 def test_the_data_set_begins_where_our_own_meta_ends(uid: str, rest: bytes) -> None:
     meta = file_meta(CT, uid, DEFLATED)
-    assert data_set_offset(memoryview(meta + b"\x08\x00" + rest)) == len(meta)
-    assert read_meta(meta + rest) == Meta(CT, uid, DEFLATED, len(meta))
+    head = meta + b"\x08\x00" + rest
+    assert data_set_offset(memoryview(head)) == len(meta)
+    assert read_meta(head) == Meta(CT, uid, DEFLATED, len(meta))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -26,11 +26,6 @@ def crashed(folder: Path, store: SegmentStore) -> SegmentStore:
     return segment_store(again)
 
 
-def append(path: Path, data: bytes) -> None:
-    with open(path, "ab") as file:
-        file.write(data)
-
-
 def test_a_start_after_a_clean_stop_has_nothing_to_tell(tmp_path: Path) -> None:
     store = segment_store(tmp_path)
     size = keep(store, b"data" * 1000).size
@@ -136,6 +131,16 @@ def test_an_object_that_contains_a_segment_does_not_speak_for_itself(tmp_path: P
     assert not [item for item in found if isinstance(item, KeptDecision)]
     assert len(objects(iter(found))) == 2
     assert objects(iter(found))[1].holding == last
+
+
+def test_a_piece_of_another_segment_at_the_end_is_not_told(tmp_path: Path) -> None:
+    store = segment_store(tmp_path / "a")
+    own = keep(store, b"own")
+    other = segment_store(tmp_path / "other")
+    keep(other, b"foreign")
+    with open(tmp_path / "a" / FIRST, "ab") as file:
+        file.write((tmp_path / "other" / FIRST).read_bytes())
+    assert [item.holding for item in objects(crashed(tmp_path / "a", store).recover())] == [own]
 
 
 def test_a_start_that_was_interrupted_tells_everything_again(tmp_path: Path) -> None:
