@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -39,22 +40,10 @@ def _imports(tree: ast.Module) -> set[str]:
     return found
 
 
-def _tree_of_the_page() -> set[str]:
+def test_the_page_lists_every_module_and_what_it_is_for() -> None:
     page = (ROOT / "ARCHITECTURE.md").read_text()
-    block = page.split("```tree\n")[1].split("```")[0]
-    folder, listed = "", set()
-    for line in block.splitlines():
-        word = line.split()[0] if line.split() else ""
-        if word.endswith("/"):
-            folder = word
-        elif word:
-            listed.add(folder + word)
-    return listed
-
-
-def test_the_page_lists_every_module_and_no_other() -> None:
-    tests = {_name(path) for path in (ROOT / "tests").rglob("*.py")}
-    assert _tree_of_the_page() - tests == {_name(path) for path in FILES}
+    tools = runpy.run_path(str(ROOT / "tools" / "tree.py"))
+    assert tools["page_with_tree"](page) == page, "run: python tools/tree.py"
 
 
 @pytest.mark.parametrize("path", FILES, ids=_name)
