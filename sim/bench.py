@@ -37,12 +37,13 @@ def all_cases(is_quick: bool) -> list[Case]:
     ]
 
 
-def facts(names: Sequence[str]) -> dict[str, object]:
-    """Return the machine and the versions, for the report."""
+def facts(names: Sequence[str], storage: Path) -> dict[str, object]:
+    """Return the machine, the kind of disk and the versions, for the report."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     found: dict[str, object] = {
         "date": time.strftime("%Y-%m-%d %H:%M"),
         "machine": f"{os.cpu_count()} cores ({_processor()}), {memory >> 30} GB, {platform.platform()}",
+        "storage": f"{storage} on {_file_system(storage)}",
         "Python": platform.python_version(),
         "DCMTK": _first_line(dcmtk_program("storescu"), "--version"),
     }
@@ -51,6 +52,12 @@ def facts(names: Sequence[str]) -> dict[str, object]:
     if not names or "Orthanc" in names:
         found["Orthanc"] = _first_line(orthanc_program(), "--version")
     return found
+
+
+def _file_system(folder: Path) -> str:
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    around = [(place, kind) for place, kind in mounts if folder.is_relative_to(place)]
+    return max(around, key=lambda mount: len(mount[0]))[1]
 
 
 def _first_line(*command: str) -> str:
@@ -68,8 +75,8 @@ def _processor() -> str:
 @click.option("--cases", default="", help="Only these, by name, separated by commas.")
 @click.option("--only", default="", help="Only these contestants, for example PeerPACS.")
 @click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), default=lambda: time.strftime("bench-%Y%m%d-%H%M.json"),
-    show_default="bench-DATE-TIME.json", help="File for all figures, those of every run too.",
+    "--json", "json_file", type=click.Path(path_type=Path), show_default="bench-DATE-TIME.json",
+    default=lambda: time.strftime("bench-%Y%m%d-%H%M.json"), help="File for the figures of every run.",
 )  # fmt: skip
 @click.option(
     "--profile", type=click.Path(path_type=Path),
@@ -92,6 +99,7 @@ def main(
     """Measure PeerPACS and Orthanc side by side with DCMTK's clients; exit 3 if a case was not measured."""
     chosen = _chosen(cases, quick)
     storage.mkdir(parents=True, exist_ok=True)
+    storage = storage.resolve()
     progress = Console(stderr=True)
     names = ["PeerPACS"] if profile else [name for name in only.split(",") if name]
     if profile and len(chosen) != 1:
@@ -99,12 +107,10 @@ def main(
     if profile:
         profile.unlink(missing_ok=True)
     try:
-        report = Report(facts(names))
+        report = Report(facts(names, storage))
     except FAILURES as error:
         raise click.ClickException(str(error)) from None
-    runner = Runner(
-        storage.resolve(), _roomy(), 2 if profile else 1 if quick else runs, progress, names, profile
-    )
+    runner = Runner(storage, _roomy(), 2 if profile else 1 if quick else runs, progress, names, profile)
     for case in chosen:
         try:
             report.measured += runner.measure(case)

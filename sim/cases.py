@@ -77,7 +77,7 @@ def _sink(folder: Path, destination: Address) -> Server:
     return StoreSCP(folder, Address("STORESCP", free_port()))
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Store(Case):
     """C-STORE by storescu, one process for each association, into empty storage."""
 
@@ -194,33 +194,12 @@ class Retrieve(Case):
 
 def storing(share: float) -> list[Store]:
     """Return the cases of C-STORE, each with a `share` of its full number of instances."""
-    few, many, all_small = round(400 * share), round(2000 * share), round(10_000 * share)
-    return [
-        Store(
-            name="store1",
-            what="512 KB CT, 1 association, durable",
-            goal=2.0,
-            associations=1,
-            studies=1,
-            instances=few,
-            size=CT_512_KB,
-        ),
-        Store(
-            name="store8",
-            what="202 KB CT, 8 associations, durable",
-            goal=2.5,
-            associations=8,
-            studies=8,
-            instances=many // 8,
-            size=AVERAGE_202_KB,
-        ),
-        Store(
-            name="small",
-            what=f"{2 * all_small} small instances in {all_small} studies, 4 associations, durable",
-            goal=2.0,
-            associations=4,
-            studies=all_small,
-            instances=2,
-            size=SMALLEST,
-        ),
-    ]
+    few, many, studies = round(400 * share), round(250 * share), round(10_000 * share)
+    small = f"{2 * studies} small instances in {studies} studies, 4 associations, durable"
+    table = (
+        # name, what, goal, associations, studies, instances in each, size
+        ("store1", "512 KB CT, 1 association, durable", 2.0, 1, 1, few, CT_512_KB),
+        ("store8", "202 KB CT, 8 associations, durable", 2.5, 8, 8, many, AVERAGE_202_KB),
+        ("small", small, 2.0, 4, studies, 2, SMALLEST),
+    )
+    return [Store(*row) for row in table]
