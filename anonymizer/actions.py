@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from anonymizer import structured, values
 from anonymizer.dates import UNSHIFTABLE, is_date, is_time, shifted
-from anonymizer.elements import Element, Item, tags, vr_of
+from anonymizer.elements import BINARY, Element, Item, group_is_private, tags, vr_of
 from anonymizer.iod import Path, Types
 from anonymizer.keys import ProjectKey
 from anonymizer.policy import Policy
@@ -29,6 +29,7 @@ _TEXT = _ECHOED | _FREE
 _PIXELS = tags("7FE00008 7FE00009 7FE00010")
 _REFERENCE_LISTS = tags("00081115 00081200")
 _REFERENCED_INSTANCE = 0x00081155
+_LONGEST_TEXT = 1 << 16
 _NO_TYPES: dict[int, str] = {}
 
 
@@ -152,6 +153,8 @@ class Work:
         self, code: str, tag: int, element: Element, where: tuple[Path, str, tuple[str, ...]]
     ) -> Element | None:
         vr = element.vr
+        if vr in BINARY and vr_of(tag) not in BINARY and not group_is_private(tag):
+            return self._emptied(tag, element, where[1])  # text under a VR that hides it
         if vr == "UI":
             return self._uids(code, tag, element)
         if code == "D" or vr == "PN":
@@ -194,6 +197,8 @@ class Work:
     ) -> Element | None:
         if tag == _TIMEZONE:
             return element if len(element.data.strip()) == 5 else None
+        if len(element.value) > _LONGEST_TEXT:
+            return self._emptied(tag, element, where[1])
         before = decode(element, where[2])
         if code == "C":
             text, unknown = cleaned(before, self.subject.identifiers, self.policy.words)

@@ -96,7 +96,7 @@ class Engine:
     def _deidentify(self, data: bytes | memoryview, known: Identifiers | None) -> Deidentified:
         source = read_part10(data)
         root = source.root
-        is_ours = markers.is_sealed(root, self.key)
+        is_ours = markers.is_sealed(root, self.policy, self.key)
         self._admit(root)
         was_cleaned = is_ours and markers.claims(root, Option.CLEAN_PIXEL_DATA)
         plan = pixels.plan(root, self.policy, is_ours=is_ours, was_cleaned=was_cleaned)

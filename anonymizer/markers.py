@@ -103,10 +103,10 @@ def add_seal(root: Item, key: ProjectKey) -> None:
     _add_values(root, [_SEAL + key.seal(_content(root))])
 
 
-def is_sealed(root: Item, key: ProjectKey) -> bool:
-    """Whether this key's engine wrote these elements, and nobody changed one since."""
+def is_sealed(root: Item, policy: Policy, key: ProjectKey) -> bool:
+    """Whether this engine wrote these elements with this policy and key, and nobody changed one since."""
     *rest, last = text_value(root, _METHOD).split("\\")
-    if not last.startswith(_SEAL):
+    if not last.startswith(_SEAL) or f"policy:{policy.digest[:12]}" not in rest:
         return False
     bare = Item(root)
     bare[_METHOD] = Element("LO", "\\".join(rest).encode())

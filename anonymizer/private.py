@@ -13,6 +13,8 @@ _CHARACTERISTICS, _GROUP, _CREATOR = 0x00080300, 0x00080301, 0x00080302
 _STATUS, _NONIDENTIFYING = 0x00080303, 0x00080304
 _DEIDENTIFICATION, _IDENTIFYING = 0x00080305, 0x00080306
 
+_BULK = frozenset(("OB", "OW", "OF", "OD", "OL", "OV", "UN"))
+
 SafeList = dict[tuple[int, str, int], str]
 
 
@@ -38,7 +40,8 @@ def safe_members(item: Item, known: SafeList) -> Iterator[tuple[int, Element]]:
             continue
         block = tag & 0xFFFF0000 | (tag >> 8 & 0xFF)
         key = (tag >> 16, reserved.get(block, ""), tag & 0xFF)
-        listed = known.get(key, element.vr if key in declared else None)
+        is_readable = key in declared and element.vr not in _BULK
+        listed = known.get(key, element.vr if is_readable else None)
         kept = None if listed is None else _as_listed(element, listed)
         if kept is not None:
             used.add(block)

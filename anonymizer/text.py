@@ -24,15 +24,15 @@ _WORD_WITH_NUMBER = re.compile(r"([a-z]{2,})(\d{1,3})|(\d{1,3})([a-z]{2,})")
 _LETTERS = frozenset("clorwx")
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _DROPPED = re.compile(
-    r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"  # e-mail
+    r"[\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+"  # e-mail
     r"|\b(?:https?://|www\.)\S+"
     r"|\b\d+(?:\.\d+){4,}\b"  # UIDs
     r"|\b\d{1,4}([-/.])\d{1,2}\1\d{1,4}\b"  # dates with separators
     rf"|\b\d{{1,2}}[ .-]*{_MONTH}[ .,-]*\d{{2,4}}\b|\b{_MONTH}[ .]+\d{{1,2}}(?:st|nd|rd|th)?,?[ ]+\d{{2,4}}\b"
     rf"|\b{_MONTH}[ .,-]*(?:19|20)\d\d\b|\b(?:19|20)\d\d\b"
     r"|\b\d{1,2}:\d{2}(?::\d{2})?(?:\s*[ap]\.?m\b\.?)?"
-    r"|\+?\(?\b\d[\d() ./-]{5,}\d\b"  # phones and spaced numbers
-    r"|\b\w*\d{5,}\w*\b"  # any run of five digits, with what clings to it
+    r"|\+?\(?\b\d[\d() ./-]{5,24}\d\b"  # phones and spaced numbers
+    r"|\d{5,}"  # any run of five digits
     r"|\b\d+\s+\w+\s+(?:st|street|ave|avenue|rd|road|dr|drive|ln|lane|blvd|boulevard|way|court|ct|str|strasse)\b\.?"
     r"|\b[A-Z]{2}\s+\d{5}(?:-\d{4})?\b"
     r"|\b(?:dr|md|prof|professor|doctor|mrs|miss|mister|nurse|physician|radiologist|technologist|referred)\b"
@@ -53,7 +53,9 @@ class Identifiers:
     """What names one subject: words of names and places, and numbers, each at least two characters."""
 
     def __init__(self, words: Iterable[str] = (), numbers: Iterable[str] = ()) -> None:
-        self.words = frozenset(_fold(word) for word in words if len(word) > 1)
+        numbers = list(numbers)
+        short = [number for number in numbers if 1 < len(number) < 4]  # found as words of their own only
+        self.words = frozenset(_fold(word) for word in (*words, *short) if len(word) > 1)
         self.numbers = frozenset(form for number in numbers for form in _forms(number))
         self._runs = tuple(self.numbers | {word for word in self.words if len(word) > 4})
 
@@ -93,13 +95,17 @@ def spans_of(text: str, identifiers: Identifiers) -> list[tuple[int, int]]:
 def cleaned(text: str, identifiers: Identifiers, more_words: frozenset[str] = frozenset()) -> Cleaned:
     """The words of `text` that are known to be harmless, in their order, and those nobody knew."""
     text = unicodedata.normalize("NFKC", text)
-    spans = [m.span() for m in _DROPPED.finditer(text)]
-    spans += [m.span() for m in _TAIL.finditer(text)] + spans_of(text, identifiers)
+    named = _marked(
+        text,
+        [m.span() for m in _DROPPED.finditer(text)]
+        + [m.span() for m in _TAIL.finditer(text)]
+        + spans_of(text, identifiers),
+    )
     kept: list[str] = []
     unknown: list[str] = []
     last = -1
     for token in _TOKEN.finditer(text):
-        if any(start < token.end() and token.start() < end for start, end in spans):
+        if any(named[token.start() : token.end()]):
             continue
         if not _is_harmless(token[0].casefold(), more_words):
             unknown.append(token[0])
@@ -120,7 +126,7 @@ def without_identifiers(text: str, identifiers: Identifiers) -> str:
     return "".join(c for i, c in enumerate(text) if not any(start <= i < end for start, end in spans)).strip()
 
 
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+")
 
 
 @cache
@@ -137,6 +143,14 @@ def _is_harmless(token: str, more_words: frozenset[str]) -> bool:
         return True
     mixed = _WORD_WITH_NUMBER.fullmatch(token)
     return bool(mixed) and (mixed[1] or mixed[4]) in vocabulary() if mixed else False
+
+
+def _marked(text: str, spans: list[tuple[int, int]]) -> bytearray:
+    """One byte for each character: whether it lies in a span."""
+    marks = bytearray(len(text))
+    for start, end in spans:
+        marks[start:end] = b"\1" * (end - start)
+    return marks
 
 
 def _forms(number: str) -> Iterator[str]:

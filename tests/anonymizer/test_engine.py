@@ -286,6 +286,20 @@ def test_words_nobody_approved_can_hold_an_instance() -> None:
     assert deidentified(source, policy_from("approved", approved)).StudyDescription == "CT flurbiprofen"
 
 
+def test_text_under_a_binary_vr_does_not_stay() -> None:
+    source = sample()
+    source.add_new(0x00080070, "OB", b"Featherstonehaugh Scanners")
+    source.add_new(0x00100040, "OB", b"Cuthbert")
+    out = stored(deidentified(source))
+    assert b"Featherstonehaugh" not in out
+    assert b"Cuthbert" not in out
+
+
+def test_what_another_policy_released_is_no_release_of_this_one() -> None:
+    dated = deidentified(sample(), policy_from("full dates", {"options": ["113106"]}))
+    assert deidentified(dated).StudyDate != dated.StudyDate
+
+
 def test_a_second_run_changes_nothing_and_a_forged_seal_is_not_believed() -> None:
     engine = Engine(load_policy("research"), ProjectKey("TRIAL", SECRET))
     once = written(engine.deidentify(stored(sample(PatientName=NAME))))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,3 +68,12 @@ def test_every_word_that_stays_is_in_the_vocabulary_or_is_a_measure(text: str) -
 def _parts(word: str) -> list[str]:
     spaced = "".join(c if c.isalpha() else " " for c in word.casefold())
     return spaced.split()
+
+
+@pytest.mark.parametrize("unit", ["a", "1", "1 ", "(", "a1", "a.", "-", "1.1", "Dr ", "a@", "ž", "12 x "])
+def test_a_long_hostile_text_is_cleaned_in_a_second(unit: str) -> None:
+    text = (unit * 65536)[:65536]
+    start = time.perf_counter()
+    cleaned(text, SUBJECT)
+    without_identifiers(text, SUBJECT)
+    assert time.perf_counter() - start < 1
