@@ -29,6 +29,7 @@ from .pdu import (
     ASSOCIATE_RQ,
     DICOM_APPLICATION_CONTEXT,
     HEADER,
+    NOT_SPECIFIED,
     RELEASE_RESPONSE,
     UNEXPECTED_PARAMETER,
     Associate,
@@ -52,8 +53,7 @@ Admit = Callable[[str, str], Rejection | None]
 _WRONG_VERSION: Final = Rejection(1, 2, 2, "it speaks another version of the protocol")
 _WRONG_CONTEXT: Final = Rejection(1, 1, 2, "it proposes another application context than DICOM's")
 _WRONG_CALLED: Final = Rejection(1, 1, 7, "no archive here has the AE title it calls")
-_SERVICES: Final[Mapping[int, Callable[[Session, Context, Command], None]]] = {
-    C_STORE_RQ: serve_store,
+_QUERIES: Final[Mapping[int, Callable[[Session, Context, Command], None]]] = {
     C_FIND_RQ: serve_find,
     C_MOVE_RQ: serve_move,
     C_GET_RQ: serve_get,
@@ -125,7 +125,7 @@ class Acceptance:
         if request_length(received, self.environment.limits.associate_request) != len(received):
             if received[:1] == bytes((ABORT,)):
                 raise Closed("it aborted")
-            raise Violation(0, "what it sent is no A-ASSOCIATE-RQ that fits")
+            raise Violation(NOT_SPECIFIED, "what it sent is no A-ASSOCIATE-RQ that fits")
         request = decode_associate(received[6:])
         admitted = self._admitted(request)
         if isinstance(admitted, Rejection):
@@ -213,7 +213,7 @@ class Acceptance:
 
     def _serve_query(self, session: Session, context: Context, request: Command) -> None:
         if request.AffectedSOPClassUID == context.abstract_syntax:
-            _SERVICES[request.CommandField](session, context, request)
+            _QUERIES[request.CommandField](session, context, request)
             return
         if request.has_data_set:
             session.association.skip_data_set(context)

@@ -16,9 +16,8 @@ C_CANCEL_RQ: Final = 0x0FFF
 RESPONSE: Final = 0x8000
 NO_DATA_SET: Final = 0x0101
 
-LOW: Final = 2
 MEDIUM: Final = 0
-HIGH: Final = 1
+"""Priority (0000,0700); 1 is HIGH, 2 is LOW."""
 
 
 class Command(msgspec.Struct, frozen=True):

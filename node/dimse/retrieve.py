@@ -16,7 +16,7 @@ from .find import Refused, receive_identifier, why_refused
 from .negotiation import Context
 from .outgoing import Sender
 from .session import Session, response
-from .statuses import DESTINATION_UNKNOWN, UNABLE_TO_PROCESS
+from .statuses import CANNOT_COUNT_MATCHES, DESTINATION_UNKNOWN, OUT_OF_RESOURCES, UNABLE_TO_PROCESS
 from .suboperations import US_MAX, Ears, SubOperations
 from .syntaxes import PATIENT_ROOT
 from .transport import Closed, Ended
@@ -64,6 +64,8 @@ def _answering(
         raise
     except Exception as error:
         status, comment, tags = why_refused(error, f"C-{service.name}")
+        if status == OUT_OF_RESOURCES:
+            status = CANNOT_COUNT_MATCHES
         session.association.send(context, response(request, status, comment, tags))
         detail = {"status": f"{status:04X}"}
         session.environment.audit.record(service.value, session.caller, "failure", detail)

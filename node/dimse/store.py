@@ -30,7 +30,8 @@ from .transport import Ended
 logger = logging.getLogger(__name__)
 Begin = Callable[[str, str, str], Reception]
 """Takes SOPClassUID, SOPInstanceUID and TransferSyntaxUID."""
-_UID: Final = re.compile(r"[0-9.]{1,64}")
+_UID: Final = re.compile(r"[0-9A-Za-z._-]{1,64}")
+"""PS3.5 9.1, but hexadecimal digits and the like are in use and harm nobody."""
 
 
 def serve_store(session: Session, context: Context, request: Command) -> None:

@@ -11,7 +11,18 @@ import pydicom
 import pytest
 from pydicom.data.data_manager import DATA_ROOT
 
-from catalog import Attributes, BadRequest, Busy, NotPermitted, OutOfSpace, Query, Unavailable, Unreadable
+from catalog import (
+    Attributes,
+    BadRequest,
+    Busy,
+    Entry,
+    NotPermitted,
+    OutOfSpace,
+    Query,
+    Selection,
+    Unavailable,
+    Unreadable,
+)
 from node.contracts import Caller, Device, Rejection, Service, StoreResult
 from node.dimse import Limits, Part10File, Requestor
 from tests.node.dimse.archive import (
@@ -212,6 +223,16 @@ def test_a_catalog_out_of_space_is_a700(alpha: Node) -> None:
     alpha.archive.answers = full
     with pytest.raises(Busy, match=r"A700 \(More than 10000 matches"):
         list(scu(alpha).find(study()))
+
+
+def test_a_catalog_that_cannot_count_is_a701_for_a_move(alpha: Node) -> None:
+    def busy(selection: Selection) -> list[Entry]:
+        raise Busy("The catalog is busy.")
+
+    alpha.archive.select = busy  # type: ignore[method-assign]
+    moving(alpha, alpha.port)
+    moved = scu(alpha).move(study(), "DEST")
+    assert (moved.status, moved.comment) == (0xA701, "The catalog is busy.")
 
 
 def test_who_may_not_find_is_told_so(alpha: Node) -> None:
