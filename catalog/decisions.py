@@ -15,7 +15,6 @@ from .commit import Batch
 from .model import Decision, Verb
 from .overlays import Decided, check, load, not_here
 from .recording import (
-    PATIENT_IDENTITY,
     describe_series,
     describe_study,
     flag_conflict,
@@ -102,7 +101,7 @@ def reconsider(batch: Batch, StudyInstanceUID: str) -> None:
 
 
 def _reconsider_versions(batch: Batch, decided: Decided) -> None:
-    wishes = {preference[2] for preference in decided.preferences}
+    wishes = {preference.SOPInstanceUID for preference in decided.preferences}
     for SOPInstanceUID in {said.target[-1] for said in decided.all if said.verb is Verb.PREFER}:
         stored = batch.get(CLAIM + SOPInstanceUID.encode())
         if stored is not None:
@@ -136,13 +135,12 @@ def _reconsider_series(batch: Batch, study: StudyRow, key: bytes, decided: Decid
 
 def _reconsider_conflicts(batch: Batch, study: StudyRow, decided: Decided) -> None:
     """A study of two patients is settled by correcting its patient, or by hiding the other's instance."""
-    is_corrected = not set(PATIENT_IDENTITY).isdisjoint(decided.of_the_study(study.StudyInstanceUID))
     prefix = CONFLICT + b"p" + joined(study.StudyInstanceUID) + b"\0"
     for key, stored in list(scan(batch.reading(), prefix)):
         row = CONFLICT_CODEC.unpack(stored)
         other = batch.get(INSTANCE + joined(*row.other)) if row.other else None
-        is_hidden = other is None or INSTANCE_CODEC.unpack(other).is_hidden
-        _resolve(batch, key, row, is_corrected or is_hidden)
+        is_settled = other is None or decided.settles_patient_of(INSTANCE_CODEC.unpack(other).entry)
+        _resolve(batch, key, row, is_settled)
 
 
 def _resolve(batch: Batch, key: bytes, row: ConflictRow, is_resolved: bool) -> None:

@@ -15,8 +15,8 @@ from typing import Final
 
 from .commit import Batch, GroupCommit
 from .decisions import settle_conflict
-from .levels import listed, seen_attributes, visible_instances
-from .model import Attributes, Entry
+from .levels import seen_attributes, visible_instances
+from .model import Entry
 from .order import decoded, encoded, ordinal
 from .packs import (
     Packed,
@@ -24,12 +24,13 @@ from .packs import (
     Union,
     UnionRow,
     append,
-    describe_entry,
+    described,
     packed,
     store_union,
     union_row,
 )
 from .recording import IDENTITY, differences
+from .repeats import Described, Describer
 from .rows import (
     INSTANCE_CODEC,
     OUTBOX_CODEC,
@@ -52,6 +53,7 @@ _AT_ONCE: Final = 256
 _STORED_AT_ONCE: Final = 64
 """Series in one transaction, so that arrivals do not wait long behind it."""
 _REGROWN_AT_ONCE: Final = 1000
+_ISSUER, _SOP_CLASS = "00100021", "00080016"
 _TOKEN_KEY: Final = META + b"search token"
 _REGROWTH_KEY: Final = META + b"search regrowth"
 
@@ -66,6 +68,8 @@ class _Work:
         self.items: list[Packed] = []
         self.outbox: list[bytes] = []
         self.disputes: dict[str, list[str]] = {}
+        self.alone: tuple[str, list[str]] | None = None
+        """The only instance of the series and its terms, while there is but one."""
 
 
 class Indexer:
@@ -83,6 +87,7 @@ class Indexer:
         self._commits = commits
         self._read_header = read_header
         self._has_same_pixels = has_same_pixels
+        self._describer = Describer()
         self._works: dict[bytes, _Work] = {}
         self._taken = b""
         self._committed = float("-inf")
@@ -106,7 +111,7 @@ class Indexer:
         """Put everything taken up on disk, in the search index first."""
         with self._environment.reading() as reading:
             for work in self._works.values():
-                self._put(reading, work.key, work.union)
+                self._put(reading, work.key, work.union, work.alone)
         self.search.commit()
         while self._works:
             works = list(islice(self._works.values(), _STORED_AT_ONCE))
@@ -150,31 +155,33 @@ class Indexer:
         if stored is None:
             return
         row = INSTANCE_CODEC.unpack(stored)
-        attributes = self._describe(row.entry)
-        if attributes is None:
+        found = self._describe(row.entry)
+        if found is None:
             return
         sha256 = row.entry.holding.sha256
-        work.items.append(Packed(SOPInstanceUID, sha256, encoded(attributes)))
+        is_first = not work.items and work.union.is_empty
+        work.items.append(Packed(SOPInstanceUID, sha256, encoded(found.attributes)))
         if not row.is_hidden:
-            work.union.add(attributes, sha256)
+            work.union.add(found.attributes, sha256)
+        work.alone = (SOPInstanceUID, found.terms) if is_first and not row.is_hidden else None
 
     def _unite_again(self, reading: Reading, work: _Work) -> None:
         """Start the union anew from the packs: some instances appeared or are hidden now."""
         known = {(item.SOPInstanceUID, item.sha256): item.json for item in packed(reading, work.key)}
         known.update({(item.SOPInstanceUID, item.sha256): item.json for item in work.items})
         work.union = Union(UnionRow())
+        work.alone = None
         for entry in visible_instances(reading, work.key):
             version = (entry.SOPInstanceUID, entry.holding.sha256)
-            attributes = decoded(known[version]) if version in known else self._describe(entry)
-            if attributes is None:
-                continue
-            if version not in known:
-                work.items.append(Packed(*version, encoded(attributes)))
-            work.union.add(attributes, version[1])
+            if version in known:
+                work.union.add(decoded(known[version]), version[1])
+            elif (found := self._describe(entry)) is not None:
+                work.items.append(Packed(*version, encoded(found.attributes)))
+                work.union.add(found.attributes, version[1])
 
-    def _describe(self, entry: Entry) -> Attributes | None:
+    def _describe(self, entry: Entry) -> Described | None:
         try:
-            return describe_entry(self._read_header, entry)
+            return described(self._read_header, entry, self._describer)
         except Exception as error:
             # Whatever is wrong with one object, the others behind it must not wait for it.
             logger.warning(
@@ -192,24 +199,28 @@ class Indexer:
         for other in others:
             theirs = self._describe(other)
             if ours is not None and theirs is not None:
-                found += differences(ours, theirs, IDENTITY)
+                found += differences(ours.attributes, theirs.attributes, IDENTITY)
             if self._has_same_pixels is None or not self._has_same_pixels(first, other):
                 found.append("PixelData")
         return list(dict.fromkeys(found))
 
-    def _put(self, reading: Reading, key: bytes, union: Union) -> None:
+    def _put(self, reading: Reading, key: bytes, union: Union, alone: tuple[str, list[str]] | None) -> None:
         series = SERIES_CODEC.unpack(reading.get(SERIES + key) or b"")
         study = STUDY_CODEC.unpack(reading.get(STUDY + series.StudyInstanceUID.encode()) or b"")
-        effective = {
-            **union.values,
-            "00080016": listed("UI", series.classes),
-            **decoded(series.seen_attributes),
-            **seen_attributes(study),
-        }
-        terms = [*terms_of(effective), *marks_of(union.crowded)]
+        rows = {**decoded(series.seen_attributes), **seen_attributes(study)}
+        terms = [f"{_ISSUER}={study.seen_patient.IssuerOfPatientID}"]
+        terms.extend(f"{_SOP_CLASS}={uid}" for uid in series.classes)
+        if alone is None:
+            terms.extend(terms_of({**union.values, **rows}))
+        else:
+            terms.extend(alone[1])
+            # The rows of a study's first instance are but a part of what it says itself.
+            if study.effective or series.effective or study.first != (series.SeriesInstanceUID, alone[0]):
+                terms.extend(terms_of(rows))
+        terms.extend(marks_of(union.crowded))
         if union.digest != series.digest:
             terms.append(UNKNOWN)
-        self.search.put(series.number, ordinal(study.order), terms, text_of(effective))
+        self.search.put(series.number, ordinal(study.order), terms, text_of(rows))
 
     def _regrow(self) -> int:
         """Index again some series of an index that was lost; return how many."""
@@ -224,7 +235,7 @@ class Indexer:
                 if row is None:
                     for item in packed(reading, key[len(SERIES) :]):
                         union.add(decoded(item.json), item.sha256)
-                self._put(reading, key[len(SERIES) :], union)
+                self._put(reading, key[len(SERIES) :], union, None)
         self._regrown = keys[-1] if keys else b""
         return len(keys)
 

@@ -7,7 +7,7 @@ said, so undo restores the old state exactly.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from .attributes import BY_TAG, Level
 from .errors import BadRequest, NotFound
@@ -16,9 +16,20 @@ from .order import first_value
 from .rows import DECISION_CODEC, NAMES_CODEC, DecisionRow
 from .truth import DECIDED, DECISION, Reads
 
+PATIENT_IDENTITY: Final = ("00100020", "00100021", "00100010", "00100030", "00100040")
+"""PatientID, IssuerOfPatientID, PatientName, PatientBirthDate, PatientSex."""
 _OF_THE_STUDY: Final = frozenset({Level.PATIENT, Level.STUDY})
 _IDENTIFIERS: Final = frozenset({"0020000D", "0020000E", "00080018", "00080016"})
 _PATIENT_ID, _ISSUER = "00100020", "00100021"
+
+
+class Preference(NamedTuple):
+    """A person's choice among the versions of an instance; the latest is the largest."""
+
+    when: int
+    order: int
+    SOPInstanceUID: str
+    sha256: bytes
 
 
 class Decided:
@@ -29,8 +40,7 @@ class Decided:
         self.all = [row.decision for row in ordered]
         self._corrections: list[Decision] = []
         self._hidings: list[Decision] = []
-        self.preferences: list[tuple[int, int, str, bytes]] = []
-        """(when, order, SOPInstanceUID, sha256), oldest first."""
+        self.preferences: list[Preference] = []
         undone = _undone(self.all)
         for row in ordered:
             decision = row.decision
@@ -42,7 +52,7 @@ class Decided:
                 self._hidings.append(decision)
             elif decision.verb is Verb.PREFER:
                 version = bytes.fromhex(decision.detail)
-                self.preferences.append((decision.when, row.order, decision.target[-1], version))
+                self.preferences.append(Preference(decision.when, row.order, decision.target[-1], version))
 
     def hides(self, entry: Entry) -> bool:
         """Say whether the instance is rejected or deleted.
@@ -65,6 +75,15 @@ class Decided:
             and uids[: len(hiding.target)] == hiding.target
             and entry.received <= hiding.when
             for hiding in self._hidings
+        )
+
+    def settles_patient_of(self, entry: Entry) -> bool:
+        """Say whether an instance of another patient than its study's raises no alarm (any more)."""
+        return self.hides(entry) or any(
+            len(correction.target) == 1
+            and entry.received <= correction.when
+            and not set(PATIENT_IDENTITY).isdisjoint(correction.attributes)
+            for correction in self._corrections
         )
 
     def corrections(self, *uids: str) -> Attributes:

@@ -14,12 +14,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from .commit import Batch
-from .dataset import describe
 from .elements import MoreNeeded
 from .errors import PacsError
 from .levels import visible_instances
 from .model import Attributes, Entry
 from .order import decoded, encoded
+from .repeats import Described, Describer
 from .rows import VERSION, Codec, SeriesRow, summed
 from .truth import PACK, UNION, Reading, Reads, counted, scan
 
@@ -64,7 +64,7 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 _unpack: Final = msgspec.msgpack.Decoder(list[Packed]).decode
 
 
-def describe_entry(read_header: ReadHeader, entry: Entry) -> Attributes:
+def described(read_header: ReadHeader, entry: Entry, describer: Describer) -> Described:
     """Return every attribute of a stored instance.
 
     Raises:
@@ -74,7 +74,7 @@ def describe_entry(read_header: ReadHeader, entry: Entry) -> Attributes:
     while True:
         data, total = read_header(entry, size)
         try:
-            return describe(data, entry.TransferSyntaxUID, total)
+            return describer.describe(data, entry.TransferSyntaxUID, total)
         except MoreNeeded as more:
             if len(data) >= total:
                 raise PacsError("The data set ends before its header does.") from more
@@ -126,10 +126,19 @@ class Union:
         self.crowded = set(row.crowded)
         self.digest = row.digest
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was taken in yet."""
+        return self.digest == bytes(32)
+
     def add(self, attributes: Attributes, sha256: bytes) -> None:
         """Take in what one version says."""
         self.digest = summed(self.digest, (sha256,))
         values, crowded = self.values, self.crowded
+        if not values and not crowded:
+            # One instance alone cannot crowd anything.
+            self.values = {tag: element for tag, element in attributes.items() if tag not in _NEVER_UNITED}
+            return
         for tag, element in attributes.items():
             known = values.get(tag)
             if known != element and tag not in crowded and tag not in _NEVER_UNITED:
@@ -185,7 +194,7 @@ class Headers:
 
     def _described(self, entry: Entry) -> Attributes:
         try:
-            return describe_entry(self._read_header, entry)
+            return described(self._read_header, entry, Describer()).attributes
         except PacsError:
             return {}
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from .commit import Batch
 from .model import Arrival, Attributes, Entry, PatientKey, Recorded
 from .order import BY_SERIES, decoded, encoded, first_value, index_keys, normal_name, study_order
-from .overlays import Decided, corrected_patient, load
+from .overlays import PATIENT_IDENTITY, Decided, Preference, corrected_patient, load
 from .rows import (
     CLAIMS_CODEC,
     CONFLICT_CODEC,
@@ -37,7 +37,6 @@ from .truth import (
     joined,
 )
 
-PATIENT_IDENTITY: Final = ("00100020", "00100021", "00100010", "00100030", "00100040")
 ACCESSION: Final = "00080050"
 LATERALITY: Final = "00200060"
 _KEYWORDS: Final = {
@@ -203,9 +202,8 @@ def _again(batch: Batch, arrival: Arrival, claims: Claims) -> Recorded:
             return _same_again(batch, arrival, study, series)
     claims.versions.append((entry.holding.sha256, entry.StudyInstanceUID, entry.SeriesInstanceUID))
     batch.put(version_key(entry), ENTRY_CODEC.pack(entry))
-    _, preferred_study, preferred_series = claims.versions[0]
     _rows_for(batch, arrival)
-    _flag_versions(batch, arrival, preferred_study, preferred_series)
+    _flag_versions(batch, arrival, claims)
     settle_versions(batch, entry.SOPInstanceUID, claims)
     return Recorded.OTHER_VERSION
 
@@ -233,7 +231,8 @@ def version_key(entry: Entry) -> bytes:
 
 def settle_versions(batch: Batch, SOPInstanceUID: str, claims: Claims) -> None:
     """Put the version in front that people prefer, or the first received; write the claims."""
-    wanted = _preferred(batch, SOPInstanceUID, claims) or claims.first
+    preference = _preference(batch, SOPInstanceUID, claims)
+    wanted = preference.sha256 if preference else claims.first
     old = claims.versions[0]
     if old[0] != wanted:
         new = next(claim for claim in claims.versions if claim[0] == wanted)
@@ -245,21 +244,23 @@ def settle_versions(batch: Batch, SOPInstanceUID: str, claims: Claims) -> None:
         batch.put(version_key(demoted), ENTRY_CODEC.pack(demoted))
         batch.delete(key)
         place(batch, promoted)
+        key, _, series = rows_of(batch, promoted)
+        batch.index_later(key, series).is_revised = True
         claims.versions.remove(new)
         claims.versions.insert(0, new)
     batch.put(CLAIM + SOPInstanceUID.encode(), CLAIMS_CODEC.pack(claims))
 
 
-def _preferred(batch: Batch, SOPInstanceUID: str, claims: Claims) -> bytes | None:
+def _preference(batch: Batch, SOPInstanceUID: str, claims: Claims) -> Preference | None:
     digests = {digest for digest, _, _ in claims.versions}
     wishes = [
         wish
         for uid in {study for _, study, _ in claims.versions}
         if (row := batch.study(uid)) is not None and row.is_decided
         for wish in load(batch, uid).preferences
-        if wish[2] == SOPInstanceUID and wish[3] in digests
+        if wish.SOPInstanceUID == SOPInstanceUID and wish.sha256 in digests
     ]
-    return max(wishes)[3] if wishes else None
+    return max(wishes, default=None)
 
 
 def differences(ours: Attributes, theirs: Attributes, tags: Sequence[str]) -> list[str]:
@@ -293,17 +294,20 @@ def _compare_patient(batch: Batch, study: StudyRow, arrival: Arrival) -> None:
     key = CONFLICT + b"p" + study.StudyInstanceUID.encode() + b"\0" + who
     if batch.get(key) is not None:
         return
+    decided = load(batch, study.StudyInstanceUID) if study.is_decided else None
     row = ConflictRow(
         entry.SOPInstanceUID,
         (study.StudyInstanceUID,),
         found,
         entry.received,
+        is_resolved=decided is not None and decided.settles_patient_of(entry),
         is_settled=True,
         first=(study.StudyInstanceUID, *study.first),
         other=(entry.StudyInstanceUID, entry.SeriesInstanceUID, entry.SOPInstanceUID),
     )
     batch.put(key, CONFLICT_CODEC.pack(row))
-    flag_conflict(batch, row, 1)
+    if not row.is_resolved:
+        flag_conflict(batch, row, 1)
 
 
 def flag_conflict(batch: Batch, row: ConflictRow, sign: int) -> None:
@@ -322,31 +326,38 @@ def flag_conflict(batch: Batch, row: ConflictRow, sign: int) -> None:
     batch.publish_series(key, series)
 
 
-def _flag_versions(batch: Batch, arrival: Arrival, preferred_study: str, preferred_series: str) -> None:
+def _flag_versions(batch: Batch, arrival: Arrival, claims: Claims) -> None:
     """Say at once that two versions differ, as far as the rows tell; headers and pixels come later."""
     entry = arrival.entry
-    study = batch.study(preferred_study)
-    series = batch.series(joined(preferred_study, preferred_series))
+    at = claims.versions[0][1:]
+    study, series = batch.study(at[0]), batch.series(joined(*at))
     assert study is not None
     assert series is not None
-    theirs = decoded(arrival.study)
-    found = _patient_differences(study, arrival.patient, theirs)
-    found += differences(decoded(study.attributes), theirs, (ACCESSION,))
-    found += differences(decoded(series.attributes), decoded(arrival.series), (LATERALITY,))
-    if entry.StudyInstanceUID != preferred_study:
-        found.append("StudyInstanceUID")
-    if entry.SeriesInstanceUID != preferred_series:
-        found.append("SeriesInstanceUID")
+    found = _version_differences(study, series, arrival)
+    preference = _preference(batch, entry.SOPInstanceUID, claims)
+    # Who preferred a version did so knowing those that were there.
+    is_resolved = preference is not None and entry.received <= preference.when
     key = CONFLICT + b"v" + entry.SOPInstanceUID.encode()
     stored = batch.get(key)
-    at = (preferred_study, preferred_series)
-    row = (
-        CONFLICT_CODEC.unpack(stored) if stored else ConflictRow(entry.SOPInstanceUID, at, [], entry.received)
-    )
+    row = ConflictRow(entry.SOPInstanceUID, at, [], entry.received, is_resolved=True)
+    if stored is not None:
+        row = CONFLICT_CODEC.unpack(stored)
     row.differences += [keyword for keyword in found if keyword not in row.differences]
     row.is_settled = False
-    if stored is None or row.is_resolved:
+    if row.is_resolved and not is_resolved:
         row.is_resolved = False
         flag_conflict(batch, row, 1)
     batch.put(key, CONFLICT_CODEC.pack(row))
     batch.index_later(joined(*at), series).disputed.append(entry.SOPInstanceUID)
+
+
+def _version_differences(study: StudyRow, series: SeriesRow, arrival: Arrival) -> list[str]:
+    theirs = decoded(arrival.study)
+    found = _patient_differences(study, arrival.patient, theirs)
+    found += differences(decoded(study.attributes), theirs, (ACCESSION,))
+    found += differences(decoded(series.attributes), decoded(arrival.series), (LATERALITY,))
+    if arrival.entry.StudyInstanceUID != study.StudyInstanceUID:
+        found.append("StudyInstanceUID")
+    if arrival.entry.SeriesInstanceUID != series.SeriesInstanceUID:
+        found.append("SeriesInstanceUID")
+    return found
