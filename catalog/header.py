@@ -77,6 +77,8 @@ class Header(NamedTuple):
     Columns: int
     pixels: int
     """Offset in bytes of Pixel Data, else of the end of the header (if deflated: once inflated)."""
+    is_cut_short: bool = False
+    """An element behind the fixed table runs past the end: all is known that the catalog needs."""
 
 
 def scan(data: memoryview, TransferSyntaxUID: str, total: int) -> Header:
@@ -85,7 +87,7 @@ def scan(data: memoryview, TransferSyntaxUID: str, total: int) -> Header:
     `data` is the data set or its first bytes, `total` its whole length in bytes.
 
     Raises:
-        Unreadable: it cannot be parsed, an element runs past `total`, or a UID is none.
+        Unreadable: it cannot be parsed, an element of the fixed table runs past `total`, or a UID is none.
         MoreNeeded: `data` ends before the fixed table does; call again with more.
     """
     data = memoryview(data)
@@ -98,7 +100,7 @@ def scan(data: memoryview, TransferSyntaxUID: str, total: int) -> Header:
 def _scan(data: memoryview, promised: Coding, total: int) -> Header:
     coding = actual_coding(data, 0, promised, total)
     found: list[bytes | None] = [None] * (len(_ROWS) + 1)
-    pixels = _collect(data, coding, total, found)
+    pixels, is_cut_short = _collect(data, coding, total, found)
     characters = found[-1]
     study = _study((*found[:_SERIES_SLOT], characters))
     series = _series((*found[_SERIES_SLOT:_INSTANCE_SLOT], characters))
@@ -117,11 +119,12 @@ def _scan(data: memoryview, promised: Coding, total: int) -> Header:
         _short(rows, coding.order),
         _short(columns, coding.order),
         pixels,
+        is_cut_short,
     )
 
 
-def _collect(data: memoryview, coding: Coding, total: int, found: list[bytes | None]) -> int:
-    """Copy the values of the fixed table into `found`; return the offset of the pixels."""
+def _collect(data: memoryview, coding: Coding, total: int, found: list[bytes | None]) -> tuple[int, bool]:
+    """Copy the fixed table's values into `found`; return where the pixels are, and if it is cut short."""
     header, slots, here = coding.header, _SLOT, len(data)
     offset = 0
     try:
@@ -130,24 +133,26 @@ def _collect(data: memoryview, coding: Coding, total: int, found: list[bytes | N
             tag, vr, offset, length = header(data, offset)
             if length == UNDEFINED:
                 if tag in PIXEL_DATA:
-                    return start
+                    return start, False
                 if tag == ITEM:
                     raise misplaced(tag, start)
                 offset = end_of_sequence(data, offset, nested(coding, vr), total)
                 continue
             stop = offset + length
             if stop > total:
+                if tag > _LAST and found[_SOP_INSTANCE_SLOT]:
+                    return start, True
                 raise overrun(tag, offset, length, total)
             if tag in slots:
                 if stop > here:
                     raise MoreNeeded(min(total, stop + 256))
                 found[slots[tag]] = data[offset:stop].tobytes()
             elif tag in PIXEL_DATA or (stop > here and tag > _LAST and found[_SOP_INSTANCE_SLOT]):
-                return start
+                return start, False
             offset = stop
     except struct.error as error:
-        return _at_the_end(data, offset, total, error)
-    return total
+        return _at_the_end(data, offset, total, error), False
+    return total, False
 
 
 def _at_the_end(data: memoryview, offset: int, total: int, error: struct.error) -> int:

@@ -202,7 +202,7 @@ def _outcome(name: str, reception: Reception) -> Outcome:
     result = reception.finish()
     if result.status >> 8 == 0xA7:
         raise OutOfSpace(result.comment, "Make room, then start the same import again: it goes on from here.")
-    if result.status:
+    if result.status and result.status >> 12 != 0xB:
         return Outcome(name, Fate.REFUSED, f"{result.status:04X}: {result.comment}")
     return Outcome(name, Fate.STORED)
 

@@ -39,6 +39,8 @@ from node.storage import file_meta
 logger = logging.getLogger(__name__)
 
 SUCCESS: Final = 0x0000
+_MISMATCH: Final = 0xB007
+"""Warning, data set does not match SOP Class (PS3.4 Table B.2-1): stored, but something is wrong."""
 _HEAD: Final = 1 << 20
 """Bytes scanned at first; headers hardly ever reach Pixel Data later than this."""
 _STATUS: Final[tuple[tuple[type[PacsError], int], ...]] = (
@@ -186,6 +188,9 @@ class InstanceReception:
             return StoreResult(0xA700, "Storage failed, nothing was kept; send again later")
         finally:
             self._incoming.discard()
+        if header.is_cut_short:
+            comment = "The data set is cut short; kept as it came"
+            return StoreResult(_MISMATCH, comment, header.StudyInstanceUID)
         return StoreResult(SUCCESS, StudyInstanceUID=header.StudyInstanceUID)
 
     def keep(self, header: Header) -> Recorded:

@@ -156,9 +156,14 @@ def test_an_unknown_sequence_is_implicit_inside() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CUT_SHORT))
-def test_a_truncated_file_is_refused_with_tag_and_offset(name: str) -> None:
-    with pytest.raises(Unreadable, match=r"Element \([0-9A-F]{4},[0-9A-F]{4}\) at byte \d+ says"):
-        whole(real_file(name))
+def test_a_file_cut_short_behind_the_fixed_table_is_known_as_such(name: str) -> None:
+    assert whole(real_file(name)).is_cut_short
+
+
+def test_an_element_of_the_fixed_table_that_is_cut_short_is_refused_with_tag_and_offset() -> None:
+    data = element(0x0020, 0x000D, b"UI", b"1.2.3\0")[:-2]
+    with pytest.raises(Unreadable, match=r"Element \(0020,000D\) at byte 8 says"):
+        scan(memoryview(data), EXPLICIT, len(data))
 
 
 def test_hostile_nesting_is_refused() -> None:
