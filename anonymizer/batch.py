@@ -12,15 +12,15 @@ import json
 import os
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
-from operator import or_
 from pathlib import Path
+from typing import TypeVar
 
 from anonymizer.journal import Journal
 from anonymizer.keys import read_key
@@ -28,10 +28,15 @@ from anonymizer.leaks import Needles
 from anonymizer.manifest import MANIFEST, write_confidential, write_manifest
 from anonymizer.policy import Policy
 from anonymizer.quarantine import Reason
+from anonymizer.subject import Subject
 from anonymizer.text import Identifiers
 from anonymizer.worker import Known, Outcome, Surveyed, process_many, start, survey_many
 
 CHUNK = 16
+
+_LOST = (Reason.INTERNAL_ERROR, "The process that worked on it died, twice.")
+NOTHING = Known(Identifiers(), Needles())
+R = TypeVar("R")
 
 Progress = Callable[[str, int, int], None]
 
@@ -84,11 +89,10 @@ def run(batch: Batch, progress: Progress = lambda what, done, total: None) -> Re
     if not batch.source.is_dir():
         raise BatchRefused(f"{batch.source} is not a folder.")
     files = [path for path in files_in(batch.source) if path != batch.source / MANIFEST]
-    with _pool(batch) as pool:
-        surveyed = _surveyed(pool, files, progress)
+    surveyed, known = _surveyed(batch, files, progress)
     journal = Journal(batch.staging, _header(batch, surveyed))
-    outcomes, groups = _sorted_out(surveyed, journal)
-    for outcome in _processed(batch, groups, len(files), progress):
+    outcomes, left = _sorted_out(surveyed, journal)
+    for outcome in _processed(batch, left, known, len(files), progress):
         journal.add(outcome)
         outcomes.append(outcome)
     outcomes = _judged(outcomes)
@@ -117,40 +121,31 @@ def _pool(batch: Batch) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(batch.jobs, get_context("spawn"), initializer=start, initargs=arguments)
 
 
-def _surveyed(pool: Executor, files: list[Path], progress: Progress) -> list[Surveyed]:
-    waiting = [pool.submit(survey_many, list(chunk)) for chunk in _chunks(files)]
+def _surveyed(batch: Batch, files: list[Path], progress: Progress) -> tuple[list[Surveyed], dict[str, Known]]:
+    """What each file is, in the order of `files`, and what all of them together know of each subject."""
+    known: dict[str, Known] = {}
     found: list[Surveyed] = []
-    for future, chunk in zip(waiting, _chunks(files), strict=True):
-        try:
-            found += future.result()
-        except BrokenProcessPool:
-            sentence = "A process that looked at it, or at one of its neighbours, died."
-            found += [Surveyed(str(f), reason=Reason.INTERNAL_ERROR, sentence=sentence) for f in chunk]
+    tasks = [(survey_many, list(chunk)) for chunk in _chunks(files)]
+    for file in _results(batch, tasks, lambda path: Surveyed(str(path), reason=_LOST[0], sentence=_LOST[1])):
+        identity = file.subject.identity
+        before = known.get(identity, NOTHING)
+        known[identity] = Known(before.identifiers | file.subject.identifiers, before.needles | file.needles)
+        found.append(replace(file, subject=Subject(identity, Identifiers()), needles=Needles()))
         progress("survey", len(found), len(files))
-    return found
+    return sorted(found, key=lambda file: file.source), known
 
 
-def _sorted_out(
-    surveyed: list[Surveyed], journal: Journal
-) -> tuple[list[Outcome], list[tuple[list[Path], Known]]]:
+def _sorted_out(surveyed: list[Surveyed], journal: Journal) -> tuple[list[Outcome], dict[str, list[Path]]]:
     """What is already decided, and per subject what is left to do."""
     outcomes = []
-    by_subject: dict[str, list[Surveyed]] = defaultdict(list)
+    left: dict[str, list[Path]] = defaultdict(list)
     for file, held in _conflicts(surveyed):
-        if held is not None:
-            outcomes.append(held)
+        decided = held or journal.staged(file)
+        if decided is not None:
+            outcomes.append(decided)
         else:
-            by_subject[file.subject.identity].append(file)
-    groups = []
-    for files in by_subject.values():
-        known = Known(
-            reduce(or_, {file.subject.identifiers for file in files}, Identifiers()),
-            reduce(or_, (file.needles for file in files), Needles()),
-        )
-        staged = {file.source: journal.staged(file) for file in files}
-        outcomes += [outcome for outcome in staged.values() if outcome is not None]
-        groups.append(([Path(f.source) for f in files if staged[f.source] is None], known))
-    return outcomes, groups
+            left[file.subject.identity].append(Path(file.source))
+    return outcomes, left
 
 
 def _conflicts(surveyed: list[Surveyed]) -> Iterator[tuple[Surveyed, Outcome | None]]:
@@ -175,35 +170,45 @@ def _conflicts(surveyed: list[Surveyed]) -> Iterator[tuple[Surveyed, Outcome | N
 
 
 def _processed(
-    batch: Batch, groups: list[tuple[list[Path], Known]], total: int, progress: Progress
+    batch: Batch, left: dict[str, list[Path]], known: dict[str, Known], total: int, progress: Progress
 ) -> Iterator[Outcome]:
-    """Every outcome, in any order; a file whose process dies twice is held back."""
-    tasks = [(list(chunk), known) for files, known in groups for chunk in _chunks(files)]
-    broken: list[tuple[list[Path], Known]] = []
-    done = total - sum(len(files) for files, _ in groups)
+    """Every outcome, in any order."""
+    tasks = [
+        (partial(process_many, known=known[identity]), list(chunk))
+        for identity, files in left.items()
+        for chunk in _chunks(files)
+    ]
+    done = total - sum(len(files) for files in left.values())
+    for outcome in _results(
+        batch, tasks, lambda path: Outcome(str(path), "", reason=_LOST[0], sentence=_LOST[1])
+    ):
+        done += 1
+        progress("de-identify", done, total)
+        yield outcome
+
+
+def _results(
+    batch: Batch,
+    tasks: Sequence[tuple[Callable[[list[Path]], list[R]], list[Path]]],
+    lost: Callable[[Path], R],
+) -> Iterator[R]:
+    """What the tasks give, in any order; files whose process dies are tried alone, then given up."""
+    broken = []
     with _pool(batch) as pool:
-        waiting = {pool.submit(process_many, *task): task for task in tasks}
+        waiting = {pool.submit(work, files): (work, files) for work, files in tasks}
         for future in as_completed(waiting):
+            task = waiting.pop(future)
             try:
-                results = future.result()
+                yield from future.result()
             except BrokenProcessPool:
-                broken.append(waiting[future])
-                continue
-            done += len(results)
-            progress("de-identify", done, total)
-            yield from results
-    for files, known in broken:
+                broken.append(task)
+    for work, files in broken:
         for file in files:
-            yield _alone(replace(batch, jobs=1), file, known)
-
-
-def _alone(batch: Batch, file: Path, known: Known) -> Outcome:
-    with _pool(batch) as pool:
-        try:
-            return pool.submit(process_many, [file], known).result()[0]
-        except BrokenProcessPool:
-            sentence = "The process that worked on it died."
-            return Outcome(str(file), "", reason=Reason.INTERNAL_ERROR, sentence=sentence)
+            with _pool(replace(batch, jobs=1)) as pool:
+                try:
+                    yield from pool.submit(work, [file]).result()
+                except BrokenProcessPool:
+                    yield lost(file)
 
 
 def _judged(outcomes: list[Outcome]) -> list[Outcome]:

@@ -123,7 +123,7 @@ def without_identifiers(text: str, identifiers: Identifiers) -> str:
     spans = spans_of(text, identifiers) + [m.span() for m in _EMAIL.finditer(text)]
     if not spans:
         return text
-    return "".join(c for i, c in enumerate(text) if not any(start <= i < end for start, end in spans)).strip()
+    return "".join(c for c, is_named in zip(text, _marked(text, spans), strict=True) if not is_named).strip()
 
 
 _EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from pydicom import dcmread
 from anonymizer import Batch, BatchRefused, Report, load_policy, run
 from anonymizer.command import main
 from anonymizer.manifest import is_unbroken
+from anonymizer.worker import Surveyed, survey_many
 from tests.anonymizer.conftest import sample, stored
 
 NAME = "Featherstonehaugh^Cuthbert"
@@ -193,3 +195,21 @@ def test_the_command_tells_what_happened_and_describes_profiles(tmp_path: Path) 
     partial = runner.invoke(main, [arguments[0], str(tmp_path / "b"), *arguments[2:]])
     assert partial.exit_code == 3
     assert "1 held back, UNREADABLE: It is not a DICOM Part 10 file." in partial.output
+
+
+def test_a_file_that_kills_its_process_is_held_and_blocks_no_other(
+    tmp_path: Path, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "in", 20)
+    poison = tmp_path / "in" / "Cuthbert7.dcm"
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setattr("anonymizer.batch.survey_many", partial(fatal, str(poison)))
+    report = run(batch(tmp_path, key_file))
+    assert outcome(report) == (19, {"INTERNAL_ERROR": 1})
+
+
+def fatal(poison: str, sources: list[Path]) -> list[Surveyed]:
+    """Surveys, but dies of one file as a codec or a parser in C might."""
+    if any(str(source) == poison for source in sources):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return survey_many(sources)
