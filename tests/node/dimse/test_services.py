@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -36,7 +37,7 @@ from tests.node.dimse.archive import (
     part10,
     serving,
 )
-from tests.node.dimse.peers import dcmtk, free_port, storescp, until
+from tests.node.dimse.peers import ENVIRONMENT, dcmtk, free_port, storescp, until
 
 LOOPBACK = "127.0.0.1"
 TEST_FILES = Path(DATA_ROOT) / "test_files"
@@ -417,3 +418,13 @@ def test_one_sentence_per_association_and_no_patient_in_any(
     assert "VIEWER at 127.0.0.1 spoke to ALPHA" in told[0].getMessage()
     assert "stored 3 instances" in told[0].getMessage()
     assert "Secret" not in caplog.text
+
+
+def test_a_sender_that_leaves_nagle_on_does_not_wait_for_delayed_acknowledgements(
+    alpha: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(ENVIRONMENT, "TCP_NODELAY")
+    paths = files(tmp_path, instances(100, 20_000))
+    started = time.monotonic()
+    dcmtk("storescu", "-aec", "ALPHA", LOOPBACK, str(alpha.port), *paths)
+    assert time.monotonic() - started < 3, "100 delayed acknowledgements are 4 s"
