@@ -79,6 +79,7 @@ class Report:
     quarantined: dict[str, int]
     sentences: dict[str, str]
     face_risks: int
+    by_ocr: int
     unknown_words: int
 
 
@@ -253,6 +254,7 @@ def _released(batch: Batch, outcomes: list[Outcome], journal: Journal) -> Report
         quarantined=dict(sorted(Counter(str(o.reason) for o in held).items())),
         sentences={str(o.reason): o.sentence for o in held},
         face_risks=sum(o.has_face_risk for o in released),
+        by_ocr=sum(o.is_by_ocr for o in released),
         unknown_words=len({word for o in outcomes for word in o.unknown_words}),
     )
     if not batch.is_dry_run:

@@ -105,6 +105,8 @@ def _told(report: Report, batch: Batch) -> str:
         lines.append(f"{count} held back, {reason}: {report.sentences[reason]}")
     if report.face_risks:
         lines.append(f"{report.face_risks} are thin slices of heads: look at FACE_RISK before you publish.")
+    if report.by_ocr:
+        lines.append(f"{report.by_ocr} had only OCR to look for burned-in text: look at them yourself.")
     if report.unknown_words:
         lines.append(f"{report.unknown_words} unknown words were taken out of texts.")
     if not batch.is_dry_run:

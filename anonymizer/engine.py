@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from anonymizer import markers, pixels, structured
+from anonymizer import markers, ocr, pixels, structured
 from anonymizer.actions import Work
 from anonymizer.elements import PIXEL_DATA, Element, Item, Part10, read_part10, text_value, write_part10
 from anonymizer.iod import Path, is_supported, must_have_pixels, types_of
@@ -55,6 +56,7 @@ class Deidentified:
     log: tuple[tuple[Path, int, str], ...]
     unknown_words: frozenset[str]
     has_face_risk: bool
+    is_by_ocr: bool
     accession: str
     was_ours: bool
     old_uids: tuple[str, str, str]
@@ -99,7 +101,8 @@ class Engine:
         is_ours = markers.is_sealed(root, self.policy, self.key)
         self._admit(root)
         was_cleaned = is_ours and markers.claims(root, Option.CLEAN_PIXEL_DATA)
-        plan = pixels.plan(root, self.policy, is_ours=is_ours, was_cleaned=was_cleaned)
+        look = partial(ocr.text_boxes, source, data, ocr.SURE_ENOUGH_TO_BLANK)
+        plan = pixels.plan(root, self.policy, look, is_ours=is_ours, was_cleaned=was_cleaned)
         work = self._work(root, known, is_ours=is_ours)
         copy = work.root(root)
         if work.unknown_words and self.policy.document["text"]["review"] == "hold":
@@ -113,6 +116,8 @@ class Engine:
         transfer_syntax = pixels.carry_out(plan, copy, source, data)
         codes = self._mark(root, copy, work, plan)
         file = Part10(markers.file_meta(copy, transfer_syntax), copy, transfer_syntax)
+        if plan.is_by_ocr and ocr.text_boxes(file, b"".join(write_part10(file)), ocr.SURE_ENOUGH_TO_HOLD):
+            raise Quarantined(Reason.BURNED_IN_RISK, "OCR still reads text after what it found was blanked.")
         return _account(root, file, work, plan, codes)
 
     def _work(self, root: Item, known: Identifiers | None, *, is_ours: bool) -> Work:
@@ -195,6 +200,7 @@ def _account(source: Item, file: Part10, work: Work, plan: pixels.Plan, codes: l
         log=tuple(work.log),
         unknown_words=frozenset(work.unknown_words),
         has_face_risk=_has_face_risk(file.root),
+        is_by_ocr=plan.is_by_ocr,
         accession=text_value(file.root, _ACCESSION),
         was_ours=work.is_ours,
         old_uids=_uids(source),

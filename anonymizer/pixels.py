@@ -7,6 +7,7 @@ somebody wrote for that equipment. What is not blanked stays bit for bit as it w
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -43,11 +44,12 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to blank; `is_cleaned` if a rule or declared regions vouch for the rest."""
+    """What to blank; `is_cleaned` if a rule, declared regions or OCR vouch for the rest."""
 
     boxes: tuple[Box, ...] = ()
     is_cleaned: bool = False
     clears_spare_bits: bool = False
+    is_by_ocr: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,12 @@ class Geometry:
         return self.rows * self.columns * self.frames * self.planes * self.pixel_bytes
 
 
-def plan(root: Item, policy: Policy, *, is_ours: bool, was_cleaned: bool) -> Plan:
+def plan(
+    root: Item, policy: Policy, look: Callable[[], tuple[Box, ...]], *, is_ours: bool, was_cleaned: bool
+) -> Plan:
     """What to do about burned-in text; raises Quarantined (BURNED_IN_RISK) if nothing vouches for it.
 
+    `look` finds text by OCR; it is asked only where the policy says so and nothing better is known.
     `is_ours` says that this engine has released the instance before, `was_cleaned` that it then vouched
     for its pixels.
     """
@@ -95,6 +100,8 @@ def plan(root: Item, policy: Policy, *, is_ours: bool, was_cleaned: bool) -> Pla
     if not _is_risky(root):
         return Plan(clears_spare_bits=spare)
     boxes = _outside_regions(root) if policy.shows(Option.CLEAN_PIXEL_DATA) else ()
+    if not boxes and policy.shows(Option.CLEAN_PIXEL_DATA) and policy.document["pixel"]["ocr"]:
+        return Plan(look(), True, spare, is_by_ocr=True)
     if not boxes:
         raise Quarantined(
             Reason.BURNED_IN_RISK,

@@ -42,7 +42,7 @@ _DEFAULTS: dict[str, Any] = {
     "dates": {"min_weeks": 52, "max_weeks": 520},
     "text": {"vocabulary": [], "review": "drop"},
     "private": {"list": []},
-    "pixel": {"rules": []},
+    "pixel": {"rules": [], "ocr": False},
     "references": "strict",
     "clinical_trial": {},
     "overrides": [],
@@ -163,6 +163,8 @@ def policy_from(name: str, document: Any) -> Policy:
         raise PolicyRejected("clinical_trial is written in ASCII, which every character set has.")
     for rule in complete["pixel"]["rules"]:
         _check_rule(rule)
+    if not isinstance(complete["pixel"]["ocr"], bool):
+        raise PolicyRejected("pixel.ocr is true or false.")
     for row in complete["private"]["list"]:
         _check_private(row)
     if complete["text"]["review"] not in ("drop", "hold"):

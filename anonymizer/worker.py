@@ -69,6 +69,7 @@ class Outcome:
     log: tuple[str, ...] = ()
     unknown_words: tuple[str, ...] = ()
     has_face_risk: bool = False
+    is_by_ocr: bool = False
     reason: str = ""
     sentence: str = ""
 
@@ -147,6 +148,7 @@ class Worker:
             log=tuple(_logged(*entry) for entry in result.log),
             unknown_words=tuple(sorted(result.unknown_words)),
             has_face_risk=result.has_face_risk,
+            is_by_ocr=result.is_by_ocr,
         )
 
     def _findings(
