@@ -272,7 +272,7 @@ def test_a_command_that_fits_nothing_is_refused_and_the_next_one_works(
     [
         ({"AffectedSOPClassUID": VERIFICATION}, 0x0122),
         ({"AffectedSOPInstanceUID": None}, 0x0117),
-        ({"AffectedSOPInstanceUID": "1.2.x"}, 0x0117),
+        ({"AffectedSOPInstanceUID": "1.2/x"}, 0x0117),
         ({"AffectedSOPInstanceUID": "1." * 40}, 0x0117),
         ({"CommandDataSetType": 0x0101}, 0x0212),
     ],
