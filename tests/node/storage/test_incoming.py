@@ -89,6 +89,14 @@ def test_the_next_object_gets_the_buffer_that_is_still_warm() -> None:
     assert buffers.take() is first
 
 
+def test_a_buffer_that_was_full_keeps_little_of_it() -> None:
+    buffers = Buffers(4 * MB, 4 * MB)
+    buffer = buffers.take()
+    buffer[:] = b"x" * (4 * MB)
+    buffers.give_back(buffer, 4 * MB)
+    assert (buffer[0], buffer[MB], buffer[4 * MB - 1]) == (ord("x"), 0, 0)
+
+
 def test_a_thousand_objects_leave_memory_and_files_as_they_were(tmp_path: Path) -> None:
     store = segment_store(tmp_path, SMALL)
     for _ in range(2):

@@ -122,9 +122,14 @@ def store(tmp_path: Path) -> SegmentStore:
 
 @pytest.mark.parametrize(("number", "error"), [(errno.ENOSPC, OutOfSpace), (errno.EIO, Unavailable)])
 def test_a_write_that_fails_half_way_leaves_no_trace(
-    store: SegmentStore, monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception]
+    tmp_path: Path,
+    store: SegmentStore,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    error: type[Exception],
 ) -> None:
     first = keep(store, b"first")
+    size = (tmp_path / "objects/00/000001.tar").stat().st_size
 
     def refuse(fd: int, data: object, offset: int) -> int:
         raise OSError(number, os.strerror(number))
@@ -135,6 +140,7 @@ def test_a_write_that_fails_half_way_leaves_no_trace(
         failing.setattr(appending.os, "pwrite", refuse)
         with pytest.raises(error):
             keep(store, bytes(5000))
+    assert (tmp_path / "objects/00/000001.tar").stat().st_size == size
     second = keep(store, b"second")
     assert [item.holding for item in objects(store.scan())] == [first, second]
 

@@ -137,6 +137,13 @@ def test_a_header_with_a_changed_byte_is_none(at: int, change: int) -> None:
     assert known is None or known[0] == Member(Kind.OBJECT, bytes(32), 5, "AE", 9)
 
 
+def test_two_errors_that_cancel_out_in_the_sum_of_tar_are_noticed() -> None:
+    header = bytearray(pack(Member(Kind.OBJECT, bytes(32), 5, "AE", 9), STAMP))
+    source = header.index(b"AE")
+    header[source : source + 2] = b"BD"
+    assert unpack(bytes(header)) is None
+
+
 def test_a_header_of_another_segment_is_none() -> None:
     header = pack(Member(Kind.OBJECT, bytes(32), 5, "AE", 9), STAMP)
     assert unpack(header, STAMP)
