@@ -7,7 +7,7 @@ somewhere else, narrowed by what its owner grants.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from .model import (
@@ -60,6 +60,9 @@ class CatalogWriter(Catalog, Protocol):
         Raises:
             OutOfSpace: the map or the disk is full; nothing of this call was recorded.
         """
+
+    def forget_lost(self, is_lost: Callable[[Holding], bool]) -> list[Entry]:
+        """Take back the newest rows whose bytes a power cut took; return what they were."""
 
     def decide(self, decision: Decision) -> None:
         """Apply a person's decision; return when it is on disk. The same id twice changes nothing.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from .commit import GroupCommit
 from .decisions import decide
 from .find import Finder
+from .forgetting import find_lost, forget
 from .indexing import HasSamePixels, Indexer
 from .log import (
     ALL,
@@ -31,6 +32,7 @@ from .model import (
     Decision,
     Entry,
     Head,
+    Holding,
     Query,
     Recorded,
     Selection,
@@ -153,6 +155,14 @@ class LmdbCatalog:
     def record(self, arrivals: Sequence[Arrival]) -> list[Recorded]:
         """See `CatalogWriter.record`; what is recorded together is on disk together or not at all."""
         return self._commits.run(lambda batch: record(batch, arrivals), len(arrivals))
+
+    def forget_lost(self, is_lost: Callable[[Holding], bool]) -> list[Entry]:
+        """Take back the newest rows whose bytes a power cut took; return what they were."""
+        with self._environment.reading() as reading:
+            lost = find_lost(reading, is_lost)
+        if lost:
+            self._commits.run(lambda batch: forget(batch, lost), len(lost))
+        return lost
 
     def decide(self, decision: Decision) -> None:
         """See `CatalogWriter.decide`; raises BadRequest too."""

@@ -15,7 +15,7 @@ import msgspec
 from catalog import Arrival, Decision, Entry, Header, MoreNeeded, ObjectStore, PacsError, Reader, scan
 from node.decisions import Decisions
 from node.ingest import NodeIngest, Origin
-from node.storage import Damage, Item, Kept, KeptDecision, file_meta, read_meta
+from node.storage import Damage, Item, Kept, KeptDecision, SegmentEnd, file_meta, read_meta
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ class Recovered(msgspec.Struct):
     held: int = 0
     decisions: int = 0
     unreadable: int = 0
+    lost: int = 0
+    """Rows without bytes that were taken back."""
     damaged: list[str] = []
 
 
@@ -57,6 +59,8 @@ class Recovery:
             elif isinstance(item, Damage):
                 recovered.damaged.append(item.what)
                 logger.error("%s", item.what)
+            else:
+                self._forget_behind(item, recovered)
             on_progress(recovered)
         self._flush()
         return recovered
@@ -89,6 +93,15 @@ class Recovery:
         except (PacsError, msgspec.MsgspecError) as error:
             recovered.unreadable += 1
             logger.error("Decision %s cannot be applied: %s", kept.id, error)
+
+    def _forget_behind(self, end: SegmentEnd, recovered: Recovered) -> None:
+        lost = self._ingest.catalog.forget_lost(end.covers)
+        recovered.lost += len(lost)
+        if lost:
+            text = (
+                "%d rows are taken back: their bytes had not reached the disk, nor had they been acknowledged"
+            )
+            logger.warning(text, len(lost))
 
     def _flush(self) -> None:
         batch, self._batch = self._batch, []

@@ -230,3 +230,26 @@ def test_a_home_is_opened_by_one_process_at_a_time(tmp_path: Path) -> None:
     home = new_home(tmp_path / "home")
     with open_node(home), pytest.raises(Exception, match="works on"):
         open_node(home)
+
+
+def test_a_row_whose_bytes_a_power_cut_took_is_taken_back_and_the_instance_can_come_again(
+    tmp_path: Path,
+) -> None:
+    home = tmp_path / "home"
+    kept, lost = phantoms(12, 0), phantoms(12, 1)
+    with serving(home) as node:
+        Peer(node).store(*kept)
+        before = stored_bytes(node)
+        crash = shutil.copytree(home / "archives" / "main" / "objects", tmp_path / "objects")
+        Peer(node).store(*lost)
+        rows = shutil.copytree(home / "archives" / "main" / "catalog", tmp_path / "catalog")
+    # What a power cut may leave: the catalog knows the second instance, the segments do not have it.
+    for name, saved in (("objects", crash), ("catalog", rows)):
+        shutil.rmtree(home / "archives" / "main" / name)
+        shutil.move(saved, home / "archives" / "main" / name)
+    with serving(home) as node:
+        peer = Peer(node)
+        assert stored_bytes(node) == before
+        assert [answer["StudyInstanceUID"] for answer in peer.find(StudyInstanceUID="")] == [uid(kept[0])]
+        assert peer.store(*lost) == [0]
+        assert peer.get(uid(lost[0])) == lost
