@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from anonymizer.journal import Journal
+from anonymizer.judgement import judged
 from anonymizer.keys import read_key
 from anonymizer.leaks import Needles
 from anonymizer.manifest import MANIFEST, write_confidential, write_manifest
@@ -83,7 +84,7 @@ class Report:
     unknown_words: int
 
 
-def run(batch: Batch, progress: Progress = lambda what, done, total: None) -> Report:
+def run(batch: Batch, progress: Progress = lambda step, done, total: None) -> Report:
     """De-identifies the batch and releases it unless it is a dry run; raises BatchRefused."""
     if batch.target.exists() and any(batch.target.iterdir()):
         raise BatchRefused(f"{batch.target} is not empty. Name a folder that does not exist yet.")
@@ -96,7 +97,7 @@ def run(batch: Batch, progress: Progress = lambda what, done, total: None) -> Re
     for outcome in _processed(batch, left, known, len(files), progress):
         journal.add(outcome)
         outcomes.append(outcome)
-    outcomes = _judged(outcomes)
+    outcomes = judged(outcomes)
     return _released(batch, outcomes, journal)
 
 
@@ -210,32 +211,6 @@ def _results(
                     yield from pool.submit(work, [file]).result()
                 except BrokenProcessPool:
                     yield lost(file)
-
-
-def _judged(outcomes: list[Outcome]) -> list[Outcome]:
-    """The outcomes after what only the whole batch can tell: leaks hold subjects, UIDs are one to one."""
-    old_of: dict[str, set[str]] = defaultdict(set)
-    patients: dict[str, set[str]] = defaultdict(set)
-    for outcome in outcomes:
-        for old, new in zip(outcome.old_uids, outcome.uids, strict=True):
-            old_of[new].add(old)
-        patients[outcome.uids[0]].add(outcome.subject)
-    held = {o.subject for o in outcomes if o.reason == Reason.LEAK_FOUND}
-    return [_judge(outcome, old_of, patients, held) for outcome in outcomes]
-
-
-def _judge(
-    outcome: Outcome, old_of: dict[str, set[str]], patients: dict[str, set[str]], held: set[str]
-) -> Outcome:
-    if not outcome.name:
-        return outcome
-    if outcome.subject in held:
-        sentence = "Another instance of its subject leaked, so the whole subject is held."
-        return replace(outcome, name="", reason=Reason.LEAK_FOUND, sentence=sentence)
-    if any(len(old_of[uid]) > 1 for uid in outcome.uids) or len(patients[outcome.uids[0]]) > 1:
-        sentence = "Its new UIDs stand for more than one old one."
-        return replace(outcome, name="", reason=Reason.IOD_REGRESSION, sentence=sentence)
-    return outcome
 
 
 def _released(batch: Batch, outcomes: list[Outcome], journal: Journal) -> Report:

@@ -15,7 +15,7 @@ from anonymizer.policy import PolicyRejected, load_policy
 if TYPE_CHECKING:
     from anonymizer.batch import Batch, Report
 
-PARTIAL, MISUSE = 3, 2
+PARTIAL = 3
 
 
 @click.command("anonymize")

@@ -26,6 +26,7 @@ from anonymizer.text import Identifiers
 
 _SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
 _STUDY, _SERIES, _ACCESSION = 0x0020000D, 0x0020000E, 0x00080050
+_REFERENCED = 0x00081155
 _PATIENT_ID, _ENCAPSULATED = 0x00100020, 0x00420011
 _HEAD = ("HEAD", "BRAIN", "SKULL", "FACE", "NECK", "ORBIT", "JAW", "SINUS", "EAR", "EYE")
 
@@ -41,8 +42,8 @@ _PLACEHOLDERS = {"application/pdf": _PDF, "model/stl": b"\0" * 84}
 class Deidentified:
     """A de-identified instance and the account of how it came about.
 
-    `old_uids` (Study, Series, SOP Instance) are for the site's own record; no other field holds an old
-    value.
+    `old_uids` (Study, Series, SOP Instance) and `old_references` (SOP Instances) are for the site's own
+    record and the batch's checks; no other field holds an old value.
     """
 
     file: Part10
@@ -60,6 +61,8 @@ class Deidentified:
     accession: str
     was_ours: bool
     old_uids: tuple[str, str, str]
+    references: tuple[str, ...]
+    old_references: tuple[str, ...]
 
     def chunks(self) -> Iterator[bytes | memoryview]:
         """The Part 10 file."""
@@ -204,11 +207,22 @@ def _account(source: Item, file: Part10, work: Work, plan: pixels.Plan, codes: l
         accession=text_value(file.root, _ACCESSION),
         was_ours=work.is_ours,
         old_uids=_uids(source),
+        references=tuple(_references(file.root)),
+        old_references=tuple(_references(source)),
     )
 
 
 def _uids(root: Item) -> tuple[str, str, str]:
     return text_value(root, _STUDY), text_value(root, _SERIES), text_value(root, _SOP_INSTANCE)
+
+
+def _references(item: Item) -> Iterator[str]:
+    """The Referenced SOP Instance UIDs at any depth."""
+    if _REFERENCED in item:
+        yield text_value(item, _REFERENCED)
+    for element in item.values():
+        for nested in element.items:
+            yield from _references(nested)
 
 
 def _has_face_risk(root: Item) -> bool:

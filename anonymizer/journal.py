@@ -53,7 +53,7 @@ class Journal:
             return False
         for line in lines[1:-1]:  # the last is empty, or was cut short by the crash
             known = json.loads(line)
-            for key in ("uids", "old_uids", "codes", "log", "unknown_words"):
+            for key in ("uids", "old_uids", "references", "old_references", "codes", "log", "unknown_words"):
                 known[key] = tuple(known[key])
             known["boxes"] = tuple(tuple(box) for box in known["boxes"])
             self.done[known["source"], known["source_digest"]] = Outcome(**known)

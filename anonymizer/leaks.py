@@ -90,10 +90,9 @@ class Needles:
 
 @dataclass(frozen=True, slots=True)
 class Haystack:
-    """A finished file, squeezed once: all of it, and all but its bulk data."""
+    """A finished file: as it is, squeezed, and in lower case without zero bytes and bulk data."""
 
     everything: bytes
-    outside_bulk: bytes
     squeezed: bytes
     header: bytes
 
@@ -135,7 +134,6 @@ def haystack(data: bytes, bulk: Iterable[memoryview], names: str) -> Haystack:
         rest = _without(rest, value)
     return Haystack(
         everything=everything,
-        outside_bulk=rest,
         squeezed=everything.translate(_LOWER, _NOT_ALPHANUMERIC),
         header=rest.translate(_LOWER, b"\0"),
     )

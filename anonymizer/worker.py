@@ -63,6 +63,8 @@ class Outcome:
     subject: str = ""
     uids: tuple[str, str, str] = ("", "", "")
     old_uids: tuple[str, str, str] = ("", "", "")
+    references: tuple[str, ...] = ()
+    old_references: tuple[str, ...] = ()
     codes: tuple[str, ...] = ()
     boxes: tuple[tuple[int, ...], ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
@@ -142,6 +144,8 @@ class Worker:
             subject=result.subject,
             uids=(result.study, result.series, result.instance),
             old_uids=result.old_uids,
+            references=result.references,
+            old_references=result.old_references,
             codes=result.codes,
             boxes=tuple(tuple(box) for box in result.boxes),
             counts=dict(sorted(result.counts.items())),
