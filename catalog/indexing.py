@@ -53,7 +53,7 @@ _AT_ONCE: Final = 256
 _STORED_AT_ONCE: Final = 64
 """Series in one transaction, so that arrivals do not wait long behind it."""
 _REGROWN_AT_ONCE: Final = 1000
-_ISSUER, _SOP_CLASS = "00100021", "00080016"
+_ISSUER, _SOP_CLASS, _STUDY_UID = "00100021", "00080016", "0020000D"
 _TOKEN_KEY: Final = META + b"search token"
 _REGROWTH_KEY: Final = META + b"search regrowth"
 
@@ -159,7 +159,7 @@ class Indexer:
         if found is None:
             return
         sha256 = row.entry.holding.sha256
-        is_first = not work.items and work.union.is_empty
+        is_first = not work.items and work.union.is_empty and _STUDY_UID in found.attributes
         work.items.append(Packed(SOPInstanceUID, sha256, encoded(found.attributes)))
         if not row.is_hidden:
             work.union.add(found.attributes, sha256)

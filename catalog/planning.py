@@ -87,15 +87,11 @@ class Planner:
         """Yield what the search index proposes, and in its place what is newer than the index."""
         seen = set(fresh)
         waiting = deque(sorted(fresh.values()))
-        ties: list[Hit] = []
-        for page in pages:
-            hits = ties + page
-            last = hits[-1].ordinal if hits else 0
-            ties = [hit for hit in hits if hit.ordinal == last]
-            tails = self._tails([hit for hit in hits if hit.ordinal != last], seen)
+        for hits in pages:
+            tails = self._tails(hits, seen)
             if tails:
                 yield sorted([*tails, *_until(waiting, max(tails))])
-        yield sorted([*self._tails(ties, seen), *waiting])
+        yield list(waiting)
 
     def _tails(self, hits: list[Hit], seen: set[bytes]) -> list[bytes]:
         found = []

@@ -23,7 +23,7 @@ _HEAP: Final = 15_000_000
 """Bytes Tantivy gathers before it writes a segment; its own minimum."""
 _TOKEN: Final = "token"
 _FIRST_PAGE: Final = 128
-_LARGEST_PAGE: Final = 65_536
+_HIGHEST: Final = 1 << 64
 
 
 class Hit(NamedTuple):
@@ -77,22 +77,28 @@ class SearchIndex:
         return self._pages(tantivy.Query.boolean_query(questions)) if questions else None
 
     def _pages(self, query: tantivy.Query) -> Iterator[list[Hit]]:
+        """Yield the hits in portions of falling ordinals, all hits of one ordinal in one portion.
+
+        Among equals Tantivy keeps no order from one search to the next, so a portion is what is certainly
+        above the last hit, and the next search begins anew and reaches further.
+        """
         searcher = self._index.searcher()
-        offset, size = 0, _FIRST_PAGE
+        size, done = _FIRST_PAGE, _HIGHEST
         while True:
-            found = searcher.search(
-                query, limit=size, offset=offset, count=False, order_by_field=_ORDINAL
-            ).hits
-            addresses = [address for _, address in found]
-            numbers = searcher.fast_field_values(_NUMBER, addresses) if addresses else []
-            yield [
-                Hit(int(ordinal or 0), int(number or 0))
-                for (ordinal, _), number in zip(found, numbers, strict=True)
+            found = searcher.search(query, limit=size, count=False, order_by_field=_ORDINAL).hits
+            is_all = len(found) < size
+            last = -1 if is_all else int(found[-1][0] or 0)
+            portion = [
+                (ordinal, address) for value, address in found if last < (ordinal := int(value or 0)) <= done
             ]
-            if len(found) < size:
+            numbers = searcher.fast_field_values(_NUMBER, [address for _, address in portion])
+            yield [
+                Hit(ordinal, int(number or 0)) for (ordinal, _), number in zip(portion, numbers, strict=True)
+            ]
+            if is_all:
                 return
-            offset += size
-            size = min(4 * size, _LARGEST_PAGE)
+            done = last
+            size *= 4
 
     def close(self) -> None:
         """Stop the writer; what was not committed is indexed again later."""

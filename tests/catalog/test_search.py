@@ -167,6 +167,21 @@ def test_answers_are_in_order_whether_indexed_or_not(archive: Archive) -> None:
     assert dates == sorted(dates, reverse=True)
 
 
+@pytest.mark.parametrize("dates", [1, 3])
+def test_hundreds_of_studies_of_one_moment_are_all_found(archive: Archive, dates: int) -> None:
+    for n in range(700):
+        keys = data_set(
+            f"{n}", f"{n}.1", f"{n}.1.1", StudyDate=f"2024010{n % dates + 1}", StudyDescription="SAME"
+        )
+        archive.catalog.record([archive.shelf.arrival(keys)])
+        if n % 100 == 99:
+            archive.settle()
+    matches = list(archive.catalog.find(query(Level.STUDY, StudyDescription="*SAM*")))
+    found = [(match["00080020"]["Value"][0], match["0020000D"]["Value"][0]) for match in matches]
+    assert len(found) == 700
+    assert found == sorted(sorted(found, key=lambda each: each[1]), key=lambda each: each[0], reverse=True)
+
+
 def test_after_a_correction_the_new_value_finds_and_the_old_does_not(archive: Archive) -> None:
     archive.store(data_set("1", "1.1", "1.1.1", StudyDescription="WRONG WORD"))
     archive.settle()
