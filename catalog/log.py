@@ -137,15 +137,20 @@ def due(reading: Reading, now: int) -> list[bytes]:
             series = SERIES_CODEC.unpack(reading.get(SERIES + key) or b"")
             if _is_due(series, now):
                 found.append(key)
-        elif now - STUDY_CODEC.unpack(reading.get(STUDY + key) or b"").stated >= GROWING:
+        elif abs(now - STUDY_CODEC.unpack(reading.get(STUDY + key) or b"").stated) >= GROWING:
             found.append(key)
     return found
 
 
 def _is_due(row: SeriesRow, now: int) -> bool:
-    idle = now - row.changed
+    idle = _idle(row, now)
     # Between the two it is about to settle: to state it twice would tell nobody anything.
-    return idle >= SETTLED or (idle < GROWING and now - row.stated >= GROWING)
+    return idle >= SETTLED or (idle < GROWING and abs(now - row.stated) >= GROWING)
+
+
+def _idle(row: SeriesRow, now: int) -> int:
+    # A clock that was set back must not keep a change from being told.
+    return abs(now - row.changed)
 
 
 def publishing(keys: list[bytes], now: int) -> Callable[[Batch], int]:
@@ -192,7 +197,7 @@ class _Publication:
         row = self._batch.series(key)
         if row is None or not row.is_dirty:
             return
-        is_settled = self._now - row.changed >= SETTLED
+        is_settled = _idle(row, self._now) >= SETTLED
         self._state(key, series_statement(row, is_settled=is_settled))
         row.stated = self._now
         if is_settled:
