@@ -7,6 +7,7 @@ number in ASCII, Latin-1, UTF-8 and UTF-16, in any case and with any separators.
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -24,6 +25,8 @@ _NOT_ALPHANUMERIC = bytes(b for b in range(256) if b not in _ALPHANUMERIC)
 _LOWER = bytes(b + 32 if 65 <= b <= 90 else b for b in range(256))
 _MEASURE = re.compile(r"\d{1,4}(\.\d+)?[a-z]{0,3}|[a-z]{1,3}\d{1,4}")
 _DATE = re.compile(r"((?:18|19|20)\d\d)\.?(0[1-9]|1[0-2])\.?(0[1-9]|[12]\d|3[01])")
+# What the engine itself writes into every file; a subject of that name is not found by it.
+_MARKER_WORDS = " removed present unknown none peerpacs policy seal derived original de-identifying equipment"
 _DUMMY_DATES = ("19000101", "19010101")
 
 
@@ -144,7 +147,9 @@ def vocabulary() -> frozenset[str]:
     """Words that say nothing about anybody."""
     files = ("vocabulary.txt", "acquisition-words.txt")
     words = " ".join((DATA / name).read_text(encoding="utf-8") for name in files).split()
-    return frozenset((*words, "removed", "present", "unknown", "none", "anonymous"))
+    table = json.loads((DATA / "ps3.15-table-e1-1.json").read_text(encoding="utf-8"))
+    markers = " ".join(meaning for _, _, meaning in table["cid_7050"]) + _MARKER_WORDS
+    return frozenset((*words, *_WORD.findall(markers.casefold())))
 
 
 def squeeze(text: str) -> str:

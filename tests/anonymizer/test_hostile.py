@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 
@@ -17,8 +18,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from anonymizer import Engine, ProjectKey, Quarantined, load_policy
 from anonymizer.elements import Element, Item, Part10, read_part10, write_part10
-from anonymizer.leaks import Needles
-from anonymizer.text import vocabulary
+from anonymizer.leaks import Needles, vocabulary
 from anonymizer.verifier import Expected, verify
 from tests.anonymizer.conftest import SECRET, sample, stored, written
 
@@ -83,7 +83,8 @@ def test_whatever_the_patient_is_called_is_not_found_afterwards(name: str) -> No
     source.PatientComments = f"spoke with {name}"
     out = released(stored(source))
     assert out is not None
-    assert name not in str(dcmread(io.BytesIO(out))) or name.casefold() in vocabulary()
+    words = re.findall(r"\w+", str(dcmread(io.BytesIO(out))).casefold())
+    assert name.casefold() not in set(words) - vocabulary()
 
 
 @pytest.mark.parametrize(

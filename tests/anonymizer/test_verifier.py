@@ -131,3 +131,10 @@ def test_blanked_pixels_must_be_of_one_shade_and_all_others_untouched() -> None:
     inside = bytearray(blanked)
     inside[4] = 9
     assert [reason for reason, _ in native_finding(root, before, bytes(inside), boxes)] == ["LEAK_FOUND"]
+
+
+def test_a_patient_whose_name_is_a_word_of_the_markers_is_not_held() -> None:
+    source = stored(sample(PatientName="Policy^Seal"))
+    result = Engine(load_policy("research"), ProjectKey("TRIAL", SECRET)).deidentify(source)
+    expected = Expected(OPTIONS, given=frozenset([result.subject]))
+    assert verify(source, written(result), expected, Needles()) == []
