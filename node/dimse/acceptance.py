@@ -223,23 +223,15 @@ class Acceptance:
     def _record(self, session: Session, ending: str, seconds: float) -> None:
         tally, caller, audit = session.tally, session.caller, self.environment.audit
         outcome = "success" if ending == "released" else "broken"
-        detail = {"seconds": round(seconds, 3), "ending": ending}
-        audit.record("association", caller, outcome, detail)
+        audit.record("association", caller, outcome, {"seconds": round(seconds, 3), "ending": ending})
+        session.record_stored()
         refused = sum(tally.statuses.values()) - tally.instances
-        for study, instances in tally.studies.items():
-            stored = {"StudyInstanceUID": study, "instances": instances}
-            audit.record("store", caller, "success", stored)
         if refused:
             statuses = {f"{status:04X}": count for status, count in tally.statuses.items() if status}
             audit.record("store", caller, "failure", {"instances": refused, "statuses": statuses})
-        done = list(tally.done[:5])
-        if len(tally.done) > len(done):
-            done.append(f"{len(tally.done) - len(done)} requests more")
-        if tally.statuses:
-            done.insert(0, f"stored {tally.instances} instances ({tally.size / 1e6:.1f} MB), {refused} not")
         logger.info(
             "%s spoke to %s for %.1f s: %s; %s.",
-            self._who(), caller.called_ae, seconds, ", ".join(done) or "nothing asked", ending,
+            self._who(), caller.called_ae, seconds, tally.sentence(), ending,
         )  # fmt: skip
 
 
@@ -255,7 +247,7 @@ def _serve_other(session: Session, context: Context, request: Command) -> None:
         session.respond(context, request, MISTYPED_ARGUMENT, "C-ECHO with a data set")
     elif not session.refuse(context, request, Service.ECHO):
         session.respond(context, request, SUCCESS)
-        session.tally.done.append("echoed")
+        session.tally.tell("echoed")
 
 
 def _accept(answer: Associate, received: bytes) -> bytes:

@@ -75,7 +75,7 @@ def serve_find(session: Session, context: Context, request: Command) -> None:
         outcome = {SUCCESS: "success", CANCEL: "cancelled"}.get(status, "failure")
     finally:
         milliseconds = 1000 * (time.monotonic() - started)
-        session.tally.done.append(f"found {answers.count} in {milliseconds:.0f} ms")
+        session.tally.tell(f"found {answers.count} in {milliseconds:.0f} ms")
         detail = {"level": level, "status": f"{status:04X}", "answers": answers.count}
         session.environment.audit.record("find", session.caller, outcome, detail)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from catalog import Attributes, Entry, Matching, PacsError, selection
 from node.contracts import Device, Outgoing, Service, StoreResult
@@ -26,7 +25,8 @@ logger = logging.getLogger(__name__)
 
 def serve_move(session: Session, context: Context, request: Command) -> None:
     """Answer one C-MOVE-RQ."""
-    with _answering(session, context, request, Service.MOVE) as identifier:
+
+    def move(identifier: Attributes) -> None:
         title = request.MoveDestination or ""
         device = session.environment.access.destination(session.caller, title)
         if device is None or not device.port or not device.address or "/" in device.address:
@@ -44,22 +44,30 @@ def serve_move(session: Session, context: Context, request: Command) -> None:
         finally:
             delivery.close()
 
+    _answer(session, context, request, Service.MOVE, move)
+
 
 def serve_get(session: Session, context: Context, request: Command) -> None:
     """Answer one C-GET-RQ."""
-    with _answering(session, context, request, Service.GET) as identifier:
+
+    def get(identifier: Attributes) -> None:
         entries = _entries(session, context, identifier)
         ears = Ears(session, request)
         SubOperations(session, context, request, entries).run(Back(session, request, ears), ears)
 
+    _answer(session, context, request, Service.GET, get)
 
-@contextmanager
-def _answering(
-    session: Session, context: Context, request: Command, service: Service
-) -> Iterator[Attributes]:
-    """Read the identifier, and answer whatever goes wrong with a status."""
+
+def _answer(
+    session: Session,
+    context: Context,
+    request: Command,
+    service: Service,
+    retrieve: Callable[[Attributes], None],
+) -> None:
+    """Read the identifier and retrieve what it names; answer whatever goes wrong with a status."""
     try:
-        yield receive_identifier(session, context, request, service)
+        retrieve(receive_identifier(session, context, request, service))
     except Ended:
         raise
     except Exception as error:
@@ -69,7 +77,7 @@ def _answering(
         session.association.send(context, response(request, status, comment, tags))
         detail = {"status": f"{status:04X}"}
         session.environment.audit.record(service.value, session.caller, "failure", detail)
-        session.tally.done.append(f"was refused a C-{service.name} ({status:04X})")
+        session.tally.tell(f"was refused a C-{service.name} ({status:04X})")
 
 
 def _entries(session: Session, context: Context, identifier: Attributes) -> list[Entry]:

@@ -21,9 +21,13 @@ from .limits import Limits
 from .negotiation import Context
 from .outgoing import Convert
 from .pulse import Pulse
-from .statuses import NOT_AUTHORIZED
+from .statuses import NOT_AUTHORIZED, SUCCESS, is_warning
 
 logger = logging.getLogger(__name__)
+TOLD: Final = 5
+"""Requests of one association that its log sentence tells one by one."""
+STUDIES: Final = 1000
+"""Studies stored over one association before they are put on record and counted anew."""
 VERDICT_HOLDS: Final = 1.0
 """Seconds for which an answer of `Access.may` is used again within one association."""
 
@@ -70,14 +74,32 @@ class Environment:
 
 @dataclass(slots=True)
 class Tally:
-    """What was stored over one association, for its log sentence and its audit events."""
+    """What was done over one association, for its log sentence and its audit events; bounded in size."""
 
     instances: int = 0
     size: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
     studies: Counter[str] = field(default_factory=Counter)
-    done: list[str] = field(default_factory=list)
-    """Sentences about finds, moves and gets."""
+    told: list[str] = field(default_factory=list)
+    untold: int = 0
+
+    def tell(self, what: str) -> None:
+        """Remember what the log sentence shall say; after the first few only how many more there were."""
+        if len(self.told) < TOLD:
+            self.told.append(what)
+        else:
+            self.untold += 1
+
+    def sentence(self) -> str:
+        """Return all that was done, in words."""
+        parts = list(self.told)
+        if self.untold:
+            parts.append(f"{self.untold} requests more")
+        if self.statuses:
+            refused = sum(self.statuses.values()) - self.instances
+            size = f"{self.size / 1e6:.1f} MB"
+            parts.insert(0, f"stored {self.instances} instances ({size}), {refused} not")
+        return ", ".join(parts) or "nothing asked"
 
 
 class Session:
@@ -117,6 +139,25 @@ class Session:
                     self.caller.ae_title, service.value, self.caller.called_ae, verdict.why, verdict.remedy,
                 )  # fmt: skip
         return verdict
+
+    def stored(self, status: int, size: int, StudyInstanceUID: str) -> None:
+        """Count an answered C-STORE."""
+        tally = self.tally
+        tally.statuses[status] += 1
+        if status == SUCCESS or is_warning(status):
+            tally.instances += 1
+            tally.size += size
+            tally.studies[StudyInstanceUID] += 1
+            self.environment.counters.add(received_instances=1, received_bytes=size)
+            if len(tally.studies) >= STUDIES:
+                self.record_stored()
+
+    def record_stored(self) -> None:
+        """Put what was stored on record, an event for each study."""
+        audit, studies = self.environment.audit, self.tally.studies
+        for study, instances in studies.items():
+            audit.record("store", self.caller, "success", {"StudyInstanceUID": study, "instances": instances})
+        studies.clear()
 
     def respond(
         self,

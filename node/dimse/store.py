@@ -52,13 +52,7 @@ def serve_store(session: Session, context: Context, request: Command) -> None:
     limit = session.environment.limits.data_set
     result, size = take_in(session.association, context, request, begin, limit, refusal)
     session.association.send(context, response(request, result.status, result.comment))
-    tally = session.tally
-    tally.statuses[result.status] += 1
-    if result.status == 0 or result.status >> 12 == 0xB:
-        tally.instances += 1
-        tally.size += size
-        tally.studies[result.StudyInstanceUID] += 1
-        session.environment.counters.add(received_instances=1, received_bytes=size)
+    session.stored(result.status, size, result.StudyInstanceUID)
 
 
 def contradiction(context: Context, request: Command) -> StoreResult | None:

@@ -249,7 +249,7 @@ class SubOperations:
         session.environment.counters.add(sent_instances=sent, sent_bytes=self._size)
         whither = f"to {self._destination}" if self._destination else "back"
         seconds = time.monotonic() - self._started
-        session.tally.done.append(
+        session.tally.tell(
             f"had {sent} of {len(self._entries)} instances sent {whither}"
             f" ({self._size / 1e6:.1f} MB in {seconds:.1f} s)"
         )

@@ -64,6 +64,7 @@ class Receiving:
     def finish(self) -> StoreResult:
         if self.archive.result.status == 0:
             self.archive.put(Stored(*self.uids, bytes(self.data)), self.is_held)
+            return StoreResult(0, StudyInstanceUID=self.archive.entries[-1].StudyInstanceUID)
         return self.archive.result
 
     def abandon(self) -> None:

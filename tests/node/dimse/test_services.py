@@ -26,6 +26,8 @@ from catalog import (
 )
 from node.contracts import Caller, Device, Rejection, Service, StoreResult
 from node.dimse import Limits, Part10File, Requestor
+from node.dimse.commands import Command, encode_command
+from node.dimse.dialing import Peer, dial, hang_up
 from tests.node.dimse.archive import (
     CT_IMAGE,
     Archive,
@@ -38,6 +40,7 @@ from tests.node.dimse.archive import (
     serving,
 )
 from tests.node.dimse.peers import ENVIRONMENT, dcmtk, free_port, storescp, until
+from tests.node.dimse.wire import IMPLICIT, VERIFICATION
 
 LOOPBACK = "127.0.0.1"
 TEST_FILES = Path(DATA_ROOT) / "test_files"
@@ -428,3 +431,22 @@ def test_a_sender_that_leaves_nagle_on_does_not_wait_for_delayed_acknowledgement
     started = time.monotonic()
     dcmtk("storescu", "-aec", "ALPHA", LOOPBACK, str(alpha.port), *paths)
     assert time.monotonic() - started < 3, "100 delayed acknowledgements are 4 s"
+
+
+def test_each_study_stored_is_on_record_once_and_a_long_association_is_told_shortly(
+    alpha: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        list(scu(alpha).store([*instances(3, study="1.2.3"), *instances(2, study="1.2.4")]))
+        until(lambda: len(alpha.trail.of("store")) == 2)
+        asker = dial(Peer("ALPHA", LOOPBACK, alpha.port, "VIEWER"), [(VERIFICATION, (IMPLICIT,))], Limits())
+        for number in range(100):
+            request = Command(CommandField=0x30, MessageID=number, AffectedSOPClassUID=VERIFICATION)
+            asker.send(asker.contexts[1], encode_command(request))
+            asker.receive_command()
+        hang_up(asker, release=True)
+        until(lambda: "95 requests more" in caplog.text)
+    assert [detail for _, detail in alpha.trail.of("store")] == [
+        {"StudyInstanceUID": "1.2.3", "instances": 3},
+        {"StudyInstanceUID": "1.2.4", "instances": 2},
+    ]
