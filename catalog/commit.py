@@ -24,7 +24,7 @@ from .rows import (
     StudyRow,
     Totals,
 )
-from .truth import DIRTY, META, OUTBOX, SERIES, STUDY, Environment, Reading, counted, translated
+from .truth import DIRTY, META, OUTBOX, STUDY, Environment, Reading, counted, series_at, translated
 
 GROUP_LIMIT: Final = 256
 """Arrivals in one commit, so that nobody waits long behind a crowd."""
@@ -97,7 +97,7 @@ class Batch:
     def series(self, key: bytes) -> SeriesRow | None:
         """Return the row of a series, `key` being its two UIDs joined."""
         row = self._series.get(key)
-        if row is None and (stored := self.get(SERIES + key)) is not None:
+        if row is None and (stored := self.get(series_at(key))) is not None:
             row = self._series[key] = SERIES_CODEC.unpack(stored)
         return row
 
@@ -109,13 +109,17 @@ class Batch:
         """Write the row when the transaction ends."""
         self._series[key] = self._changed_series[key] = row
 
+    def _mark(self, key: bytes) -> None:
+        self.totals.marks += 1
+        self.put(DIRTY + counted(self.totals.marks), key)
+
     def publish_study(self, row: StudyRow) -> None:
         """Write the row and have it go to the change log."""
         row.changed = self.now
         if not row.is_dirty:
             row.is_dirty = True
             row.stated = self.now
-            self.put(DIRTY + row.StudyInstanceUID.encode())
+            self._mark(row.StudyInstanceUID.encode())
         self.change_study(row)
 
     def publish_series(self, key: bytes, row: SeriesRow) -> None:
@@ -124,7 +128,7 @@ class Batch:
         if not row.is_dirty:
             row.is_dirty = True
             row.stated = self.now
-            self.put(DIRTY + key)
+            self._mark(key)
         self.change_series(key, row)
 
     def index_later(self, key: bytes, row: SeriesRow) -> OutboxRow:
@@ -141,7 +145,7 @@ class Batch:
         for uid, study in self._changed_studies.items():
             puts[STUDY + uid.encode()] = STUDY_CODEC.pack(study)
         for key, series in self._changed_series.items():
-            puts[SERIES + key] = SERIES_CODEC.pack(series)
+            puts[series_at(key)] = SERIES_CODEC.pack(series)
         for outbox in self._arrived.values():
             self.totals.arrivals += 1
             puts[OUTBOX + counted(self.totals.arrivals)] = OUTBOX_CODEC.pack(outbox)

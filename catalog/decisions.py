@@ -7,11 +7,10 @@ before its study (a catalog made again from its segments): it takes effect when 
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 
 from .commit import Batch
+from .levels import all_series
 from .model import Decision, Verb
 from .overlays import Decided, check, load, not_here
 from .recording import (
@@ -34,9 +33,7 @@ from .rows import (
     count,
     tally,
 )
-from .truth import CLAIM, CONFLICT, DECIDED, DECISION, INSTANCE, SERIES, STUDY, joined, scan, scan_keys
-
-_TABLES: Final = {1: STUDY, 2: SERIES, 3: INSTANCE}
+from .truth import CLAIM, CONFLICT, DECIDED, DECISION, INSTANCE, STUDY, joined, scan, series_at
 
 
 def decide(batch: Batch, decision: Decision, *, must_exist: bool) -> None:
@@ -74,7 +71,8 @@ def _with_target(batch: Batch, undo: Decision, must_exist: bool) -> Decision:
 
 def _exists(batch: Batch, decision: Decision) -> bool:
     target = decision.target
-    if batch.get(_TABLES[len(target)] + joined(*target)) is not None:
+    place = STUDY + joined(*target)
+    if batch.get(series_at(joined(*target)) if len(target) == 2 else place) is not None:
         return True
     # A version that is not the preferred one has no row in its place.
     stored = batch.get(CLAIM + target[-1].encode()) if len(target) == 3 else None
@@ -94,9 +92,8 @@ def reconsider(batch: Batch, StudyInstanceUID: str) -> None:
     describe_study(batch, study, decided)
     batch.publish_study(study)
     _reconsider_versions(batch, decided)
-    prefix = SERIES + joined(StudyInstanceUID) + b"\0"
-    for key in list(scan_keys(batch.reading(), prefix)):
-        _reconsider_series(batch, study, key[len(SERIES) :], decided)
+    for key, _ in list(all_series(batch.reading(), StudyInstanceUID)):
+        _reconsider_series(batch, study, key, decided)
     _reconsider_conflicts(batch, study, decided)
 
 

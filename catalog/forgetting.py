@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from .commit import Batch
-from .log import changes, read_head
+from .log import changes, marks, read_head
 from .model import Entry, Holding
 from .recording import flag_conflict, place, take_away, version_key
 from .rows import (
@@ -20,7 +20,7 @@ from .rows import (
     INSTANCE_CODEC,
     OUTBOX_CODEC,
 )
-from .truth import CLAIM, CONFLICT, DIRTY, INSTANCE, OUTBOX, VERSIONS, Reading, joined, scan, scan_keys
+from .truth import CLAIM, CONFLICT, INSTANCE, OUTBOX, VERSIONS, Reading, joined, scan
 
 _STATED_LATELY: Final = 1000
 """Log rows looked at, the newest; a row waits a second before it is stated, a sync takes far less."""
@@ -28,7 +28,7 @@ _STATED_LATELY: Final = 1000
 
 def find_lost(reading: Reading, is_lost: Callable[[Holding], bool]) -> list[Entry]:
     """Return the versions among the newest rows whose bytes are lost."""
-    series = {key[len(DIRTY) :] for key in scan_keys(reading, DIRTY)}
+    series = {mark.key for mark in marks(reading)}
     lately = max(0, read_head(reading).seq - _STATED_LATELY)
     series |= {change.key for change in changes(reading, lately, _STATED_LATELY)}
     for _, stored in scan(reading, OUTBOX):

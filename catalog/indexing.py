@@ -41,7 +41,7 @@ from .rows import (
 from .search import SearchIndex
 from .selecting import claimed
 from .terms import UNKNOWN, marks_of, terms_of, text_of
-from .truth import INSTANCE, META, OUTBOX, SERIES, STUDY, Environment, Reading, joined, scan, scan_keys
+from .truth import INSTANCE, META, NUMBER, OUTBOX, STUDY, Environment, Reading, joined, scan, series_at
 
 logger = logging.getLogger(__name__)
 
@@ -205,7 +205,7 @@ class Indexer:
         return list(dict.fromkeys(found))
 
     def _put(self, reading: Reading, key: bytes, union: Union, alone: tuple[str, list[str]] | None) -> None:
-        series = SERIES_CODEC.unpack(reading.get(SERIES + key) or b"")
+        series = SERIES_CODEC.unpack(reading.get(series_at(key)) or b"")
         study = STUDY_CODEC.unpack(reading.get(STUDY + series.StudyInstanceUID.encode()) or b"")
         rows = {**decoded(series.seen_attributes), **seen_attributes(study)}
         terms = [f"{_ISSUER}={study.seen_patient.IssuerOfPatientID}"]
@@ -228,16 +228,16 @@ class Indexer:
             at = reading.get(_REGROWTH_KEY) if self._regrown is None else self._regrown
             if at is None or self._regrown == b"":
                 return 0
-            keys = list(islice(scan_keys(reading, SERIES, at + b"\0" if at else b""), _REGROWN_AT_ONCE))
-            for key in keys:
-                row = union_row(reading, key[len(SERIES) :])
+            numbered = list(islice(scan(reading, NUMBER, at), _REGROWN_AT_ONCE))
+            for _, key in numbered:
+                row = union_row(reading, key)
                 union = Union(row or UnionRow())
                 if row is None:
-                    for item in packed(reading, key[len(SERIES) :]):
+                    for item in packed(reading, key):
                         union.add(decoded(item.json), item.sha256)
-                self._put(reading, key[len(SERIES) :], union, None)
-        self._regrown = keys[-1] if keys else b""
-        return len(keys)
+                self._put(reading, key, union, None)
+        self._regrown = numbered[-1][0] if numbered else b""
+        return len(numbered)
 
 
 def is_grown(reading: Reading) -> bool:

@@ -13,7 +13,7 @@ from .attributes import BY_TAG, Level
 from .model import Attributes, Availability, Entry
 from .order import decoded, patient_prefix
 from .rows import INSTANCE_CODEC, SERIES_CODEC, STUDY_CODEC, InstanceRow, SeriesRow, StudyRow
-from .truth import INSTANCE, SERIES, STUDY, Reading, joined, scan, scan_keys
+from .truth import INSTANCE, STUDY, Reading, joined, scan, scan_keys, series_at
 
 RANK: Final = {Level.PATIENT: 0, Level.STUDY: 1, Level.SERIES: 2, Level.IMAGE: 3}
 NOT_MATCHED: Final = frozenset({"00080005", "00080052", "00080054", "00081190"})
@@ -113,11 +113,15 @@ def studies_of_patient(reading: Reading, row: StudyRow) -> Iterable[StudyRow]:
 
 
 def visible_series(reading: Reading, StudyInstanceUID: str) -> Iterable[tuple[bytes, SeriesRow]]:
-    """Yield (key, row) of the series of a study that have something to see."""
-    for key, stored in scan(reading, SERIES + joined(StudyInstanceUID) + b"\0"):
+    """Return (key, row) of the series of a study that have something to see."""
+    return (found for found in all_series(reading, StudyInstanceUID) if found[1].instances)
+
+
+def all_series(reading: Reading, StudyInstanceUID: str) -> Iterable[tuple[bytes, SeriesRow]]:
+    """Yield (key, row) of every series of a study, those with nothing to see too."""
+    for _, stored in scan(reading, series_at(joined(StudyInstanceUID, ""))):
         row = SERIES_CODEC.unpack(stored)
-        if row.instances:
-            yield key[len(SERIES) :], row
+        yield joined(StudyInstanceUID, row.SeriesInstanceUID), row
 
 
 def visible_instances(reading: Reading, series_key: bytes) -> Iterable[Entry]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from itertools import islice
 from typing import Final, NamedTuple
@@ -26,13 +26,13 @@ from .truth import (
     LOG,
     META,
     PUBLISHED,
-    SERIES,
     STUDY,
     Reading,
     Reads,
     counted,
     scan,
     scan_keys,
+    series_at,
 )
 
 GROWING: Final = 1000
@@ -128,17 +128,28 @@ def series_statement(row: SeriesRow, *, is_settled: bool) -> bytes:
     )
 
 
-def due(reading: Reading, now: int) -> list[bytes]:
-    """Return the keys whose time to be stated has come; `now` is milliseconds since 1970."""
+class Mark(NamedTuple):
+    """A study or series that has something to state."""
+
+    place: bytes
+    key: bytes
+
+
+def marks(reading: Reading) -> Iterator[Mark]:
+    """Yield the marks that commits left for the log, oldest first."""
+    return (Mark(*found) for found in scan(reading, DIRTY))
+
+
+def due(reading: Reading, now: int) -> list[Mark]:
+    """Return the marks whose time to be stated has come; `now` is milliseconds since 1970."""
     found = []
-    for dirty in scan_keys(reading, DIRTY):
-        key = dirty[len(DIRTY) :]
-        if b"\0" in key:
-            series = SERIES_CODEC.unpack(reading.get(SERIES + key) or b"")
+    for mark in marks(reading):
+        if b"\0" in mark.key:
+            series = SERIES_CODEC.unpack(reading.get(series_at(mark.key)) or b"")
             if _is_due(series, now):
-                found.append(key)
-        elif abs(now - STUDY_CODEC.unpack(reading.get(STUDY + key) or b"").stated) >= GROWING:
-            found.append(key)
+                found.append(mark)
+        elif abs(now - STUDY_CODEC.unpack(reading.get(STUDY + mark.key) or b"").stated) >= GROWING:
+            found.append(mark)
     return found
 
 
@@ -153,9 +164,9 @@ def _idle(row: SeriesRow, now: int) -> int:
     return abs(now - row.changed)
 
 
-def publishing(keys: list[bytes], now: int) -> Callable[[Batch], int]:
-    """Return the work that states these keys and returns how many rows changed."""
-    return lambda batch: _Publication(batch, now).publish(keys)
+def publishing(due: list[Mark], now: int) -> Callable[[Batch], int]:
+    """Return the work that states what was marked and returns how many rows changed."""
+    return lambda batch: _Publication(batch, now).publish(due)
 
 
 class _Publication:
@@ -168,13 +179,13 @@ class _Publication:
         self._seq = self._head.seq
         self._chain = sha256(self._head.chain)
 
-    def publish(self, keys: list[bytes]) -> int:
+    def publish(self, due: list[Mark]) -> int:
         """State the studies and series as they are now; return how many rows that changed."""
-        for key in keys:
-            if b"\0" in key:
-                self._publish_series(key)
+        for mark in due:
+            if b"\0" in mark.key:
+                self._publish_series(mark)
             else:
-                self._publish_study(key)
+                self._publish_study(mark)
         if self._seq == self._head.seq:
             return 0
         chain = self._chain.digest()[:8]
@@ -183,27 +194,27 @@ class _Publication:
         _trim_chain(self._batch, self._seq)
         return self._seq - self._head.seq
 
-    def _publish_study(self, key: bytes) -> None:
-        row = self._batch.study(key.decode())
+    def _publish_study(self, mark: Mark) -> None:
+        row = self._batch.study(mark.key.decode())
         if row is None or not row.is_dirty:
             return
-        self._state(key, study_statement(row))
+        self._state(mark.key, study_statement(row))
         row.is_dirty = False
         row.stated = self._now
-        self._batch.delete(DIRTY + key)
+        self._batch.delete(mark.place)
         self._batch.change_study(row)
 
-    def _publish_series(self, key: bytes) -> None:
-        row = self._batch.series(key)
+    def _publish_series(self, mark: Mark) -> None:
+        row = self._batch.series(mark.key)
         if row is None or not row.is_dirty:
             return
         is_settled = _idle(row, self._now) >= SETTLED
-        self._state(key, series_statement(row, is_settled=is_settled))
+        self._state(mark.key, series_statement(row, is_settled=is_settled))
         row.stated = self._now
         if is_settled:
             row.is_dirty = False
-            self._batch.delete(DIRTY + key)
-        self._batch.change_series(key, row)
+            self._batch.delete(mark.place)
+        self._batch.change_series(mark.key, row)
 
     def _state(self, key: bytes, row: bytes) -> None:
         stored = self._batch.get(PUBLISHED + _share(ALL) + key) or b""

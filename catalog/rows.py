@@ -126,6 +126,8 @@ class Totals(msgspec.Struct, array_like=True):
     decisions: int = 0
     """Decisions ever taken in; the order of two of the same millisecond."""
     open_conflicts: int = 0
+    marks: int = 0
+    """Last number of a mark for the change log."""
 
 
 class ConflictRow(msgspec.Struct, array_like=True):

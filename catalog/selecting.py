@@ -9,7 +9,7 @@ from .levels import instance_rank, series_rank, visible_instances, visible_serie
 from .model import Entry, Selection
 from .order import BY_SERIES, decoded, first_value, patient_prefix
 from .rows import CLAIMS_CODEC, ENTRY_CODEC, INSTANCE_CODEC, SERIES_CODEC, STUDY_CODEC, StudyRow
-from .truth import CLAIM, INSTANCE, SERIES, STUDY, VERSIONS, Reading, joined, scan, scan_keys
+from .truth import CLAIM, INSTANCE, STUDY, VERSIONS, Reading, joined, scan, scan_keys, series_at
 
 
 def select(reading: Reading, selection: Selection) -> list[Entry]:
@@ -51,7 +51,7 @@ def _ordered(reading: Reading, entries: Iterable[Entry]) -> list[Entry]:
     def rank(entry: Entry) -> tuple[str, tuple[float, str], tuple[float, str]]:
         key = joined(entry.StudyInstanceUID, entry.SeriesInstanceUID)
         if key not in ranks:
-            ranks[key] = series_rank(SERIES_CODEC.unpack(reading.get(SERIES + key) or b""))
+            ranks[key] = series_rank(SERIES_CODEC.unpack(reading.get(series_at(key)) or b""))
         return entry.StudyInstanceUID, ranks[key], instance_rank(entry)
 
     return sorted(entries, key=rank)
@@ -108,7 +108,9 @@ def versions(reading: Reading, target: tuple[str, ...]) -> list[Entry]:
     """Return every stored version of a study, series or instance: hidden ones and those not preferred too."""
     if len(target) == 3:
         return [entry for entry in claimed(reading, target[2]) if _uids(entry) == target]
-    found = [INSTANCE_CODEC.unpack(row).entry for _, row in scan(reading, INSTANCE + joined(*target) + b"\0")]
+    prefix = INSTANCE + joined(*target) + b"\0"
+    behind_the_series = prefix + b"\0\xff" if len(target) == 1 else b""
+    found = [INSTANCE_CODEC.unpack(row).entry for _, row in scan(reading, prefix, behind_the_series)]
     others = (ENTRY_CODEC.unpack(stored) for _, stored in scan(reading, VERSIONS))
     return found + [entry for entry in others if _uids(entry)[: len(target)] == target]
 

@@ -3,7 +3,9 @@
 Everything lives in one B+tree, each kind under its own first byte, so that a commit is a few reads and one
 sorted `putmulti`: py-lmdb gives the interpreter lock away at every single `get` and `put`, and on a busy
 node each of those can cost a switch. The row of an instance lies under (study, series, instance), so that
-a manifest is one scan; the UIDs are separated by a zero byte, which no UID contains.
+a manifest is one scan; the UIDs are separated by a zero byte, which no UID contains. What arrives together
+is kept together: a study's row, then those of its series, then those of its instances share pages, and what
+has no such place is numbered, so that a commit touches few pages however large the tree has become.
 """
 
 from __future__ import annotations
@@ -22,12 +24,12 @@ from .errors import BadRequest, Damaged, OutOfSpace, PacsError
 # The first byte of a key says what lies under it.
 CLAIM: Final = b"c"  # SOPInstanceUID -> Claims
 CONFLICT: Final = b"C"  # SOPInstanceUID -> ConflictRow
-DIRTY: Final = b"d"  # study, or study and series -> nothing: it must go to the change log
+DIRTY: Final = b"d"  # mark number -> study, or study and series: it must go to the change log
 DECISION: Final = b"D"  # decision id -> DecisionRow
 DECIDED: Final = b"E"  # study -> ids of its decisions
 DIGEST: Final = b"G"  # share, bucket -> count and sum
 CHAIN: Final = b"H"  # share, seq -> running hash
-INSTANCE: Final = b"i"  # study, series, instance -> InstanceRow
+INSTANCE: Final = b"t"  # study, series, instance -> InstanceRow
 NUMBER: Final = b"k"  # series number -> study and series
 LOG: Final = b"L"  # share, seq -> log key
 META: Final = b"m"  # name -> value
@@ -35,8 +37,7 @@ NOTE: Final = b"n"  # whatever the store keeps here
 OUTBOX: Final = b"o"  # arrival number -> OutboxRow
 PACK: Final = b"p"  # study, series, chunk -> header pack
 PUBLISHED: Final = b"P"  # share, log key -> seq and row
-SERIES: Final = b"s"  # study, series -> SeriesRow
-STUDY: Final = b"t"  # study -> StudyRow
+STUDY: Final = b"t"  # study -> StudyRow; study, nothing, series -> SeriesRow, see `series_at`
 UNION: Final = b"u"  # study, series -> UnionRow
 VERSIONS: Final = b"v"  # SOPInstanceUID, sha256 -> Entry that is not the preferred one
 INDEX: Final = b"x"  # letter, value, order, study -> nothing
@@ -59,6 +60,12 @@ class Reading(Reads, Protocol):
 def joined(*uids: str) -> bytes:
     """Return the key part for UIDs from the study downwards."""
     return "\0".join(uids).encode()
+
+
+def series_at(key: bytes) -> bytes:
+    """Return the key of a SeriesRow, `key` being its two UIDs joined: in front of the study's instances."""
+    study, _, series = key.partition(b"\0")
+    return STUDY + study + b"\0\0" + series
 
 
 def split(key: bytes) -> list[str]:

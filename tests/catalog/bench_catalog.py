@@ -87,7 +87,7 @@ def fill(catalog: LmdbCatalog, studies: int, series: int, instances: int) -> Non
         for each in range(series):
             for instance in range(instances):
                 batch.append(arrival(*uids(number, each, instance), **facts))
-        if len(batch) >= 2000 or number == studies - 1:
+        if len(batch) >= 200 or number == studies - 1:
             catalog.record(batch)
             batch.clear()
     total = studies * series * instances
