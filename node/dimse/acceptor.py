@@ -25,7 +25,7 @@ from .limits import Limits
 from .outgoing import Convert
 from .pulse import Pulse
 from .reencode import reencode
-from .session import Counters, Environment
+from .session import Counters, Environment, trail
 
 logger = logging.getLogger(__name__)
 QUIET: Final = 0.25
@@ -100,12 +100,7 @@ class DimseServer:
         try:
             while not self._is_stopping:
                 for descriptor, _ in self._epoll.poll(self._next_deadline()):
-                    if descriptor in self._listeners:
-                        self._accept(self._listeners[descriptor])
-                    elif descriptor in self._waiting:
-                        self._hear(self._waiting[descriptor])
-                    elif descriptor == self._wake:
-                        os.eventfd_read(self._wake)
+                    self._tend(descriptor)
                 self._expire()
         finally:
             self._close()
@@ -140,6 +135,20 @@ class DimseServer:
             **self._environment.counters.snapshot(),
         }
 
+    def _tend(self, descriptor: int) -> None:
+        """Do what a descriptor is ready for; no peer may end the watch for all others."""
+        try:
+            if descriptor in self._listeners:
+                self._accept(self._listeners[descriptor])
+            elif descriptor in self._waiting:
+                self._hear(self._waiting[descriptor])
+            elif descriptor == self._wake:
+                os.eventfd_read(self._wake)
+        except Exception as error:
+            logger.error("A connection could not be served (%s); the others go on.", trail(error))
+            if descriptor in self._waiting:
+                self._drop(self._waiting[descriptor])
+
     def _accept(self, listener: socket.socket) -> None:
         while not self._is_stopping:
             try:
@@ -169,7 +178,7 @@ class DimseServer:
             time.sleep(0.05)
 
     def _drop_oldest(self) -> None:
-        self._drop(min(self._waiting.values(), key=lambda entry: entry.deadline))
+        self._drop(min(tuple(self._waiting.values()), key=lambda entry: entry.deadline))
 
     def _watch(self, entry: _Waiting) -> None:
         descriptor = entry.sock.fileno()
@@ -194,10 +203,10 @@ class DimseServer:
                 self._give_thread(entry)
 
     def _give_thread(self, entry: _Waiting) -> None:
-        self._forget(entry)
         acceptance = Acceptance(
             self._environment, entry.sock, entry.address, bytes(entry.received), self._admit
         )
+        self._forget(entry)
         thread = threading.Thread(target=self._run, args=(acceptance,), name="dimse", daemon=True)
         self._serving[acceptance] = thread
         try:

@@ -210,3 +210,28 @@ def test_memory_does_not_grow_with_associations() -> None:
             scu(node).echo()
         gc.collect()
         assert resident() - before < 4096
+
+
+def test_one_connection_that_fails_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError("no such socket")
+
+    with serving() as node:
+        with monkeypatch.context() as patch:
+            patch.setattr("node.dimse.acceptor.Acceptance", fail)
+            with Raw(node.port) as raw:
+                raw.send(associate())
+                assert raw.pdu()[0] == 0
+        assert scu(node).echo() < 5
+        assert node.server.counters()["requested"] == 0
+
+
+def test_two_servers_share_a_port() -> None:
+    with serving() as node, serving() as other:
+        port = node.server.listen("127.0.0.1", 0, shares_port=True)
+        assert other.server.listen("127.0.0.1", port, shares_port=True) == port
+        for _ in range(40):
+            Requestor("VIEWER", "127.0.0.1", port, "ALPHA").echo()
+        until(lambda: len(node.trail.events) + len(other.trail.events) == 40)
+        assert node.trail.events
+        assert other.trail.events
