@@ -30,6 +30,7 @@ _PIXELS = tags("7FE00008 7FE00009 7FE00010")
 _REFERENCE_LISTS = tags("00081115 00081200")
 _REFERENCED_INSTANCE = 0x00081155
 _LONGEST_TEXT = 1 << 16
+_FIRST_TAG = 0x00080000  # below are commands, File Meta Information and directories
 _NO_TYPES: dict[int, str] = {}
 
 
@@ -79,7 +80,7 @@ class Work:
         actions = self._item_actions(source)
         copy = Item()
         for tag, element in source.items():
-            if tag & 0x10000:
+            if tag & 0x10000 or tag < _FIRST_TAG:
                 continue
             code = actions.get(tag)
             if code is None:
@@ -289,7 +290,7 @@ def default_code(tag: int, vr: str) -> str:
     Beyond the standard's codes: "R" a registered UID's role, "E" text that must not echo the subject,
     "DATE" what the policy says about dates.
     """
-    if tag >> 16 in (0x0002, 0x0004, 0xFFFC) or tag >> 24 in (0x50, 0x60) or tag & 0xFFFF == 0:
+    if tag >> 16 == 0xFFFC or tag >> 24 in (0x50, 0x60) or tag & 0xFFFF == 0:
         return "X"
     if vr in ("UN", "UR") or vr_of(tag) == "UN":
         return "X"

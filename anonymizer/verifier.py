@@ -95,7 +95,7 @@ def needles_of(source: Part10, expected: Expected) -> tuple[Needles, Needles]:
             subject.add_text(text)
         elif value.tag in _IDENTIFYING:
             subject.add_number(text)
-        elif action == "K" or _is_creator(value.tag, expected):
+        elif action == "K" or _is_safe_creator(value.tag, text, expected):
             kept.update(squeeze(word) for word in re.findall(r"[^\W_]+", text))
         elif value.element.vr == "UI":
             uids = text.split("\\")
@@ -204,9 +204,16 @@ def _action(value: Value, expected: Expected) -> str:
     return "C" if value.element.vr in ("ST", "LT", "UT", "UC") else "K"
 
 
-def _is_creator(tag: int, expected: Expected) -> bool:
-    """Whether this reserves a private block, which safe private attributes keep."""
-    return bool(tag & 0x10000) and tag & 0xFFFF < 0x100 and "113111" in expected.options
+def _is_safe_creator(tag: int, text: str, expected: Expected) -> bool:
+    """Whether this reserves a block of Table E.3.10-1, whose safe attributes keep their creator."""
+    is_creator = bool(tag & 0x10000) and tag & 0xFFFF < 0x100
+    return is_creator and "113111" in expected.options and text in _safe_creators()
+
+
+@cache
+def _safe_creators() -> frozenset[str]:
+    data = json.loads((DATA / "ps3.15-table-e1-1.json").read_text(encoding="utf-8"))
+    return frozenset(row[1] for row in data["safe_private_E3_10_1"])
 
 
 def _is_gone(tag: int, expected: Expected) -> bool:
@@ -299,6 +306,8 @@ def _retention_findings(source: Part10, output: Part10, expected: Expected) -> I
         if element.vr not in _MEASURED or tag & 0x10000 or tag & 0xFFFF == 0 or tag in _rows():
             continue
         if tag >> 24 in (0x50, 0x60) or (expected.boxes and tag in _PIXEL_MODULE) or tag < 0x00080000:
+            continue
+        if not keyword_for_tag(tag):
             continue
         if tag not in output.root or output.root[tag].data != element.data:
             yield Finding(Reason.IOD_REGRESSION, f"({tag:08X}) was to stay and is not what it was.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterable
@@ -172,7 +173,7 @@ class Worker:
             options=frozenset(policy.document["options"]),
             overrides={int(o["tag"], 16): o["action"] for o in policy.document["overrides"]},
             boxes=tuple(tuple(box) for box in boxes),
-            words=policy.words,
+            words=policy.words | _words_of_creators(policy),
             given=frozenset(given),
         )
 
@@ -206,6 +207,12 @@ def process_many(sources: list[Path], known: Known | None) -> list[Outcome]:
     """`Worker.process` in a worker process."""
     assert _worker is not None
     return [_worker.process(source, known) for source in sources]
+
+
+def _words_of_creators(policy: Policy) -> frozenset[str]:
+    """What the private creators of the policy's own list are made of, which may stay."""
+    creators = " ".join(str(row["creator"]) for row in policy.document["private"]["list"])
+    return frozenset(re.findall(r"[^\W_]+", creators.casefold()))
 
 
 def _logged(path: tuple[int, ...], tag: int, code: str) -> str:

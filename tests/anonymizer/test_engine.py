@@ -12,7 +12,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import generate_uid
 
 from anonymizer import PRESETS, Engine, ProjectKey, Quarantined, load_policy, policy_from
-from anonymizer.elements import read_part10
+from anonymizer.elements import DEFLATED, Element, Part10, read_part10, write_part10
+from anonymizer.markers import file_meta
 from tests.anonymizer.conftest import SECRET, deidentified, sample, stored, written
 
 NAME = "Featherstonehaugh^Cuthbert"
@@ -97,6 +98,15 @@ def test_file_meta_and_preamble_are_written_anew() -> None:
     assert out.preamble == b"\0" * 128
     assert out.file_meta.MediaStorageSOPInstanceUID == out.SOPInstanceUID
     assert [element.tag.element for element in out.file_meta] == [0, 1, 2, 3, 0x10, 0x12]
+
+
+def test_file_meta_inside_the_data_set_goes() -> None:
+    root = read_part10(stored(sample())).root
+    root[0x00020003] = root[0x00041511] = Element("UI", b"1.2.3.4")
+    file = Part10(file_meta(root, DEFLATED), root, DEFLATED)
+    data = b"".join(bytes(chunk) for chunk in write_part10(file))
+    result = Engine(load_policy("research"), ProjectKey("TRIAL", SECRET)).deidentify(data)
+    assert min(read_part10(written(result)).root) >= 0x00080000
 
 
 def test_private_attributes_go_unless_they_are_known_to_be_safe() -> None:

@@ -86,6 +86,17 @@ def test_a_name_in_the_pixel_data_is_found() -> None:
     assert {finding.reason for finding in findings} == {"LEAK_FOUND", "IOD_REGRESSION"}
 
 
+def test_the_creator_of_an_unsafe_private_block_excuses_nothing() -> None:
+    local = sample(InstitutionName="Saint Polycarp Infirmary")
+    local.private_block(0x0077, "POLYCARP LOCAL", create=True).add_new(1, "LO", "x")
+    source = stored(local)
+    out = written(Engine(load_policy("research"), ProjectKey("TRIAL", SECRET)).deidentify(source))
+    at = len(out) - 5000
+    planted = out[:at] + b"POLYCARP" + out[at + 8 :]
+    findings = verify(source, planted, Expected(OPTIONS), Needles())
+    assert "LEAK_FOUND" in [finding.reason for finding in findings]
+
+
 def test_a_name_in_the_files_own_name_is_found() -> None:
     assert found(written(RESULT), names="out/Cuthbert Featherstonehaugh/1.dcm")
 
