@@ -87,8 +87,15 @@ class LmdbCatalog:
         """Let the search index follow for a moment; return 0 when it has caught up.
 
         One thread calls this, a few times a second; arrivals are found before it does, only slower.
+
+        Raises:
+            OutOfSpace: a disk is full; call again later, nothing is lost.
         """
         return self._indexer.step(now)
+
+    def tidy(self) -> int:
+        """Clear what readers that died in other processes left behind; return how many there were."""
+        return self._environment.free_slots()
 
     def publish(self, now: float) -> int:
         """State in the change log what is due; return how many rows. `now` is Unix time in seconds."""

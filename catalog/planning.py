@@ -260,7 +260,7 @@ def _date_span(keys: Attributes) -> tuple[bytes, bytes] | None:
     values = texts(keys[_DATE]) if _DATE in keys and TIMEZONE not in keys else []
     if len(values) != 1:
         return None
-    low, dash, high = values[0].strip().partition("-")
+    low, dash, high = (part.strip() for part in values[0].partition("-"))
     if not dash:
         high = low
     start, end = BY_DATE, end_of(BY_DATE)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import tantivy
 
+from .errors import OutOfSpace
 from .model import Attributes
 from .terms import FIELD, GRAM, GRAMS, question_about
 
@@ -50,7 +52,7 @@ class SearchIndex:
         self._index = tantivy.Index(self._schema, path=os.fspath(path))
         grams = tantivy.Tokenizer.ngram(GRAM, GRAM, False)
         self._index.register_tokenizer(GRAMS, tantivy.TextAnalyzerBuilder(grams).build())
-        self._writer = self._index.writer(heap_size=_HEAP, num_threads=1)
+        self._writer: tantivy.IndexWriter | None = None
         if self.is_new:
             (path / _TOKEN).write_bytes(token)
 
@@ -59,13 +61,33 @@ class SearchIndex:
         document = tantivy.Document(**{FIELD: list(set(terms)), GRAMS: text})
         document.add_unsigned(_NUMBER, number)
         document.add_unsigned(_ORDINAL, ordinal)
-        self._writer.delete_documents_by_term(_NUMBER, number)
-        self._writer.add_document(document)
+        with self._writing() as writer:
+            writer.delete_documents_by_term(_NUMBER, number)
+            writer.add_document(document)
 
     def commit(self) -> None:
-        """Put what was indexed on disk and let it be found."""
-        self._writer.commit()
+        """Put what was indexed on disk and let it be found.
+
+        Raises:
+            OutOfSpace: it could not be written; whatever was put since the last commit must be put again.
+        """
+        with self._writing() as writer:
+            writer.commit()
         self._index.reload()
+
+    @contextmanager
+    def _writing(self) -> Iterator[tantivy.IndexWriter]:
+        try:
+            if self._writer is None:
+                self._writer = self._index.writer(heap_size=_HEAP, num_threads=1)
+            yield self._writer
+        except ValueError as error:
+            # A writer whose disk was full is dead for good; a new one takes up where the last commit was.
+            self._writer = None
+            raise OutOfSpace(
+                "The search index could not be written.",
+                "Free space on its disk; it catches up by itself, and until then searches are slower.",
+            ) from error
 
     def propose(self, keys: Attributes) -> Iterator[list[Hit]] | None:
         """Yield pages of series that all keys could match, newest study first; None if nothing narrows."""
@@ -102,7 +124,9 @@ class SearchIndex:
 
     def close(self) -> None:
         """Stop the writer; what was not committed is indexed again later."""
-        self._writer.wait_merging_threads()
+        if self._writer is not None:
+            self._writer.wait_merging_threads()
+            self._writer = None
 
 
 def _is_ours(path: Path, token: bytes) -> bool:
