@@ -61,8 +61,9 @@ def _file_system(folder: Path) -> str:
 
 
 def _first_line(*command: str) -> str:
+    """What a program says of its version, without the folder it is in."""
     done = subprocess.run(command, capture_output=True, text=True)
-    return done.stdout.partition("\n")[0]
+    return Path(done.stdout.partition("\n")[0].strip("$ ")).name
 
 
 def _processor() -> str:

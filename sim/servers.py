@@ -40,6 +40,8 @@ class Server:
     """
 
     name: ClassVar[str]
+    ends_with: ClassVar[tuple[int, ...]] = (0, -signal.SIGTERM)
+    """Exit codes that SIGTERM may lead to."""
 
     def __init__(self, folder: Path, ae_title: str) -> None:
         self.folder = folder
@@ -81,7 +83,11 @@ class Server:
         return time.perf_counter() - began
 
     def stop(self) -> None:
-        """Send SIGTERM and wait for the end."""
+        """Send SIGTERM and wait for the end.
+
+        Raises:
+            ServerError: it had to be killed, or ended as a server that failed.
+        """
         process, self._process = self._process, None
         if process is None:
             return
@@ -92,6 +98,8 @@ class Server:
             process.kill()
             process.wait()
             raise ServerError(f"{self.name} did not end after SIGTERM and was killed.") from None
+        if process.returncode not in self.ends_with:
+            raise ServerError(f"{self.name} ended with {process.returncode}:\n{self._last_words()}")
 
     def remove(self) -> None:
         """Stop the server and delete its storage."""
@@ -122,6 +130,7 @@ class PeerPACS(Server):
     """Our node, as `peerpacs init --dev` makes it."""
 
     name = "PeerPACS"
+    ends_with = (0,)
     _program: Final = Path(sys.executable).parent / "peerpacs"
 
     def __init__(self, folder: Path, destination: Address) -> None:
