@@ -144,7 +144,12 @@ class NodeIngest:
         except Exception:
             self.store.remove(holding)
             raise
-        self.store.sync(holding)
+        try:
+            self.store.sync(holding)
+        except PacsError:
+            # The disk failed under bytes that the catalog knows already; nobody was told, so nobody knew.
+            self.catalog.forget_lost(holding.__eq__)
+            raise
         if recorded is not Recorded.SAME:
             self.on_new(arrival.entry, recorded)
         return recorded

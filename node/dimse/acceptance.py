@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from node.contracts import Caller, Rejection, Scope, Service
+from node.contracts import Caller, Rejection, Scope, Service, Verdict
 
 from .association import Aborted, Association, Released
 from .commands import (
@@ -40,7 +40,7 @@ from .pdu import (
     encode_reject,
 )
 from .retrieve import serve_get, serve_move
-from .session import Environment, Session, trail
+from .session import Environment, Session, tell_refusal, trail
 from .statuses import MISTYPED_ARGUMENT, SOP_CLASS_NOT_SUPPORTED, SUCCESS, UNRECOGNIZED_OPERATION
 from .store import serve_store
 from .syntaxes import NOT_STORAGE, QUERY_RETRIEVE, VERIFICATION
@@ -133,9 +133,22 @@ class Acceptance:
             return None
         caller, scope = admitted
         environment = self.environment
+        verdicts: dict[Service, Verdict] = {}
+
+        def may(service: Service) -> bool:
+            if service not in verdicts:
+                verdict = verdicts[service] = environment.access.may(caller, service)
+                if not verdict.is_allowed and caller.device is not None:
+                    tell_refusal(environment, caller, service, verdict)
+            return verdicts[service].is_allowed
+
         negotiated = negotiate(
-            request, caller.device, environment.limits, accept_unknown=environment.accept_unknown
+            request, caller.device, environment.limits, may, accept_unknown=environment.accept_unknown
         )
+        refused = [verdict for verdict in verdicts.values() if not verdict.is_allowed]
+        if refused and not negotiated.contexts and caller.device is None:
+            self._reject(request, Rejection(1, 1, 3, refused[0].why, refused[0].remedy))
+            return None
         association = Association(
             self.connection, negotiated.contexts, environment.limits.max_pdu, request.user.max_pdu
         )

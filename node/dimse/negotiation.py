@@ -7,14 +7,14 @@ both ways when the requestor asks for the SCP role (C-GET); nothing else may.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from catalog import Matching
-from node.contracts import Device
+from node.contracts import Device, Service
 from node.storage import IMPLEMENTATION_CLASS_UID
 
-from .commands import C_FIND_RQ
+from .commands import C_FIND_RQ, C_GET_RQ, C_MOVE_RQ
 from .limits import Limits
 from .pdu import Associate, ContextResult, ProposedContext, UserInformation
 from .syntaxes import (
@@ -23,6 +23,7 @@ from .syntaxes import (
     QUERY_RETRIEVE,
     STORAGE,
     TRANSFER_SYNTAXES,
+    VERIFICATION,
     is_unknown,
     matching_of,
 )
@@ -34,6 +35,12 @@ ACCEPTANCE: Final = 0
 USER_REJECTION: Final = 1
 ABSTRACT_SYNTAX_NOT_SUPPORTED: Final = 3
 TRANSFER_SYNTAXES_NOT_SUPPORTED: Final = 4
+
+
+_BY_REQUEST: Final = {C_FIND_RQ: Service.FIND, C_MOVE_RQ: Service.MOVE, C_GET_RQ: Service.GET}
+_SERVICES: Final = {VERIFICATION: Service.ECHO} | {
+    uid: _BY_REQUEST[request] for uid, request in QUERY_RETRIEVE.items()
+}
 
 
 class Context(NamedTuple):
@@ -56,14 +63,27 @@ class Negotiated(NamedTuple):
 
 
 def negotiate(
-    request: Associate, device: Device | None, limits: Limits, *, accept_unknown: bool
+    request: Associate,
+    device: Device | None,
+    limits: Limits,
+    may: Callable[[Service], bool],
+    *,
+    accept_unknown: bool,
 ) -> Negotiated:
-    """Decide about every presentation context and about what the user information asks for."""
+    """Decide about every presentation context and about what the user information asks for.
+
+    A context for a service that the caller may not use is rejected here, with user-rejection, so that
+    nobody finds out only in the middle of an association.
+    """
     results = []
     contexts: dict[int, Context] = {}
     allowed = device.transfer_syntaxes if device else ()
     for proposed in request.proposed:
         result = _result(proposed, request.user.roles, allowed, accept_unknown)
+        if result.result == ACCEPTANCE and not _is_permitted(
+            proposed.abstract_syntax, request.user.roles, may
+        ):
+            result = result._replace(result=USER_REJECTION)
         results.append(result)
         if result.result == ACCEPTANCE:
             is_scu, is_scp = _roles(proposed.abstract_syntax, request.user.roles)
@@ -108,6 +128,14 @@ def _result(
         elif syntax in FOR_IDENTIFIERS:
             return ContextResult(proposed.id, ACCEPTANCE, syntax)
     return ContextResult(proposed.id, TRANSFER_SYNTAXES_NOT_SUPPORTED, syntaxes[0])
+
+
+def _is_permitted(uid: str, roles: Mapping[str, tuple[bool, bool]], may: Callable[[Service], bool]) -> bool:
+    """Say whether the caller may use a context: as SCU; a receiver of C-GET asks for nothing but that."""
+    if uid in _SERVICES:
+        return may(_SERVICES[uid])
+    _, is_scp = _roles(uid, roles)
+    return is_scp or may(Service.STORE)
 
 
 def _roles(uid: str, proposed: Mapping[str, tuple[bool, bool]]) -> tuple[bool, bool]:

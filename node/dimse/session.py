@@ -102,6 +102,16 @@ class Tally:
         return ", ".join(parts) or "nothing asked"
 
 
+def tell_refusal(environment: Environment, caller: Caller, service: Service, verdict: Verdict) -> None:
+    """Put on record that a service was refused, and say in the log what would allow it."""
+    detail = {"service": service.value, "why": verdict.why}
+    environment.audit.record("refusal", caller, "refused", detail)
+    logger.info(
+        "%s may not %s at %s: %s %s",
+        caller.ae_title, service.value, caller.called_ae, verdict.why, verdict.remedy,
+    )  # fmt: skip
+
+
 class Session:
     """One association from its acceptance to its end, as its services see it."""
 
@@ -132,12 +142,7 @@ class Session:
             verdict = self.environment.access.may(self.caller, service)
             self._verdicts[service] = (now, verdict)
             if not verdict.is_allowed:
-                detail = {"service": service.value, "why": verdict.why}
-                self.environment.audit.record("refusal", self.caller, "refused", detail)
-                logger.info(
-                    "%s may not %s at %s: %s %s",
-                    self.caller.ae_title, service.value, self.caller.called_ae, verdict.why, verdict.remedy,
-                )  # fmt: skip
+                tell_refusal(self.environment, self.caller, service, verdict)
         return verdict
 
     def stored(self, status: int, size: int, StudyInstanceUID: str) -> None:

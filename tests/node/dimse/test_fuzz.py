@@ -21,7 +21,17 @@ from node.dimse.negotiation import negotiate
 from node.dimse.pdu import ASSOCIATE_AC, ASSOCIATE_RQ, Violation, decode_associate, encode_associate
 from tests.node.dimse.archive import CT_IMAGE, Node, identifier, instances, serving
 from tests.node.dimse.peers import until
-from tests.node.dimse.wire import EXPLICIT, IMPLICIT, RELEASE_RQ, STUDY_FIND, Raw, associate, context, p_data
+from tests.node.dimse.wire import (
+    EXPLICIT,
+    IMPLICIT,
+    RELEASE_RQ,
+    STUDY_FIND,
+    Raw,
+    associate,
+    context,
+    everything,
+    p_data,
+)
 
 ASKED = associate(
     context(1, "1.2.840.10008.1.1", IMPLICIT),
@@ -146,7 +156,7 @@ def test_a_bent_request_is_negotiated_or_a_violation(seed: int) -> None:
         request = decode_associate(mutated(random.Random(seed), ASKED)[6:])
     except Violation:
         return
-    answer = negotiate(request, None, Limits(), accept_unknown=True).answer
+    answer = negotiate(request, None, Limits(), everything, accept_unknown=True).answer
     assert decode_associate(encode_associate(answer, ASSOCIATE_RQ)[6:]).results
 
 
@@ -186,7 +196,7 @@ def misbehaving(listener: socket.socket, chance: random.Random) -> None:
             sock.settimeout(1)
             request = decode_associate(sock.recv(65536)[6:])
             accept = encode_associate(
-                negotiate(request, None, Limits(), accept_unknown=False).answer, ASSOCIATE_AC
+                negotiate(request, None, Limits(), everything, accept_unknown=False).answer, ASSOCIATE_AC
             )
             is_accept_bent = chance.randrange(3) == 0
             sock.sendall(mutated(chance, accept) if is_accept_bent else accept)

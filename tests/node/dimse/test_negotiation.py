@@ -19,7 +19,7 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import build_context
 
 from catalog import Matching
-from node.contracts import Device
+from node.contracts import Device, Service
 from node.dimse.limits import Limits
 from node.dimse.negotiation import Negotiated, negotiate
 from node.dimse.pdu import (
@@ -33,7 +33,7 @@ from node.dimse.pdu import (
 )
 from node.dimse.syntaxes import STORAGE, TRANSFER_SYNTAXES
 from tests.node.dimse.archive import CT_IMAGE
-from tests.node.dimse.wire import EXPLICIT, IMPLICIT, STUDY_FIND, VERIFICATION
+from tests.node.dimse.wire import EXPLICIT, IMPLICIT, STUDY_FIND, VERIFICATION, everything
 
 JPEG = "1.2.840.10008.1.2.4.70"
 STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
@@ -50,7 +50,7 @@ def answer(
         ProposedContext(2 * number + 1, uid, syntaxes) for number, (uid, syntaxes) in enumerate(proposed)
     )
     request = Associate("ALPHA", "X", contexts, user=user or UserInformation())
-    return negotiate(request, device, Limits(), accept_unknown=accept_unknown)
+    return negotiate(request, device, Limits(), everything, accept_unknown=accept_unknown)
 
 
 def results(negotiated: Negotiated) -> list[tuple[int, str]]:
@@ -188,7 +188,9 @@ def test_pynetdicom_reads_our_request_and_our_accept() -> None:
     assert [context.abstract_syntax for context in theirs.presentation_context] == [CT_IMAGE, STUDY_FIND]
     accept: Any = A_ASSOCIATE_AC()
     accept.decode(
-        encode_associate(negotiate(request, None, Limits(), accept_unknown=False).answer, ASSOCIATE_AC)
+        encode_associate(
+            negotiate(request, None, Limits(), everything, accept_unknown=False).answer, ASSOCIATE_AC
+        )
     )
     assert [(one.result, one.transfer_syntax) for one in accept.presentation_context] == [
         (0, JPEG),
@@ -200,3 +202,22 @@ def test_pynetdicom_reads_our_request_and_our_accept() -> None:
     assert info["SCP_SCU_RoleSelectionNegotiation"].scp_role is True
     assert info["SOPClassExtendedNegotiation"].service_class_application_information == b"\1\1"
     assert info["AsynchronousOperationsWindowNegotiation"].maximum_number_operations_invoked == 1
+
+
+def test_a_context_for_a_service_that_is_not_allowed_is_rejected_by_the_user() -> None:
+    contexts = tuple(
+        ProposedContext(number, uid, (IMPLICIT,))
+        for number, uid in ((1, VERIFICATION), (3, STUDY_FIND), (5, CT_IMAGE))
+    )
+    request = Associate("ALPHA", "X", contexts, user=UserInformation())
+    negotiated = negotiate(
+        request, None, Limits(), lambda service: service is Service.ECHO, accept_unknown=False
+    )
+    assert [result for result, _ in results(negotiated)] == [0, 1, 1]
+
+
+def test_a_receiver_of_c_get_needs_no_right_to_store() -> None:
+    contexts = (ProposedContext(1, CT_IMAGE, (IMPLICIT,)),)
+    request = Associate("ALPHA", "X", contexts, user=UserInformation(roles={CT_IMAGE: (False, True)}))
+    negotiated = negotiate(request, None, Limits(), lambda service: False, accept_unknown=False)
+    assert [result for result, _ in results(negotiated)] == [0]

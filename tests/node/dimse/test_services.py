@@ -24,7 +24,7 @@ from catalog import (
     Unavailable,
     Unreadable,
 )
-from node.contracts import Caller, Device, Rejection, Service, StoreResult
+from node.contracts import Caller, Device, Outgoing, Rejection, Service, StoreResult
 from node.dimse import Limits, Part10File, Requestor
 from node.dimse.commands import Command, encode_command
 from node.dimse.dialing import Peer, dial, hang_up
@@ -152,12 +152,27 @@ def test_a_data_set_beyond_the_limit_is_dropped() -> None:
     assert [one.status for one in sent] == [0xA700, 0]
 
 
-def test_who_may_not_store_is_told_0124_and_nothing_is_kept(alpha: Node) -> None:
+def test_a_stranger_who_may_not_store_is_rejected_with_the_association(alpha: Node) -> None:
     alpha.book.services = {Service.ECHO}
-    sent = list(scu(alpha).store(instances(2)))
-    assert {one.status for one in sent} == {0x0124}
-    assert sent[0].comment == "VIEWER may not store here"
+    with pytest.raises(NotPermitted, match="rejects associations from VIEWER"):
+        list(scu(alpha).store(instances(2)))
     assert not alpha.archive.instances
+    assert alpha.trail.of("association")[0][1]["triple"] == "1 1 3"
+
+
+def test_a_right_that_is_taken_away_counts_in_an_open_association(alpha: Node) -> None:
+    deadline = time.monotonic() + 20
+
+    def endless() -> Iterator[Outgoing]:
+        while time.monotonic() < deadline:
+            yield from instances(1)
+
+    answers = scu(alpha).store(endless())
+    assert next(answers).status == 0
+    alpha.book.services = {Service.ECHO}
+    refused = next(one for one in answers if one.status)
+    assert refused.status == 0x0124
+    assert refused.comment == "VIEWER may not store here"
     assert alpha.trail.of("refusal")[0][1]["service"] == "store"
 
 
@@ -239,9 +254,9 @@ def test_a_catalog_that_cannot_count_is_a701_for_a_move(alpha: Node) -> None:
     assert (moved.status, moved.comment) == (0xA701, "The catalog is busy.")
 
 
-def test_who_may_not_find_is_told_so(alpha: Node) -> None:
+def test_a_stranger_who_may_not_find_is_rejected_with_the_association(alpha: Node) -> None:
     alpha.book.services = {Service.ECHO}
-    with pytest.raises(NotPermitted, match="VIEWER may not find here"):
+    with pytest.raises(NotPermitted, match="rejects associations from VIEWER"):
         list(scu(alpha).find(study()))
 
 

@@ -6,6 +6,7 @@ import socket
 import struct
 from types import TracebackType
 
+from node.contracts import Service
 from node.dimse.commands import Command, encode_command
 
 IMPLICIT = "1.2.840.10008.1.2"
@@ -95,3 +96,8 @@ class Raw:
                 break
             data += part
         return data
+
+
+def everything(service: Service) -> bool:
+    """Allow every service: for negotiations that are not about rights."""
+    return True
