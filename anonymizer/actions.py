@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from anonymizer import structured, values
 from anonymizer.dates import UNSHIFTABLE, is_date, is_time, shifted
-from anonymizer.elements import BINARY, Element, Item, group_is_private, tags, vr_of
+from anonymizer.elements import BINARY, TEXTUAL, Element, Item, tags, vr_of
 from anonymizer.iod import Path, Types
 from anonymizer.keys import ProjectKey
 from anonymizer.policy import Policy
@@ -82,15 +82,15 @@ class Work:
         for tag, element in source.items():
             if tag & 0x10000 or tag < _FIRST_TAG:
                 continue
-            code = actions.get(tag)
-            if code is None:
-                code = default_code(tag, element.vr)
-                if code == "DATE":
-                    code = self.date_code
             type_ = place.get(tag, "")
-            result = self._act(
-                RESOLVED[code][type_] if code in RESOLVED else code, tag, element, (path, type_, codecs)
-            )
+            known = _as_known(tag, element)
+            if known is None:  # its VR is of another kind than PS3.6 says: it hides something
+                self.counts["X"] += 1
+                result = self._emptied(tag, Element(vr_of(tag), b""), type_)
+            else:
+                code = actions.get(tag) or self._default(tag, known.vr)
+                code = RESOLVED[code][type_] if code in RESOLVED else code
+                result = self._act(code, tag, known, (path, type_, codecs))
             if result is not None:
                 copy[tag] = result
         self._private(source, copy, path, codecs)
@@ -101,6 +101,10 @@ class Work:
         if not uid or self.is_ours or uid.startswith(values.REGISTERED_ROOT):
             return uid
         return self.key.uid(uid)
+
+    def _default(self, tag: int, vr: str) -> str:
+        code = default_code(tag, vr)
+        return self.date_code if code == "DATE" else code
 
     def _item_actions(self, source: Item) -> dict[int, str]:
         actions = self.policy.actions
@@ -154,8 +158,6 @@ class Work:
         self, code: str, tag: int, element: Element, where: tuple[Path, str, tuple[str, ...]]
     ) -> Element | None:
         vr = element.vr
-        if vr in BINARY and vr_of(tag) not in BINARY and not group_is_private(tag):
-            return self._emptied(tag, element, where[1])  # text under a VR that hides it
         if vr == "UI":
             return self._uids(code, tag, element)
         if code == "D" or vr == "PN":
@@ -281,6 +283,16 @@ def _refers(item: Item) -> bool:
         for tag, element in item.items()
         if tag not in _REFERENCE_LISTS
     )
+
+
+def _as_known(tag: int, element: Element) -> Element | None:
+    """The element under the VR that PS3.6 gives it; None if text stands for numbers or the reverse."""
+    vr = vr_of(tag)
+    if vr in (element.vr, "UN") or (vr in BINARY and element.vr in BINARY):
+        return element
+    if vr in TEXTUAL and element.vr in TEXTUAL:
+        return Element(vr, element.value)
+    return None
 
 
 @lru_cache(maxsize=1 << 14)

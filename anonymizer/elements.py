@@ -33,7 +33,7 @@ _SHORT_VRS = frozenset(re.findall(b"..", b"AEASATCSDADSDTFLFDISLOLTPNSHSLSSSTTMU
 _LONG_VRS = frozenset(re.findall(b"..", b"OBODOFOLOVOWSQSVUCUNURUTUV"))
 _NAMES = {vr: vr.decode() for vr in _SHORT_VRS | _LONG_VRS}
 _SHORT_NAMES = frozenset(_NAMES[vr] for vr in _SHORT_VRS)
-_TEXTUAL = frozenset(re.findall("..", "AEASCSDADSDTISLOLTPNSHSTTMUCUIURUT"))
+TEXTUAL = frozenset(re.findall("..", "AEASCSDADSDTISLOLTPNSHSTTMUCUIURUT"))
 BINARY = frozenset(re.findall("..", "ATFDFLOBODOFOLOVOWSLSSSVULUNUSUV"))
 _NUL_PADDED = frozenset(("UI", "OB", "UN", "OW", "OD", "OF", "OL", "OV"))
 
@@ -290,12 +290,12 @@ class _Reader:
         if vr == "SQ":
             reader = _Reader(value, _Syntax(False, "<"))
             return reader._sequence(0, len(value), depth)[0]
-        if self.syntax.order == ">" and vr not in _TEXTUAL:
+        if self.syntax.order == ">" and vr not in TEXTUAL:
             return Element("UN", value.tobytes())
         return Element(vr, value if len(value) > _LARGE else value.tobytes())
 
 
-_TEXTUAL = frozenset(
+TEXTUAL = frozenset(
     ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]
 )
 _AMBIGUOUS = {"US or SS": "US", "OB or OW": "OW", "US or OW": "OW", "US or SS or OW": "OW"}

@@ -305,6 +305,18 @@ def test_text_under_a_binary_vr_does_not_stay() -> None:
     assert b"Cuthbert" not in out
 
 
+@pytest.mark.parametrize(
+    ("tag", "vr"), [(0x00101030, "LO"), (0x00280010, "LO"), (0x00101010, "ST"), (0x00080060, "UT")]
+)
+def test_text_under_a_tag_of_numbers_or_codes_does_not_stay(tag: int, vr: str) -> None:
+    root = read_part10(stored(sample())).root
+    root[tag] = Element(vr, b"56 Mulberrygrove Lane")
+    file = Part10(file_meta(root, DEFLATED), root, DEFLATED)
+    data = b"".join(bytes(chunk) for chunk in write_part10(file))
+    out = Engine(load_policy("research"), ProjectKey("TRIAL", SECRET)).deidentify(data)
+    assert b"Mulberry" not in out.file.root.get(tag, Element("LO", b"")).data
+
+
 def test_what_another_policy_released_is_no_release_of_this_one() -> None:
     dated = deidentified(sample(), policy_from("full dates", {"options": ["113106"]}))
     assert deidentified(dated).StudyDate != dated.StudyDate
