@@ -17,6 +17,7 @@ import sysconfig
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import ClassVar, Final
 
 from .association import VERIFICATION, Association
@@ -69,17 +70,23 @@ class Server:
         return answers_echo(self.address)
 
     def start(self) -> float:
-        """Start the server; return the seconds until it was ready."""
+        """Start the server; return the seconds until it was ready.
+
+        Raises:
+            ServerError: it ended, or was not ready in time and was killed.
+        """
         began = time.perf_counter()
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(self.command(), stdout=log, stderr=log, env=ENVIRONMENT)
+            process = subprocess.Popen(self.command(), stdout=log, stderr=log, env=ENVIRONMENT)
         while not self.is_ready():
-            if self._process.poll() is not None:
+            if process.poll() is not None:
                 raise ServerError(f"{self.name} ended before it was ready:\n{self._last_words()}")
             if time.perf_counter() - began > _DEADLINE:
-                self._process.kill()
+                process.kill()
+                process.wait()
                 raise ServerError(f"{self.name} was not ready in {_DEADLINE:.0f} s:\n{self._last_words()}")
             time.sleep(0.005)
+        self._process = process
         return time.perf_counter() - began
 
     def stop(self) -> None:
@@ -220,10 +227,21 @@ def settle(servers: Sequence[Server], limit: float = 20.0) -> None:
 
 
 def free_port() -> int:
-    """Return a TCP port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port nobody listens on now, below those that the kernel lends to clients.
+
+    Between this call and the listening of a server, a client that connects elsewhere could be lent it.
+    """
+    while True:
+        port = _ports.randrange(12_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+        return port
+
+
+_ports: Final = Random()
 
 
 def answers_echo(address: Address) -> bool:
