@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -29,7 +30,8 @@ from node.dimse import DimseServer, Limits
 from node.held import HeldShelf
 from node.importer import ImportJob
 from node.ingest import Identity, NodeIngest
-from node.recovery import Recovered, Recovery, header_reader
+from node.reading import header_reader, pixel_comparer
+from node.recovery import Recovered, Recovery
 from node.rejected import RejectedShelf
 from node.retriever import NodeRetriever
 from node.state import State
@@ -39,9 +41,12 @@ logger = logging.getLogger(__name__)
 
 _MB: Final = 1 << 20
 _CHORE_PAUSE: Final = 0.2
+_BREATH: Final = 0.02
+"""Seconds between two steps of something that is behind; others want the processor too."""
 _DRAIN: Final = 6.0
 """Seconds that what is in flight has at the end; SIGTERM must be over within ten."""
 _IMPORT_THREADS: Final = 3
+_SWITCH: Final = 0.0005
 _CATALOG: Final = "catalog"
 _REBUILDING: Final = "catalog.rebuilding"
 _WHOLE: Final = "WHOLE"
@@ -79,6 +84,7 @@ class Node:
         self.desk = Desk(self)
         self._jobs: dict[str, ImportJob] = {}
         self._threads: list[threading.Thread] = []
+        self._failing: set[str] = set()
         self._stopping = threading.Event()
 
     def _open_archive(self, archive: Path, catalog: str) -> None:
@@ -95,6 +101,7 @@ class Node:
             archive / _search_of(catalog),
             clock=clock,
             read_header=header_reader(self.store),
+            has_same_pixels=pixel_comparer(self.store),
         )
         self.held = HeldShelf(self.state, self._held_allowance)
         self.rejected = RejectedShelf(
@@ -124,9 +131,13 @@ class Node:
         Raises:
             Busy: a port is taken.
         """
+        # LMDB's Python binding gives the interpreter lock away at each call: beside a busy thread the usual
+        # 5 ms a switch would make every commit wait for tens of them.
+        sys.setswitchinterval(_SWITCH)
         for name, loop in {
             "syncer": lambda: self.store.sync_forever(self._stopping),
-            "chores": lambda: self._chores(),
+            "chores": self._chores,
+            "indexer": self._index,
         }.items():
             self._run(name, loop)
         if self.config.dicom.port:
@@ -189,10 +200,17 @@ class Node:
         Raises:
             NotFound: there is no such job since the node started.
         """
+        return self._job(name).progress()
+
+    def stop_import(self, name: str) -> None:
+        """Have an import take in no more files. Raises as `import_progress`."""
+        self._job(name).stop("A person stopped it. Started again, it goes on where it was.")
+
+    def _job(self, name: str) -> ImportJob:
         job = self._jobs.get(name)
         if job is None:
             raise NotFound(f"There is no import called {name!r}.", "Start it again: it goes on where it was.")
-        return job.progress()
+        return job
 
     def _work_off(self, job: ImportJob) -> None:
         while not self._stopping.is_set() and job.step():
@@ -204,22 +222,37 @@ class Node:
         thread.start()
 
     def _chores(self) -> None:
-        chores: Mapping[str, Callable[[], object]] = {
+        minute = self.clock()
+        chores: dict[str, Callable[[], object]] = {
             "publish": lambda: self.catalog.publish(self.clock()),
-            "index": lambda: self.catalog.index(self.clock()),
             "audit": self.audit.step,
             "refusals": self.access.refusals.step,
         }
-        failing: set[str] = set()
         while not self._stopping.wait(_CHORE_PAUSE):
             for name, step in chores.items():
-                try:
-                    step()
-                    failing.discard(name)
-                except Exception:
-                    if name not in failing:
-                        logger.exception("The chore %s fails; it is tried again", name)
-                    failing.add(name)
+                self._try(name, step)
+            if self.clock() - minute >= 60:
+                minute = self.clock()
+                self._try("tidy", self.catalog.tidy)
+
+    def _index(self) -> None:
+        """Let the search index follow, on a thread of its own: it may take longer than a chore."""
+        pause = _CHORE_PAUSE
+        while not self._stopping.wait(pause):
+            is_behind = self._try("index", lambda: self.catalog.index(self.clock()))
+            pause = _BREATH if is_behind else _CHORE_PAUSE
+
+    def _try(self, name: str, step: Callable[[], object]) -> object:
+        """Take a step; what fails is logged once, and tried again the next time."""
+        try:
+            result = step()
+            self._failing.discard(name)
+            return result
+        except Exception:
+            if name not in self._failing:
+                logger.exception("The chore %s fails; it is tried again", name)
+            self._failing.add(name)
+            return None
 
     def _scope(self, called_ae: str) -> Scope | None:
         ae_title = self.config.node.ae_title
@@ -232,7 +265,7 @@ class Node:
         return device.issuer if device else ""
 
     def _held_allowance(self) -> int:
-        disk = os.statvfs(self.home)
+        disk = os.statvfs(self.archive)
         return int(disk.f_blocks * disk.f_frsize * self.config.storage.held_percent / 100)
 
 

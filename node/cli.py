@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -76,6 +77,13 @@ class Session:
         else:
             for line in lines:
                 click.echo(line)
+
+    def pasteable(self, line: str) -> str:
+        """Return a line whose last words, a command, work as they stand: they name the home if need be."""
+        named = os.environ.get("PEERPACS_HOME", "")
+        if "peerpacs " not in line or (named and Path(named).expanduser().resolve() == self.home):
+            return line
+        return f"{line} --home {shlex.quote(str(self.home))}"
 
     @contextmanager
     def desk(self, command: str) -> Iterator[Callable[..., Any]]:
@@ -171,7 +179,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             obj=session,
         )
     except click.ClickException as error:
-        error.show()
+        if session.is_json:
+            _tell_json("UsageError", error.format_message(), "See --help.")
+        else:
+            error.show()
         code = MISUSE
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)
@@ -203,11 +214,14 @@ def _tell(error: Exception, is_json: bool) -> int:
             "Check the path and its rights.",
         )
     if is_json:
-        kind = type(error).__name__
-        click.echo(json.dumps({"error": kind, "what": what, "next": remedy}, ensure_ascii=False), err=True)
+        _tell_json(type(error).__name__, what, remedy)
     else:
         click.echo("\n".join(line for line in (what, remedy) if line), err=True)
     return MISUSE if isinstance(error, BadRequest) else FAILED
+
+
+def _tell_json(kind: str, what: str, remedy: str) -> None:
+    click.echo(json.dumps({"error": kind, "what": what, "next": remedy}, ensure_ascii=False), err=True)
 
 
 def columns(rows: Iterable[Sequence[object]], titles: Sequence[str]) -> Iterator[str]:

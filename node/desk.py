@@ -44,6 +44,7 @@ class Desk:
             self.trace,
             node.start_import,
             node.import_progress,
+            node.stop_import,
         )
         waiting = (
             review.conflicts,
@@ -62,7 +63,7 @@ class Desk:
         """Say how the node is: its name, what it holds, what waits for a person, and who was refused."""
         node = self._node
         held, rejected = self._review.held(), self._review.rejected()
-        totals, disk = node.catalog.totals(), os.statvfs(node.home)
+        totals, disk = node.catalog.totals(), os.statvfs(node.archive)
         return {
             "name": node.config.node.name,
             "ae_title": node.config.node.ae_title,
@@ -75,7 +76,11 @@ class Desk:
                 "instances": totals.instances,
                 "bytes": totals.size,
             },
-            "disk": {"free": disk.f_bavail * disk.f_frsize, "size": disk.f_blocks * disk.f_frsize},
+            "disk": {
+                "free": disk.f_bavail * disk.f_frsize,
+                "size": disk.f_blocks * disk.f_frsize,
+                "is_full": disk.f_bavail * disk.f_frsize < node.config.storage.stop_below_mb << 20,
+            },
             "associations": node.dimse.counters(),
             "conflicts": totals.open_conflicts,
             "held": {

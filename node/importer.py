@@ -7,6 +7,7 @@ remembers what was done, so that an import that was stopped goes on where it was
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -14,7 +15,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple, NoReturn
 
 from catalog import BadRequest, MoreNeeded, NotFound, OutOfSpace, PacsError, Unreadable, scan
 from node.contracts import Caller, Ingest, Reception
@@ -23,6 +24,8 @@ from node.storage import Meta, read_meta
 _HEAD: Final = 1 << 18
 _PIECE: Final = 1 << 20
 _UNKNOWN_LENGTH: Final = 1 << 62
+_ZIP: Final = b"PK\x03\x04"
+"""How a zip file begins."""
 MEDIA_STORAGE_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 """SOP Class of a DICOMDIR, PS3.4 I.4; it lists instances and is none."""
 
@@ -58,25 +61,52 @@ def source_files(source: Path) -> Iterator[SourceFile]:
 
     Raises:
         NotFound: there is nothing at the path.
-        BadRequest: a zip file or DICOMDIR cannot be read.
+        BadRequest: a zip file or DICOMDIR cannot be read, or it is no file at all.
     """
     if not source.exists():
         raise NotFound(f"There is nothing at {source}.", "Check the path; it is read on the node's host.")
     if source.is_dir():
-        yield from (_plain(path, source) for path in sorted(source.rglob("*")) if path.is_file())
+        yield from _walked(source)
+    elif not source.is_file():
+        raise BadRequest(f"{source} is neither a file nor a folder.", "Name a folder, zip file or DICOMDIR.")
     elif zipfile.is_zipfile(source):
         yield from _zipped(source)
     elif source.name.upper() == "DICOMDIR":
         yield from _listed(source)
+    elif source.suffix.lower() == ".zip":
+        raise BadRequest(f"{source.name} is a damaged zip file.", "Copy it again; its end may be missing.")
     else:
         yield _plain(source, source.parent)
 
 
+def _walked(root: Path) -> Iterator[SourceFile]:
+    """Yield the files under a folder, and what cannot be looked at: nothing is left out unsaid."""
+    closed: list[OSError] = []
+    for folder, folders, names in os.walk(root, onerror=closed.append):
+        folders.sort()
+        for path in (Path(folder, name) for name in sorted(names)):
+            if path.is_file() or path.is_symlink():
+                yield _plain(path, root)
+        for path in (Path(folder, name) for name in folders):
+            if path.is_symlink():
+                why = BadRequest("A link to a folder is not followed.", "Import that folder itself.")
+                yield SourceFile(str(path.relative_to(root)), "", partial(_fail, why))
+    for error in closed:
+        yield SourceFile(str(error.filename), "", partial(_fail, error))
+
+
+def _fail(error: Exception) -> NoReturn:
+    raise error
+
+
 def _plain(path: Path, root: Path) -> SourceFile:
-    status = path.stat()
-    return SourceFile(
-        str(path.relative_to(root)), f"{status.st_size}-{status.st_mtime_ns}", partial(_open, path)
-    )
+    try:
+        status = path.stat()
+        stamp = f"{status.st_size}-{status.st_mtime_ns}"
+    except OSError:
+        # Opening it will fail too, and say why.
+        stamp = ""
+    return SourceFile(str(path.relative_to(root)), stamp, partial(_open, path))
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -123,7 +153,8 @@ class Ledger:
         name = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:16]
         self._path = folder / f"{name}.done"
         self._done = set(self._path.read_text().splitlines()) if self._path.exists() else set()
-        self._file = self._path.open("a")
+        # By line: what was stored before a kill -9 is not read again.
+        self._file = self._path.open("a", buffering=1)
 
     def has(self, file: SourceFile) -> bool:
         """Say whether the file was stored by an earlier run and has not changed since."""
@@ -155,8 +186,6 @@ def import_file(file: SourceFile, ingest: Ingest, caller: Caller) -> Outcome:
     try:
         with file.open() as stream:
             return _take(file.name, stream, ingest, caller)
-    except Unreadable as error:
-        return Outcome(file.name, Fate.NOT_DICOM, str(error))
     except OutOfSpace:
         raise
     except (PacsError, OSError, zipfile.BadZipFile, RuntimeError) as error:
@@ -166,7 +195,13 @@ def import_file(file: SourceFile, ingest: Ingest, caller: Caller) -> Outcome:
 
 def _take(name: str, stream: IO[bytes], ingest: Ingest, caller: Caller) -> Outcome:
     head = stream.read(_HEAD)
-    meta = _identify(head)
+    has_prefix = head[128:132] == b"DICM"
+    if head.startswith(_ZIP) and not has_prefix:
+        return Outcome(name, Fate.REFUSED, "A zip file in here is not opened. Import it on its own.")
+    try:
+        meta = _identify(head)
+    except Unreadable as error:
+        return Outcome(name, Fate.REFUSED if has_prefix else Fate.NOT_DICOM, str(error))
     if meta.SOPClassUID == MEDIA_STORAGE_DIRECTORY:
         return Outcome(name, Fate.NOT_DICOM, "A DICOMDIR lists instances and is none.")
     reception = ingest.begin(
@@ -246,7 +281,7 @@ class ImportJob:
         try:
             outcome = import_file(file, self._ingest, self._caller)
         except PacsError as error:
-            self._stop(str(error))
+            self.stop(str(error))
             outcome = None
         with self._mutex:
             self._working -= 1
@@ -257,14 +292,14 @@ class ImportJob:
         return outcome is not None
 
     def progress(self) -> dict[str, Any]:
-        """Return the counts so far, for a person or a program."""
+        """Return the counts so far, for a person or a program; what was not stored is told at the end."""
         with self._mutex:
             return {
                 **{fate.value: count for fate, count in self.counts.items()},
                 "done earlier": self.skipped,
                 "is_over": self.is_over,
                 "failure": self.failure,
-                "not_stored": [outcome._asdict() for outcome in self.not_stored],
+                "not_stored": [outcome._asdict() for outcome in self.not_stored if self.is_over],
             }
 
     def _next(self) -> SourceFile | None:
@@ -286,7 +321,8 @@ class ImportJob:
                     return file
             return None
 
-    def _stop(self, why: str) -> None:
+    def stop(self, why: str) -> None:
+        """Take in no more files; the next import of the same source goes on from here."""
         with self._mutex:
             self.failure = self.failure or why
             self._is_exhausted = True

@@ -12,10 +12,11 @@ from typing import Final
 
 import msgspec
 
-from catalog import Arrival, Decision, Entry, Header, MoreNeeded, ObjectStore, PacsError, Reader, scan
+from catalog import Arrival, Decision, PacsError
 from node.decisions import Decisions
 from node.ingest import NodeIngest, Origin
-from node.storage import Damage, Item, Kept, KeptDecision, SegmentEnd, file_meta, read_meta
+from node.reading import first_bytes, header_of
+from node.storage import Damage, Item, Kept, KeptDecision, SegmentEnd, read_meta
 
 logger = logging.getLogger(__name__)
 
@@ -111,43 +112,10 @@ class Recovery:
     def _arrival(self, kept: Kept) -> Arrival:
         reader = self._ingest.store.open(kept.holding)
         try:
-            meta = read_meta(_first(reader, _HEAD).tobytes())
+            meta = read_meta(first_bytes(reader, _HEAD).tobytes())
             header = header_of(reader, meta.offset, meta.TransferSyntaxUID)
         finally:
             reader.close()
         origin = Origin(kept.origin.source, kept.origin.received, kept.origin.is_held)
         issuer = self._issuer_of(origin.source)
         return self._ingest.arrival(header, meta.TransferSyntaxUID, kept.holding, origin, issuer)
-
-
-def header_of(reader: Reader, offset: int, TransferSyntaxUID: str) -> Header:
-    """Scan the header of a stored file whose data set begins at `offset`.
-
-    Raises:
-        Unreadable: it is not a data set in that transfer syntax.
-    """
-    limit = _HEAD
-    while True:
-        try:
-            return scan(_first(reader, limit)[offset:], TransferSyntaxUID, reader.size - offset)
-        except MoreNeeded as more:
-            limit = max(more.size + offset, limit * 8)
-
-
-def header_reader(store: ObjectStore) -> Callable[..., tuple[memoryview, int]]:
-    """Return what the index worker reads headers with: (first bytes of the data set, its whole length)."""
-
-    def read(entry: Entry, limit: int = _HEAD) -> tuple[memoryview, int]:
-        reader = store.open(entry.holding)
-        try:
-            offset = len(file_meta(entry.SOPClassUID, entry.SOPInstanceUID, entry.TransferSyntaxUID))
-            return _first(reader, limit + offset)[offset:], reader.size - offset
-        finally:
-            reader.close()
-
-    return read
-
-
-def _first(reader: Reader, limit: int) -> memoryview:
-    head = memoryview(bytearray(min(limit, reader.size)))
-    return head[: reader.read_into(head, 0)]

@@ -26,7 +26,7 @@ from catalog import (
 from node.contracts import Audit, Caller, Device, Ingest, StoreResult
 from node.held import HeldShelf
 from node.keys import keyword_of, text_of
-from node.recovery import header_reader
+from node.reading import header_reader
 from node.register import Register
 from node.rejected import Rejected, RejectedShelf
 from node.storage import read_meta

@@ -39,14 +39,18 @@ def import_command(session: Session, sources: tuple[Path, ...]) -> int:
 def _import_one(session: Session, ask: Callable[..., Any], source: Path) -> dict[str, Any]:
     name = ask("start_import", source=str(source))
     pause = _PAUSE
-    with _bar(source, is_shown=not session.is_json and sys.stderr.isatty()) as show:
-        while True:
-            progress: dict[str, Any] = ask("import_progress", name=name)
-            show(progress)
-            if progress["is_over"]:
-                return progress
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
+    try:
+        with _bar(source, is_shown=not session.is_json and sys.stderr.isatty()) as show:
+            while True:
+                progress: dict[str, Any] = ask("import_progress", name=name)
+                show(progress)
+                if progress["is_over"]:
+                    return progress
+                time.sleep(pause)
+                pause = min(pause * 1.5, _LONGEST_PAUSE)
+    except KeyboardInterrupt:
+        ask("stop_import", name=name)
+        raise
 
 
 @contextmanager
