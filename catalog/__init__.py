@@ -3,7 +3,19 @@
 from .attributes import BY_KEYWORD, BY_TAG, FIXED_TABLE, UNIQUE_KEY, Attribute, Level
 from .contracts import Catalog, CatalogWriter, Incoming, ObjectStore, Origin, Reader
 from .dataset import describe
-from .elements import MoreNeeded
+from .elements import (
+    BIG_ENDIAN,
+    EXPLICIT,
+    ITEM,
+    ITEM_END,
+    SEQUENCE_END,
+    UNDEFINED,
+    Coding,
+    MoreNeeded,
+    actual_coding,
+    end_of_sequence,
+    nested,
+)
 from .errors import (
     BadRequest,
     Busy,
@@ -42,9 +54,15 @@ from .question import answer, is_fully_supported, selection, understand
 from .values import texts
 
 __all__ = [
+    "BIG_ENDIAN",
     "BY_KEYWORD",
     "BY_TAG",
+    "EXPLICIT",
     "FIXED_TABLE",
+    "ITEM",
+    "ITEM_END",
+    "SEQUENCE_END",
+    "UNDEFINED",
     "UNIQUE_KEY",
     "Arrival",
     "Attribute",
@@ -56,6 +74,7 @@ __all__ = [
     "CatalogWriter",
     "Change",
     "Clock",
+    "Coding",
     "Conflict",
     "Contradiction",
     "Damaged",
@@ -83,14 +102,17 @@ __all__ = [
     "Unavailable",
     "Unreadable",
     "Verb",
+    "actual_coding",
     "answer",
     "compile_matcher",
     "decode_identifier",
     "describe",
     "encode_identifier",
+    "end_of_sequence",
     "is_fully_supported",
     "is_universal",
     "matches",
+    "nested",
     "scan",
     "selection",
     "texts",

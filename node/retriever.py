@@ -18,6 +18,7 @@ from catalog import (
     Verb,
     scan,
 )
+from node.contracts import Outgoing
 from node.correction import correct
 from node.storage import file_meta
 
@@ -94,7 +95,7 @@ class NodeRetriever:
         if not self._catalog.overlay(entry):
             return stored
         try:
-            data, tail = _header_of(stored)
+            data, tail = header_of(stored)
             header = correct(data, entry.TransferSyntaxUID, self._corrections(entry), self._system)
         except BaseException:
             stored.close()
@@ -114,7 +115,7 @@ class NodeRetriever:
         ]
 
 
-def _header_of(stored: StoredInstance) -> tuple[bytes, int]:
+def header_of(stored: Outgoing) -> tuple[bytes, int]:
     """Return the data set up to Pixel Data and where that begins; a deflated one whole."""
     is_deflated = stored.TransferSyntaxUID == _DEFLATED
     limit = stored.size if is_deflated else min(_HEAD, stored.size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -105,14 +106,16 @@ def _sendable(paths: Iterable[Path]) -> tuple[list[_Sendable], list[tuple[Path, 
 
 
 def _send(there: Called, sendable: list[_Sendable]) -> Iterator[Sent]:
-    from node.dimse import Part10File
+    from node.dimse import Part10File, reencode
+    from node.transcoding import Transcoder
 
     def opened() -> Iterator[Part10File]:
         for each in sendable:
             yield Part10File(each.path)
 
     expected = dict.fromkeys((each.SOPClassUID, each.TransferSyntaxUID) for each in sendable)
-    yield from there.requestor().store(opened(), expected=expected)
+    with closing(Transcoder(reencode)) as transcoder:
+        yield from there.requestor(transcoder).store(opened(), expected=expected)
 
 
 def _is_failure(status: int) -> bool:

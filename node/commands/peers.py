@@ -13,6 +13,7 @@ from node.cli import Session
 if TYPE_CHECKING:
     from node.config import Config
     from node.dimse import Requestor
+    from node.transcoding import Transcoder
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,11 +27,11 @@ class Called(NamedTuple):
     port: int
     rest: tuple[str, ...]
 
-    def requestor(self) -> Requestor:
-        """Return what speaks to it."""
-        from node.dimse import Requestor
+    def requestor(self, convert: Transcoder | None = None) -> Requestor:
+        """Return what speaks to it; `convert` makes fit what it would not accept as it is."""
+        from node.dimse import Requestor, reencode
 
-        return Requestor(self.calling_ae, self.host, self.port, self.called_ae)
+        return Requestor(self.calling_ae, self.host, self.port, self.called_ae, convert=convert or reencode)
 
 
 def titles(function: F) -> F:

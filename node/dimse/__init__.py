@@ -3,6 +3,7 @@
 from .acceptor import DimseServer
 from .limits import Limits
 from .part10 import Part10File
+from .reencode import reencode
 from .requestor import Find, Requestor, Retrieved, Sent
 
-__all__ = ["DimseServer", "Find", "Limits", "Part10File", "Requestor", "Retrieved", "Sent"]
+__all__ = ["DimseServer", "Find", "Limits", "Part10File", "Requestor", "Retrieved", "Sent", "reencode"]
