@@ -78,16 +78,22 @@ class Server:
         began = time.perf_counter()
         with self._log.open("wb") as log:
             process = subprocess.Popen(self.command(), stdout=log, stderr=log, env=ENVIRONMENT)
+        try:
+            self._wait_until_ready(process, began + _DEADLINE)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        self._process = process
+        return time.perf_counter() - began
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes], deadline: float) -> None:
         while not self.is_ready():
             if process.poll() is not None:
                 raise ServerError(f"{self.name} ended before it was ready:\n{self._last_words()}")
-            if time.perf_counter() - began > _DEADLINE:
-                process.kill()
-                process.wait()
+            if time.perf_counter() > deadline:
                 raise ServerError(f"{self.name} was not ready in {_DEADLINE:.0f} s:\n{self._last_words()}")
             time.sleep(0.005)
-        self._process = process
-        return time.perf_counter() - began
 
     def stop(self) -> None:
         """Send SIGTERM and wait for the end.
