@@ -10,6 +10,7 @@ has no such place is numbered, so that a commit touches few pages however large 
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from typing import Any, Final, Protocol, cast
 
 import lmdb
 
-from .errors import BadRequest, Damaged, OutOfSpace, PacsError
+from .errors import BadRequest, Damaged, OutOfSpace, PacsError, Unavailable
 
 # The first byte of a key says what lies under it.
 CLAIM: Final = b"c"  # SOPInstanceUID -> Claims
@@ -163,6 +164,12 @@ def translated(error: Exception) -> Exception:
         return OutOfSpace(
             "The catalog has no room for another row.",
             "Free space on its disk, or raise the size of its map in the configuration and restart.",
+        )
+    if os.strerror(errno.EIO) in str(error):
+        # LMDB says so too when the disk took only a part, as one does that has just become full.
+        return Unavailable(
+            "The disk under the catalog failed, or took only a part of what was written.",
+            "Free space on it; if it has enough, look at the system log and check the disk.",
         )
     if isinstance(error, lmdb.BadValsizeError):
         return BadRequest("A UID is too long for the catalog.", "DICOM allows 64 characters (PS3.5 9.1).")

@@ -168,7 +168,7 @@ class Gatekeeper:
         if name in (granted or (caller.ae_title,)) or ANY in granted:
             return device
         why = f"{caller.ae_title} may not C-MOVE to {name}."
-        remedy = _command("edit", caller.ae_title, "--move-to", ",".join((*granted, name)))
+        remedy = _command("edit", caller.ae_title, "--move-to", f"+{name}")
         self.refusals.note(caller, f"C-MOVE to {name}", why, remedy)
         return None
 
@@ -198,7 +198,7 @@ class Gatekeeper:
             return self._reject(caller, _CALLING_AE_NOT_RECOGNISED, why, remedy)
         if not is_usable:
             why = f"{name} may not call {caller.called_ae}, only {', '.join(own.called)}."
-            remedy = _command("edit", name, "--called", ",".join((*own.called, caller.called_ae)))
+            remedy = _command("edit", name, "--called", f"+{caller.called_ae}")
             return self._reject(caller, _CALLED_AE_NOT_RECOGNISED, why, remedy)
         why = f"{name} is in the device book with no services: it may do nothing here."
         return self._reject(
@@ -284,8 +284,7 @@ def _to_allow(caller: Caller, device: Device | None, service: Service) -> str:
     if device is None or device.ae_title == ANY:
         services = ",".join(dict.fromkeys(("echo", service.value)))
         return _command("add", caller.ae_title, "--address", caller.address, "--services", services)
-    services = ",".join((*device.services, service.value))
-    return _command("edit", caller.ae_title, "--services", services)
+    return _command("edit", caller.ae_title, "--services", f"+{service.value}")
 
 
 def _command(verb: str, *words: str) -> str:

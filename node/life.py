@@ -106,7 +106,7 @@ def _now(study: str, entries: list[Entry], catalog: CatalogWriter, held: HeldShe
         size = sum(entry.holding.size for entry in entries) / 1e3
         series = len({entry.SeriesInstanceUID for entry in entries})
         sources = ", ".join(sorted({entry.source for entry in entries}))
-        count = f"{len(entries)} instances in {series} series ({size:,.0f} kB)"
+        count = f"{len(entries)} instance{'s' * (len(entries) != 1)} in {series} series ({size:,.0f} kB)"
         sentences.append(f"{count} are here; they came from {sources}.")
     if waiting:
         sentences.append(f"{waiting} instances wait for a person: peerpacs held release --study {study}")

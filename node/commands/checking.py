@@ -178,8 +178,14 @@ def _dev_rule(home: Path, config: Config) -> Finding | None:
     return Finding(Mark.WARNING, f"{what}, while the node listens on {config.dicom.host}", fix)
 
 
+def _archive(home: Path) -> Path:
+    """Return where the objects lie, which may be another disk than the rest of the home."""
+    archive = home / "archives" / "main"
+    return archive if archive.exists() else home
+
+
 def _space(home: Path, config: Config) -> Finding:
-    free = shutil.disk_usage(home).free
+    free = shutil.disk_usage(_archive(home)).free
     mark = config.storage.stop_below_mb << 20
     what = f"{readable(free)} free on the disk"
     if free < mark:
@@ -192,7 +198,21 @@ def _space(home: Path, config: Config) -> Finding:
 
 def _speed(home: Path, config: Config) -> Finding:
     """Write, sync and read back beside the objects, as ingest does."""
-    path = home / f"check-{os.getpid()}.tmp"
+    try:
+        rate, sync, is_same = _measure(_archive(home) / f"check-{os.getpid()}.tmp")
+    except OSError as error:
+        what = f"{_archive(home)} takes nothing ({error.strerror})"
+        return Finding(Mark.FAILURE, what, "free some space there, and see that this user may write")
+    what = f"storage takes {readable(rate)}/s, one fsync takes {sync * 1000:.1f} ms"
+    if not is_same:
+        return Finding(Mark.FAILURE, f"{what}, but gives back other bytes", "do not use this disk")
+    if sync > _SLOW_SYNC or rate < _SLOW_DISK:
+        return Finding(Mark.WARNING, what, "slow for images; an SSD with power-loss protection is right")
+    return Finding(Mark.GOOD, f"{what}, and gives the bytes back")
+
+
+def _measure(path: Path) -> tuple[float, float, bool]:
+    """Return bytes written a second, seconds for a sync, and whether the bytes come back."""
     block = os.urandom(1 << 20)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -210,12 +230,7 @@ def _speed(home: Path, config: Config) -> Finding:
     finally:
         os.close(descriptor)
         path.unlink()
-    what = f"storage takes {readable(rate)}/s, one fsync takes {sync * 1000:.1f} ms"
-    if not is_same:
-        return Finding(Mark.FAILURE, f"{what}, but gives back other bytes", "do not use this disk")
-    if sync > _SLOW_SYNC or rate < _SLOW_DISK:
-        return Finding(Mark.WARNING, what, "slow for images; an SSD with power-loss protection is right")
-    return Finding(Mark.GOOD, f"{what}, and gives the bytes back")
+    return rate, sync, is_same
 
 
 def _clock(home: Path, config: Config) -> Finding:

@@ -76,7 +76,7 @@ def _decide(session: Session, verb: str, outcome: str, **told: Any) -> int:
     line = f"✓ {outcome}."
     if verb != "undo":
         line += f" To take it back: peerpacs undo {made['decision'][:8]} --reason WHY"
-    session.say(made, [line])
+    session.say(made, [session.pasteable(line)])
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,7 +39,9 @@ def _settings(function: F) -> F:
     options = (
         click.option("--address", help="Host, IP address or network (10.1.7.0/24) it calls from."),
         click.option("--port", type=int, help="Port where it listens; 0 = it does not."),
-        click.option("--services", callback=_words, help="What it may do: echo,store,find,move,get."),
+        click.option(
+            "--services", callback=_words, help="What it may do: echo,store,find,move,get; +get adds one."
+        ),
         click.option("--called", callback=_words, help="Called AE titles it may use; empty = all."),
         click.option(
             "--move-to", "move_destinations", callback=_words, help="AE titles it may C-MOVE to; * = all."
@@ -91,9 +94,12 @@ def add_device(session: Session, ae_title: str, **settings: Any) -> int:
 
     with _book(session) as book:
         if book.get(ae_title.strip(" ")):
-            raise BadRequest(f"{ae_title} is in the book already.", "Change it with: peerpacs devices edit")
+            services = ",".join(settings["services"] or ("store",)).lstrip("+")
+            command = f"peerpacs devices edit {shlex.quote(ae_title)} --services +{services}"
+            remedy = session.pasteable(f"Give it more with: {command}")
+            raise BadRequest(f"{ae_title} is in the book already.", remedy)
         device = book.put(_changed(Device(ae_title=ae_title), settings))
-        _tell(session, "added", device)
+    _tell(session, "added", device)
     return 0
 
 
@@ -108,7 +114,7 @@ def edit_device(session: Session, ae_title: str, **settings: Any) -> int:
     """
     with _book(session) as book:
         device = book.put(_changed(book.find(ae_title), settings))
-        _tell(session, "changed", device)
+    _tell(session, "changed", device)
     return 0
 
 
@@ -121,7 +127,8 @@ def remove_device(session: Session, ae_title: str) -> int:
     Example: peerpacs devices remove CT1
     """
     with _book(session) as book:
-        _tell(session, "removed", book.remove(ae_title))
+        device = book.remove(ae_title)
+    _tell(session, "removed", device)
     return 0
 
 
@@ -168,6 +175,15 @@ def _changed(device: Device, settings: dict[str, Any]) -> Device:
     from node.contracts import Device, Service
 
     said = {key: value for key, value in settings.items() if value is not None}
+    own = {
+        "services": device.services,
+        "called": device.called,
+        "move_destinations": device.move_destinations or (device.ae_title,),
+    }
+    for key, has in own.items():
+        words = said.get(key, ())
+        if any(word.startswith("+") for word in words):
+            said[key] = tuple(dict.fromkeys((*has, *(word.lstrip("+") for word in words))))
     try:
         return msgspec.convert({**msgspec.to_builtins(device), **said}, Device)
     except msgspec.ValidationError:
@@ -176,11 +192,15 @@ def _changed(device: Device, settings: dict[str, Any]) -> Device:
 
 
 def _tell(session: Session, what: str, device: Device) -> None:
-    """Write the change into the audit and print it."""
+    """Drop what the device was refused before, write the change into the audit and print it."""
     from msgspec import to_builtins
 
+    from node.access import Refusals
     from node.audit import AuditLog
+    from node.state import State
 
+    with State(session.home / "state") as state:
+        Refusals(state, time.time).forget(device.ae_title)
     audit = AuditLog(session.home / "audit", time.time)
     row = to_builtins(device)
     audit.record("change", None, f"device {what}", {"who": who(), "device": row})

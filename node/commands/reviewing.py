@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -94,9 +95,8 @@ def prefer_version(session: Session, sop: str, sha256: str, reason: str) -> int:
     """
     with session.desk("conflicts") as ask:
         made = ask("prefer", sop=sop, sha256=sha256, reason=reason, who=who())
-    session.say(
-        made, [f"✓ It counts from now on. To take it back: peerpacs undo {made['decision'][:8]} --reason WHY"]
-    )
+    undoing = f"peerpacs undo {made['decision'][:8]} --reason WHY"
+    session.say(made, [session.pasteable(f"✓ It counts from now on. To take it back: {undoing}")])
     return 0
 
 
@@ -153,9 +153,19 @@ def release_held(session: Session, source: str, study: str, reason: str) -> int:
     said = (
         f"✓ {plural(done['instances'], 'instance')} of {plural(done['studies'], 'study')} can be found now."
     )
-    later = f"To let in at once what {source} sends: peerpacs devices add {source} --services echo,store"
-    session.say(done, [said, later] if source else [said])
+    command = f"peerpacs devices add {shlex.quote(source)} --services echo,store"
+    later = f"To let in at once what {source} sends: {command}"
+    is_stranger = source and not _is_known(session, source)
+    session.say(done, [said, session.pasteable(later)] if is_stranger else [said])
     return 0
+
+
+def _is_known(session: Session, ae_title: str) -> bool:
+    from node.devices import DeviceBook
+    from node.state import State
+
+    with State(session.home / "state") as state:
+        return DeviceBook(state).get(ae_title) is not None
 
 
 @held_command.command("discard")

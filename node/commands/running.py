@@ -18,6 +18,7 @@ from node.cli import FAILED, Session, plural, readable, shared
 _LAST_CALL: Final = 9.5
 """Seconds after which a node that was told to stop leaves, whatever hangs: what it acknowledged is safe."""
 _SHOWN: Final = 10
+_BEAT: Final = 0.5
 
 
 @click.command("run")
@@ -45,7 +46,9 @@ def run_command(session: Session) -> int:
         said = {"ready": True, "ae_title": config.node.ae_title, "ports": ports, "process": os.getpid()}
         session.say(said, [line])
         sys.stdout.flush()
-        stop.wait()
+        # In beats: a signal that the kernel gives to another thread is heard when this one next wakes.
+        while not stop.wait(_BEAT):
+            pass
         signal.setitimer(signal.ITIMER_REAL, _LAST_CALL)
     signal.setitimer(signal.ITIMER_REAL, 0)
     return 0
@@ -80,7 +83,7 @@ def status_command(session: Session) -> int:
     running = is_running(session.home)
     with session.desk("status") as ask:
         status = {"is_running": running, **ask("status")}
-    session.say(status, sentences(status, time.time()))
+    session.say(status, map(session.pasteable, sentences(status, time.time())))
     return 0 if running else FAILED
 
 
@@ -92,6 +95,8 @@ def sentences(status: dict[str, Any], now: float) -> list[str]:
         f"{plural(archive['instances'], 'instance')} of {plural(archive['studies'], 'study')} here, "
         f"{readable(archive['bytes'])}; {readable(status['disk']['free'])} free on the disk.",
     ]
+    if status["disk"]["is_full"]:
+        lines.append("The disk is full: who stores is told A700 and sends again later. Free some space.")
     if status["conflicts"]:
         count = plural(status["conflicts"], "instance")
         lines.append(f"{count} came twice with other content. Decide: peerpacs conflicts list")

@@ -48,7 +48,7 @@ def refusal(error: OSError, folder: Path) -> PacsError:
     if error.errno in _FULL:
         return OutOfSpace(
             f"The disk under {folder} took no more: {os.strerror(error.errno or 0)}.",
-            "Nothing of this object was kept; free some space and send it again.",
+            "Nothing of this was kept; free some space and do it again.",
         )
     return Unavailable(
         f"The disk under {folder} failed: {error.strerror or error}.",

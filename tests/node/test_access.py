@@ -142,7 +142,7 @@ def test_a_move_goes_to_the_mover_itself_or_where_its_row_says(gate: Gatekeeper,
     assert gate.destination(caller, "WS2") is None
     assert gate.destination(caller, "WS3") is None
     why = {refusal.what: refusal.remedy for refusal in gate.refusals.last()}
-    assert why["C-MOVE to WS2"] == "peerpacs devices edit WS1 --move-to WS2"
+    assert why["C-MOVE to WS2"] == "peerpacs devices edit WS1 --move-to +WS2"
     assert why["C-MOVE to WS3"] == "peerpacs devices add WS3 --address HOST --port PORT"
 
 
