@@ -26,7 +26,7 @@ from node.control import ControlServer, HomeLock
 from node.decisions import Decisions
 from node.desk import Desk
 from node.devices import DeviceBook
-from node.dimse import DimseServer, Limits
+from node.dimse import DimseServer, Limits, reencode
 from node.held import HeldShelf
 from node.importer import ImportJob
 from node.ingest import Identity, NodeIngest
@@ -36,6 +36,7 @@ from node.rejected import RejectedShelf
 from node.retriever import NodeRetriever
 from node.state import State
 from node.storage import SegmentStore, StorageSettings
+from node.transcoding import Transcoder
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ class Node:
         )
         identity = Identity(config.node.issuer, frozenset(p.upper() for p in config.node.placeholders))
         self.ingest = NodeIngest(self.store, self.catalog, self.held, self.rejected, identity, clock)
+        self.transcoder = Transcoder(reencode, archive / "incoming")
         self.retriever = NodeRetriever(self.store, self.catalog, config.node.ae_title)
         self.decisions = Decisions(self.store, self.catalog, self.held, clock)
 
@@ -123,6 +125,7 @@ class Node:
             _limits(self.config),
             self.clock,
             accept_unknown=self.config.dicom.accept_unknown,
+            convert=self.transcoder,
         )
 
     def start(self) -> dict[str, int]:
@@ -159,6 +162,7 @@ class Node:
     def close(self) -> None:
         """Finish or abort what is in flight, write everything down, and let the home go."""
         self.dimse.stop(_DRAIN)
+        self.transcoder.close()
         self._stopping.set()
         for thread in self._threads:
             thread.join(timeout=2.0)
