@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: run test test-slow check bench clean
+.PHONY: run test test-slow check bench bench-anonymizer clean
 
 $(VENV)/installed: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -23,14 +23,10 @@ run: $(VENV)/installed
 	@$(BIN)/python tools/run.py
 
 test: $(VENV)/developer
-	sh tools/dcmtk.sh
-	sh tools/orthanc.sh
-	$(BIN)/pytest -m 'not slow' -n $(WORKERS)
+	PATH="$$(sh tools/programs.sh):$$PATH" $(BIN)/pytest -m 'not slow' -n $(WORKERS)
 
 test-slow: $(VENV)/developer
-	sh tools/dcmtk.sh
-	sh tools/orthanc.sh
-	$(BIN)/pytest -m slow --timeout=1800
+	PATH="$$(sh tools/programs.sh):$$PATH" $(BIN)/pytest -m slow --timeout=1800
 
 check: $(VENV)/developer
 	$(BIN)/ruff check .
@@ -38,9 +34,12 @@ check: $(VENV)/developer
 	$(BIN)/mypy
 
 bench: $(VENV)/developer
-	sh tools/dcmtk.sh
-	sh tools/orthanc.sh
-	$(BIN)/python -m sim.bench
+	PATH="$$(sh tools/programs.sh):$$PATH" $(BIN)/python -m sim.bench
+
+bench-anonymizer: $(VENV)/developer
+	$(PYTHON) -m venv .cache/anonymizers
+	.cache/anonymizers/bin/pip install --quiet dicognito deid dicom-anonymizer
+	$(BIN)/python -m tests.anonymizer.bench_speed --peers .cache/anonymizers/bin/python
 
 clean:
 	rm -rf $(VENV) .cache .peerpacs
