@@ -39,22 +39,34 @@ class SearchIndex:
     """One open index; any thread may ask, one at a time may write."""
 
     def __init__(self, path: Path, token: bytes) -> None:
-        self.is_new = not _is_ours(path, token)
-        if self.is_new:
-            shutil.rmtree(path, ignore_errors=True)
-            path.mkdir(parents=True)
         builder = tantivy.SchemaBuilder()
         builder.add_text_field(FIELD, tokenizer_name="raw", index_option="basic")
         builder.add_text_field(GRAMS, tokenizer_name=GRAMS, index_option="basic")
         builder.add_unsigned_field(_NUMBER, indexed=True, fast=True)
         builder.add_unsigned_field(_ORDINAL, fast=True)
         self._schema = builder.build()
-        self._index = tantivy.Index(self._schema, path=os.fspath(path))
+        opened = self._opened(path, token)
+        self.is_new = opened is None
+        self._index = opened or self._made(path, token)
         grams = tantivy.Tokenizer.ngram(GRAM, GRAM, False)
         self._index.register_tokenizer(GRAMS, tantivy.TextAnalyzerBuilder(grams).build())
         self._writer: tantivy.IndexWriter | None = None
-        if self.is_new:
-            (path / _TOKEN).write_bytes(token)
+
+    def _opened(self, path: Path, token: bytes) -> tantivy.Index | None:
+        """Return the index if it is this catalog's and of this program's making; another grows back."""
+        try:
+            if (path / _TOKEN).read_bytes() != token or not tantivy.Index.exists(os.fspath(path)):
+                return None
+            return tantivy.Index(self._schema, path=os.fspath(path))
+        except (OSError, ValueError):
+            return None
+
+    def _made(self, path: Path, token: bytes) -> tantivy.Index:
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True)
+        index = tantivy.Index(self._schema, path=os.fspath(path))
+        (path / _TOKEN).write_bytes(token)
+        return index
 
     def put(self, number: int, ordinal: int, terms: Iterable[str], text: str) -> None:
         """Index a series anew; it is found after `commit`."""
@@ -127,10 +139,3 @@ class SearchIndex:
         if self._writer is not None:
             self._writer.wait_merging_threads()
             self._writer = None
-
-
-def _is_ours(path: Path, token: bytes) -> bool:
-    try:
-        return (path / _TOKEN).read_bytes() == token and tantivy.Index.exists(os.fspath(path))
-    except OSError:
-        return False

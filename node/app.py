@@ -30,6 +30,7 @@ from node.dimse import DimseServer, Limits, reencode
 from node.held import HeldShelf
 from node.importer import ImportJob
 from node.ingest import Identity, NodeIngest
+from node.pacing import Pace
 from node.reading import header_reader, pixel_comparer
 from node.recovery import Recovered, Recovery
 from node.rejected import RejectedShelf
@@ -42,8 +43,6 @@ logger = logging.getLogger(__name__)
 
 _MB: Final = 1 << 20
 _CHORE_PAUSE: Final = 0.2
-_BREATH: Final = 0.02
-"""Seconds between two steps of something that is behind; others want the processor too."""
 _DRAIN: Final = 6.0
 """Seconds that what is in flight has at the end; SIGTERM must be over within ten."""
 _IMPORT_THREADS: Final = 3
@@ -112,7 +111,9 @@ class Node:
             clock=clock,
         )
         identity = Identity(config.node.issuer, frozenset(p.upper() for p in config.node.placeholders))
-        self.ingest = NodeIngest(self.store, self.catalog, self.held, self.rejected, identity, clock)
+        self._pace = Pace(clock)
+        doors = (self.store, self.catalog, self.held, self.rejected)
+        self.ingest = NodeIngest(*doors, identity, clock, on_new=lambda *_: self._pace.arrived())
         self.transcoder = Transcoder(reencode, archive / "incoming")
         self.retriever = NodeRetriever(self.store, self.catalog, config.node.ae_title)
         self.decisions = Decisions(self.store, self.catalog, self.held, clock)
@@ -240,11 +241,14 @@ class Node:
                 self._try("tidy", self.catalog.tidy)
 
     def _index(self) -> None:
-        """Let the search index follow, on a thread of its own: it may take longer than a chore."""
+        """Let the search index follow, on a thread of its own, as ingest leaves it time."""
         pause = _CHORE_PAUSE
         while not self._stopping.wait(pause):
-            is_behind = self._try("index", lambda: self.catalog.index(self.clock()))
-            pause = _BREATH if is_behind else _CHORE_PAUSE
+            pause = self._pace.rest_first()
+            if not pause:
+                started = self.clock()
+                is_behind = bool(self._try("index", lambda: self.catalog.index(self.clock())))
+                pause = self._pace.rest_after(self.clock() - started, is_behind)
 
     def _try(self, name: str, step: Callable[[], object]) -> object:
         """Take a step; what fails is logged once, and tried again the next time."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tantivy
 
 from catalog import Attributes, Decision, Level, LmdbCatalog, Verb
 from tests.catalog.samples import Shelf, Ticking, data_set, index_all, open_catalog, query
@@ -231,3 +232,19 @@ def test_indexing_reads_each_object_once_and_finding_none(archive: Archive) -> N
     assert archive.shelf.reads == 100
     archive.found(Level.IMAGE, **{"00080005": {"vr": "CS"}, "00180050": {"vr": "DS"}})
     assert archive.shelf.reads == 100
+
+
+def test_a_search_index_of_another_schema_is_thrown_away_and_grows_back(archive: Archive) -> None:
+    archive.store(data_set("1", "1.1", "1.1.1", StudyDescription="KNEE LEFT"))
+    archive.settle()
+    archive.catalog.close()
+    token = (archive.home / "search" / "token").read_bytes()
+    shutil.rmtree(archive.home / "search")
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("something else")
+    (archive.home / "search").mkdir()
+    tantivy.Index(builder.build(), path=str(archive.home / "search"))
+    (archive.home / "search" / "token").write_bytes(token)
+    archive.catalog = archive.open()
+    archive.settle()
+    assert len(archive.found(StudyDescription="*LEFT*")) == 1

@@ -1,0 +1,51 @@
+"""How the search index gives way to ingest: senders wait for an answer, a search may be five seconds behind.
+
+While objects arrive, the index rests for a few seconds and then takes turns with them; in a lull it goes on
+at once. What it has not taken in yet is found all the same, only slower.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from catalog import Clock
+
+_LULL: Final = 0.3
+"""Seconds without an arrival after which nobody has to be given way to."""
+_PATIENCE: Final = 3.0
+"""Seconds that what arrived first may wait while more arrives."""
+_REST: Final = 0.2
+_BREATH: Final = 0.02
+
+
+class Pace:
+    """Says when the next step of the index may be; all times in seconds."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last = float("-inf")
+        self._waiting_since: float | None = None
+
+    def arrived(self) -> None:
+        """Note an arrival."""
+        self._last = self._clock()
+        if self._waiting_since is None:
+            self._waiting_since = self._last
+
+    def rest_first(self) -> float:
+        """Return how long to rest before the next step; 0 if it is due."""
+        if self._waiting_since is None or not self._is_busy():
+            return 0.0
+        left = self._waiting_since + _PATIENCE - self._clock()
+        return min(_REST, left) if left > 0 else 0.0
+
+    def rest_after(self, spent: float, is_behind: bool) -> float:
+        """Return how long to rest after a step: while others are busy, as long as it took."""
+        if not is_behind:
+            self._waiting_since = None
+            return _REST
+        return max(_BREATH, spent) if self._is_busy() else _BREATH
+
+    def _is_busy(self) -> bool:
+        # A clock that was set back makes nobody wait.
+        return 0 <= self._clock() - self._last < _LULL

@@ -1,0 +1,47 @@
+"""The search index gives way to ingest, but not for ever."""
+
+from __future__ import annotations
+
+from node.pacing import Pace
+
+
+class Ticking:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_in_a_lull_the_index_goes_on_at_once() -> None:
+    clock = Ticking()
+    pace = Pace(clock)
+    assert pace.rest_first() == 0
+    pace.arrived()
+    assert pace.rest_first() > 0
+    clock.now += 0.4
+    assert pace.rest_first() == 0
+
+
+def test_under_constant_load_the_index_waits_three_seconds_and_then_takes_turns() -> None:
+    clock = Ticking()
+    pace = Pace(clock)
+    while clock.now < 1002.9:
+        pace.arrived()
+        assert pace.rest_first() > 0
+        clock.now += 0.1
+    clock.now = 1003.1
+    pace.arrived()
+    assert pace.rest_first() == 0
+    assert pace.rest_after(0.5, is_behind=True) == 0.5
+    pace.rest_after(0.1, is_behind=False)
+    pace.arrived()
+    assert pace.rest_first() > 0
+
+
+def test_a_clock_set_back_stops_nothing() -> None:
+    clock = Ticking()
+    pace = Pace(clock)
+    pace.arrived()
+    clock.now -= 86_400
+    assert pace.rest_first() == 0
