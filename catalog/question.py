@@ -14,6 +14,7 @@ from .values import texts
 _CHARACTER_SET: Final = "00080005"
 _LEVEL: Final = "00080052"
 _RETRIEVE_AE: Final = "00080054"
+_ISSUER: Final = "00100021"
 _LEVELS: Final = tuple(Level)
 
 
@@ -158,7 +159,8 @@ def selection(
 ) -> Selection:
     """Return what the Identifier of a C-MOVE or C-GET names: unique keys only, PS3.4 C.4.2.2.1.
 
-    Keys that are not unique keys are ignored, those below the level too.
+    Keys that are not unique keys are ignored, those below the level too; but Issuer of Patient ID beside a
+    Patient ID is heeded, since only both say who is meant.
 
     Raises:
         BadRequest: the level's own unique key is missing, or a level above lacks its single value and
@@ -172,6 +174,9 @@ def selection(
             named[above] = (_single(identifier, above),)
         elif texts(identifier.get(UNIQUE_KEY[above]) or {"vr": "UI"}):
             named[above] = _named(identifier, above)
+    told = tuple(text for text in texts(identifier.get(_ISSUER) or {"vr": "LO"}) if text.strip("*"))
+    if told and Level.PATIENT in named:
+        issuers = told if issuers is None else tuple(issuer for issuer in told if issuer in issuers)
     return Selection(
         patient=named.get(Level.PATIENT, ()),
         studies=named.get(Level.STUDY, ()),
