@@ -20,6 +20,9 @@ LOSSY_JPEG = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 MOST_MEMORY = 4 << 30
 """Bytes of address space, numpy's and the codecs' own included."""
 
+MOST_SECONDS = 900
+"""Seconds of computing for one frame: the end of a codec whose node is gone."""
+
 
 class Failed(Exception):
     """A frame that cannot be decoded: `missing` (a codec), `unsupported` or `corrupt`."""
@@ -35,6 +38,8 @@ def main(descriptor: int) -> None:
     try:
         while True:
             described, frame = json.loads(node.recv_bytes()), node.recv_bytes()
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + MOST_SECONDS, -1))
             try:
                 pixels, photometric = decode(frame, described)
                 answer = {"photometric_interpretation": photometric}

@@ -110,3 +110,21 @@ def _dealt(fragments: list[_Fragment], number: int, tables: list[list[int]]) -> 
     if len(fragments) == number:
         return [[each] for each in fragments]
     return [fragments] if number == 1 and fragments else []
+
+
+def is_reversible(frame: bytes) -> bool:
+    """Say whether a JPEG-LS or JPEG 2000 code stream is made to give back what went in.
+
+    That is NEAR = 0 in the scan header (ISO 14495-1 C.2.3), or the 5-3 reversible wavelet in the coding style
+    (ISO 15444-1 A.6.1).
+    """
+    offset = 2
+    while offset + 14 <= len(frame) and frame[offset] == 0xFF:
+        marker, segment = frame[offset + 1], frame[offset + 4 : offset + 14]
+        if marker == 0x52:
+            return segment[9] == 1
+        if marker == 0xDA:
+            near = offset + 5 + 2 * segment[0]
+            return near < len(frame) and frame[near] == 0
+        offset += 2 + int.from_bytes(frame[offset + 2 : offset + 4], "big")
+    return False

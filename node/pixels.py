@@ -102,6 +102,8 @@ class Codec:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                    env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
                 )
             except OSError as error:
                 ours.close()
@@ -176,6 +178,7 @@ class Codecs:
         self._turn = threading.BoundedSemaphore(most)
         self._idle: list[Codec] = []
         self._lock = threading.Lock()
+        self._is_closed = False
 
     @contextlib.contextmanager
     def one(self) -> Iterator[Codec]:
@@ -199,17 +202,21 @@ class Codecs:
                 is_whole = lent.is_usable
                 raise
             finally:
-                if is_whole:
-                    with self._lock:
-                        self._idle.append(lent)
-                else:
-                    lent.close()
+                self._take_back(lent, is_whole)
         finally:
             self._turn.release()
 
-    def close(self) -> None:
-        """End the processes that are idle."""
+    def _take_back(self, lent: Codec, is_whole: bool) -> None:
         with self._lock:
+            if is_whole and not self._is_closed:
+                self._idle.append(lent)
+                return
+        lent.close()
+
+    def close(self) -> None:
+        """End the processes, those at work when they are done."""
+        with self._lock:
+            self._is_closed = True
             idle, self._idle = self._idle, []
         for each in idle:
             each.close()

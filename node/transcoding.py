@@ -19,7 +19,7 @@ from pydicom.uid import UID
 
 from catalog import BIG_ENDIAN, EXPLICIT, UNDEFINED, Coding, OutOfSpace, Unreadable, actual_coding
 from node.contracts import Outgoing
-from node.encapsulation import Frames, read
+from node.encapsulation import Frames, is_reversible, read
 from node.pixels import CODED, Codecs, NotConvertible, Picture
 from node.retriever import header_of
 from node.rewriting import Found, Rewriter
@@ -42,6 +42,8 @@ _LOSSY: Final = {
     "1.2.840.10008.1.2.4.203": b"ISO_15444_15",
 }
 """Lossy syntaxes, and Lossy Image Compression Method (0028,2114) for them, PS3.3 C.7.6.1.1.5.1."""
+_ALWAYS_LOSSY: Final = "1.2.840.10008.1.2.4.5"
+"""JPEG Baseline and Extended; the others also hold images without loss."""
 _PHOTOMETRIC, _PLANAR, _FRAMES = 0x00280004, 0x00280006, 0x00280008
 _IS_LOSSY, _RATIO, _METHOD = 0x00282110, 0x00282112, 0x00282114
 _ICON: Final = 0x00880200
@@ -189,7 +191,9 @@ class Image:
             pixels, photometric = decode(frame)
             if not first:
                 first = photometric
-                yield from self.header(self._changes(photometric, total / (self._end - self._pixels.offset)))
+                ratio = total / (self._end - self._pixels.offset)
+                history = self._history(ratio) if self._is_lossy(frame) else {}
+                yield from self.header(self._changes(photometric) | history)
                 vr = b"OW" if self.picture.bits_allocated > 8 else b"OB"
                 yield self._rewriter.header(_PIXEL_DATA, vr, total + total % 2)
             elif photometric != first:
@@ -219,7 +223,7 @@ class Image:
             if found.tag & 0xFFFF:
                 yield self._rewriter.rewrite(data, found)
 
-    def _changes(self, photometric: str, ratio: float) -> dict[int, bytes]:
+    def _changes(self, photometric: str) -> dict[int, bytes]:
         write = self._rewriter.element
         changes = dict.fromkeys(_OF_ENCAPSULATION & self._found.keys(), b"")
         if photometric != self.picture.photometric_interpretation:
@@ -229,11 +233,23 @@ class Image:
         icon = self._found.get(_ICON)
         if icon and _COMPRESSED_ICON in bytes(self._data[icon.start : icon.stop]):
             changes[_ICON] = b""
-        method = _LOSSY.get(self.picture.transfer_syntax)
-        if method and self._text(_IS_LOSSY) in ("", "01"):
-            history = ((_IS_LOSSY, b"CS", b"01"), (_RATIO, b"DS", b"%.2f" % ratio), (_METHOD, b"CS", method))
-            changes |= {tag: write(tag, vr, value) for tag, vr, value in history if not self._text(tag)}
         return changes
+
+    def _is_lossy(self, frame: bytes) -> bool:
+        """Say whether the data set or, where it is silent, the code stream tells of loss."""
+        syntax = self.picture.transfer_syntax
+        told = self._text(_IS_LOSSY)
+        if told or syntax not in _LOSSY:
+            return told == "01" and syntax in _LOSSY
+        return syntax.startswith(_ALWAYS_LOSSY) or not is_reversible(frame)
+
+    def _history(self, ratio: float) -> dict[int, bytes]:
+        """Return what is absent of the history of lossy compression."""
+        method = _LOSSY[self.picture.transfer_syntax]
+        history = ((_IS_LOSSY, b"CS", b"01"), (_RATIO, b"DS", b"%.2f" % ratio), (_METHOD, b"CS", method))
+        return {
+            tag: self._rewriter.element(tag, vr, value) for tag, vr, value in history if not self._text(tag)
+        }
 
     def _number_of_frames(self) -> int:
         text = self._text(_FRAMES) or "1"
