@@ -8,7 +8,9 @@ of an unknown sender to the held shelf; both wait there for a person.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
+from threading import Lock
 from typing import Final, NamedTuple
 
 from catalog import (
@@ -76,6 +78,38 @@ class Identity(NamedTuple):
         return PatientKey(issuer, header.PatientID)
 
 
+class Underway:
+    """Bytes that are being kept just now, by SHA-256.
+
+    Equal bytes that come meanwhile are kept as well, because the first may not be on the disk yet; once all
+    of them are, the copies that nothing refers to are to go.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._counts: Counter[bytes] = Counter()
+        self._spare: dict[bytes, list[Holding]] = {}
+
+    def __contains__(self, sha256: bytes) -> bool:
+        return sha256 in self._counts
+
+    def begin(self, holding: Holding) -> None:
+        """Count one more copy as being kept."""
+        with self._lock:
+            self._counts[holding.sha256] += 1
+
+    def end(self, holding: Holding, is_spare: bool) -> list[Holding]:
+        """Count a copy as kept, or lost; return the spare copies if it was the last."""
+        with self._lock:
+            if is_spare:
+                self._spare.setdefault(holding.sha256, []).append(holding)
+            self._counts[holding.sha256] -= 1
+            if self._counts[holding.sha256]:
+                return []
+            del self._counts[holding.sha256]
+            return self._spare.pop(holding.sha256, [])
+
+
 class NodeIngest:
     """Satisfies `Ingest` for one archive."""
 
@@ -96,6 +130,11 @@ class NodeIngest:
         self.identity = identity
         self.clock = clock
         self.on_new = on_new
+        self._underway = Underway()
+
+    def has_durably(self, SOPInstanceUID: str, sha256: bytes) -> bool:
+        """Say whether exactly these bytes are recorded, and on the disk."""
+        return self.catalog.holds(SOPInstanceUID, sha256) and sha256 not in self._underway
 
     def begin(
         self, caller: Caller, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str, *, is_held: bool
@@ -140,19 +179,35 @@ class NodeIngest:
                 self.store.sync(holding)
                 self.held.put(arrival)
                 return Recorded.NEW
-            [recorded] = self.catalog.record([arrival])
         except Exception:
             self.store.remove(holding)
             raise
-        try:
-            self.store.sync(holding)
-        except PacsError:
-            # The disk failed under bytes that the catalog knows already; nobody was told, so nobody knew.
-            self.catalog.forget_lost(holding.__eq__)
-            raise
+        recorded = self._record(arrival)
         if recorded is not Recorded.SAME:
             self.on_new(arrival.entry, recorded)
         return recorded
+
+    def _record(self, arrival: Arrival) -> Recorded:
+        holding, is_spare = arrival.entry.holding, False
+        self._underway.begin(holding)
+        try:
+            try:
+                [recorded] = self.catalog.record([arrival])
+            except Exception:
+                self.store.remove(holding)
+                raise
+            try:
+                self.store.sync(holding)
+            except PacsError:
+                # The disk failed under bytes that the catalog knows already; nobody was told of them.
+                self.catalog.forget_lost(holding.__eq__)
+                raise
+            is_spare = recorded is Recorded.SAME
+            return recorded
+        finally:
+            for spare in self._underway.end(holding, is_spare):
+                if self.catalog.holds(arrival.entry.SOPInstanceUID, spare.sha256):
+                    self.store.remove(spare)
 
 
 class Expected(NamedTuple):
@@ -207,7 +262,7 @@ class InstanceReception:
         """
         ingest, caller = self._ingest, self._caller
         digest = self._incoming.digest()
-        if ingest.catalog.holds(header.SOPInstanceUID, digest):
+        if ingest.has_durably(header.SOPInstanceUID, digest):
             return Recorded.SAME
         if self._is_held:
             if ingest.held.holds(header.SOPInstanceUID, digest):

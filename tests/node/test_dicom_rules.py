@@ -5,32 +5,47 @@ Numbers in the names are those of the rules; what the engine's own tests show is
 
 from __future__ import annotations
 
+import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE, build_role, evt
 from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
+from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.sop_class import register_uid
 
+from catalog import Holding, NotFound, Selection, encode_identifier
 from node.app import Node
 from node.contracts import Device, Service
+from node.desk import Desk
 from node.dimse import Requestor
+from node.dimse.commands import Command, decode_command, encode_command
 from node.dimse.pdu import decode_associate
 from tests.homes import RawInstance, serving
-from tests.node.dimse.wire import Raw, associate, context, item
-from tests.running import free_port
+from tests.node.dimse.archive import identifier as json_identifier
+from tests.node.dimse.wire import Raw, associate, context, item, p_data
+from tests.running import free_port, until
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 BIG, DEFLATED, JPEG = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.50"
 PATIENT, STUDY = "1.2.840.10008.5.1.4.1.2.1", "1.2.840.10008.5.1.4.1.2.2"
 PENDING = (0xFF00, 0xFF01)
+NO_JPEG = bytes.fromhex(
+    "e07f1000 4f420000 ffffffff feff00e0 00000000 feff00e0 04000000 00000000 feffdde0 00000000"
+)
+"""Pixel Data that nobody can decode."""
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +160,9 @@ class Destination:
     ) -> None:
         self.requests: list[Any] = []
         self.datasets: list[bytes] = []
-        self.answer: Callable[[int], int] = lambda number: 0
+        self.answer: Callable[[int], int | None] = lambda number: 0
+        self.pause = 0.0
+        """Seconds for which every answer is held back, as a slow receiver does."""
         entity = AE(ae_title=ae_title)
         entity.maximum_pdu_size = max_pdu
         for uid in uids:
@@ -158,7 +175,8 @@ class Destination:
     def _take(self, event: Any) -> int:
         self.requests.append(event.request)
         self.datasets.append(event.request.DataSet.getvalue())
-        return self.answer(len(self.requests))
+        time.sleep(self.pause)
+        return self.answer(len(self.requests)) or 0
 
 
 @contextmanager
@@ -409,3 +427,339 @@ def test_17_a_key_nobody_can_match_is_confessed_and_a_group_length_is_no_key(nod
     assert [status for status, _ in asked(node, question)] == [0xFF00, 0]
     question.add_new(0x00282000, "OB", b"no")
     assert [status for status, _ in asked(node, question)] == [0xFF01, 0]
+
+
+def study_of_two(patient: str) -> tuple[str, list[Dataset]]:
+    """Return eight instances in two studies of a patient, two series each, and the first study's UID."""
+    uid = generate_uid()[:50]
+    made = [
+        ct(
+            PatientID=patient,
+            StudyInstanceUID=f"{uid}.{number // 4}",
+            SeriesInstanceUID=f"{uid}.{number // 4}.{number // 2 % 2}",
+            SeriesNumber=number // 2 % 2,
+            InstanceNumber=number % 2,
+            Modality="MR" if number // 2 % 2 else "CT",
+        )
+        for number in range(8)
+    ]
+    return f"{uid}.0", made
+
+
+def test_10_16_19_every_level_of_both_models_answers(node: Node) -> None:
+    uid, made = study_of_two("LEVELS")
+    assert set(sent(node, *made)) == {0}
+    other, series = f"{uid[:-1]}1", f"{uid}.1"
+    counted = dict.fromkeys(
+        [f"NumberOfPatientRelated{what}" for what in ("Studies", "Series", "Instances")], ""
+    )
+    [patient] = found(node, keys("PATIENT", PatientID="LEVELS", **counted), PATIENT)
+    assert [int(patient[keyword].value) for keyword in counted] == [2, 4, 8]
+    counted = {"NumberOfStudyRelatedSeries": "", "NumberOfStudyRelatedInstances": "", "ModalitiesInStudy": ""}
+    for root, above in ((PATIENT, {"PatientID": "LEVELS"}), (STUDY, {})):
+        [study] = found(node, keys("STUDY", StudyInstanceUID=uid, **above, **counted), root)
+        assert [study[keyword].value for keyword in counted] == [2, 4, ["CT", "MR"]]
+        identifier = keys("SERIES", StudyInstanceUID=uid, SeriesInstanceUID="", Modality="MR", **above)
+        assert [one.SeriesInstanceUID for one in found(node, identifier, root)] == [series]
+        identifier = keys("IMAGE", StudyInstanceUID=uid, SeriesInstanceUID=series, SOPInstanceUID="", **above)
+        assert [one.SOPInstanceUID for one in found(node, identifier, root)] == [
+            one.SOPInstanceUID for one in made[2:4]
+        ]
+    assert studies(node, StudyInstanceUID=[uid, other, "1.2.3.999"]) == {uid, other}
+    assert len(found(node, keys("IMAGE", SOPInstanceUID="", PatientID="LEVELS"), STUDY, bytes((1,)))) == 8
+
+
+@pytest.mark.parametrize(
+    ("root", "level", "values"),
+    [
+        (STUDY, "PATIENT", {"PatientID": "1"}),
+        (STUDY, "SERIES", {"SeriesInstanceUID": ""}),
+        (STUDY, "SERIES", {"StudyInstanceUID": ["1.2", "1.3"], "SeriesInstanceUID": ""}),
+        (STUDY, "IMAGE", {"StudyInstanceUID": "1.2", "SOPInstanceUID": ""}),
+        (PATIENT, "STUDY", {"StudyInstanceUID": "1.2"}),
+        (PATIENT, "STUDY", {"PatientID": "4*", "StudyInstanceUID": ""}),
+        (STUDY, "FRAME", {}),
+    ],
+)
+def test_16_a_missing_unique_key_is_a900(node: Node, root: str, level: str, values: dict[str, Any]) -> None:
+    assert [status for status, _ in asked(node, keys(level, **values), root)] == [0xA900]
+
+
+def test_20_a_cancel_right_behind_its_find_is_heeded(node: Node) -> None:
+    assert set(sent(node, *(ct(StudyDescription="x" * 64) for _ in range(400)))) == {0}
+    find = Command(CommandField=0x20, MessageID=5, CommandDataSetType=1, AffectedSOPClassUID=STUDY + ".1")
+    cancel = Command(CommandField=0x0FFF, MessageIDBeingRespondedTo=5)
+    question = json_identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="", StudyDescription="")
+    with Raw(node.ports["dicom"], ask=associate(context(1, STUDY + ".1", EXPLICIT))) as peer:
+        parts = (
+            (3, encode_command(find)),
+            (2, encode_identifier(question, EXPLICIT)),
+            (3, encode_command(cancel)),
+        )
+        peer.send(b"".join(p_data(1, flags, data) for flags, data in parts))
+        answers = -1
+        final = None
+        while final is None or final.Status in PENDING:
+            body = peer.pdu()[1]
+            if body[5] & 1:
+                final, answers = decode_command(body[6:]), answers + 1
+    assert (final.Status, final.has_data_set) == (0xFE00, False)
+    assert answers < 400
+
+
+# Retrieves
+
+
+def test_25_a_move_and_a_get_are_cancelled_in_the_middle(node: Node) -> None:
+    uid = generate_uid()
+    assert set(
+        sent(node, *(ct(StudyInstanceUID=uid, SeriesInstanceUID=f"{uid[:-2]}9") for _ in range(20)))
+    ) == {0}
+    identifier = keys("STUDY", StudyInstanceUID=uid)
+    with destination(node, "SLOW") as slow, associated(node, (STUDY + ".2", [EXPLICIT])) as peer:
+        slow.answer = lambda number: peer.send_c_cancel(7, None, STUDY + ".2") or 0 if number == 3 else 0
+        slow.pause = 0.05
+        final = list(peer.send_c_move(identifier, "SLOW", STUDY + ".2", msg_id=7))[-1][0]
+    assert final.Status == 0xFE00
+    assert final.NumberOfRemainingSuboperations + final.NumberOfCompletedSuboperations == 20
+    assert 3 <= final.NumberOfCompletedSuboperations == len(slow.datasets) < 20
+    got: list[Any] = []
+
+    def keep(event: Any) -> int:
+        got.append(event.request.AffectedSOPInstanceUID)
+        if len(got) == 5:
+            event.assoc.send_c_cancel(9, None, STUDY + ".3")
+        return 0
+
+    back = {"ext_neg": [build_role(CT, scp_role=True)], "evt_handlers": [(evt.EVT_C_STORE, keep)]}
+    with associated(node, (STUDY + ".3", [EXPLICIT]), (CT, [EXPLICIT]), **back) as peer:
+        final = list(peer.send_c_get(identifier, STUDY + ".3", msg_id=9))[-1][0]
+    assert (final.Status, final.NumberOfCompletedSuboperations) == (0xFE00, len(got))
+    assert final.NumberOfRemainingSuboperations == 20 - len(got) > 0
+
+
+def test_21_23_26_counters_failures_and_originator(node: Node) -> None:
+    uid, made = study_of_two("COUNTERS")
+    assert set(sent(node, *made[:4])) == {0}
+    identifier = keys("STUDY", StudyInstanceUID=uid)
+    with destination(node, "MOODY") as moody:
+        moody.answer = {1: 0xB007, 2: 0xA700}.get
+        responses = moved(node, identifier, "MOODY", msg_id=77, priority=1)
+        assert {data for status, data in responses if status.Status in PENDING} == {None}
+        final, failed = responses[-1]
+        assert counts(final) == (0xB000, 2, 1, 1)
+        assert failed.FailedSOPInstanceUIDList == moody.requests[1].AffectedSOPInstanceUID
+        one = moody.requests[0]
+        originator = (one.MoveOriginatorApplicationEntityTitle, one.MoveOriginatorMessageID, one.Priority)
+        assert originator == ("VIEWER", 77, 1)
+        moody.answer = lambda number: 0xB000
+        assert outcome(node, identifier, "MOODY") == (0xB000, 0, 0, 4)
+        moody.answer = lambda number: 0xA900
+        assert outcome(node, identifier, "MOODY") == (0xA702, 0, 4, 0)
+
+
+@pytest.mark.parametrize("accepted", [IMPLICIT, EXPLICIT, BIG, DEFLATED, JPEG])
+def test_22_what_a_destination_does_not_take_fails_alone_and_says_why(node: Node, accepted: str) -> None:
+    uid = generate_uid()
+    made = {syntax: ct(StudyInstanceUID=uid) for syntax in (IMPLICIT, EXPLICIT, BIG, DEFLATED)}
+    for syntax, one in made.items():
+        assert sent(node, one, syntax=syntax) == [0]
+    made[JPEG] = ct(StudyInstanceUID=uid)
+    image = RawInstance(CT, made[JPEG].SOPInstanceUID, JPEG, raw(made[JPEG]) + NO_JPEG)
+    requestor = Requestor("MODALITY", "127.0.0.1", node.ports["dicom"], "ALPHA")
+    assert [answer.status for answer in requestor.store([image])] == [0]
+    with destination(node, "CHOOSY", accepted) as choosy:
+        final, failed = moved(node, keys("STUDY", StudyInstanceUID=uid), "CHOOSY")[-1]
+    uids = failed.FailedSOPInstanceUIDList
+    not_sent = {uids} if isinstance(uids, str) else set(uids)
+    assert counts(final) == (0xB000, 5 - len(not_sent), len(not_sent), 0)
+    assert len(choosy.datasets) == 5 - len(not_sent)
+    assert final.ErrorComment
+    assert made[accepted].SOPInstanceUID not in not_sent
+    assert accepted == JPEG or made[JPEG].SOPInstanceUID in not_sent
+    if accepted in (IMPLICIT, EXPLICIT):
+        assert not_sent.isdisjoint(made[syntax].SOPInstanceUID for syntax in (IMPLICIT, EXPLICIT, DEFLATED))
+
+
+def test_24_an_unknown_destination_is_a801_and_a_dead_one_fails_every_instance(node: Node) -> None:
+    uid, made = study_of_two("NOWHERE")
+    assert set(sent(node, *made[:4])) == {0}
+    identifier = keys("STUDY", StudyInstanceUID=uid)
+    assert [status.Status for status, _ in moved(node, identifier, "NOBODY")] == [0xA801]
+    node.devices.put(Device(ae_title="DEAD", address="127.0.0.1", port=free_port()))
+    final, failed = moved(node, identifier, "DEAD")[-1]
+    assert (counts(final), len(failed.FailedSOPInstanceUIDList)) == ((0xA702, 0, 4, 0), 4)
+    assert outcome(node, keys("STUDY", StudyInstanceUID="1.2.3.999"), "DEAD") == (0, 0, 0, 0)
+
+
+def test_27_every_level_and_lists_of_uids_are_retrieved(node: Node) -> None:
+    uid, made = study_of_two("RETRIEVED")
+    assert set(sent(node, *made)) == {0}
+    series = {"StudyInstanceUID": uid, "SeriesInstanceUID": f"{uid}.0"}
+    images = [one.SOPInstanceUID for one in made[:2]]
+    asks = [
+        (8, PATIENT, keys("PATIENT", PatientID="RETRIEVED")),
+        (4, PATIENT, keys("STUDY", PatientID="RETRIEVED", StudyInstanceUID=uid)),
+        (0, PATIENT, keys("STUDY", PatientID="ANOTHER", StudyInstanceUID=uid)),
+        (8, STUDY, keys("STUDY", StudyInstanceUID=[uid, f"{uid[:-1]}1"])),
+        (2, STUDY, keys("SERIES", **series)),
+        (4, STUDY, keys("SERIES", StudyInstanceUID=uid, SeriesInstanceUID=[f"{uid}.0", f"{uid}.1"])),
+        (2, STUDY, keys("IMAGE", **series, SOPInstanceUID=[*images, "1.2.3.999"])),
+    ]
+    with destination(node, "LEVEL"):
+        assert [outcome(node, identifier, "LEVEL", root) for _, root, identifier in asks] == [
+            (0, count, 0, 0) for count, _, _ in asks
+        ]
+        for root, identifier in (
+            (PATIENT, keys("PATIENT", PatientID=["RETRIEVED", "X"])),
+            (STUDY, keys("STUDY", StudyInstanceUID="")),
+            (STUDY, keys("SERIES", SeriesInstanceUID=f"{uid}.0")),
+        ):
+            assert moved(node, identifier, "LEVEL", root)[-1][0].Status == 0xA900
+
+
+# Storage and patients
+
+
+def test_28_a_data_set_that_contradicts_its_command_or_itself_has_its_status(node: Node) -> None:
+    one, nameless = ct(), ct(StudyInstanceUID="")
+    data, uid = raw(one), one.SOPInstanceUID
+    bad = [
+        (RawInstance(CT, "1.2.3.4.5", EXPLICIT, data), 0xA900),
+        (RawInstance("1.2.840.10008.5.1.4.1.1.4", uid, EXPLICIT, data), 0xA900),
+        (RawInstance(CT, nameless.SOPInstanceUID, EXPLICIT, raw(nameless)), 0xA900),
+        (RawInstance(CT, uid, EXPLICIT, b"neither fish nor fowl!"), 0xC000),
+        (RawInstance(CT, uid, DEFLATED, data), 0xC000),
+    ]
+    requestor = Requestor("MODALITY", "127.0.0.1", node.ports["dicom"], "ALPHA")
+    answers = list(requestor.store([instance for instance, _ in bad]))
+    assert [answer.status for answer in answers] == [status for _, status in bad]
+    assert all(answer.comment for answer in answers)
+    assert not studies(node, StudyInstanceUID=one.StudyInstanceUID)
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG, DEFLATED])
+@pytest.mark.parametrize("new", ["Suzuki^Ichiro", "Müller^Jörg", "Suzuki^Ichiro=鈴木^一郎"])
+def test_29_a_japanese_patient_corrected_to_another_leaves_as_that_one(
+    node: Node, syntax: str, new: str
+) -> None:
+    old = "Yamada^Tarou=山田^太郎=やまだ^たろう"
+    one = named("\\ISO 2022 IR 87", old, StudyDescription="胸部", ReferringPhysicianName=old)
+    assert sent(node, one, syntax=syntax) == [0]
+    uid = one.StudyInstanceUID
+    Desk(node).correct(uid, [f"PatientName={new}", "PatientID=OTHER"], "the wrong person", "test")
+    with destination(node, "READER", syntax) as reader:
+        assert (
+            outcome(node, keys("STUDY", PatientID="OTHER", StudyInstanceUID=uid), "READER", PATIENT)[1] == 1
+        )
+        assert not found(node, keys("STUDY", PatientID=one.PatientID, StudyInstanceUID=uid), PATIENT)
+    data = zlib.decompress(reader.datasets[0], -15) if syntax == DEFLATED else reader.datasets[0]
+    got = read_dataset(BytesIO(data), syntax == IMPLICIT, syntax != BIG)
+    before = got.OriginalAttributesSequence[0].ModifiedAttributesSequence[0]
+    assert (str(got.PatientName), got.PatientID, got.StudyDescription) == (new, "OTHER", "胸部")
+    assert (str(before.PatientName), before.PatientID) == (old, one.PatientID)
+    assert str(got.ReferringPhysicianName) == old
+
+
+def test_30_what_several_send_at_once_is_there_once(node: Node) -> None:
+    uid = generate_uid()
+    made = [ct(StudyInstanceUID=uid, SeriesInstanceUID=f"{uid[:-2]}9", PatientID="SHARED") for _ in range(25)]
+    told: list[int] = []
+    threads = [threading.Thread(target=lambda: told.extend(sent(node, *made))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told == [0] * 100
+    [study] = found(node, keys("STUDY", StudyInstanceUID=uid, NumberOfStudyRelatedInstances=""))
+    assert study.NumberOfStudyRelatedInstances == 25
+
+
+def test_29_30_equal_bytes_are_not_acknowledged_before_the_first_are_on_the_disk(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, go_on = ct(), threading.Event()
+    asked_for: list[Holding] = []
+    sync = node.store.sync
+
+    def slow_disk(holding: Holding) -> None:
+        asked_for.append(holding)
+        assert go_on.wait(20)
+        sync(holding)
+
+    monkeypatch.setattr(node.store, "sync", slow_disk)
+    told: list[int] = []
+    first, second = (threading.Thread(target=lambda: told.extend(sent(node, one))) for _ in range(2))
+    first.start()
+    until(lambda: node.catalog.select(Selection(instances=(one.SOPInstanceUID,))))
+    second.start()
+    until(lambda: len(asked_for) == 2)
+    assert told == []
+    go_on.set()
+    first.join()
+    second.join()
+    [kept] = node.catalog.select(Selection(instances=(one.SOPInstanceUID,)))
+    [spare] = [holding for holding in asked_for if holding != kept.holding]
+    node.store.open(kept.holding).close()
+    with pytest.raises(NotFound):
+        node.store.open(spare)
+    assert told == [0, 0]
+
+
+@pytest.mark.parametrize("accepts", [False, True])
+def test_31_unknown_classes_and_syntaxes_are_kept_if_the_setting_says_so(
+    tmp_path: Path, accepts: bool
+) -> None:
+    private, syntax = "1.2.276.0.7230010.9.9", "1.2.276.0.7230010.8.8"
+    new, packed = ct(SOPClassUID=private), ct()
+    with serving(tmp_path / "home", dicom={"host": "127.0.0.1", "accept_unknown": accepts}) as node:
+        stored = [sent(node, new)[0], sent(node, packed, syntax=syntax)[0]]
+        assert stored == ([0, 0] if accepts else [0x0110, 0x0110])
+        matched = found(node, keys("IMAGE", SOPInstanceUID="", SOPClassUID=private), STUDY, bytes((1,)))
+        assert [one.SOPInstanceUID for one in matched] == [new.SOPInstanceUID] * accepts
+        if accepts:
+            register_uid(private, "PrivateStorage", StorageServiceClass)
+            with destination(node, "NEWER", uids=(private,)) as newer:
+                identifier = keys("STUDY", StudyInstanceUID=new.StudyInstanceUID)
+                assert outcome(node, identifier, "NEWER") == (0, 1, 0, 0)
+            assert newer.datasets == [raw(new)]
+
+
+def test_19_45_what_is_rejected_is_in_no_count_and_no_retrieve(node: Node) -> None:
+    uid, made = study_of_two("HIDDEN")
+    assert set(sent(node, *made)) == {0}
+    Desk(node).reject(f"{uid}/{uid}.1", "the wrong side", "test")
+    asks = {"NumberOfStudyRelatedInstances": "", "ModalitiesInStudy": "", "InstanceAvailability": ""}
+    [study] = found(node, keys("STUDY", StudyInstanceUID=uid, **asks))
+    assert [study[keyword].value for keyword in asks] == [2, "CT", "ONLINE"]
+    [patient] = found(node, keys("PATIENT", PatientID="HIDDEN", NumberOfPatientRelatedInstances=""), PATIENT)
+    assert patient.NumberOfPatientRelatedInstances == 6
+    assert uid not in studies(node, PatientID="HIDDEN", ModalitiesInStudy="MR")
+    assert set(sent(node, *made)) == {0}
+    with destination(node, "ARCHIVE"):
+        identifier = keys("SERIES", StudyInstanceUID=uid, SeriesInstanceUID=f"{uid}.1")
+        assert outcome(node, identifier, "ARCHIVE") == (0, 0, 0, 0)
+        assert outcome(node, keys("PATIENT", PatientID="HIDDEN"), "ARCHIVE", PATIENT) == (0, 6, 0, 0)
+
+
+def test_two_issuers_with_one_patient_id_are_two_patients(node: Node) -> None:
+    made = [ct(PatientID="TWO", IssuerOfPatientID=issuer) for issuer in ("A", "B")]
+    assert sent(node, *made, ct(PatientID="TWO")) == [0, 0, 0]
+    asks = {"PatientID": "TWO", "NumberOfPatientRelatedStudies": ""}
+    answers = found(node, keys("PATIENT", IssuerOfPatientID="", **asks), PATIENT)
+    told = [(one.IssuerOfPatientID, one.NumberOfPatientRelatedStudies) for one in answers]
+    assert sorted(told) == [("A", 1), ("B", 1), ("HERE", 1)]
+    with destination(node, "ONEOFTWO") as receiver:
+        identifier = keys("PATIENT", PatientID="TWO", IssuerOfPatientID="A")
+        assert outcome(node, identifier, "ONEOFTWO", PATIENT) == (0, 1, 0, 0)
+        assert receiver.requests[0].AffectedSOPInstanceUID == made[0].SOPInstanceUID
+        assert outcome(node, keys("PATIENT", PatientID="TWO"), "ONEOFTWO", PATIENT) == (0, 3, 0, 0)
+
+
+def test_a_placeholder_is_a_patient_of_its_own_for_each_study(node: Node) -> None:
+    assert sent(node, *(ct(PatientID=id) for id in ("UNKNOWN", "UNKNOWN", "", ""))) == [0] * 4
+    asks = {"NumberOfPatientRelatedStudies": "", "PatientName": ""}
+    for id in ("UNKNOWN", ""):
+        answers = found(node, keys("PATIENT", PatientID=id, **asks), PATIENT)
+        mine = [one.NumberOfPatientRelatedStudies for one in answers if (one.PatientID or "") == id]
+        assert mine == [1, 1]
