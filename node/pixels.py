@@ -131,7 +131,7 @@ class Codec:
             pixels = self._receive(patience)
         except OSError:
             self.is_usable = False
-            raise NotConvertible(f"Its {picture.coding} frames crash the codec: damaged.") from None
+            raise NotConvertible("The codec crashed: the pixel data is damaged.") from None
         if answer.failed:
             raise _why_not(answer.failed, picture)
         return pixels, answer.photometric_interpretation
@@ -145,6 +145,10 @@ class Codec:
             raise NotConvertible("The codec crashed: the pixel data is damaged.") from None
         self.is_usable = False
         raise NotConvertible(f"The codec was not done within {seconds:.0f} s: damaged pixel data?")
+
+    def is_alive(self) -> bool:
+        """Say whether it still runs."""
+        return self._process.poll() is None
 
     def close(self) -> None:
         """End the process."""
@@ -191,9 +195,7 @@ class Codecs:
         if not self._turn.acquire(timeout=_QUEUE):
             raise Busy("All codec processes are busy with other instances.")
         try:
-            with self._lock:
-                lent = self._idle.pop() if self._idle else None
-            lent = lent or Codec()
+            lent = self._waiting() or Codec()
             is_whole = False
             try:
                 yield lent
@@ -205,6 +207,15 @@ class Codecs:
                 self._take_back(lent, is_whole)
         finally:
             self._turn.release()
+
+    def _waiting(self) -> Codec | None:
+        """Return an idle process that nobody killed meanwhile."""
+        while True:
+            with self._lock:
+                lent = self._idle.pop() if self._idle else None
+            if lent is None or lent.is_alive():
+                return lent
+            lent.close()
 
     def _take_back(self, lent: Codec, is_whole: bool) -> None:
         with self._lock:

@@ -7,6 +7,7 @@ import os
 import signal
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from io import BytesIO
@@ -378,19 +379,31 @@ def _codec_of(transcoder: Transcoder) -> int:
 
 
 def test_a_codec_that_hangs_or_crashes_costs_one_instance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixels, "_PATIENCE", 0.5)
     instance = study_of(jpeg(1), syntax=JPEG_BASELINE, Rows=64, Columns=64)
-    transcoder = Transcoder(reencode)
-    for harm, told in ((signal.SIGSTOP, "not done within"), (signal.SIGKILL, "crash")):
-        monkeypatch.setattr(pixels, "_PATIENCE", 20.0)
-        converted(transcoder, instance)
-        monkeypatch.setattr(pixels, "_PATIENCE", 0.5)
-        os.kill(_codec_of(transcoder), harm)
-        with pytest.raises(NotConvertible, match=told):
+    with contextlib.closing(Transcoder(reencode)) as transcoder:
+        expected = converted(transcoder, instance)
+        os.kill(_codec_of(transcoder), signal.SIGSTOP)
+        with monkeypatch.context() as impatient:
+            impatient.setattr(pixels, "_PATIENCE", 0.3)
+            with pytest.raises(NotConvertible, match="not done within"):
+                transcoder(instance, [EXPLICIT])
+        assert converted(transcoder, instance) == expected
+        codec = _codec_of(transcoder)
+        os.kill(codec, signal.SIGSTOP)
+        threading.Timer(0.3, os.kill, (codec, signal.SIGKILL)).start()
+        with pytest.raises(NotConvertible, match="crashed"):
             transcoder(instance, [EXPLICIT])
-    monkeypatch.setattr(pixels, "_PATIENCE", 20.0)
-    assert converted(transcoder, instance)
-    transcoder.close()
+        assert converted(transcoder, instance) == expected
+
+
+def test_a_codec_killed_while_it_waits_is_replaced(transcoder: Transcoder) -> None:
+    instance = study_of(jpeg(1), syntax=JPEG_BASELINE, Rows=64, Columns=64)
+    expected = converted(transcoder, instance)
+    codec = _codec_of(transcoder)
+    os.kill(codec, signal.SIGKILL)
+    until(lambda: Path(f"/proc/{codec}/stat").read_text().split()[2] == "Z")
+    assert converted(transcoder, instance) == expected
+    assert _codec_of(transcoder) != codec
 
 
 def _memory(what: str) -> int:
