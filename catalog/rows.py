@@ -172,12 +172,12 @@ class Codec(Generic[Row]):
         """Return the row.
 
         Raises:
-            Damaged: it was written by a newer program, or is not a row.
+            Damaged: it was written by another program, or is not a row.
         """
         if stored[:1] != VERSION:
             raise Damaged(
-                "A row of the catalog has a version this program does not know.",
-                "Start the newer program that wrote it, or rebuild the catalog with `peerpacs rebuild`.",
+                f"A row of the catalog has version {stored[:1].hex()}, not {VERSION.hex()} as here.",
+                "Start the program that wrote it, or make the catalog again with `peerpacs rebuild`.",
             )
         try:
             return self._decode(memoryview(stored)[1:])

@@ -33,6 +33,7 @@ from node.ingest import Identity, NodeIngest
 from node.pacing import Pace
 from node.reading import header_reader, pixel_comparer
 from node.recovery import Recovered, Recovery
+from node.register import Register
 from node.rejected import RejectedShelf
 from node.retriever import NodeRetriever
 from node.state import State
@@ -72,12 +73,14 @@ class Node:
         self.clock = clock
         self.started = clock()
         self._lock = HomeLock(home, purpose)
+        self._warn_of_lost_state(home)
         self.state = State(home / "state")
         self.devices = DeviceBook(self.state)
         self.access = Gatekeeper(self.state, config, clock)
         self.audit = AuditLog(home / "audit", clock)
         self._open_archive(home / "archives" / "main", catalog)
-        self.recovery = Recovery(self.ingest, self.decisions, self._issuer_of)
+        self.register = Register(self.decisions, self.state, self.audit)
+        self.recovery = Recovery(self.ingest, self.decisions, self.register, self._issuer_of)
         self.recovered = self.recovery.take(self.store.recover())
         self.dimse = self._make_server()
         self.ports: dict[str, int] = {}
@@ -117,6 +120,15 @@ class Node:
         self.transcoder = Transcoder(reencode, archive / "incoming")
         self.retriever = NodeRetriever(self.store, self.catalog, config.node.ae_title)
         self.decisions = Decisions(self.store, self.catalog, self.held, clock)
+
+    def _warn_of_lost_state(self, home: Path) -> None:
+        if not (home / "state").exists() and any(home.glob("archives/*/objects/??")):
+            logger.error(
+                "The folder state/ of %s is gone, and with it the device book and the list of what is held. "
+                "It is begun anew. Restore it from a backup, or enter the devices again and run "
+                "peerpacs rebuild, which finds again what is held and what was decided.",
+                home,
+            )
 
     def _make_server(self) -> DimseServer:
         return DimseServer(

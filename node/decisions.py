@@ -95,7 +95,11 @@ class Decisions:
                 )
                 raise BadRequest(what, "Name other attributes, as Keyword=Value.")
         if decision.verb is Verb.UNDO:
-            if decision.detail not in {one.id for one in self._catalog.decisions(decision.target[0])}:
+            made = self._catalog.decisions(decision.target[0])
+            if any(one.verb is Verb.UNDO and one.detail == decision.detail for one in made):
+                what = f"Decision {decision.detail[:8]} was taken back before."
+                raise BadRequest(what, "Nothing is to be done; decide anew if that was wrong.")
+            if decision.detail not in {one.id for one in made}:
                 raise NotFound(f"There is no decision {decision.detail}.", "List them with: peerpacs trace")
         elif decision.verb in (Verb.RELEASE, Verb.DISCARD):
             if not decision.detail:

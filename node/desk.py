@@ -15,7 +15,6 @@ import msgspec
 from catalog import Attributes, Matching, NotFound, Selection, Verb, answer, understand
 from node.keys import attributes_of, check_values, question
 from node.life import life_of
-from node.register import Register
 from node.review import Review
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ class Desk:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._register = Register(node.decisions, node.state, node.audit)
+        self._register = node.register
         shelves = (node.held, node.rejected)
         self._review = Review(node.catalog, node.store, node.ingest, shelves, self._register, node.audit)
 

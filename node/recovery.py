@@ -16,6 +16,7 @@ from catalog import Arrival, Decision, PacsError
 from node.decisions import Decisions
 from node.ingest import NodeIngest, Origin
 from node.reading import first_bytes, header_of
+from node.register import Register
 from node.storage import Damage, Item, Kept, KeptDecision, SegmentEnd, read_meta
 
 logger = logging.getLogger(__name__)
@@ -41,9 +42,16 @@ class Recovered(msgspec.Struct):
 class Recovery:
     """Turns what a store says into catalog rows; `issuer_of` knows a device's assigning authority."""
 
-    def __init__(self, ingest: NodeIngest, decisions: Decisions, issuer_of: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        ingest: NodeIngest,
+        decisions: Decisions,
+        register: Register,
+        issuer_of: Callable[[str], str],
+    ) -> None:
         self._ingest = ingest
         self._decisions = decisions
+        self._register = register
         self._issuer_of = issuer_of
         self._batch: list[Arrival] = []
 
@@ -90,7 +98,9 @@ class Recovery:
         self._flush()
         recovered.decisions += 1
         try:
-            self._decisions.replay(msgspec.json.decode(kept.text, type=Decision))
+            decision = msgspec.json.decode(kept.text, type=Decision)
+            self._decisions.replay(decision)
+            self._register.remember(decision)
         except (PacsError, msgspec.MsgspecError) as error:
             recovered.unreadable += 1
             logger.error("Decision %s cannot be applied: %s", kept.id, error)
@@ -99,10 +109,7 @@ class Recovery:
         lost = self._ingest.catalog.forget_lost(end.covers)
         recovered.lost += len(lost)
         if lost:
-            text = (
-                "%d rows are taken back: their bytes had not reached the disk, nor had they been acknowledged"
-            )
-            logger.warning(text, len(lost))
+            logger.warning("%d rows are taken back: their bytes are not on the disk", len(lost))
 
     def _flush(self) -> None:
         batch, self._batch = self._batch, []

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from catalog import BadRequest, NotFound, Verb
+from catalog import BadRequest, Decision, NotFound, Verb
 from node.contracts import Audit
 from node.decisions import Decisions
 from node.keys import keyword_of
@@ -57,7 +57,7 @@ class Register:
         made = self._decisions.make(
             verb, target, reason=reason, who=who, attributes=attributes, detail=detail
         )
-        self._made.put(made.id.encode(), Made(verb, target, who, made.when))
+        self.remember(made)
         told: dict[str, Any] = {"decision": made.id, "verb": verb.value, **_uids(target)}
         if attributes:
             told["attributes"] = [keyword_of(tag) for tag in attributes]
@@ -65,6 +65,11 @@ class Register:
             told["undone"] = detail
         self._audit.record("decision", None, "done", {"who": who, **told})
         return told
+
+    def remember(self, decision: Decision) -> None:
+        """Have a decision found by its id, also one that only the segments still knew."""
+        made = Made(decision.verb, decision.target, decision.who, decision.when)
+        self._made.put(decision.id.encode(), made)
 
     def undo(self, beginning: str, *, reason: str, who: str) -> dict[str, Any]:
         """Take back the one decision whose id begins so.

@@ -122,7 +122,7 @@ def header_of(stored: Outgoing) -> tuple[bytes, int]:
     while True:
         head = bytearray(limit)
         if stored.read_into(memoryview(head), 0) < limit:
-            raise Damaged("A stored file is shorter than when it was stored.", "Run: peerpacs verify")
+            raise Damaged("A stored file is shorter than when it was stored.", "Run: peerpacs rebuild")
         if is_deflated:
             return bytes(head), limit
         try:

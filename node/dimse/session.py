@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Final
 
-from catalog import Clock, Matching
+from catalog import Clock, Damaged, Matching
 from node.contracts import Access, Audit, Caller, Scope, Service, Verdict
 
 from .association import Association
@@ -200,7 +200,11 @@ def response(request: Command, status: int, comment: str = "", tags: tuple[str, 
 
 
 def trail(error: BaseException) -> str:
-    """Return where an unforeseen error came from; its message may hold a patient's data and is left out."""
+    """Return where an unforeseen error came from; a message may hold a patient's data and is left out.
+
+    What is damaged speaks of rows and segments only, and is told.
+    """
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     places = " > ".join(f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in frames)
-    return f"{type(error).__name__} at {places}"
+    told = f": {error}" if isinstance(error, Damaged) else ""
+    return f"{type(error).__name__} at {places}{told}"

@@ -63,7 +63,7 @@ def data_set_offset(head: bytes | memoryview) -> int:
         Unreadable: there is no File Meta Information, or it goes on behind `head`.
     """
     if bytes(head[_PREFIX_AT:_META_AT]) != b"DICM":
-        raise Unreadable("The file has no DICM prefix.", "It was not written by this node; verify it.")
+        raise Unreadable("The file has no DICM prefix.", "No node wrote it; run `peerpacs rebuild`.")
     return _parse_meta(bytes(head), _META_AT)[1]
 
 

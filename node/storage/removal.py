@@ -41,7 +41,7 @@ def remove_object(objects: Path, holding: Holding, erase: bool) -> None:
         if header and known is None:
             raise Damaged(
                 f"No object begins at {place.offset} in segment {place.segment}.",
-                "Nothing was removed; run `peerpacs verify`.",
+                "Nothing was removed; run `peerpacs rebuild`, which looks at every object.",
             )
         if known and known[0].sha256 == holding.sha256 and known[0].kind is not Kind.DECISION:
             member, stamp = known

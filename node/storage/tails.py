@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .appending import OPEN, GrowingSegment, Marker, new_stamp
 from .places import segment_path, sync_folder
-from .replay import Item, SegmentEnd, find_members, is_sealed, item_of, stamp_of
+from .replay import Damage, Item, SegmentEnd, find_members, is_sealed, item_of, stamp_of
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ class Tail:
         try:
             self._make_durable(fd)
             size = os.fstat(fd).st_size
+            if self._marker.checked > size:
+                yield self._loss(size)
             self._start = self._end = self._marker.checked if self._marker.checked <= size else 0
             self._stamp = stamp_of(fd) if self._start else new_stamp()
             for found in find_members(fd, self._start):
@@ -80,6 +82,14 @@ class Tail:
         """Let the segment go if it was not resumed."""
         if not self._is_resumed:
             self._marker.close()
+
+    def _loss(self, size: int) -> Damage:
+        missing = self._marker.checked - size
+        what = (
+            f"Segment {self.number} ends at {size}, but {missing} bytes more had been stored for good. "
+            "Restore it from a backup, or have what is missing sent again."
+        )
+        return Damage(self.number, size, missing, what)
 
     def _make_durable(self, fd: int) -> None:
         """Finish what the process that ended had no time for: what is told is recorded, and must stay."""
