@@ -41,7 +41,7 @@ class Fate(StrEnum):
 
 
 class Outcome(NamedTuple):
-    """One file's fate and, unless it was stored, the sentence that says why."""
+    """One file's fate, and the sentence that says why or, if it was stored, what is odd about it."""
 
     name: str
     fate: Fate
@@ -239,7 +239,7 @@ def _outcome(name: str, reception: Reception) -> Outcome:
         raise OutOfSpace(result.comment, "Make room, then start the same import again: it goes on from here.")
     if result.status and result.status >> 12 != 0xB:
         return Outcome(name, Fate.REFUSED, f"{result.status:04X}: {result.comment}")
-    return Outcome(name, Fate.STORED)
+    return Outcome(name, Fate.STORED, result.comment if result.status else "")
 
 
 class ImportJob:
@@ -258,6 +258,8 @@ class ImportJob:
         self.skipped = 0
         """Files that an earlier run of this import stored already."""
         self.not_stored: list[Outcome] = []
+        self.odd: list[Outcome] = []
+        """What was stored with a warning."""
         self.failure = ""
         """Why the import stopped before its end; empty while it has not."""
         self._ingest = ingest
@@ -299,6 +301,7 @@ class ImportJob:
                 "done earlier": self.skipped,
                 "is_over": self.is_over,
                 "failure": self.failure,
+                "odd": [outcome._asdict() for outcome in self.odd if self.is_over],
                 "not_stored": [outcome._asdict() for outcome in self.not_stored if self.is_over],
             }
 
@@ -331,5 +334,6 @@ class ImportJob:
         self.counts[outcome.fate] += 1
         if outcome.fate is Fate.STORED:
             self._ledger.add(file)
+            self.odd += [outcome] if outcome.why else []
         else:
             self.not_stored.append(outcome)

@@ -78,6 +78,7 @@ def _lines(reports: list[dict[str, Any]]) -> Iterator[str]:
     for report in reports:
         for trouble in report["not_stored"]:
             yield f"✗ {trouble['name']}: {trouble['why'] or trouble['fate']}"
+        yield from (f"! {odd['name']}: {odd['why']}" for odd in report["odd"])
         stored = plural(report["stored"], "file")
         parts = [f"{stored} stored"]
         parts += [

@@ -102,6 +102,11 @@ def test_an_import_tells_of_every_file_it_could_not_take(cli: CommandLine, tmp_p
     assert told == {**refused, "readme.txt": "not DICOM"}
 
 
+def test_a_file_that_is_cut_short_in_its_pixels_is_taken_and_told(cli: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "short.dcm").write_bytes(CT.read_bytes()[:30_000])
+    assert "! short.dcm: The data set is cut short" in cli("import", str(tmp_path / "short.dcm"))
+
+
 def test_half_a_zip_file_is_a_failure(cli: CommandLine, tmp_path: Path) -> None:
     whole, half = tmp_path / "whole.zip", tmp_path / "half.zip"
     with zipfile.ZipFile(whole, "w") as archive:
