@@ -204,6 +204,8 @@ class Image:
     def native(self) -> Iterator[bytes]:
         """Yield the header and the pixels of native big-endian Pixel Data, turned."""
         tag, vr, _, offset, length, stop = self._pixels
+        if not self._rewriter.is_big:
+            raise NotConvertible("Its pixel data is not in the frames that its transfer syntax promises.")
         if tag == _PIXEL_DATA and vr != b"OB" and self.picture.bits_allocated > 16:
             # By the letter of PS3.5 6.2 the low word comes first, and many writers put the high one there.
             raise NotConvertible("The word order of its 32-bit big-endian pixels is not certain.")

@@ -329,6 +329,7 @@ def _damaged() -> dict[str, RawInstance]:
         "items out of step": study_of(frame, syntax=JPEG_BASELINE, Rows=64, Columns=64),
         "RLE that is JPEG": study_of(frame, syntax=_SYNTAX + "5", Rows=64, Columns=64),
         "JPEG-LS that is JPEG": study_of(frame, syntax=_SYNTAX + "4.80", Rows=64, Columns=64),
+        "native pixels": study_of(frame, syntax=JPEG_BASELINE, Rows=64, Columns=64),
         "12-bit JPEG": RawInstance.read(Path(str(get_testdata_file("JPGExtended.dcm")))),
         "video": study_of(frame, syntax=_SYNTAX + "4.102", Rows=64, Columns=64),
     }
@@ -336,6 +337,8 @@ def _damaged() -> dict[str, RawInstance]:
     wrong["items out of step"].data = wrong["items out of step"].data.replace(
         b"\xfe\xff\x00\xe0", b"\xfe\xff\x01\xe0"
     )
+    native = wrong["native pixels"]
+    native.data = native.data[:pixels_at] + struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OB", 0, 4096) + bytes(4096)
     return wrong
 
 
