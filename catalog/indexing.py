@@ -93,19 +93,29 @@ class Indexer:
         self._committed = float("-inf")
         self._regrown: bytes | None = None
         with environment.reading() as reading:
-            token = reading.get(_TOKEN_KEY) or secrets.token_bytes(16)
-        self.search = SearchIndex(search_path, token)
+            self._token = reading.get(_TOKEN_KEY) or secrets.token_bytes(16)
+        self.search = SearchIndex(search_path, self._token)
         if self.search.is_new:
-            commits.run(lambda batch: _start_regrowth(batch, token))
+            commits.run(lambda batch: _start_regrowth(batch, self._token))
 
     def step(self, now: float) -> int:
         """Take in some of what arrived; return how many instances, 0 when all is taken in and on disk."""
+        if self.search.is_gone:
+            self._begin_anew()
         taken = self._take_up() or self._regrow()
         is_pending = bool(self._works) or self._regrown is not None
         if is_pending and now - self._committed >= COMMIT_EVERY:
             self.finish()
             self._committed = now
         return taken or len(self._works)
+
+    def _begin_anew(self) -> None:
+        logger.warning("The search index was removed; it grows back, and until then searches are slower")
+        # Questions must know that the index is not whole before it is not.
+        self._commits.run(lambda batch: _start_regrowth(batch, self._token))
+        self._works.clear()
+        self._taken, self._regrown = b"", None
+        self.search.begin_anew(self._token)
 
     def finish(self) -> None:
         """Put everything taken up on disk, in the search index first."""

@@ -45,11 +45,24 @@ class SearchIndex:
         builder.add_unsigned_field(_NUMBER, indexed=True, fast=True)
         builder.add_unsigned_field(_ORDINAL, fast=True)
         self._schema = builder.build()
+        self._path = path
         opened = self._opened(path, token)
         self.is_new = opened is None
-        self._index = opened or self._made(path, token)
+        self._use(opened or self._made(path, token))
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether somebody removed the index from the disk; what is open still answers."""
+        return not (self._path / _TOKEN).exists()
+
+    def begin_anew(self, token: bytes) -> None:
+        """Go on with an empty index in the place of one that is gone."""
+        self._use(self._made(self._path, token))
+
+    def _use(self, index: tantivy.Index) -> None:
         grams = tantivy.Tokenizer.ngram(GRAM, GRAM, False)
-        self._index.register_tokenizer(GRAMS, tantivy.TextAnalyzerBuilder(grams).build())
+        index.register_tokenizer(GRAMS, tantivy.TextAnalyzerBuilder(grams).build())
+        self._index = index
         self._writer: tantivy.IndexWriter | None = None
 
     def _opened(self, path: Path, token: bytes) -> tantivy.Index | None:

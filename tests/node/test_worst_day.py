@@ -96,12 +96,26 @@ def test_a_decision_is_taken_back_once(tmp_path: Path) -> None:
 def test_without_its_search_index_a_node_answers_and_grows_it_back(tmp_path: Path) -> None:
     fill(tmp_path)
     shutil.rmtree(archive(tmp_path) / "search")
-    with serving(tmp_path) as node:
+    with open_node(tmp_path) as node:
         key = "StudyDescription=*hant*"
         assert len(node.desk.find([key])) == 4
         until(lambda: node.catalog.index(time.time() + 60) == 0)
-        assert (archive(tmp_path) / "search").exists()
         assert len(node.desk.find([key])) == 4
+    assert (archive(tmp_path) / "search" / "meta.json").exists()
+
+
+def test_the_search_index_grows_back_under_a_running_node(tmp_path: Path) -> None:
+    fill(tmp_path)
+    with serving(tmp_path) as node:
+        key = "StudyDescription=*hant*"
+        until((archive(tmp_path) / "search" / "meta.json").exists)
+        shutil.rmtree(archive(tmp_path) / "search")
+        assert len(node.desk.find([key])) == 4
+        assert Peer(node).store(*phantoms(2)) == [0]
+        until((archive(tmp_path) / "search" / "meta.json").exists)
+        assert len(node.desk.find([key])) == 5
+    with serving(tmp_path) as node:
+        assert len(node.desk.find([key])) == 5
 
 
 def test_a_segment_that_lost_its_end_is_told_and_the_rest_is_served(
