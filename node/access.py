@@ -127,6 +127,11 @@ class Gatekeeper:
             return self._reject(
                 caller, _CALLED_AE_NOT_RECOGNISED, why, f"set the called AE title to {titles}"
             )
+        if not caller.ae_title:
+            why = "It gives no calling AE title, which PS3.8 9.3.2 does not allow."
+            return self._reject(
+                caller, _CALLING_AE_NOT_RECOGNISED, why, "set a calling AE title at the caller"
+            )
         rows = self._rows(caller)
         usable = self._usable(caller, rows)
         device = _together(usable)

@@ -220,6 +220,7 @@ def outcome(node: Node, identifier: Dataset, to: str, root: str = STUDY) -> tupl
         ({"called": b"NOBODY"}, (1, 1, 7)),
         ({"application": "1.2.3"}, (1, 1, 2)),
         ({"version": 2}, (1, 2, 2)),
+        ({"calling": b""}, (1, 1, 3)),
         ({"calling": b"OTHERS"}, (1, 1, 7)),
         ({"calling": b"FARAWAY"}, (1, 1, 3)),
         ({"calling": b"NOTHING"}, (1, 1, 3)),
