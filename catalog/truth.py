@@ -163,7 +163,7 @@ def translated(error: Exception) -> Exception:
     if isinstance(error, (lmdb.MapFullError, lmdb.DiskError)) or "No space left" in str(error):
         return OutOfSpace(
             "The catalog has no room for another row.",
-            "Free space on its disk, or raise the size of its map in the configuration and restart.",
+            "Free space on its disk; nothing of this was kept, and it can be sent again.",
         )
     if os.strerror(errno.EIO) in str(error):
         # LMDB says so too when the disk took only a part, as one does that has just become full.
