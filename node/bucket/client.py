@@ -1,0 +1,286 @@
+"""The one room for boto3: an S3 bucket in a few words, with its refusals told as ours."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from catalog import Clock, Damaged, NotFound, NotPermitted, OutOfSpace, PacsError, Unavailable
+
+T = TypeVar("T")
+
+_PROBE_KEY: Final = "probe/checksum"
+_DIGEST_CODES: Final = {
+    "BadDigest",
+    "InvalidDigest",
+    "XAmzContentSHA256Mismatch",
+    "XAmzContentChecksumMismatch",
+}
+_FULL_CODES: Final = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "EntityTooLarge"}
+_KEY_CODES: Final = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken"}
+_GONE_CODES: Final = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Which bucket, where, and how its server wants to be spoken to."""
+
+    bucket: str
+    url: str = ""
+    """Empty means Amazon's own."""
+    region: str = "us-east-1"
+    access_key: str = ""
+    secret_key: str = ""
+    is_path_style: bool = True
+    """`https://host/bucket/key` instead of `https://bucket.host/key`."""
+    checksums: str = "when_required"
+    """What boto3 adds and checks by itself: `when_required` or `when_supported`."""
+    sends_sha256: bool = True
+    """Send x-amz-checksum-sha256 with every upload; some old servers refuse the header."""
+    connect_timeout: float = 5
+    read_timeout: float = 30
+    """Seconds."""
+    connections: int = 32
+    tries: int = 3
+    """Of one request, at once; a single 500 or 503 is nothing a sender should hear of."""
+
+
+class Bucket:
+    """One bucket; every method may be called by many threads and raises only what `catalog.errors` has.
+
+    Raises (each method):
+        Unavailable: it does not answer, or asks to come back later.
+        NotPermitted: the credentials are wrong or may not do this.
+        NotFound: there is no such object or upload.
+        OutOfSpace: it takes no more.
+        Damaged: it received other bytes than were sent.
+    """
+
+    def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
+        self._endpoint = endpoint
+        self._clock = clock
+        self._client: Any = None
+        self._mutex = threading.Lock()
+        self._verifies: bool | None = None
+        self.answered = float("-inf")
+        """When it last did what it was asked."""
+
+    @property
+    def verifies_sha256(self) -> bool:
+        """Whether the server refuses bytes that do not have the SHA-256 sent with them.
+
+        Found out once, by a small wrong upload: some servers only repeat what they were told.
+        """
+        if not self._endpoint.sends_sha256:
+            return False
+        if self._verifies is None:
+            try:
+                self._put(_PROBE_KEY, b"probe", bytes(32))
+            except Damaged:
+                self._verifies = True
+            else:
+                self._verifies = False
+                self.delete(_PROBE_KEY)
+        return self._verifies
+
+    def probe(self) -> None:
+        """Ask whether the bucket is there."""
+        self.ask(lambda client, where: client.head_bucket(**where))
+
+    def put(self, key: str, data: bytes) -> None:
+        """Upload in one request; the server compares the MD5, and the SHA-256 if it knows how."""
+        self._put(key, data, hashlib.sha256(data).digest())
+
+    def size(self, key: str) -> int:
+        """Return how many bytes the object has."""
+        return int(self.ask(lambda client, where: client.head_object(Key=key, **where)["ContentLength"]))
+
+    def read(self, key: str, offset: int, length: int) -> bytes:
+        """Return a range; fewer bytes when the object ends before."""
+        with closing(self.stream(key, offset, length)) as stream:
+            return stream.read(length)
+
+    def stream(self, key: str, offset: int, length: int) -> Stream:
+        """Open a range to be read piece by piece."""
+        span = f"bytes={offset}-{offset + length - 1}"
+        return Stream(
+            self, self.ask(lambda client, where: client.get_object(Key=key, Range=span, **where)["Body"])
+        )
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is fine."""
+        try:
+            self.ask(lambda client, where: client.delete_object(Key=key, **where))
+        except NotFound:
+            return
+
+    def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield (key, size) of every object whose key begins so, in key order."""
+        more: dict[str, str] = {}
+        while True:
+            words = {"Prefix": prefix, **more}
+            page = self.ask(partial(_list, words))
+            for item in page.get("Contents", ()):
+                yield item["Key"], int(item["Size"])
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def begin(self, key: str) -> str:
+        """Begin an upload in parts and return its id."""
+        words = {"ChecksumAlgorithm": "SHA256"} if self.verifies_sha256 else {}
+        return str(
+            self.ask(
+                lambda client, where: client.create_multipart_upload(Key=key, **words, **where)["UploadId"]
+            )
+        )
+
+    def put_part(self, key: str, upload: str, number: int, data: bytes) -> str:
+        """Upload part `number`, from 1, and return its tag."""
+        digest = hashlib.md5(data, usedforsecurity=False).digest()
+        part = {
+            "Key": key,
+            "UploadId": upload,
+            "PartNumber": number,
+            "Body": data,
+            "ContentMD5": _word(digest),
+        }
+        if self.verifies_sha256:
+            part["ChecksumSHA256"] = _word(hashlib.sha256(data).digest())
+        return str(self.ask(lambda client, where: client.upload_part(**part, **where)["ETag"]))
+
+    def complete(self, key: str, upload: str, parts: Sequence[tuple[str, bytes]]) -> None:
+        """Make the parts, of which tag and SHA-256 are given, one object."""
+        named: list[dict[str, Any]] = []
+        for number, (tag, sha256) in enumerate(parts, 1):
+            named.append({"PartNumber": number, "ETag": tag})
+            if self.verifies_sha256:
+                named[-1]["ChecksumSHA256"] = _word(sha256)
+        whole = {"Key": key, "UploadId": upload, "MultipartUpload": {"Parts": named}}
+        self.ask(lambda client, where: client.complete_multipart_upload(**whole, **where))
+
+    def abort(self, key: str, upload: str) -> None:
+        """Give up an upload in parts; one that is not there is fine."""
+        try:
+            self.ask(lambda client, where: client.abort_multipart_upload(Key=key, UploadId=upload, **where))
+        except NotFound:
+            return
+
+    def close(self) -> None:
+        """Give the connections back."""
+        client, self._client = self._client, None
+        if client:
+            client.close()
+
+    def _put(self, key: str, data: bytes, sha256: bytes) -> None:
+        md5 = hashlib.md5(data, usedforsecurity=False).digest()
+        words = {"Key": key, "Body": data, "ContentMD5": _word(md5)}
+        if self._endpoint.sends_sha256:
+            words["ChecksumSHA256"] = _word(sha256)
+        self.ask(lambda client, where: client.put_object(**words, **where))
+
+    def ask(self, request: Callable[[Any, dict[str, str]], T]) -> T:
+        """Send one request; what it raises is ours."""
+        from botocore.exceptions import BotoCoreError, ClientError
+        from urllib3.exceptions import HTTPError
+
+        try:
+            with self._mutex:
+                if self._client is None:
+                    self._client = _connect(self._endpoint)
+            answer = request(self._client, {"Bucket": self._endpoint.bucket})
+        except ClientError as error:
+            raise self._refusal(error.response) from error
+        except (BotoCoreError, HTTPError, OSError) as error:
+            what = f"The bucket {self._endpoint.bucket} does not answer ({type(error).__name__})."
+            raise Unavailable(
+                what, "The node tries again by itself; check the network and the server."
+            ) from error
+        self.answered = self._clock()
+        return answer
+
+    def _refusal(self, response: dict[str, Any]) -> PacsError:
+        code = str(response.get("Error", {}).get("Code", ""))
+        status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        name = self._endpoint.bucket
+        if code == "NoSuchBucket":
+            return Unavailable(f"There is no bucket {name} at the server.", "Make it, or correct its name.")
+        if code in _DIGEST_CODES:
+            return Damaged(f"The bucket {name} received other bytes than were sent.", "It is sent again.")
+        if code in _GONE_CODES or status == 404:
+            return NotFound(f"The bucket {name} does not have it.", "Fetch it from a peer that has a copy.")
+        if code in _KEY_CODES or status in (401, 403):
+            return NotPermitted(
+                f"The bucket {name} refuses this node's credentials ({code or status}).",
+                "Correct access key and secret in the config; what waits for upload stays in the spool.",
+            )
+        if status == 416:
+            return Damaged(f"An object in the bucket {name} is shorter than it was.", "It is not delivered.")
+        if code in _FULL_CODES or status == 507:
+            return OutOfSpace(f"The bucket {name} takes no more ({code}).", "Raise its quota.")
+        return Unavailable(
+            f"The bucket {name} answered {status} {code}.", "The node tries again by itself; ask who runs it."
+        )
+
+
+class Stream:
+    """A range of an object on its way."""
+
+    def __init__(self, bucket: Bucket, body: Any) -> None:
+        self._bucket = bucket
+        self._body = body
+
+    def read(self, length: int) -> bytes:
+        """Return exactly so many bytes, or what is left."""
+        return bytes(self._bucket.ask(lambda client, where: self._body.read(length)))
+
+    def close(self) -> None:
+        """Give the connection back, or drop it when not everything was read."""
+        self._body.close()
+
+
+def _list(words: dict[str, str], client: Any, where: dict[str, str]) -> dict[str, Any]:
+    return dict(client.list_objects_v2(**words, **where))
+
+
+def _connect(endpoint: Endpoint) -> Any:
+    """Return a client; it tries a few times at once, and longer pauses are made by who calls it."""
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        s3={"addressing_style": "path" if endpoint.is_path_style else "virtual"},
+        request_checksum_calculation=endpoint.checksums,
+        response_checksum_validation=endpoint.checksums,
+        retries={"mode": "standard", "total_max_attempts": endpoint.tries},
+        connect_timeout=endpoint.connect_timeout,
+        read_timeout=endpoint.read_timeout,
+        max_pool_connections=endpoint.connections,
+        tcp_keepalive=True,
+    )
+    session = boto3.session.Session()
+    client = session.client(
+        "s3",
+        endpoint_url=endpoint.url or None,
+        region_name=endpoint.region,
+        aws_access_key_id=endpoint.access_key or None,
+        aws_secret_access_key=endpoint.secret_key or None,
+        config=config,
+    )
+    # Waiting for "100 Continue" costs a second at servers that do not send it, and our bodies are small.
+    client.meta.events.register_last("before-call.s3", _expect_nothing)
+    return client
+
+
+def _expect_nothing(params: dict[str, Any], **_: object) -> None:
+    params["headers"].pop("Expect", None)
+
+
+def _word(digest: bytes) -> str:
+    return base64.b64encode(digest).decode()

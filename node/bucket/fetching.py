@@ -1,0 +1,136 @@
+"""Objects that come back from the bucket into the cache: on demand, ahead of demand, each only once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from concurrent.futures import Future
+
+from msgspec.structs import replace
+
+from catalog import Clock, Damaged, Holding, PacsError
+from node.storage import SegmentStore
+
+from .client import Bucket
+from .ledger import Ledger, Row
+from .reading import read_whole
+from .sealing import Key, Note
+
+logger = logging.getLogger(__name__)
+
+
+class Fetcher:
+    """Brings objects into the spool; whoever wants one that is on its way waits for it."""
+
+    def __init__(
+        self, bucket: Bucket, ledger: Ledger, spool: SegmentStore, key: Key | None, clock: Clock
+    ) -> None:
+        self._bucket = bucket
+        self._ledger = ledger
+        self._spool = spool
+        self._key = key
+        self._clock = clock
+        self._mutex = threading.Lock()
+        self._coming: dict[bytes, Future[bytes]] = {}
+        self._wanted: OrderedDict[bytes, None] = OrderedDict()
+        self._unsynced: list[Holding] = []
+
+    def prefetch(self, sha256s: Iterable[bytes]) -> None:
+        """Note what will be asked for soon; `step` fetches it in this order."""
+        with self._mutex:
+            self._wanted.update(dict.fromkeys(sha256s))
+
+    def step(self) -> bool:
+        """Fetch one object that will be asked for; say whether there was one."""
+        while True:
+            with self._mutex:
+                if not self._wanted:
+                    return False
+                sha256, _ = self._wanted.popitem(last=False)
+                is_coming = sha256 in self._coming
+            row = self._ledger.get(sha256)
+            if row and row.holders and not row.local and not is_coming:
+                try:
+                    self.fetch(sha256)
+                except PacsError as error:
+                    logger.warning("An object (%s) was not fetched ahead: %s", sha256.hex()[:16], error)
+                return True
+
+    def fetch(self, sha256: bytes) -> bytes:
+        """Return the place in the spool where the object lies now.
+
+        Raises:
+            OutOfSpace: the spool has no room.
+            Damaged: the bucket has other bytes than were stored; nothing was kept.
+            NotFound, Unavailable, NotPermitted: as the bucket says.
+        """
+        with self._mutex:
+            row = self._ledger.get(sha256)
+            if row and row.local:
+                return row.local[0]
+            coming = self._coming.get(sha256)
+            is_mine = coming is None
+            if coming is None:
+                coming = self._coming[sha256] = Future()
+        if is_mine:
+            self._run(sha256, coming)
+        return coming.result()
+
+    def settle(self) -> bool:
+        """Let the spool forget what it need not replay; say whether there was anything."""
+        with self._mutex:
+            batch, self._unsynced = self._unsynced, []
+        if not batch:
+            return False
+        for holding in reversed(batch):
+            self._spool.sync(holding)
+        self._ledger.commit()
+        return True
+
+    def _run(self, sha256: bytes, coming: Future[bytes]) -> None:
+        try:
+            place = self._bring(sha256)
+        except BaseException as error:
+            with self._mutex:
+                del self._coming[sha256]
+            coming.set_exception(error)
+            if isinstance(error, Damaged):
+                self.distrust(sha256, error)
+        else:
+            with self._mutex:
+                del self._coming[sha256]
+            coming.set_result(place)
+
+    def distrust(self, sha256: bytes, error: Damaged) -> None:
+        """Take back what was said about an object that the bucket turned out not to have."""
+        logger.error("The copy of %s in the bucket is damaged: %s", sha256.hex(), error)
+        self._ledger.update(sha256, lambda row: row and replace(row, proof=""))
+        self._ledger.commit()
+
+    def _bring(self, sha256: bytes) -> bytes:
+        incoming = self._spool.incoming()
+        try:
+            for plain in read_whole(self._bucket, sha256, self._key):
+                incoming.space(len(plain))[:] = plain
+                incoming.filled(len(plain))
+            row = self._ledger.get(sha256)
+            note = Note(row.source, row.received, row.is_held) if row else Note()
+            kept = self._spool.keep(incoming, note)
+        finally:
+            incoming.discard()
+        now = int(self._clock())
+
+        def cached(row: Row | None) -> Row | None:
+            if row is None or not row.holders:
+                return row
+            proof = row.proof or "read back"
+            return replace(row, local=(*row.local, kept.where), since=now, proof=proof)
+
+        row = self._ledger.update(sha256, cached)
+        if row is None or kept.where not in row.local:
+            self._spool.remove(kept)
+        with self._mutex:
+            self._unsynced.append(kept)
+        return kept.where
