@@ -88,9 +88,13 @@ def _without_star(content: dict[str, Any]) -> dict[str, Any]:
     return {"vr": content["vr"]} if is_star else content
 
 
+_LISTS: Final = frozenset(("00080061",))
+"""Modalities in Study is a list by nature: workstations ask for any of several (PS3.4 C.3.4)."""
+
+
 def _check_single_values(keys: Attributes) -> None:
     for tag, content in keys.items():
-        if content["vr"] not in ("UI", "SQ") and len(texts(content)) > 1:
+        if content["vr"] not in ("UI", "SQ") and tag not in _LISTS and len(texts(content)) > 1:
             raise BadRequest(
                 f"{name(int(tag, 16))} has several values; multiple value matching was not negotiated.",
                 "Ask once for each value, or have the device marked lenient.",

@@ -107,12 +107,17 @@ def test_16_relational_queries_and_lenient_devices_need_none(freedom: dict[str, 
     assert asked(identifier("SERIES", study=""), patient_root=False, **freedom).level is Level.SERIES
 
 
-def test_10_several_values_of_another_key_than_a_uid_are_for_lenient_devices() -> None:
+def test_19_modalities_in_study_may_be_asked_for_as_a_list_by_everybody() -> None:
     keys = identifier("STUDY") | {"00080061": {"vr": "CS", "Value": ["CT", "MR"]}}
+    assert asked(keys, patient_root=False).keys["00080061"]["Value"] == ["CT", "MR"]
+
+
+def test_10_several_values_of_another_key_than_a_uid_are_for_lenient_devices() -> None:
+    keys = identifier("STUDY") | {"00100040": {"vr": "CS", "Value": ["F", "O"]}}
     with pytest.raises(BadRequest) as refused:
         asked(keys, patient_root=False)
-    assert refused.value.tags == ("00080061",)
-    assert asked(keys, patient_root=False, is_lenient=True).keys["00080061"]["Value"] == ["CT", "MR"]
+    assert refused.value.tags == ("00100040",)
+    assert asked(keys, patient_root=False, is_lenient=True).keys["00100040"]["Value"] == ["F", "O"]
     assert asked(identifier("STUDY", study="1.2\\1.3"), patient_root=False).keys[STUDY]["Value"] == [
         "1.2",
         "1.3",
