@@ -79,9 +79,16 @@ class RemoteFile:
     """Satisfies `Reader` without a place on the disk; keeps a few chunks in memory."""
 
     def __init__(
-        self, bucket: Bucket, holding: Holding, key: Key | None, is_there: Callable[[], bool]
+        self,
+        bucket: Bucket,
+        holding: Holding,
+        key: Key | None,
+        is_there: Callable[[], bool],
+        on_damage: Callable[[Damaged], None],
     ) -> None:
         """Open the object in the bucket; `is_there` says whether it was removed meanwhile.
+
+        `on_damage` hears of bytes that are not what was stored, before the reader does.
 
         Raises:
             NotFound: the bucket does not have it.
@@ -90,6 +97,7 @@ class RemoteFile:
         self._bucket = bucket
         self._name = object_key(holding.sha256)
         self._is_there = is_there
+        self._on_damage = on_damage
         self._sealed = read_header(bucket, self._name, holding.sha256, key)
         self.size = self._sealed.size
         if self.size != holding.size:
@@ -125,7 +133,11 @@ class RemoteFile:
         if not self._first <= index < behind:
             ahead = _AHEAD if self._window and index == behind else 1
             until = min(max(index + ahead - 1, last), index + _AHEAD - 1, self._sealed.count - 1)
-            self._window = self._fetch(index, until)
+            try:
+                self._window = self._fetch(index, until)
+            except Damaged as error:
+                self._on_damage(error)
+                raise
             self._first = index
         return self._window[index - self._first]
 

@@ -297,7 +297,10 @@ class BucketStore:
             row = self._ledger.get(holding.sha256)
             return row is not None and holding.where in row.holders
 
-        return RemoteFile(self._bucket, holding, self._key, is_there)
+        def on_damage(error: Damaged) -> None:
+            self._fetcher.distrust(holding.sha256, error)
+
+        return RemoteFile(self._bucket, holding, self._key, is_there, on_damage)
 
     def _forget_places(self, sha256: bytes, places: tuple[bytes, ...]) -> None:
         """The spool lost bytes: what the bucket confirmed is fetched again, of the rest a person hears."""

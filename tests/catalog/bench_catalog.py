@@ -85,8 +85,7 @@ def fill(catalog: LmdbCatalog, studies: int, series: int, instances: int) -> Non
     for number in range(studies):
         facts = study(number)
         for each in range(series):
-            for instance in range(instances):
-                batch.append(arrival(*uids(number, each, instance), **facts))
+            batch += [arrival(*uids(number, each, instance), **facts) for instance in range(instances)]
         if len(batch) >= 200 or number == studies - 1:
             catalog.record(batch)
             batch.clear()

@@ -16,6 +16,7 @@ import pytest
 
 from catalog import Damaged, NotFound, NotPermitted, Unavailable
 from node.bucket import Spool
+from node.bucket.client import Bucket
 from tests.node.bucket.serving import Server, bucket_store, work_off
 from tests.node.storage.filling import MB, Stopped, keep, objects, read
 
@@ -104,6 +105,7 @@ def test_a_byte_flipped_in_the_bucket_is_never_delivered(tmp_path: Path, server:
     server.replace(path, content)
     with pytest.raises(Damaged, match=r"is not what was written"):
         read(store, holding)
+    assert not store.is_safe(holding)
 
 
 @pytest.mark.parametrize("cut", [1, 70_000])
@@ -135,7 +137,9 @@ def test_a_byte_flipped_in_the_spool_is_never_uploaded(
     assert "changed before it was uploaded" in caplog.text
 
 
-def test_a_node_killed_during_an_upload_finishes_it_after_the_start(tmp_path: Path, server: Server) -> None:
+def test_a_node_killed_during_an_upload_goes_on_with_the_next_part(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = [sys.executable, "-m", "tests.node.bucket.uploading", str(tmp_path), str(server.port)]
     process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -143,6 +147,14 @@ def test_a_node_killed_during_an_upload_finishes_it_after_the_start(tmp_path: Pa
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
+    sent: list[int] = []
+    put_part = Bucket.put_part
+
+    def noted(self: Bucket, key: str, upload: str, number: int, data: bytes) -> str:
+        sent.append(number)
+        return put_part(self, key, upload, number, data)
+
+    monkeypatch.setattr(Bucket, "put_part", noted)
     store = bucket_store(tmp_path, server, spool=Spool.PERSISTENT)
     [kept] = objects(store.recover())
     before = store.waiting()
@@ -151,6 +163,7 @@ def test_a_node_killed_during_an_upload_finishes_it_after_the_start(tmp_path: Pa
         assert time.monotonic() < deadline
         store.step()
     assert before == 1
+    assert sent == [3, 4]
     assert store.is_safe(kept.holding)
     store = _without_cache(store, tmp_path, server)
     assert read(store, kept.holding) == some_bytes(20 * MB)
