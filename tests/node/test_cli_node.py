@@ -1,4 +1,4 @@
-"""A person at the command line of a running node sends, finds, fetches, decides, and is told what came of it."""
+"""A person at the command line of a running node sends, finds, fetches and decides, and is told so."""
 
 from __future__ import annotations
 
