@@ -6,6 +6,7 @@ import importlib.util
 import io
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
