@@ -8,6 +8,7 @@ from typing import Final
 
 from .commit import GroupCommit
 from .decisions import decide
+from .errors import Damaged, PacsError
 from .find import Finder
 from .forgetting import find_lost, forget
 from .indexing import HasSamePixels, Indexer
@@ -50,6 +51,9 @@ MAP_SIZE: Final = 256 << 30
 
 
 _STATED_AT_ONCE: Final = 256
+_FORMAT_KEY: Final = META + b"format"
+_FORMAT: Final = b"1"
+"""How keys and rows are laid out; another number is another layout."""
 
 
 class LmdbCatalog:
@@ -72,11 +76,28 @@ class LmdbCatalog:
     ) -> None:
         self._environment = Environment(path, map_size=map_size)
         self._commits = GroupCommit(self._environment, clock)
-        if not self.head().epoch:
-            self.renew_epoch()
+        try:
+            self._check_format(path)
+        except PacsError:
+            self._environment.close()
+            raise
         self._indexer = Indexer(self._environment, self._commits, search_path, read_header, has_same_pixels)
         planner = Planner(self._environment, self._indexer.search)
         self._finder = Finder(self._environment, Headers(read_header), planner.propose)
+
+    def _check_format(self, path: Path) -> None:
+        """Begin a new catalog, or make sure that this program understands the one that is there."""
+        with self._environment.reading() as reading:
+            is_new = not reading.cursor().first()
+            found = reading.get(_FORMAT_KEY)
+        if is_new:
+            self._commits.run(lambda batch: batch.put(_FORMAT_KEY, _FORMAT))
+            self.renew_epoch()
+        elif found != _FORMAT:
+            raise Damaged(
+                f"The catalog {path} was made by another version of PeerPACS.",
+                "Run peerpacs rebuild: it makes the catalog again from the objects, decisions included.",
+            )
 
     def close(self) -> None:
         """Finish; what was recorded stays recorded whether or not anybody calls this."""

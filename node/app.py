@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -72,16 +73,12 @@ class Node:
         self.config = config
         self.clock = clock
         self.started = clock()
-        self._lock = HomeLock(home, purpose)
-        self._warn_of_lost_state(home)
-        self.state = State(home / "state")
-        self.devices = DeviceBook(self.state)
-        self.access = Gatekeeper(self.state, config, clock)
-        self.audit = AuditLog(home / "audit", clock)
-        self._open_archive(home / "archives" / "main", catalog)
-        self.register = Register(self.decisions, self.state, self.audit)
-        self.recovery = Recovery(self.ingest, self.decisions, self.register, self._issuer_of)
-        self.recovered = self.recovery.take(self.store.recover())
+        self._opened = ExitStack()
+        try:
+            self._open(purpose, catalog)
+        except BaseException:
+            self._opened.close()
+            raise
         self.dimse = self._make_server()
         self.ports: dict[str, int] = {}
         self.desk = Desk(self)
@@ -90,15 +87,30 @@ class Node:
         self._failing: set[str] = set()
         self._stopping = threading.Event()
 
+    def _open(self, purpose: str, catalog: str) -> None:
+        home, config = self.home, self.config
+        self._opened.callback(HomeLock(home, purpose).close)
+        self._warn_of_lost_state(home)
+        self.state = State(home / "state")
+        self._opened.callback(self.state.close)
+        self.devices = DeviceBook(self.state)
+        self.access = Gatekeeper(self.state, config, self.clock)
+        self.audit = AuditLog(home / "audit", self.clock)
+        self._opened.callback(self.audit.close)
+        self._open_archive(home / "archives" / "main", catalog)
+        self.register = Register(self.decisions, self.state, self.audit)
+        self.recovery = Recovery(self.ingest, self.decisions, self.register, self._issuer_of)
+        self.recovered = self.recovery.take(self.store.recover())
+
     def _open_archive(self, archive: Path, catalog: str) -> None:
         config, clock = self.config, self.clock
         self.archive = archive
         finish_swap(archive)
         if catalog == _CATALOG and not (archive / _CATALOG).exists() and any(archive.glob("objects/??")):
-            self._lock.close()
             what = f"The catalog of {archive} is gone, but its objects are there."
             raise Damaged(what, "Run peerpacs rebuild: it makes the catalog again from the objects.")
         self.store = SegmentStore(archive / "objects", archive / "incoming", clock, _storage_settings(config))
+        self._opened.callback(self.store.close)
         self.catalog = LmdbCatalog(
             archive / catalog,
             archive / _search_of(catalog),
@@ -106,6 +118,8 @@ class Node:
             read_header=header_reader(self.store),
             has_same_pixels=pixel_comparer(self.store),
         )
+        # Closed before the store, which then notes that nothing is left to replay.
+        self._opened.callback(self.catalog.close)
         self.held = HeldShelf(self.state, self._held_allowance)
         self.rejected = RejectedShelf(
             self.home / "rejected",
@@ -183,11 +197,7 @@ class Node:
             self._control.close()
             self.audit.record("stop", None, "ok", {})
         self.access.refusals.step()
-        self.audit.close()
-        self.catalog.close()
-        self.store.close()
-        self.state.close()
-        self._lock.close()
+        self._opened.close()
 
     def __enter__(self) -> Node:
         return self

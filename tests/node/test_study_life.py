@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import pytest
 
 from catalog import Damaged
@@ -253,3 +254,20 @@ def test_a_row_whose_bytes_a_power_cut_took_is_taken_back_and_the_instance_can_c
         assert [answer["StudyInstanceUID"] for answer in peer.find(StudyInstanceUID="")] == [uid(kept[0])]
         assert peer.store(*lost) == [0]
         assert peer.get(uid(lost[0])) == lost
+
+
+def test_a_catalog_of_another_layout_is_told_and_made_again_by_rebuild(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    sent = phantoms(13)
+    with serving(home) as node:
+        Peer(node).store(*sent)
+    environment = lmdb.open(str(home / "archives" / "main" / "catalog"), map_size=1 << 30)
+    with environment.begin(write=True) as transaction:
+        transaction.put(b"mformat", b"0")
+    environment.close()
+    for _ in range(2):  # What was opened is let go again: the second try fails for the same reason.
+        with pytest.raises(Damaged, match="another version"):
+            open_node(home)
+    rebuild(home)
+    with serving(home) as node:
+        assert Peer(node).get(uid(sent[0])) == sent
