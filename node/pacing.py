@@ -1,7 +1,8 @@
-"""How the search index gives way to ingest: senders wait for an answer, a search may be five seconds behind.
+"""How the search index gives way to ingest: senders wait for an answer, the index may be seconds behind.
 
-While objects arrive, the index rests for a few seconds and then takes turns with them; in a lull it goes on
-at once. What it has not taken in yet is found all the same, only slower.
+While objects arrive, the index rests for a few seconds and then takes a share of the time; in a lull it goes
+on at once. What it has not taken in yet is found all the same, only slower, so under a load that its share
+cannot follow it may fall further behind without a wrong answer.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from catalog import Clock
 
 _LULL: Final = 0.3
 """Seconds without an arrival after which nobody has to be given way to."""
-_PATIENCE: Final = 3.0
+_PATIENCE: Final = 4.0
 """Seconds that what arrived first may wait while more arrives."""
+_SHARE: Final = 0.25
+"""Of the time that the index then takes while others are busy."""
 _REST: Final = 0.2
 _BREATH: Final = 0.02
 
@@ -40,11 +43,11 @@ class Pace:
         return min(_REST, left) if left > 0 else 0.0
 
     def rest_after(self, spent: float, is_behind: bool) -> float:
-        """Return how long to rest after a step: while others are busy, as long as it took."""
+        """Return how long to rest after a step; while others are busy, the index has its share."""
         if not is_behind:
             self._waiting_since = None
             return _REST
-        return max(_BREATH, spent) if self._is_busy() else _BREATH
+        return max(_BREATH, spent * (1 / _SHARE - 1)) if self._is_busy() else _BREATH
 
     def _is_busy(self) -> bool:
         # A clock that was set back makes nobody wait.

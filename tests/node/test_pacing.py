@@ -23,17 +23,17 @@ def test_in_a_lull_the_index_goes_on_at_once() -> None:
     assert pace.rest_first() == 0
 
 
-def test_under_constant_load_the_index_waits_three_seconds_and_then_takes_turns() -> None:
+def test_under_constant_load_the_index_waits_four_seconds_and_then_takes_its_share() -> None:
     clock = Ticking()
     pace = Pace(clock)
-    while clock.now < 1002.9:
+    while clock.now < 1003.9:
         pace.arrived()
         assert pace.rest_first() > 0
         clock.now += 0.1
-    clock.now = 1003.1
+    clock.now = 1004.1
     pace.arrived()
     assert pace.rest_first() == 0
-    assert pace.rest_after(0.5, is_behind=True) == 0.5
+    assert pace.rest_after(0.5, is_behind=True) == 1.5
     pace.rest_after(0.1, is_behind=False)
     pace.arrived()
     assert pace.rest_first() > 0
