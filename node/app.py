@@ -249,18 +249,19 @@ class Node:
         thread.start()
 
     def _chores(self) -> None:
-        minute = self.clock()
-        chores: dict[str, Callable[[], object]] = {
-            "publish": lambda: self.catalog.publish(self.clock()),
-            "audit": self.audit.step,
-            "refusals": self.access.refusals.step,
-        }
+        chores: tuple[tuple[str, float, Callable[[], object]], ...] = (
+            ("audit", 0.0, self.audit.step),
+            ("refusals", 0.0, self.access.refusals.step),
+            ("publish", 1.0, lambda: self.catalog.publish(self.clock())),
+            ("tidy", 60.0, self.catalog.tidy),
+        )
+        last = dict.fromkeys((name for name, _, _ in chores), self.clock())
         while not self._stopping.wait(_CHORE_PAUSE):
-            for name, step in chores.items():
-                self._try(name, step)
-            if self.clock() - minute >= 60:
-                minute = self.clock()
-                self._try("tidy", self.catalog.tidy)
+            for name, every, step in chores:
+                # A clock that was set back makes nothing wait.
+                if not 0 <= self.clock() - last[name] < every:
+                    last[name] = self.clock()
+                    self._try(name, step)
 
     def _index(self) -> None:
         """Let the search index follow, on a thread of its own, as ingest leaves it time."""
