@@ -24,7 +24,7 @@ _GRAIN: Final = 256 << 10
 """Memory is granted in such steps; every object has one, whatever the budget says."""
 _STAGE: Final = 1 << 20
 """A spilled object is written in pieces of about this size."""
-_HASHED_AT_ONCE: Final = 64 << 10
+_HASHED_AT_ONCE: Final = 256 << 10
 """Smaller pieces are gathered: each update gives the interpreter lock away and has to get it back."""
 _RETAINED: Final = 1 << 20
 """What a free buffer may keep resident; it is kept mapped for the next object ..."""
