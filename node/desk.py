@@ -62,7 +62,7 @@ class Desk:
         """Say how the node is: its name, what it holds, what waits for a person, and who was refused."""
         node = self._node
         held, rejected = self._review.held(), self._review.rejected()
-        totals, disk = node.catalog.totals(), os.statvfs(node.archive)
+        totals, disk = node.catalog.totals(), os.statvfs(node.main.folder)
         return {
             "name": node.config.node.name,
             "ae_title": node.config.node.ae_title,

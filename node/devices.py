@@ -76,6 +76,11 @@ class DeviceBook:
         self._table.delete(device.ae_title.encode())
         return device
 
+    def issuer_of(self, ae_title: str) -> str:
+        """Return the assigning authority of the Patient IDs that an AE sends without one, or empty."""
+        device = self.get(ae_title)
+        return device.issuer if device else ""
+
     def __iter__(self) -> Iterator[Device]:
         for _, device in self._table.scan():
             yield device

@@ -22,7 +22,7 @@ def uid(instance: RawInstance, keyword: str = "StudyInstanceUID") -> str:
 
 
 def stored_bytes(node: Node) -> int:
-    return sum(path.stat().st_size for path in (node.archive / "objects").rglob("*.tar"))
+    return sum(path.stat().st_size for path in (node.main.folder / "objects").rglob("*.tar"))
 
 
 def test_the_same_instance_again_is_success_and_changes_nothing(tmp_path: Path) -> None:

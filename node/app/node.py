@@ -1,65 +1,48 @@
-"""The composition root: opens one node from its home folder, runs it, and closes it again.
-
-Only here are parts constructed and threads given to background work; every other room is handed what it
-needs, so that a simulator can build the same node on a clock of its own.
-"""
+"""A node, open: its archives and what they share, with the threads that keep it going."""
 
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from catalog import Busy, Clock, Damaged, LmdbCatalog, NotFound
+from catalog import Busy, Clock, NotFound
 from node.access import Gatekeeper
 from node.audit import AuditLog
 from node.config import Config, load_config
 from node.contracts import Scope
 from node.control import ControlServer, HomeLock
-from node.decisions import Decisions
 from node.desk import Desk
 from node.devices import DeviceBook
-from node.dimse import DimseServer, Limits, reencode
-from node.held import HeldShelf
+from node.dimse import DimseServer, reencode
 from node.importer import ImportJob
-from node.ingest import Identity, NodeIngest
-from node.pacing import Pace
-from node.reading import header_reader, pixel_comparer
-from node.recovery import Recovered, Recovery
-from node.register import Register
-from node.rejected import RejectedShelf
-from node.retriever import NodeRetriever
 from node.state import State
-from node.storage import SegmentStore, StorageSettings
 from node.transcoding import Transcoder
+
+from .archive import DEFAULT, Archive, Chore, Shared
+from .rebuilding import CATALOG
+from .settings import limits
 
 logger = logging.getLogger(__name__)
 
-_MB: Final = 1 << 20
 _CHORE_PAUSE: Final = 0.2
 _DRAIN: Final = 6.0
 """Seconds that what is in flight has at the end; SIGTERM must be over within ten."""
 _IMPORT_THREADS: Final = 3
 _SWITCH: Final = 0.0005
-_CATALOG: Final = "catalog"
-_REBUILDING: Final = "catalog.rebuilding"
-_WHOLE: Final = "WHOLE"
-"""Marks a rebuilt catalog that lacks nothing."""
 
 
 class Node:
     """One hospital's PACS, open: its parts by name. Close it, or use it in a `with` block."""
 
     def __init__(
-        self, home: Path, config: Config, clock: Clock, purpose: str, *, catalog: str = _CATALOG
+        self, home: Path, config: Config, clock: Clock, purpose: str, *, catalog: str = CATALOG
     ) -> None:
         """Open everything under `home`, and bring back what a crash left unrecorded.
 
@@ -97,43 +80,22 @@ class Node:
         self.access = Gatekeeper(self.state, config, self.clock)
         self.audit = AuditLog(home / "audit", self.clock)
         self._opened.callback(self.audit.close)
-        self._open_archive(home / "archives" / "main", catalog)
-        self.register = Register(self.decisions, self.state, self.audit)
-        self.recovery = Recovery(self.ingest, self.decisions, self.register, self._issuer_of)
-        self.recovered = self.recovery.take(self.store.recover())
+        self._shared = Shared(home, config, self.clock, self.state, self.devices, self.audit)
+        self.archives: dict[str, Archive] = {}
+        self._name_parts_of(self._open_archive(DEFAULT, catalog))
 
-    def _open_archive(self, archive: Path, catalog: str) -> None:
-        config, clock = self.config, self.clock
-        self.archive = archive
-        finish_swap(archive)
-        if catalog == _CATALOG and not (archive / _CATALOG).exists() and any(archive.glob("objects/??")):
-            what = f"The catalog of {archive} is gone, but its objects are there."
-            raise Damaged(what, "Run peerpacs rebuild: it makes the catalog again from the objects.")
-        self.store = SegmentStore(archive / "objects", archive / "incoming", clock, _storage_settings(config))
-        self._opened.callback(self.store.close)
-        self.catalog = LmdbCatalog(
-            archive / catalog,
-            archive / _search_of(catalog),
-            clock=clock,
-            read_header=header_reader(self.store),
-            has_same_pixels=pixel_comparer(self.store),
-        )
-        # Closed before the store, which then notes that nothing is left to replay.
-        self._opened.callback(self.catalog.close)
-        self.held = HeldShelf(self.state, self._held_allowance)
-        self.rejected = RejectedShelf(
-            self.home / "rejected",
-            max_bytes=config.rejected.max_mb * _MB,
-            max_age=config.rejected.max_days * 86400.0,
-            clock=clock,
-        )
-        identity = Identity(config.node.issuer, frozenset(p.upper() for p in config.node.placeholders))
-        self._pace = Pace(clock)
-        doors = (self.store, self.catalog, self.held, self.rejected)
-        self.ingest = NodeIngest(*doors, identity, clock, on_new=lambda *_: self._pace.arrived())
-        self.transcoder = Transcoder(reencode, archive / "incoming")
-        self.retriever = NodeRetriever(self.store, self.catalog, config.node.ae_title)
-        self.decisions = Decisions(self.store, self.catalog, self.held, clock)
+    def _open_archive(self, name: str, catalog: str) -> Archive:
+        archive = self.archives[name] = Archive(name, self._shared, catalog=catalog)
+        self._opened.callback(archive.close)
+        return archive
+
+    def _name_parts_of(self, main: Archive) -> None:
+        """Have the default archive's parts under short names."""
+        self.store, self.catalog = main.store, main.catalog
+        self.held, self.rejected = main.held, main.rejected
+        self.ingest, self.retriever = main.ingest, main.retriever
+        self.decisions, self.register = main.decisions, main.register
+        self.recovery, self.recovered = main.recovery, main.recovered
 
     def _warn_of_lost_state(self, home: Path) -> None:
         if not (home / "state").exists() and any(home.glob("archives/*/objects/??")):
@@ -145,15 +107,21 @@ class Node:
             )
 
     def _make_server(self) -> DimseServer:
+        self.transcoder = Transcoder(reencode, self.main.folder / "incoming")
         return DimseServer(
             self._scope,
             self.access,
             self.audit,
-            _limits(self.config),
+            limits(self.config),
             self.clock,
             accept_unknown=self.config.dicom.accept_unknown,
             convert=self.transcoder,
         )
+
+    @property
+    def main(self) -> Archive:
+        """The archive that every node has."""
+        return self.archives[DEFAULT]
 
     def start(self) -> dict[str, int]:
         """Serve: listeners, commands and background work; return the ports by name.
@@ -164,12 +132,9 @@ class Node:
         # LMDB's Python binding gives the interpreter lock away at each call: beside a busy thread the usual
         # 5 ms a switch would make every commit wait for tens of them.
         sys.setswitchinterval(_SWITCH)
-        for name, loop in {
-            "syncer": lambda: self.store.sync_forever(self._stopping),
-            "chores": self._chores,
-            "indexer": self._index,
-        }.items():
-            self._run(name, loop)
+        self._run("chores", self._chores)
+        for archive in self.archives.values():
+            self._tend(archive)
         if self.config.dicom.port:
             self.ports["dicom"] = self._listen(self.config.dicom.host, self.config.dicom.port)
             self.dimse.start()
@@ -248,30 +213,36 @@ class Node:
         self._threads.append(thread)
         thread.start()
 
+    def _tend(self, archive: Archive) -> None:
+        self._run(f"{archive.name} syncer", lambda: archive.store.sync_forever(self._stopping))
+        self._run(f"{archive.name} indexer", lambda: self._index(archive))
+
     def _chores(self) -> None:
-        chores: tuple[tuple[str, float, Callable[[], object]], ...] = (
-            ("audit", 0.0, self.audit.step),
-            ("refusals", 0.0, self.access.refusals.step),
-            ("publish", 1.0, lambda: self.catalog.publish(self.clock())),
-            ("tidy", 60.0, self.catalog.tidy),
-        )
-        last = dict.fromkeys((name for name, _, _ in chores), self.clock())
+        """Take every step that is due, those of archives that were added meanwhile too."""
+        last: dict[str, float] = {}
         while not self._stopping.wait(_CHORE_PAUSE):
-            for name, every, step in chores:
+            for name, every, step in self._due():
                 # A clock that was set back makes nothing wait.
-                if not 0 <= self.clock() - last[name] < every:
+                if not 0 <= self.clock() - last.setdefault(name, self.clock()) < every:
                     last[name] = self.clock()
                     self._try(name, step)
 
-    def _index(self) -> None:
+    def _due(self) -> Iterator[Chore]:
+        yield Chore("audit", 0.0, self.audit.step)
+        yield Chore("refusals", 0.0, self.access.refusals.step)
+        for archive in tuple(self.archives.values()):
+            yield from archive.chores()
+
+    def _index(self, archive: Archive) -> None:
         """Let the search index follow, on a thread of its own, as ingest leaves it time."""
-        pause = _CHORE_PAUSE
+        pause, pace = _CHORE_PAUSE, archive.pace
         while not self._stopping.wait(pause):
-            pause = self._pace.rest_first()
+            pause = pace.rest_first()
             if not pause:
                 started = self.clock()
-                is_behind = bool(self._try("index", lambda: self.catalog.index(self.clock())))
-                pause = self._pace.rest_after(self.clock() - started, is_behind)
+                name = f"index of {archive.name}"
+                is_behind = bool(self._try(name, lambda: archive.catalog.index(self.clock())))
+                pause = pace.rest_after(self.clock() - started, is_behind)
 
     def _try(self, name: str, step: Callable[[], object]) -> object:
         """Take a step; what fails is logged once, and tried again the next time."""
@@ -286,21 +257,13 @@ class Node:
             return None
 
     def _scope(self, called_ae: str) -> Scope | None:
-        ae_title = self.config.node.ae_title
-        if called_ae != ae_title:
-            return None
-        return Scope("main", ae_title, self.catalog, self.ingest, self.retriever)
-
-    def _issuer_of(self, ae_title: str) -> str:
-        device = self.devices.get(ae_title)
-        return device.issuer if device else ""
-
-    def _held_allowance(self) -> int:
-        disk = os.statvfs(self.archive)
-        return int(disk.f_blocks * disk.f_frsize * self.config.storage.held_percent / 100)
+        for archive in tuple(self.archives.values()):
+            if called_ae == archive.ae_title:
+                return archive.scope(called_ae)
+        return None
 
 
-def open_node(home: Path, clock: Clock = time.time, purpose: str = "node") -> Node:
+def open_node(home: Path, clock: Clock = time.time, purpose: str = "node", *, catalog: str = CATALOG) -> Node:
     """Open the node of a home folder; `purpose` names who works on it, for others that would.
 
     Raises:
@@ -308,68 +271,4 @@ def open_node(home: Path, clock: Clock = time.time, purpose: str = "node") -> No
         BadRequest: its configuration is wrong.
         Busy: another process works on it.
     """
-    return Node(home, load_config(home), clock, purpose)
-
-
-def rebuild(
-    home: Path, clock: Clock = time.time, on_progress: Callable[[Recovered], None] = lambda so_far: None
-) -> Recovered:
-    """Make the catalog again from the segments, decisions included, and put it in the place of the old one.
-
-    The old catalog stays in use until the new one is whole; a rebuild that was stopped is begun anew.
-
-    Raises:
-        Busy: the node runs; stop it first.
-    """
-    archive = home / "archives" / "main"
-    finish_swap(archive)
-    for folder in (archive / _REBUILDING, archive / _search_of(_REBUILDING)):
-        shutil.rmtree(folder, ignore_errors=True)
-    with Node(home, load_config(home), clock, "rebuild", catalog=_REBUILDING) as node:
-        recovered = node.recovery.take(node.store.scan(), on_progress)
-        node.audit.record("rebuild", None, "ok", {"instances": recovered.instances})
-    (archive / _REBUILDING / _WHOLE).touch()
-    finish_swap(archive)
-    return recovered
-
-
-def finish_swap(archive: Path) -> None:
-    """Put a catalog that was rebuilt to its end in the place of the old one; may be cut short anywhere."""
-    if not (archive / _REBUILDING / _WHOLE).exists():
-        return
-    for name in (_search_of(_CATALOG), _search_of(_REBUILDING), _CATALOG):
-        # The search index grows back by itself.
-        shutil.rmtree(archive / name, ignore_errors=True)
-    (archive / _REBUILDING).rename(archive / _CATALOG)
-    (archive / _CATALOG / _WHOLE).unlink()
-
-
-def _search_of(catalog: str) -> str:
-    return "search" if catalog == _CATALOG else f"{catalog}-search"
-
-
-def _storage_settings(config: Config) -> StorageSettings:
-    storage = config.storage
-    return StorageSettings(
-        seal_at=storage.segment_mb * _MB,
-        buffered_at_most=storage.spill_above_mb * _MB,
-        budget=storage.buffer_mb * _MB,
-        full_below=storage.stop_below_mb * _MB,
-        resume_above=storage.resume_above_mb * _MB,
-    )
-
-
-def _limits(config: Config) -> Limits:
-    dicom = config.dicom
-    return Limits(
-        associations=dicom.max_associations,
-        associations_per_ae=dicom.max_associations_per_ae,
-        associations_per_address=dicom.max_associations_per_address,
-        associations_per_second=dicom.max_new_associations_per_second,
-        burst=2 * dicom.max_new_associations_per_second,
-        max_pdu=dicom.max_pdu,
-        artim=dicom.artim_timeout,
-        idle=dicom.idle_timeout,
-        message=dicom.network_timeout,
-        connect=dicom.connect_timeout,
-    )
+    return Node(home, load_config(home), clock, purpose, catalog=catalog)

@@ -1,0 +1,57 @@
+"""Making a catalog again from what is stored, and putting it in the place of the old one."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from catalog import Clock
+from node.recovery import Recovered
+
+CATALOG: Final = "catalog"
+_REBUILDING: Final = "catalog.rebuilding"
+_WHOLE: Final = "WHOLE"
+"""Marks a rebuilt catalog that lacks nothing."""
+
+
+def rebuild(
+    home: Path, clock: Clock = time.time, on_progress: Callable[[Recovered], None] = lambda so_far: None
+) -> Recovered:
+    """Make the catalog again from the segments, decisions included, and put it in the place of the old one.
+
+    The old catalog stays in use until the new one is whole; a rebuild that was stopped is begun anew.
+
+    Raises:
+        Busy: the node runs; stop it first.
+    """
+    from .node import open_node
+
+    archive = home / "archives" / "main"
+    finish_swap(archive)
+    for folder in (archive / _REBUILDING, archive / search_of(_REBUILDING)):
+        shutil.rmtree(folder, ignore_errors=True)
+    with open_node(home, clock, "rebuild", catalog=_REBUILDING) as node:
+        recovered = node.recovery.take(node.store.scan(), on_progress)
+        node.audit.record("rebuild", None, "ok", {"instances": recovered.instances})
+    (archive / _REBUILDING / _WHOLE).touch()
+    finish_swap(archive)
+    return recovered
+
+
+def finish_swap(archive: Path) -> None:
+    """Put a catalog that was rebuilt to its end in the place of the old one; may be cut short anywhere."""
+    if not (archive / _REBUILDING / _WHOLE).exists():
+        return
+    for name in (search_of(CATALOG), search_of(_REBUILDING), CATALOG):
+        # The search index grows back by itself.
+        shutil.rmtree(archive / name, ignore_errors=True)
+    (archive / _REBUILDING).rename(archive / CATALOG)
+    (archive / CATALOG / _WHOLE).unlink()
+
+
+def search_of(catalog: str) -> str:
+    """Return the name of the folder of the search index that belongs to a catalog's folder."""
+    return "search" if catalog == CATALOG else f"{catalog}-search"
