@@ -19,6 +19,8 @@ from .model import (
     Entry,
     Head,
     Holding,
+    Move,
+    Moved,
     Query,
     Recorded,
     Selection,
@@ -63,6 +65,25 @@ class CatalogWriter(Catalog, Protocol):
 
     def forget_lost(self, is_lost: Callable[[Holding], bool]) -> list[Entry]:
         """Take back the newest rows whose bytes a power cut took; return what they were."""
+
+    def relocate(self, moves: Sequence[Move]) -> list[Moved]:
+        """Have rows name another place of the same bytes, all together, and only where they name the old one.
+
+        Not even a power cut takes it back afterwards, so the old bytes may go. Nobody is told: nothing that
+        is answered changes.
+
+        Raises:
+            OutOfSpace: the map or the disk is full; nothing of this call was changed.
+        """
+
+    def whereabouts(self, SOPInstanceUID: str, sha256: bytes) -> Holding | None:
+        """Return where these bytes of the instance lie now, whatever was decided about them."""
+
+    def stored_after(self, cursor: bytes, limit: int) -> list[tuple[bytes, Entry]]:
+        """Return at most `limit` versions behind the cursor, hidden ones too, each with its own cursor.
+
+        An empty cursor begins; nothing comes behind the last one.
+        """
 
     def decide(self, decision: Decision) -> None:
         """Apply a person's decision; return when it is on disk. The same id twice changes nothing.
@@ -166,6 +187,15 @@ class ObjectStore(Protocol):
         Raises:
             NotFound: the store does not have it (any more).
             Unavailable: whoever keeps it does not answer.
+        """
+
+    def verify(self, holding: Holding) -> None:
+        """Read a kept file whole, where it is kept, and compare it with its SHA-256.
+
+        Raises:
+            NotFound: the store does not have it (any more).
+            Damaged: its bytes are not what was stored.
+            Unavailable: whoever keeps it does not answer; this says nothing about the bytes.
         """
 
     def remove(self, holding: Holding, erase: bool = False) -> None:

@@ -34,6 +34,8 @@ from .model import (
     Entry,
     Head,
     Holding,
+    Move,
+    Moved,
     Query,
     Recorded,
     Selection,
@@ -42,6 +44,7 @@ from .overlays import load
 from .packs import Headers, ReadHeader
 from .planning import Planner
 from .recording import record
+from .relocating import holding_of, relocate, stored_after
 from .rows import CONFLICT_CODEC, TOTALS_CODEC, ConflictRow, Totals
 from .selecting import claimed, entry_at, select, versions
 from .truth import CLAIM, CONFLICT, DECIDED, META, NOTE, Environment, Reading, scan
@@ -191,6 +194,22 @@ class LmdbCatalog:
         if lost:
             self._commits.run(lambda batch: forget(batch, lost), len(lost))
         return lost
+
+    def relocate(self, moves: Sequence[Move]) -> list[Moved]:
+        """See `CatalogWriter.relocate`."""
+        moved = self._commits.run(lambda batch: relocate(batch, moves), len(moves))
+        self._environment.settle()
+        return moved
+
+    def whereabouts(self, SOPInstanceUID: str, sha256: bytes) -> Holding | None:
+        """See `CatalogWriter.whereabouts`."""
+        with self._environment.reading() as reading:
+            return holding_of(claimed(reading, SOPInstanceUID), sha256)
+
+    def stored_after(self, cursor: bytes, limit: int) -> list[tuple[bytes, Entry]]:
+        """See `CatalogWriter.stored_after`."""
+        with self._environment.reading() as reading:
+            return stored_after(reading, cursor, limit)
 
     def decide(self, decision: Decision) -> None:
         """See `CatalogWriter.decide`; raises BadRequest too."""

@@ -87,6 +87,25 @@ class Recorded(StrEnum):
     """The SOP Instance UID is known with other bytes; both are kept, the first received preferred."""
 
 
+class Move(NamedTuple):
+    """The bytes of one version that lie in another place now, or as well."""
+
+    SOPInstanceUID: str
+    was: Holding
+    now: Holding
+
+
+class Moved(StrEnum):
+    """What became of a move."""
+
+    NOW = "moved"
+    BEFORE = "moved before"
+    ELSEWHERE = "elsewhere"
+    """The version's row names a third place."""
+    UNKNOWN = "unknown"
+    """No row is about these bytes."""
+
+
 class Matching(IntFlag):
     """What extended negotiation switched on, PS3.4 C.5.1.1 Table C.5-2."""
 

@@ -22,7 +22,7 @@ from .decisions import DecisionOutbox, Outgoing
 from .fetching import Fetcher
 from .ledger import Ledger, Row
 from .listing import Listing
-from .reading import AGAIN, RemoteFile, object_key, read_header
+from .reading import AGAIN, RemoteFile, object_key, read_header, read_whole
 from .sealing import Key, load_key
 from .settings import BucketSettings, Encryption, Spool
 from .uploading import Uploader
@@ -111,6 +111,36 @@ class BucketStore:
             Unavailable, NotPermitted: the bucket does not answer, or refuses this node.
         """
         return BucketFile(lambda: self._open(holding))
+
+    def verify(self, holding: Holding) -> None:
+        """Read what the bucket has of a file whole, and what the cache has; a bad copy in the cache goes.
+
+        Raises:
+            NotFound: it was removed, or lost before the bucket had it.
+            Damaged: what is left of it is not what was stored.
+            Unavailable, NotPermitted: the bucket does not answer, or refuses this node.
+        """
+        row = self._row_of(holding)
+        is_whole, why = False, f"Nothing has the object {holding.sha256.hex()}."
+        if row.proof:
+            try:
+                for _ in read_whole(self._bucket, holding.sha256, self._key):
+                    pass
+                is_whole = True
+            except (Damaged, NotFound) as error:
+                # What the cache has is uploaded again, if it is whole.
+                self._fetcher.distrust(holding.sha256, Damaged(error.what, AGAIN))
+                why = error.what
+        for place in row.local:
+            try:
+                self._spool.verify(Holding(holding.sha256, place, holding.size))
+                is_whole = True
+            except (Damaged, NotFound) as error:
+                why = error.what
+                if is_whole or len(row.local) > 1:
+                    self._forget_places(holding.sha256, (place,))
+        if not is_whole:
+            raise Damaged(why, AGAIN)
 
     def remove(self, holding: Holding, erase: bool = False) -> None:
         """Free the bytes, in the bucket with a later `step`; with `erase` overwrite those on disk first."""
@@ -269,10 +299,14 @@ class BucketStore:
                 self._spool.remove(Holding(sha256, where, row.size))
         return True
 
-    def _open(self, holding: Holding) -> Reader:
+    def _row_of(self, holding: Holding) -> Row:
         row = self._ledger.get(holding.sha256) or self._adopt(holding)
         if holding.where not in row.holders or row.size != holding.size:
             raise NotFound(f"The object {holding.sha256.hex()} is not in this store any more.", AGAIN)
+        return row
+
+    def _open(self, holding: Holding) -> Reader:
+        row = self._row_of(holding)
         self._ledger.touch(holding.sha256)
         for place in row.local:
             with suppress(NotFound, Damaged):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from catalog import Catalog, CatalogWriter, Level, Matching, Selection
+from catalog import Catalog, CatalogWriter, Holding, Level, Matching, Move, Moved, Selection
 from tests.catalog.samples import arrival, query
 
 
@@ -164,3 +164,39 @@ class CatalogClaims:
         assert [change.seq for change in told] == sorted(change.seq for change in told)
         assert told[-1].seq == reach.catalog.head().seq
         assert reach.catalog.changes(told[2].seq, 2) == told[3:5]
+
+    def test_what_was_moved_is_named_in_its_new_place_and_nobody_is_told(self, reach: Reach) -> None:
+        three_studies(reach)
+        reach.state()
+        told = reach.catalog.head()
+        (entry,) = reach.catalog.select(Selection(instances=("1.1.2",)))
+        there = Holding(entry.holding.sha256, b"there", entry.holding.size)
+        move = Move("1.1.2", entry.holding, there)
+        assert reach.writer.relocate([move]) == [Moved.NOW]
+        assert [each.holding for each in reach.catalog.select(Selection(instances=("1.1.2",)))] == [there]
+        assert reach.writer.relocate([move]) == [Moved.BEFORE]
+        third = Holding(entry.holding.sha256, b"third", entry.holding.size)
+        assert reach.writer.relocate([Move("1.1.2", entry.holding, third)]) == [Moved.ELSEWHERE]
+        assert reach.writer.relocate([Move("9", entry.holding, third)]) == [Moved.UNKNOWN]
+        assert reach.writer.whereabouts("1.1.2", there.sha256) == there
+        reach.state()
+        assert reach.catalog.head() == told
+
+    def test_versions_that_are_not_preferred_move_too(self, reach: Reach) -> None:
+        first, second = arrival("1", "1.1", "1.1.1"), arrival("1", "1.1", "1.1.1", content="other")
+        reach.writer.record([first, second])
+        was = second.entry.holding
+        there = Holding(was.sha256, b"there", was.size)
+        assert reach.writer.relocate([Move("1.1.1", was, there)]) == [Moved.NOW]
+        assert reach.writer.whereabouts("1.1.1", was.sha256) == there
+        held = reach.writer.whereabouts("1.1.1", first.entry.holding.sha256)
+        assert held == first.entry.holding
+
+    def test_everything_stored_is_told_once_from_any_cursor_on(self, reach: Reach) -> None:
+        three_studies(reach)
+        reach.writer.record([arrival("1", "1.1", "1.1.1", content="other")])
+        told, cursor = [], b""
+        while step := reach.writer.stored_after(cursor, 2):
+            told += [entry.SOPInstanceUID for _, entry in step]
+            cursor = step[-1][0]
+        assert sorted(told) == ["1.1.1", "1.1.1", "1.1.2", "1.2.1", "2.1.1", "3.1.1"]

@@ -114,6 +114,16 @@ def test_a_removed_object_can_be_kept_again(store: ObjectStore) -> None:
     assert read(store, keep(store, data)) == data
 
 
+@pytest.mark.parametrize("size", [700, 3_000_000])
+def test_what_is_whole_is_verified_and_what_was_removed_is_not_found(store: ObjectStore, size: int) -> None:
+    holding, other = keep(store, some_bytes(size)), keep(store, b"other")
+    store.verify(holding)
+    store.remove(holding)
+    with pytest.raises(NotFound):
+        store.verify(holding)
+    store.verify(other)
+
+
 def test_a_place_of_another_store_is_not_found(store: ObjectStore) -> None:
     with pytest.raises(NotFound):
         store.open(Holding(bytes(32), b"s3://elsewhere", 5))

@@ -191,3 +191,27 @@ def _without_cache(store: object, folder: Path, server: Server) -> object:
     while store.evict_step():  # type: ignore[attr-defined]
         pass
     return store
+
+
+def test_verify_reads_the_bucket_and_a_whole_copy_in_the_cache_mends_it(
+    tmp_path: Path, server: Server
+) -> None:
+    store = bucket_store(tmp_path, server)
+    holding = keep(store, some_bytes(40_000))
+    store.verify(holding)
+    (path,) = server.files()
+    flipped = bytearray(path.read_bytes())
+    flipped[20_000] ^= 1
+    path.write_bytes(flipped)
+    store.verify(holding)
+    assert not store.is_safe(holding)
+    work_off(store)
+    assert store.is_safe(holding)
+    store.verify(holding)
+    path.write_bytes(flipped)
+    for segment in (tmp_path / "spool").rglob("*.tar"):
+        flipped = bytearray(segment.read_bytes())
+        flipped[20_000] ^= 1
+        segment.write_bytes(flipped)
+    with pytest.raises(Damaged):
+        store.verify(holding)
