@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: run test test-slow check bench bench-anonymizer clean
+.PHONY: run test test-slow check bench bench-anonymizer protos clean
 
 $(VENV)/installed: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -40,6 +40,9 @@ bench-anonymizer: $(VENV)/developer
 	$(PYTHON) -m venv .cache/anonymizers
 	.cache/anonymizers/bin/pip install --quiet dicognito deid dicom-anonymizer
 	$(BIN)/python -m tests.anonymizer.bench_speed --peers .cache/anonymizers/bin/python
+
+protos: $(VENV)/developer
+	$(BIN)/python tools/protos.py
 
 clean:
 	rm -rf $(VENV) .cache .peerpacs

@@ -31,6 +31,8 @@ def _floor(folder: Path) -> tuple[int, str]:
 def _folder(folder: Path) -> str:
     lines = [f"{folder.relative_to(ROOT)}/\n"]
     for path in sorted(folder.glob("*.py")):
+        if path.stem.endswith(("_pb2", "_pb2_grpc")):
+            continue
         text = ast.get_docstring(ast.parse(path.read_text())) or ""
         sentence = " ".join(text.split("\n\n")[0].split())
         wrapped = textwrap.wrap(sentence, _WIDTH - _NAME - 2)
