@@ -53,6 +53,7 @@ from .model import (
     Verb,
 )
 from .question import answer, is_fully_supported, selection, understand
+from .shares import Share
 from .values import texts
 
 __all__ = [
@@ -103,6 +104,7 @@ __all__ = [
     "Reader",
     "Recorded",
     "Selection",
+    "Share",
     "Unavailable",
     "Unreadable",
     "Verb",

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from .commit import Batch
-from .log import changes, marks, read_head
+from .log import changes, read_head
 from .model import Entry, Holding
+from .publishing import marks
 from .recording import flag_conflict, place, take_away, version_key
 from .rows import (
     CLAIMS_CODEC,

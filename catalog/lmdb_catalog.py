@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,18 +12,8 @@ from .errors import Damaged, PacsError
 from .find import Finder
 from .forgetting import find_lost, forget
 from .indexing import HasSamePixels, Indexer
-from .log import (
-    ALL,
-    Digest,
-    begin_epoch,
-    chain_at,
-    changes,
-    digests,
-    due,
-    publishing,
-    read_head,
-    snapshot,
-)
+from .log import ALL, Digest, begin_epoch, forget_tombstones
+from .log_reading import LogReading
 from .model import (
     Arrival,
     Attributes,
@@ -43,10 +33,12 @@ from .model import (
 from .overlays import load
 from .packs import Headers, ReadHeader
 from .planning import Planner
+from .publishing import due, publishing, remaking, unfinished
 from .recording import record
 from .relocating import holding_of, relocate, stored_after
 from .rows import CONFLICT_CODEC, TOTALS_CODEC, ConflictRow, Totals
 from .selecting import claimed, entry_at, select, versions
+from .shares import Share
 from .truth import CLAIM, CONFLICT, DECIDED, META, NOTE, Environment, Reading, scan
 
 MAP_SIZE: Final = 256 << 30
@@ -85,6 +77,7 @@ class LmdbCatalog:
             self._environment.close()
             raise
         self._indexer = Indexer(self._environment, self._commits, search_path, read_header, has_same_pixels)
+        self._shares: tuple[Share, ...] = ()
         planner = Planner(self._environment, self._indexer.search)
         self._finder = Finder(self._environment, Headers(read_header), planner.propose)
 
@@ -121,43 +114,62 @@ class LmdbCatalog:
         """Clear what readers that died in other processes left behind; return how many there were."""
         return self._environment.free_slots()
 
+    def share(self, shares: Sequence[Share]) -> None:
+        """Have the log state these shares besides everything; `publish` makes and unmakes what changed.
+
+        A share that was stated and is not among them any more ends: its readers are told that all is gone.
+        """
+        self._shares = tuple(shares)
+
     def publish(self, now: float) -> int:
         """State in the change log what is due; return how many rows. `now` is Unix time in seconds."""
         moment = int(now * 1000)
         with self._environment.reading() as reading:
             keys = due(reading, moment)
+            remade = unfinished(reading, self._shares)
         count = 0
         for start in range(0, len(keys), _STATED_AT_ONCE):
-            count += self._commits.run(publishing(keys[start : start + _STATED_AT_ONCE], moment))
+            portion = keys[start : start + _STATED_AT_ONCE]
+            count += self._commits.run(publishing(portion, moment, self._shares))
+        for share in remade:
+            count += self._commits.run(remaking(share))
         if count:
             # Peers must not be told what a power cut could take back.
             self._environment.settle()
         return count
 
+    def reading_log(self, share: int = ALL) -> LogReading:
+        """Return the share's log to be read in one moment; use it in a `with`."""
+        return LogReading(self._environment.reading, share)
+
     def changes(self, after: int, limit: int, share: int = ALL) -> list[Change]:
         """See `Catalog.changes`."""
-        with self._environment.reading() as reading:
-            return changes(reading, after, limit, share)
+        with self.reading_log(share) as log:
+            return log.changes(after, limit)
 
     def snapshot(self, after: bytes, limit: int, share: int = ALL) -> list[Change]:
         """Return at most `limit` live rows of the log behind the key `after`, in key order."""
-        with self._environment.reading() as reading:
-            return snapshot(reading, after, limit, share)
+        with self.reading_log(share) as log:
+            return log.snapshot(after, limit)
 
     def head(self, share: int = ALL) -> Head:
         """See `Catalog.head`."""
-        with self._environment.reading() as reading:
-            return read_head(reading, share)
+        with self.reading_log(share) as log:
+            return log.head
 
     def chain_at(self, seq: int, share: int = ALL) -> bytes | None:
         """Return the chain value at a number where a commit ended, or None."""
-        with self._environment.reading() as reading:
-            return chain_at(reading, seq, share)
+        with self.reading_log(share) as log:
+            return log.chain_at(seq)
 
     def digests(self, share: int = ALL) -> dict[int, Digest]:
         """Return the digest of every bucket that ever had a row of the share."""
-        with self._environment.reading() as reading:
-            return digests(reading, share)
+        with self.reading_log(share) as log:
+            return log.digests()
+
+    def forget_tombstones(self, heard: Mapping[int, int], limit: int = 1000) -> int:
+        """Forget what is gone and everybody has heard of; see `log.forget_tombstones`."""
+        return self._commits.run(lambda batch: forget_tombstones(batch, heard, limit))
 
     def renew_epoch(self, at_least: int = 0) -> int:
         """Begin a new epoch above every known one and above `at_least`; return it."""

@@ -146,7 +146,7 @@ class Change(msgspec.Struct, frozen=True, array_like=True):
     seq: int
     key: bytes
     row: bytes
-    """The row exactly as it goes over the wire and into digests; empty for a tombstone."""
+    """The row exactly as it goes over the wire and into digests; for a tombstone empty, or one byte."""
 
 
 class Head(msgspec.Struct, frozen=True, array_like=True):

@@ -67,6 +67,10 @@ class Decided:
             for hiding in self._hidings
         )
 
+    def hiding(self, target: tuple[str, ...]) -> set[Verb]:
+        """Return how a study or series is hidden as a whole: rejected, deleted, both, or not at all."""
+        return {hiding.verb for hiding in self._hidings if target[: len(hiding.target)] == hiding.target}
+
     def deletes(self, entry: Entry) -> bool:
         """Say whether a deletion is among what hides the instance, so that its bytes may be gone."""
         uids = (entry.StudyInstanceUID, entry.SeriesInstanceUID, entry.SOPInstanceUID)

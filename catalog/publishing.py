@@ -1,0 +1,154 @@
+"""What is stated when: marks that commits leave, the pace of a growing series, and the shares' own rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Final, NamedTuple
+
+from .commit import Batch
+from .log import ALL, Ledger
+from .rows import SERIES_CODEC, STUDY_CODEC, SeriesRow, StudyRow
+from .shares import Share, ShareState, project, read_state, stored_shares, write_state
+from .statements import series_statement, study_statement, why_gone
+from .truth import DIRTY, PUBLISHED, STUDY, Reading, scan, series_at
+
+GROWING: Final = 1000
+"""Milliseconds between two statements about a series that grows."""
+SETTLED: Final = 2000
+"""Milliseconds without an arrival after which a series counts as settled."""
+_STUDIES_AT_ONCE: Final = 200
+
+
+class Mark(NamedTuple):
+    """A study or series that has something to state."""
+
+    place: bytes
+    key: bytes
+
+
+def marks(reading: Reading) -> Iterator[Mark]:
+    """Yield the marks that commits left for the log, oldest first."""
+    return (Mark(*found) for found in scan(reading, DIRTY))
+
+
+def due(reading: Reading, now: int) -> list[Mark]:
+    """Return the marks whose time to be stated has come; `now` is milliseconds since 1970."""
+    found = []
+    for mark in marks(reading):
+        if b"\0" in mark.key:
+            series = SERIES_CODEC.unpack(reading.get(series_at(mark.key)) or b"")
+            if _is_due(series, now):
+                found.append(mark)
+        elif abs(now - STUDY_CODEC.unpack(reading.get(STUDY + mark.key) or b"").stated) >= GROWING:
+            found.append(mark)
+    return found
+
+
+def _is_due(row: SeriesRow, now: int) -> bool:
+    idle = _idle(row, now)
+    # Between the two it is about to settle: to state it twice would tell nobody anything.
+    return idle >= SETTLED or (idle < GROWING and abs(now - row.stated) >= GROWING)
+
+
+def _idle(row: SeriesRow, now: int) -> int:
+    # A clock that was set back must not keep a change from being told.
+    return abs(now - row.changed)
+
+
+def publishing(due: list[Mark], now: int, shares: Sequence[Share] = ()) -> Callable[[Batch], int]:
+    """Return the work that states what was marked and returns how many rows changed, in all shares."""
+    return lambda batch: _Publication(batch, now).publish(due, shares)
+
+
+class _Publication:
+    """One commit's worth of statements."""
+
+    def __init__(self, batch: Batch, now: int) -> None:
+        self._batch = batch
+        self._now = now
+        self._ledger = Ledger(batch, ALL)
+
+    def publish(self, due: list[Mark], shares: Sequence[Share]) -> int:
+        """State the studies and series as they are now; return how many rows that changed."""
+        for mark in due:
+            if b"\0" in mark.key:
+                self._publish_series(mark)
+            else:
+                self._publish_study(mark)
+        count = self._ledger.close()
+        studies = list(dict.fromkeys(mark.key.partition(b"\0")[0] for mark in due))
+        return count + sum(project(self._batch, share, studies) for share in shares)
+
+    def _publish_study(self, mark: Mark) -> None:
+        row = self._batch.study(mark.key.decode())
+        if row is None or not row.is_dirty:
+            return
+        self._ledger.state(mark.key, self._of_study(row))
+        row.is_dirty = False
+        row.stated = self._now
+        self._batch.delete(mark.place)
+        self._batch.change_study(row)
+
+    def _of_study(self, row: StudyRow) -> bytes:
+        return study_statement(row) if row.instances else why_gone(self._batch, row.StudyInstanceUID)
+
+    def _publish_series(self, mark: Mark) -> None:
+        row = self._batch.series(mark.key)
+        if row is None or not row.is_dirty:
+            return
+        is_settled = _idle(row, self._now) >= SETTLED
+        self._ledger.state(mark.key, self._of_series(row, is_settled))
+        row.stated = self._now
+        if is_settled:
+            row.is_dirty = False
+            self._batch.delete(mark.place)
+        self._batch.change_series(mark.key, row)
+
+    def _of_series(self, row: SeriesRow, is_settled: bool) -> bytes:
+        if row.instances:
+            return series_statement(row, is_settled=is_settled)
+        return why_gone(self._batch, row.StudyInstanceUID, row.SeriesInstanceUID)
+
+
+def unfinished(reading: Reading, shares: Sequence[Share]) -> list[Share]:
+    """Return the shares whose rows are not (all) made by the terms they have now.
+
+    Those that exist in the log but are not wanted any more are among them, with terms that hold nothing.
+    """
+    wanted = {share.number: share for share in shares}
+    wanted.update(
+        {number: Share.nothing(number) for number in stored_shares(reading) if number not in wanted}
+    )
+    found = []
+    for share in wanted.values():
+        state = read_state(reading, share.number)
+        if state is None or state.terms != share.terms or state.after is not None:
+            found.append(share)
+    return found
+
+
+def remaking(share: Share) -> Callable[[Batch], int]:
+    """Return the work that makes the next portion of a share's rows by its terms of now."""
+
+    def work(batch: Batch) -> int:
+        state = read_state(batch, share.number)
+        after = state.after if state and state.terms == share.terms else b""
+        studies = list(islice(_stated_studies(batch.reading(), after or b""), _STUDIES_AT_ONCE))
+        count = project(batch, share, studies)
+        is_done = len(studies) < _STUDIES_AT_ONCE
+        write_state(batch, share.number, ShareState(share.terms, None if is_done else studies[-1]))
+        return count
+
+    return work
+
+
+def _stated_studies(reading: Reading, after: bytes) -> Iterator[bytes]:
+    prefix = PUBLISHED + bytes((ALL,))
+    cursor = reading.cursor()
+    # A study's series lie behind it, separated by a zero byte, and all of them are skipped.
+    found = cursor.set_range(prefix + after + b"\0\xff" if after else prefix)
+    while found and cursor.key().startswith(prefix):
+        study = bytes(cursor.key()[len(prefix) :]).partition(b"\0")[0]
+        yield study
+        found = cursor.set_range(prefix + study + b"\0\xff")
