@@ -9,4 +9,5 @@ dcmtk=$("$here/dcmtk.sh")
 checker=$("$here/debian.sh" dicom3tools dciodvfy)
 reader=$("$here/debian.sh" tesseract-ocr tesseract)
 tracer=$("$here/debian.sh" strace strace)
-echo "$dcmtk:$checker:$reader:$tracer"
+services=$("$here/debian.sh" systemd systemd-analyze)
+echo "$dcmtk:$checker:$reader:$tracer:$services"

@@ -173,7 +173,7 @@ class Acceptance:
         return _WRONG_CALLED if scope is None else (caller, scope)
 
     def _reject(self, request: Associate, rejection: Rejection) -> None:
-        self.environment.counters.add(refused=1)
+        self.environment.counters.refuse(rejection.source, rejection.reason)
         caller = Caller(request.calling_ae, self.address, request.called_ae)
         triple = f"{rejection.result} {rejection.source} {rejection.reason}"
         detail = {"triple": triple, "why": rejection.why}

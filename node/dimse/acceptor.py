@@ -14,13 +14,15 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from catalog import Clock
 from node.contracts import Access, Audit, Rejection, Scope
+from node.measures import Sample
 
 from .acceptance import Acceptance, request_length
+from .dialing import REQUESTED
 from .limits import Limits
 from .outgoing import Convert
 from .pulse import Pulse
@@ -63,6 +65,8 @@ class DimseServer:
         self._lock = threading.Lock()
         self._is_stopping = False
         self._complained = -60.0
+        self._turns = 0
+        self._asked = -1
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake, select.EPOLLIN)
@@ -99,6 +103,7 @@ class DimseServer:
         self._environment.pulse.start()
         try:
             while not self._is_stopping:
+                self._turns += 1
                 for descriptor, _ in self._epoll.poll(self._next_deadline()):
                     self._tend(descriptor)
                 self._expire()
@@ -134,6 +139,22 @@ class DimseServer:
             "serving": serving,
             **self._environment.counters.snapshot(),
         }
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield what `/metrics` shows of the gateway."""
+        yield Sample("associations", len(self._serving), ("scp",))
+        yield Sample("associations", REQUESTED.now(), ("scu",))
+        yield from self._environment.counters.samples()
+
+    def is_listening(self) -> bool:
+        """Say whether an address is bound and somebody watches it."""
+        return bool(self._listeners) and self._thread.is_alive()
+
+    def is_turning(self) -> bool:
+        """Say whether the watch came round since this was last asked, and wake it for the next time."""
+        turned, self._asked = self._turns != self._asked, self._turns
+        self._nudge()
+        return turned and self._thread.is_alive()
 
     def _tend(self, descriptor: int) -> None:
         """Do what a descriptor is ready for; no peer may end the watch for all others."""

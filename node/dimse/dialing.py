@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from catalog import Busy, NotPermitted, PacsError, Unavailable
+from node.measures import Level
 from node.storage import IMPLEMENTATION_CLASS_UID
 
 from .association import Association
@@ -31,6 +32,8 @@ from .pdu import (
 from .transport import Connection, Ended
 
 MAX_CONTEXTS: Final = 128
+REQUESTED: Final = Level()
+"""Associations this process asked for that are open now, whoever asked."""
 Proposed = tuple[str, Sequence[str]]
 """An abstract syntax and the transfer syntaxes of one presentation context."""
 _REASONS: Final = {
@@ -90,6 +93,7 @@ def dial(
         connection.close()
         raise
     connection.set_timeout(limits.message)
+    REQUESTED.change(+1)
     return association
 
 
@@ -106,6 +110,7 @@ def hang_up(association: Association, *, release: bool, source: int = 0, reason:
     except Ended:
         pass
     finally:
+        REQUESTED.change(-1)
         with contextlib.suppress(OSError):
             association.connection.close()
 

@@ -19,6 +19,7 @@ from catalog import (
     is_fully_supported,
     understand,
 )
+from node.config import GRID_SUFFIX
 from node.contracts import Service
 
 from .association import Association
@@ -74,8 +75,10 @@ def serve_find(session: Session, context: Context, request: Command) -> None:
         answers.finish(response(request, status, comment, tags))
         outcome = {SUCCESS: "success", CANCEL: "cancelled"}.get(status, "failure")
     finally:
-        milliseconds = 1000 * (time.monotonic() - started)
-        session.tally.tell(f"found {answers.count} in {milliseconds:.0f} ms")
+        seconds = time.monotonic() - started
+        reach = "grid" if session.scope.ae_title.endswith(GRID_SUFFIX) else "local"
+        session.environment.counters.find_seconds[reach].add(seconds)
+        session.tally.tell(f"found {answers.count} in {1000 * seconds:.0f} ms")
         detail = {"level": level, "status": f"{status:04X}", "answers": answers.count}
         session.environment.audit.record("find", session.caller, outcome, detail)
 

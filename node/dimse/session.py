@@ -7,13 +7,14 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Final
 
 from catalog import Clock, Damaged, Matching
 from node.contracts import Access, Audit, Caller, Scope, Service, Verdict
+from node.measures import Distribution, Sample
 
 from .association import Association
 from .commands import RESPONSE, Command, encode_command, error_comment, offending_element
@@ -32,6 +33,15 @@ VERDICT_HOLDS: Final = 1.0
 """Seconds for which an answer of `Access.may` is used again within one association."""
 
 
+REJECTION_REASONS: Final = {
+    (1, 2): "application_context",
+    (1, 3): "calling_ae",
+    (1, 7): "called_ae",
+    (2, 2): "protocol_version",
+    (3, 1): "congestion",
+    (3, 2): "limit",
+}
+"""Source and reason of the A-ASSOCIATE-RJs that are sent, PS3.8 Table 9-21, as a label says them."""
 COUNTED: Final = (
     "accepted", "refused", "violations",
     "received_instances", "received_bytes", "sent_instances", "sent_bytes",
@@ -39,11 +49,15 @@ COUNTED: Final = (
 
 
 class Counters:
-    """What `status` shows of the gateway; any thread may add."""
+    """What `status` and `/metrics` show of the gateway; any thread may add."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._numbers = Counter(dict.fromkeys(COUNTED, 0))
+        self._rejections: Counter[tuple[int, int]] = Counter()
+        self.store_seconds = Distribution()
+        self.find_seconds = {"local": Distribution(), "grid": Distribution()}
+        """By scope: of what this node holds, and of what all nodes hold together."""
 
     def add(self, **numbers: int) -> None:
         """Add to several numbers at once."""
@@ -55,6 +69,24 @@ class Counters:
         """Return all numbers."""
         with self._lock:
             return dict(self._numbers)
+
+    def refuse(self, source: int, reason: int) -> None:
+        """Count an A-ASSOCIATE-RJ, PS3.8 Table 9-21."""
+        with self._lock:
+            self._numbers["refused"] += 1
+            self._rejections[source, reason] += 1
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield what `/metrics` shows of these numbers."""
+        with self._lock:
+            numbers, rejections = dict(self._numbers), dict(self._rejections)
+        yield Sample("instances_received_total", numbers["received_instances"], ("dimse",))
+        yield Sample("received_bytes_total", numbers["received_bytes"], ("dimse",))
+        yield Sample("store_seconds", self.store_seconds.spread())
+        for scope, seconds in self.find_seconds.items():
+            yield Sample("find_seconds", seconds.spread(), (scope,))
+        for pair, reason in REJECTION_REASONS.items():
+            yield Sample("association_rejections_total", rejections.get(pair, 0), (reason,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +177,9 @@ class Session:
                 tell_refusal(self.environment, self.caller, service, verdict)
         return verdict
 
-    def stored(self, status: int, size: int, StudyInstanceUID: str) -> None:
-        """Count an answered C-STORE."""
+    def stored(self, status: int, size: int, StudyInstanceUID: str, seconds: float) -> None:
+        """Count an answered C-STORE, and how long its sender waited."""
+        self.environment.counters.store_seconds.add(seconds)
         tally = self.tally
         tally.statuses[status] += 1
         if status == SUCCESS or is_warning(status):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -36,6 +37,7 @@ _UID: Final = re.compile(r"[0-9A-Za-z._-]{1,64}")
 
 def serve_store(session: Session, context: Context, request: Command) -> None:
     """Answer one C-STORE-RQ."""
+    started = time.monotonic()
     verdict = session.may(Service.STORE)
     refusal = contradiction(context, request)
     if refusal is None and not context.peer_is_scu:
@@ -52,7 +54,7 @@ def serve_store(session: Session, context: Context, request: Command) -> None:
     limit = session.environment.limits.data_set
     result, size = take_in(session.association, context, request, begin, limit, refusal)
     session.association.send(context, response(request, result.status, result.comment))
-    session.stored(result.status, size, result.StudyInstanceUID)
+    session.stored(result.status, size, result.StudyInstanceUID, time.monotonic() - started)
 
 
 def contradiction(context: Context, request: Command) -> StoreResult | None:

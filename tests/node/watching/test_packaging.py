@@ -1,0 +1,82 @@
+"""What is shipped for the service manager, the firewall and the log is right by their own tools."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.running import PEERPACS
+
+PACKAGING = Path(__file__).parents[3] / "packaging"
+UNIT = PACKAGING / "systemd" / "peerpacs.service"
+PROMISED = """
+Type=notify
+WatchdogSec=60
+User=peerpacs
+DynamicUser=no
+LimitNOFILE=65536
+StateDirectory=peerpacs
+AmbientCapabilities=CAP_NET_BIND_SERVICE
+ProtectSystem=strict
+NoNewPrivileges=yes
+PrivateTmp=yes
+PrivateDevices=yes
+RestrictNamespaces=yes
+SystemCallFilter=@system-service
+UMask=0027
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """Return the unit as it is on a machine where the program is here."""
+    unit = tmp_path / "peerpacs.service"
+    unit.write_text(UNIT.read_text().replace("/usr/bin/peerpacs", PEERPACS))
+    return unit
+
+
+def analyze(*words: str) -> str:
+    """Run systemd-analyze; return what it printed."""
+    done = subprocess.run(["systemd-analyze", *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_unit_has_the_limits_and_the_sandbox_that_are_promised() -> None:
+    lines = UNIT.read_text().splitlines()
+    assert [*filter(None, PROMISED.splitlines())] == [
+        line for line in PROMISED.splitlines() if line and line in lines
+    ]
+    assert not [line for line in lines if line.startswith("MemoryDenyWriteExecute")]
+
+
+def test_the_node_has_more_time_to_stop_than_it_takes() -> None:
+    from node.commands.running import _LAST_CALL
+
+    [stop] = re.findall(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(), re.MULTILINE)
+    assert int(stop) > _LAST_CALL + 5
+
+
+def test_systemd_understands_every_line_of_the_unit(installed: Path) -> None:
+    said = analyze("verify", "--man=no", str(installed))
+    assert str(installed) not in said, said
+
+
+def test_the_sandbox_is_as_tight_as_it_was_made(installed: Path) -> None:
+    said = analyze("security", "--offline=true", "--no-pager", str(installed))
+    [exposure] = re.findall(r"Overall exposure level for \S+: ([\d.]+)", said)
+    assert float(exposure) <= 2.0, said
+
+
+def test_ufw_reads_the_profiles() -> None:
+    """ufw reads them with configparser, and refuses other characters in names (ufw/applications.py)."""
+    profiles = configparser.RawConfigParser()
+    profiles.read(PACKAGING / "ufw" / "peerpacs")
+    assert {profiles[name]["ports"] for name in profiles.sections()} >= {"11112/tcp", "2762/tcp", "8443/tcp"}
+    for name in profiles.sections():
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._+-]*", name)
+        assert {*profiles[name]} == {"title", "description", "ports"}
