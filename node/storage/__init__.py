@@ -4,6 +4,8 @@ from .part10 import IMPLEMENTATION_CLASS_UID, Meta, data_set_offset, file_meta, 
 from .reading import StoredFile
 from .replay import Damage, Item, Kept, KeptDecision, SegmentEnd
 from .segments import SegmentStore, StorageSettings
+from .spread import VolumeState, VolumeStore
+from .volumes import Volume
 
 __all__ = [
     "IMPLEMENTATION_CLASS_UID",
@@ -16,6 +18,9 @@ __all__ = [
     "SegmentStore",
     "StorageSettings",
     "StoredFile",
+    "Volume",
+    "VolumeState",
+    "VolumeStore",
     "data_set_offset",
     "file_meta",
     "read_meta",

@@ -104,27 +104,33 @@ class SpillFolder:
 
 
 class IncomingObject:
-    """Satisfies `Incoming`. What it says stays readable until `discard` (or until nobody knows it)."""
+    """Satisfies `Incoming`. What it says stays readable until `discard` (or until nobody knows it).
+
+    `choose` says which folder takes what outgrows the memory.
+    """
 
     __slots__ = (
         "_buffer",
         "_buffers",
+        "_choose",
         "_claimed",
         "_fd",
         "_hash",
         "_hashed",
         "_path",
         "_room",
-        "_spill",
         "_used",
         "_view",
         "_written",
         "size",
+        "spill",
     )
 
-    def __init__(self, buffers: Buffers, spill: SpillFolder) -> None:
+    def __init__(self, buffers: Buffers, choose: Callable[[], SpillFolder]) -> None:
         self._buffers = buffers
-        self._spill = spill
+        self._choose = choose
+        self.spill: SpillFolder | None = None
+        """Where the part of it is that is on disk already."""
         self._buffer: mmap.mmap | None = buffers.take()
         self._view = memoryview(self._buffer)
         self._claimed = self._room = _GRAIN
@@ -236,14 +242,16 @@ class IncomingObject:
 
     def _write_out(self) -> None:
         """Move what is in memory to the spill file, and keep only a stage of memory."""
-        self._spill.space.claim(self._used)
+        spill = self.spill or self._choose()
+        spill.space.claim(self._used)
         if self._fd < 0:
-            self._path, self._fd = self._spill.create()
+            self._path, self._fd = spill.create()
+            self.spill = spill
         self._hash_on()
         try:
             write_whole(self._fd, [self._view[: self._used]], BLOCK + self._written)
         except OSError as error:
-            raise refusal(error, self._spill.folder) from error
+            raise refusal(error, spill.folder) from error
         self._written += self._used
         self._used = self._hashed = 0
         surplus = self._claimed - _STAGE

@@ -19,7 +19,7 @@ _PER_FOLDER = 10_000
 
 
 class Place(NamedTuple):
-    """The member whose tar header starts `offset` bytes into `segment` of `volume` (always 0 so far)."""
+    """The member whose tar header starts `offset` bytes into `segment` of `volume`; the first one is 0."""
 
     volume: int
     segment: int
@@ -34,12 +34,11 @@ def place_of(where: bytes) -> Place:
     """Return the place that `Holding.where` names.
 
     Raises:
-        NotFound: another kind of store, or another volume, wrote this word.
+        NotFound: another kind of store wrote this word.
     """
     if len(where) == _WORD.size:
         volume, segment, block = _WORD.unpack(where)
-        if volume == 0:
-            return Place(volume, segment, block * _BLOCK)
+        return Place(volume, segment, block * _BLOCK)
     raise NotFound(
         f"The place {where.hex() or 'nowhere'} is not one of this node's own disk.",
         "Ask the store that wrote it; if this is the only one, run `peerpacs rebuild`.",

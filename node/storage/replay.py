@@ -10,7 +10,7 @@ import hashlib
 import heapq
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -50,11 +50,13 @@ class Damage:
     what: str
     sha256: bytes = b""
     """Of the object that was there, if its header still tells."""
+    volume: int = field(default=0, kw_only=True)
 
     def covers(self, holding: Holding) -> bool:
         """Say whether the object lies, or would have to lie, in these bytes."""
         place = place_of(holding.where)
-        return place.segment == self.segment and 0 <= place.offset - self.offset < self.length
+        is_here = place.volume == self.volume and place.segment == self.segment
+        return is_here and 0 <= place.offset - self.offset < self.length
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,13 @@ class SegmentEnd:
 
     segment: int
     offset: int
+    volume: int = field(default=0, kw_only=True)
 
     def covers(self, holding: Holding) -> bool:
         """Say whether the object would have to lie behind the end."""
         place = place_of(holding.where)
-        return place.segment == self.segment and place.offset >= self.offset
+        is_here = place.volume == self.volume and place.segment == self.segment
+        return is_here and place.offset >= self.offset
 
 
 Item = Kept | KeptDecision | Damage | SegmentEnd
@@ -119,33 +123,43 @@ def is_intact(fd: int, offset: int, member: Member) -> bool:
     return digest.digest() == member.sha256
 
 
+def begun(path: Path) -> int:
+    """Return when a segment begins: milliseconds since 1970 of its first member, 0 if that cannot be told."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        first = unpack(os.pread(fd, BLOCK, 0))
+    finally:
+        os.close(fd)
+    return first[0].received if first else 0
+
+
 def is_sealed(fd: int, end: int) -> bool:
     """Say whether the tar is ended properly behind its last member."""
     return os.pread(fd, len(END) + 1, end) == END
 
 
-def items(path: Path, number: int) -> Iterator[Item]:
+def items(path: Path, number: int, volume: int = 0) -> Iterator[Item]:
     """Yield what a whole segment has to say; removed objects are silent."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         for found in find_members(fd):
-            if item := item_of(fd, number, found):
+            if item := item_of(fd, number, found, volume):
                 yield item
     finally:
         os.close(fd)
 
 
-def item_of(fd: int, number: int, found: Found) -> Item | None:
+def item_of(fd: int, number: int, found: Found, volume: int = 0) -> Item | None:
     """Return what a stretch means to a catalog; None for a removed object."""
     member = found.member
     if member is None or not found.is_whole:
         what = "bytes that belong to no member" if member is None else f"a damaged {member.kind}"
         sentence = f"Segment {number} has {what} at {found.offset}."
         sha256 = member.sha256 if member else b""
-        return Damage(number, found.offset, found.end - found.offset, sentence, sha256)
+        return Damage(number, found.offset, found.end - found.offset, sentence, sha256, volume=volume)
     match member.kind:
         case Kind.OBJECT:
-            where = Place(0, number, found.offset).pack()
+            where = Place(volume, number, found.offset).pack()
             return Kept(Holding(member.sha256, where, member.size), member)
         case Kind.DECISION:
             text = b"".join(_pieces(fd, found.offset + BLOCK, found.offset + BLOCK + member.size))

@@ -13,9 +13,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
-from catalog import BadRequest, Clock, Damaged, Holding, Incoming, Origin
+from catalog import BadRequest, Clock, Damaged, Holding, Incoming, NotFound, Origin
 
 from .appending import OPEN, GrowingSegment, Marker, new_stamp
 from .incoming import Buffers, IncomingObject, SpillFolder
@@ -23,8 +24,9 @@ from .members import Kind, Member, is_decision_id, member_length, pack
 from .places import Place, highest_number, make_folder, place_of, segment_numbers, segment_path, sync_folder
 from .reading import SegmentFiles, StoredFile
 from .removal import remove_object
-from .replay import Item, in_order, items
+from .replay import Item, begun, in_order, items
 from .space import FreeSpace, refusal
+from .syncing import EagerSync
 from .tails import Tail, open_tails
 
 logger = logging.getLogger(__name__)
@@ -61,33 +63,37 @@ class SegmentStore:
         incoming: Path,
         clock: Clock,
         settings: StorageSettings = StorageSettings(),
+        *,
+        volume: int = 0,
+        buffers: Buffers | None = None,
+        eager: EagerSync | None = None,
     ) -> None:
         """Open the store in two folders of one file system, made if they are not there.
 
-        Nothing is read. After a start, `recover` tells what a crash left unrecorded.
+        Nothing is read. After a start, `recover` tells what a crash left unrecorded. Stores that are the
+        `volume`s of one archive share the memory for what comes in, and the thread that syncs.
         """
         for folder in (objects, objects / OPEN, incoming):
             folder.parent.mkdir(parents=True, exist_ok=True)
             make_folder(folder)
-        self._objects = objects
+        self.volume = volume
+        self.objects = objects
         self._clock = clock
         self._settings = settings
-        self._space = FreeSpace(objects, clock, settings.full_below, settings.resume_above)
-        self._spill = SpillFolder(incoming, self._space)
-        self._buffers = Buffers(settings.buffered_at_most, settings.budget)
+        self.space = FreeSpace(objects, clock, settings.full_below, settings.resume_above)
+        self.spill = SpillFolder(incoming, self.space)
+        self._buffers = buffers or Buffers(settings.buffered_at_most, settings.budget)
         self._files = SegmentFiles(objects, settings.open_segments)
         self._appending = threading.Lock()
         self._current: GrowingSegment | None = None
         self._growing: dict[int, GrowingSegment] = {}
         """The current segment, and those whose objects the catalog may not all have."""
         self._last_number: int | None = None
-        self._appended = threading.Lock()
-        self._appended.acquire()
-        self._has_syncer = False
+        self._eager = eager or EagerSync()
 
     def incoming(self) -> IncomingObject:
         """Return a new empty object to fill."""
-        return IncomingObject(self._buffers, self._spill)
+        return IncomingObject(self._buffers, lambda: self.spill)
 
     def keep(self, incoming: Incoming, origin: Origin) -> Holding:
         """Write the object where it will stay; it is durable only after `sync`.
@@ -106,15 +112,15 @@ class SegmentStore:
             received=origin.received,
             is_held=origin.is_held,
         )
-        is_alone = incoming.is_spilled and member.size > self._settings.buffered_at_most
-        self._space.claim(0 if is_alone else member.length)
+        is_alone = incoming.spill is self.spill and member.size > self._settings.buffered_at_most
+        self.space.claim(0 if is_alone else member.length)
         try:
             if is_alone:
                 place = self._keep_alone(member, incoming)
             else:
                 place = self._append(member, [*incoming.pieces()])
         except OSError as error:
-            raise refusal(error, self._objects) from error
+            raise refusal(error, self.objects) from error
         return Holding(member.sha256, place.pack(), member.size)
 
     def sync(self, holding: Holding) -> None:
@@ -126,14 +132,14 @@ class SegmentStore:
             OutOfSpace: the disk is full after all; the object is not durable.
             Unavailable: the disk failed; the object is not durable.
         """
-        place = place_of(holding.where)
+        place = self._place(holding)
         segment = self._growing.get(place.segment)
         if segment is None:
             return
         try:
             segment.group.wait(place.offset + member_length(holding.size))
         except OSError as error:
-            raise refusal(error, self._objects) from error
+            raise refusal(error, self.objects) from error
         segment.settle(place.offset)
         if segment is not self._current or segment.unchecked >= self._settings.checkpoint_every:
             self._advance()
@@ -143,13 +149,7 @@ class SegmentStore:
 
         For a thread of its own; without one, whoever calls `sync` first leads the group.
         """
-        self._has_syncer = True
-        try:
-            while not stop.is_set():
-                if self._appended.acquire(timeout=0.5) and (segment := self._current):
-                    segment.group.lead()
-        finally:
-            self._has_syncer = False
+        self._eager.listen(stop)
 
     def open(self, holding: Holding) -> StoredFile:
         """Open a kept file.
@@ -158,6 +158,7 @@ class SegmentStore:
             NotFound: the store does not have it (any more).
             Damaged: another header than the object's stands at its place.
         """
+        self._place(holding)
         return StoredFile(self._files, holding)
 
     def verify(self, holding: Holding) -> None:
@@ -188,8 +189,8 @@ class SegmentStore:
         Raises:
             Damaged: no header stands at the object's place; nothing was touched.
         """
-        remove_object(self._objects, holding, erase)
-        place = place_of(holding.where)
+        place = self._place(holding)
+        remove_object(self.objects, holding, erase)
         if segment := self._growing.get(place.segment):
             segment.settle(place.offset)
 
@@ -207,7 +208,7 @@ class SegmentStore:
         try:
             place = self._append(member, [memoryview(text)])
         except OSError as error:
-            raise refusal(error, self._objects) from error
+            raise refusal(error, self.objects) from error
         self.sync(Holding(sha256, place.pack(), len(text)))
 
     def recover(self) -> Iterator[Item]:
@@ -216,9 +217,9 @@ class SegmentStore:
         For the start, before anything is kept. The caller records what its catalog lacks, and drops what
         it has in a `Damage` or behind a `SegmentEnd`; what is not taken to the end is told again next time.
         """
-        self._spill.sweep()
+        self.spill.sweep()
         with ExitStack() as opened:
-            tails = [opened.enter_context(closing(tail)) for tail in open_tails(self._objects)]
+            tails = [opened.enter_context(closing(tail)) for tail in open_tails(self.objects, self.volume)]
             yield from in_order(tail.items() for tail in tails)
             with self._appending:
                 for tail in tails:
@@ -226,8 +227,13 @@ class SegmentStore:
 
     def scan(self) -> Iterator[Item]:
         """Yield everything the store has, in the order written: what a catalog is made again from."""
-        numbers = segment_numbers(self._objects)
-        return in_order(items(segment_path(self._objects, number), number) for number in numbers)
+        return in_order(segment for _, segment in sorted(self.segments(), key=itemgetter(0)))
+
+    def segments(self) -> Iterator[tuple[int, Iterator[Item]]]:
+        """Yield each segment as the moment it begins, in milliseconds since 1970, and its items."""
+        for number in segment_numbers(self.objects):
+            path = segment_path(self.objects, number)
+            yield begun(path), items(path, number, self.volume)
 
     def close(self) -> None:
         """Make everything durable and let the segments go; the next start has nothing to replay."""
@@ -243,13 +249,19 @@ class SegmentStore:
             self._current = None
         self._files.close()
 
+    def _place(self, holding: Holding) -> Place:
+        place = place_of(holding.where)
+        if place.volume != self.volume:
+            what = f"The object {holding.sha256.hex()} lies on volume {place.volume}, not here."
+            raise NotFound(what, "See the volumes with: peerpacs storage list")
+        return place
+
     def _append(self, member: Member, pieces: list[memoryview]) -> Place:
         with self._appending:
             segment = self._segment_for(member.length)
             offset = segment.append(member, pieces)
-            if self._has_syncer and self._appended.locked():
-                self._appended.release()
-        return Place(0, segment.number, offset)
+            self._eager.ring(segment.group)
+        return Place(self.volume, segment.number, offset)
 
     def _segment_for(self, length: int) -> GrowingSegment:
         """Return the current segment, or the next one when it is full."""
@@ -261,7 +273,7 @@ class SegmentStore:
         if segment and segment.end:
             self._seal(segment)
         number, marker = self._claim_number()
-        self._current = self._growing[number] = GrowingSegment.create(self._objects, number, marker)
+        self._current = self._growing[number] = GrowingSegment.create(self.objects, number, marker)
         return self._current
 
     def _go_on_with(self, tail: Tail) -> None:
@@ -285,10 +297,10 @@ class SegmentStore:
     def _claim_number(self) -> tuple[int, Marker]:
         """Take the next number that no process has taken."""
         if self._last_number is None:
-            self._last_number = highest_number(self._objects)
+            self._last_number = highest_number(self.objects)
         while True:
             self._last_number += 1
-            if marker := Marker.claim(self._objects, self._last_number, is_new=True):
+            if marker := Marker.claim(self.objects, self._last_number, is_new=True):
                 return self._last_number, marker
 
     def _keep_alone(self, member: Member, incoming: IncomingObject) -> Place:
@@ -297,7 +309,7 @@ class SegmentStore:
             number, marker = self._claim_number()
 
         def publish(path: Path) -> None:
-            target = segment_path(self._objects, number)
+            target = segment_path(self.objects, number)
             make_folder(target.parent)
             path.rename(target)
             sync_folder(target.parent)
@@ -308,7 +320,7 @@ class SegmentStore:
             marker.remove()
             raise
         self._growing[number] = GrowingSegment.whole(number, marker, member.size)
-        return Place(0, number, 0)
+        return Place(self.volume, number, 0)
 
     def _advance(self) -> None:
         """Note what needs no replay any more, and forget the segments of which that is everything."""

@@ -5,10 +5,19 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from catalog import Clock, OutOfSpace, PacsError, Unavailable
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class Room(NamedTuple):
+    """Bytes of a disk: free, in all, and free above the watermark."""
+
+    free: int
+    size: int
+    usable: int
 
 
 class FreeSpace:
@@ -31,8 +40,7 @@ class FreeSpace:
         """
         now = self._clock()
         if not 0 <= now - self._looked < 1:
-            found = os.statvfs(self._folder)
-            self._free, self._looked = found.f_bavail * found.f_frsize, now
+            self._noted(os.statvfs(self._folder), now)
         wanted = self._resume_above if self._is_full else self._full_below
         self._is_full = self._free - size < wanted
         if self._is_full:
@@ -41,6 +49,20 @@ class FreeSpace:
                 f"Nothing is taken in until {self._resume_above // 1_000_000} MB are; free some space.",
             )
         self._free -= size
+
+    def look(self) -> Room:
+        """Look, however short ago somebody did.
+
+        Raises:
+            OSError: the disk does not say.
+        """
+        found = os.statvfs(self._folder)
+        free = self._noted(found, self._clock())
+        return Room(free, found.f_blocks * found.f_frsize, max(free - self._full_below, 0))
+
+    def _noted(self, found: os.statvfs_result, now: float) -> int:
+        self._free, self._looked = found.f_bavail * found.f_frsize, now
+        return self._free
 
 
 def refusal(error: OSError, folder: Path) -> PacsError:

@@ -11,6 +11,32 @@ import threading
 from collections.abc import Callable
 
 
+class EagerSync:
+    """A thread's work: begin each group commit as soon as something was appended to any of its files."""
+
+    def __init__(self) -> None:
+        self._rung = threading.Lock()
+        self._rung.acquire()
+        self._group: GroupSync | None = None
+        self._is_heard = False
+
+    def ring(self, group: GroupSync) -> None:
+        """Say that something was appended; without a listener, whoever waits for it leads the group."""
+        if self._is_heard and self._rung.locked():
+            self._group = group
+            self._rung.release()
+
+    def listen(self, stop: threading.Event) -> None:
+        """Lead the groups until told to stop."""
+        self._is_heard = True
+        try:
+            while not stop.is_set():
+                if self._rung.acquire(timeout=0.5) and (group := self._group):
+                    group.lead()
+        finally:
+            self._is_heard = False
+
+
 class GroupSync:
     """Tells how much of one growing file is on the disk."""
 

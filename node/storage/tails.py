@@ -14,18 +14,19 @@ from .replay import Damage, Item, SegmentEnd, find_members, is_sealed, item_of, 
 logger = logging.getLogger(__name__)
 
 
-def open_tails(objects: Path) -> list[Tail]:
+def open_tails(objects: Path, volume: int = 0) -> list[Tail]:
     """Return the unsettled segments of which no living process is the owner, by number."""
     numbers = sorted(int(entry.name) for entry in (objects / OPEN).iterdir() if entry.name.isdigit())
     markers = ((number, Marker.claim(objects, number, is_new=False)) for number in numbers)
-    return [Tail(objects, number, marker) for number, marker in markers if marker]
+    return [Tail(objects, number, marker, volume) for number, marker in markers if marker]
 
 
 class Tail:
     """One such segment, owned by this process from now on."""
 
-    def __init__(self, objects: Path, number: int, marker: Marker) -> None:
+    def __init__(self, objects: Path, number: int, marker: Marker, volume: int = 0) -> None:
         self.number = number
+        self._volume = volume
         self._objects = objects
         self._marker = marker
         self._start = self._end = 0
@@ -52,12 +53,12 @@ class Tail:
                 if is_torn:
                     break
                 self._end, self._stamp = found.end, found.stamp
-                if item := item_of(fd, self.number, found):
+                if item := item_of(fd, self.number, found, self._volume):
                     yield item
             self.is_sealed = is_sealed(fd, self._end)
             if size > self._end and not self.is_sealed:
                 self._cut(fd, size)
-            yield SegmentEnd(self.number, self._end)
+            yield SegmentEnd(self.number, self._end, volume=self._volume)
         finally:
             os.close(fd)
 
@@ -89,7 +90,7 @@ class Tail:
             f"Segment {self.number} ends at {size}, but {missing} bytes more had been stored for good. "
             "Restore it from a backup, or have what is missing sent again."
         )
-        return Damage(self.number, size, missing, what)
+        return Damage(self.number, size, missing, what, volume=self._volume)
 
     def _make_durable(self, fd: int) -> None:
         """Finish what the process that ended had no time for: what is told is recorded, and must stay."""

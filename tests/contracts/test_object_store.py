@@ -12,9 +12,13 @@ import pytest
 
 from catalog import BadRequest, Damaged, Holding, NotFound, ObjectStore
 from tests.node.bucket.serving import bucket_store
-from tests.node.storage.filling import Came, fill, keep, read, segment_store
+from tests.node.storage.filling import Came, fill, keep, read, segment_store, two_volumes
 
-STORES: dict[str, Callable[[Path], ObjectStore]] = {"segments": segment_store, "bucket": bucket_store}
+STORES: dict[str, Callable[[Path], ObjectStore]] = {
+    "segments": segment_store,
+    "volumes": two_volumes,
+    "bucket": bucket_store,
+}
 """Each store joins with one line."""
 SIZES = (1, 511, 512, 513, 70_000, 262_144, 300_001, 524_288, 600_000, 3_000_000)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from catalog import Holding, Incoming, ObjectStore
-from node.storage import Kept, SegmentStore, StorageSettings
+from node.storage import Kept, SegmentStore, StorageSettings, VolumeStore
 
 MB = 1 << 20
 SMALL = StorageSettings(
@@ -46,6 +46,16 @@ def segment_store(
     folder: Path, settings: StorageSettings = SMALL, clock: Stopped | None = None
 ) -> SegmentStore:
     return SegmentStore(folder / "objects", folder / "incoming", clock or Stopped(), settings)
+
+
+def two_volumes(folder: Path) -> VolumeStore:
+    """Return a store whose second volume takes what comes."""
+    store = VolumeStore(folder / "main/objects", folder / "main/incoming", Stopped(), SMALL, "node/main")
+    (folder / "disk").mkdir()
+    store.list.add(folder / "disk")
+    store.list.mark(0, is_read_only=True)
+    store.states()
+    return store
 
 
 def fill(incoming: Incoming, data: bytes, piece: int = 10_000) -> Incoming:
