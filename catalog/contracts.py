@@ -7,7 +7,7 @@ somewhere else, narrowed by what its owner grants.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from .model import (
@@ -196,6 +196,16 @@ class ObjectStore(Protocol):
             NotFound: the store does not have it (any more).
             Damaged: its bytes are not what was stored.
             Unavailable: whoever keeps it does not answer; this says nothing about the bytes.
+        """
+
+    def prefetch(self, holdings: Iterable[Holding]) -> None:
+        """Hear what will be opened soon, in this order; a store whose files are near does nothing."""
+
+    def is_safe(self, holding: Holding) -> bool:
+        """Say whether the bytes lie where nothing but the loss of that place itself can take them.
+
+        That is what commitment, receipts and the dropping of other copies rest on. The bytes themselves are
+        not read: whoever must know that they are whole reads them.
         """
 
     def remove(self, holding: Holding, erase: bool = False) -> None:

@@ -26,17 +26,24 @@ from .levels import (
     visible_series,
 )
 from .matching import compile_matcher, is_universal
-from .model import Attributes, Entry, Query
+from .model import Attributes, Availability, Entry, Holding, Query
 from .overlays import Decided, load
 from .packs import Headers
 from .rows import STUDY_CODEC, SeriesRow, StudyRow
-from .truth import STUDY, Environment, Reading
+from .truth import STUDY, Environment, Reading, joined
 
 _SOP_CLASS: Final = "00080016"
+_UIDS: Final = ("0020000D", "0020000E", "00080018")
 _ORDER: Final = 20
 """Bytes of the study order in front of the UID in what is proposed."""
 
+_AVAILABILITY: Final = "00080056"
+
 Test = Callable[[Attributes], bool]
+IsAway = Callable[[Holding], bool]
+"""Says whether an object cannot be read at the moment."""
+Away = Callable[[], IsAway | None]
+"""Returns None while every object can be read, which is nearly always."""
 Propose = Callable[["Question"], Iterator[list[bytes]]]
 """Yields studies as order and UID, in the order of answers, every one that could match among them."""
 
@@ -72,10 +79,11 @@ class Question:
 class Finder:
     """Answers questions from the rows, whoever proposes the studies."""
 
-    def __init__(self, environment: Environment, headers: Headers, propose: Propose) -> None:
+    def __init__(self, environment: Environment, headers: Headers, propose: Propose, away: Away) -> None:
         self._environment = environment
         self._headers = headers
         self._propose = propose
+        self._away = away
 
     def find(self, query: Query) -> Iterator[Attributes]:
         """Yield the effective attributes of each match.
@@ -86,10 +94,13 @@ class Finder:
         question = Question(query)
         evaluate = _Evaluation(question, self._headers)
         left = query.limit or -1
+        is_away = self._away() if _AVAILABILITY in question.wanted else None
         for studies in self._propose(question):
             for portion in _portions(studies, 1 if question.level is Level.IMAGE else 256):
                 with self._environment.reading() as reading:
                     answers = list(evaluate.studies(reading, portion))
+                    if is_away:
+                        _say_what_is_away(reading, answers, is_away)
                 for answer in answers:
                     yield answer
                     left -= 1
@@ -100,6 +111,16 @@ class Finder:
 def _portions(studies: list[bytes], size: int) -> Iterator[list[bytes]]:
     for start in range(0, len(studies), size):
         yield studies[start : start + size]
+
+
+def _say_what_is_away(reading: Reading, answers: list[Attributes], is_away: IsAway) -> None:
+    """Correct Instance Availability: a study or series of which one object cannot be read is UNAVAILABLE."""
+    for answer in answers:
+        study, series, instance = (answer.get(tag, {}).get("Value", [""])[0] for tag in _UIDS)
+        keys = [joined(study, series)] if series else [key for key, _ in visible_series(reading, study)]
+        entries = (entry for key in keys for entry in visible_instances(reading, key))
+        if any(is_away(entry.holding) for entry in entries if instance in ("", entry.SOPInstanceUID)):
+            answer[_AVAILABILITY] = {"vr": "CS", "Value": [Availability.UNAVAILABLE.value]}
 
 
 class _Evaluation:

@@ -58,6 +58,7 @@ def _forget(batch: Batch, entry: Entry) -> None:
     claims = CLAIMS_CODEC.unpack(stored) if stored else None
     if claims is None or digest not in {claim[0] for claim in claims.versions}:
         return
+    batch.totals.stored -= entry.holding.size
     is_preferred = claims.versions[0][0] == digest
     claims.versions = [claim for claim in claims.versions if claim[0] != digest]
     if is_preferred:

@@ -9,7 +9,7 @@ from typing import Final
 from .commit import GroupCommit
 from .decisions import decide
 from .errors import Damaged, PacsError
-from .find import Finder
+from .find import Away, Finder
 from .forgetting import find_lost, forget
 from .indexing import HasSamePixels, Indexer
 from .log import ALL, Digest, begin_epoch, forget_tombstones
@@ -56,7 +56,7 @@ class LmdbCatalog:
 
     A process opens a path once. `read_header(entry, size)` returns the first bytes of an instance's data
     set, at least `size` if it has them, and its whole length. `has_same_pixels` says whether the pixels of
-    two versions are equal; without it they are taken to differ.
+    two versions are equal; without it they are taken to differ. `away` tells what cannot be read just now.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class LmdbCatalog:
         clock: Clock,
         read_header: ReadHeader,
         has_same_pixels: HasSamePixels | None = None,
+        away: Away = lambda: None,
         map_size: int = MAP_SIZE,
     ) -> None:
         self._environment = Environment(path, map_size=map_size)
@@ -79,7 +80,7 @@ class LmdbCatalog:
         self._indexer = Indexer(self._environment, self._commits, search_path, read_header, has_same_pixels)
         self._shares: tuple[Share, ...] = ()
         planner = Planner(self._environment, self._indexer.search)
-        self._finder = Finder(self._environment, Headers(read_header), planner.propose)
+        self._finder = Finder(self._environment, Headers(read_header), planner.propose, away)
 
     def _check_format(self, path: Path) -> None:
         """Begin a new catalog, or make sure that this program understands the one that is there."""

@@ -66,6 +66,7 @@ def _record(batch: Batch, arrival: Arrival) -> Recorded:
         return _again(batch, arrival, CLAIMS_CODEC.unpack(stored))
     claim = (entry.holding.sha256, entry.StudyInstanceUID, entry.SeriesInstanceUID)
     batch.put(claim_key, CLAIMS_CODEC.pack(Claims([claim], entry.holding.sha256)))
+    batch.totals.stored += entry.holding.size
     study = _rows_for(batch, arrival)
     if arrival.study != study.attributes or arrival.patient != study.patient:
         _compare_patient(batch, study, arrival)
@@ -200,6 +201,7 @@ def _again(batch: Batch, arrival: Arrival, claims: Claims) -> Recorded:
     for digest, study, series in claims.versions:
         if digest == entry.holding.sha256:
             return _same_again(batch, arrival, study, series)
+    batch.totals.stored += entry.holding.size
     claims.versions.append((entry.holding.sha256, entry.StudyInstanceUID, entry.SeriesInstanceUID))
     batch.put(version_key(entry), ENTRY_CODEC.pack(entry))
     _rows_for(batch, arrival)

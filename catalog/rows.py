@@ -128,6 +128,8 @@ class Totals(msgspec.Struct, array_like=True):
     open_conflicts: int = 0
     marks: int = 0
     """Last number of a mark for the change log."""
+    stored: int = 0
+    """Bytes of every version that is kept, hidden ones too."""
 
 
 class ConflictRow(msgspec.Struct, array_like=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shlex
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from threading import Lock
@@ -20,12 +20,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from catalog import Clock, OutOfSpace
+from node.archives import DEFAULT
 from node.config import Config, UnknownSenders
 from node.contracts import Caller, Device, Rejection, Service, Verdict
 from node.devices import ANY, LOOPBACK, DeviceBook
 from node.state import State
 
 logger = logging.getLogger(__name__)
+
+Titles = Callable[[], Mapping[str, str]]
+"""Returns the archive that each called AE title opens."""
 
 _KEPT: Final = 200
 _RESOLVED_FOR: Final = 60.0
@@ -109,11 +113,15 @@ class Refusals:
 
 
 class Gatekeeper:
-    """Satisfies `Access` from the device book; `called` are the AE titles this node answers to."""
+    """Satisfies `Access` from the device book; `titles` are the AE titles this node answers to.
 
-    def __init__(self, state: State, config: Config, clock: Clock, called: Collection[str] = ()) -> None:
+    A device that the book ties to no AE title of this node may use those of the default archive, and no other
+    archive's: that takes a word of the book for each.
+    """
+
+    def __init__(self, state: State, config: Config, clock: Clock, titles: Titles | None = None) -> None:
         self._book = DeviceBook(state)
-        self._called = frozenset(called or (config.node.ae_title,))
+        self._titles = titles or (lambda: {config.node.ae_title: DEFAULT})
         self._unknown_senders = config.senders.unknown_senders
         self._hosts = _Hosts(clock)
         self.refusals = Refusals(state, clock)
@@ -121,8 +129,8 @@ class Gatekeeper:
     def admit(self, calling_ae: str, address: str, called_ae: str) -> Caller | Rejection:
         """Let an association in, or say why not; a refusal is remembered for `peerpacs status`."""
         caller = Caller(_shown(calling_ae), _plain_address(address), _shown(called_ae))
-        if caller.called_ae not in self._called:
-            titles = " or ".join(sorted(self._called))
+        if caller.called_ae not in (called := self._titles()):
+            titles = " or ".join(sorted(called))
             why = f"{caller.called_ae!r} is not an AE title of this node."
             return self._reject(
                 caller, _CALLED_AE_NOT_RECOGNISED, why, f"set the called AE title to {titles}"
@@ -170,7 +178,8 @@ class Gatekeeper:
             return None
         row = _together(self._usable(caller, self._rows(caller)))
         granted = row.move_destinations if row is not None else ()
-        if name in (granted or (caller.ae_title,)) or ANY in granted:
+        is_among_all = ANY in granted and self._may_call(device, caller.called_ae)
+        if name in (granted or (caller.ae_title,)) or is_among_all:
             return device
         why = f"{caller.ae_title} may not C-MOVE to {name}."
         remedy = _command("edit", caller.ae_title, "--move-to", f"+{name}")
@@ -186,8 +195,13 @@ class Gatekeeper:
         return [
             row
             for row in rows
-            if (not row.called or caller.called_ae in row.called) and self._calls_from(row, caller.address)
+            if self._may_call(row, caller.called_ae) and self._calls_from(row, caller.address)
         ]
+
+    def _may_call(self, device: Device, called_ae: str) -> bool:
+        if not device.called:
+            return self._titles().get(called_ae) == DEFAULT
+        return called_ae in device.called or ANY in device.called
 
     def _calls_from(self, device: Device, address: str) -> bool:
         if not device.address:
@@ -202,7 +216,8 @@ class Gatekeeper:
             remedy = _command("edit", name, "--address", caller.address)
             return self._reject(caller, _CALLING_AE_NOT_RECOGNISED, why, remedy)
         if not is_usable:
-            why = f"{name} may not call {caller.called_ae}, only {', '.join(own.called)}."
+            only = ", ".join(own.called) or "the default archive"
+            why = f"{name} may not call {caller.called_ae}, only {only}."
             remedy = _command("edit", name, "--called", f"+{caller.called_ae}")
             return self._reject(caller, _CALLED_AE_NOT_RECOGNISED, why, remedy)
         why = f"{name} is in the device book with no services: it may do nothing here."

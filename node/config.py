@@ -26,6 +26,8 @@ from catalog import BadRequest, NotFound
 
 FILE_NAME: Final = "peerpacs.toml"
 GRID_SUFFIX: Final = "_GRID"
+DISK: Final = "disk"
+_BUCKET: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?")
 _DEFAULTS: Final = Path(__file__).with_name("default.toml")
 _PREFIX: Final = "PEERPACS__"
 _SECRET_WORDS: Final = ("password", "secret", "token", "key")
@@ -57,10 +59,27 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-class StorageKind(StrEnum):
-    """Where objects are kept."""
+class Checksums(StrEnum):
+    """When the S3 client adds and compares checksums of its own."""
 
-    DISK = "disk"
+    WHEN_REQUIRED = "when_required"
+    WHEN_SUPPORTED = "when_supported"
+
+
+class Encryption(StrEnum):
+    """How objects leave the node for a bucket."""
+
+    AES_256_GCM = "aes-256-gcm"
+    NONE = "none"
+
+
+class Confirm(StrEnum):
+    """What counts as the bucket's word that it has an object."""
+
+    CHECKSUM = "checksum"
+    """The SHA-256 that the server compared, where it was seen to do so; otherwise reading back."""
+    READ_BACK = "read_back"
+    """Always reading back, at the price of the download."""
 
 
 Text = Annotated[str, Meta(max_length=64)]
@@ -107,13 +126,36 @@ class ListenerSection(msgspec.Struct, frozen=True, kw_only=True):
 class StorageSection(msgspec.Struct, frozen=True, kw_only=True):
     """Where objects are kept, and when to stop taking them."""
 
-    url: StorageKind
+    url: Annotated[str, Meta(min_length=1, max_length=200)]
+    quota_mb: Annotated[int, Meta(ge=0, le=1_000_000_000)]
+    quota_warn_percent: Annotated[float, Meta(ge=1, le=100)]
     segment_mb: Megabytes
     stop_below_mb: Megabytes
     resume_above_mb: Megabytes
     buffer_mb: Megabytes
     spill_above_mb: Megabytes
     held_percent: Annotated[float, Meta(ge=0, le=100)]
+
+
+class S3Section(msgspec.Struct, frozen=True, kw_only=True):
+    """How a bucket is reached and used, where storage.url names one."""
+
+    endpoint: Annotated[str, Meta(max_length=200)]
+    region: Name
+    access_key_file: Annotated[str, Meta(max_length=400)]
+    secret_key_file: Annotated[str, Meta(max_length=400)]
+    path_style: bool
+    checksums: Checksums
+    send_sha256: bool
+    confirm: Confirm
+    encryption: Encryption
+    persistent_spool: bool
+    cache_mb: Annotated[int, Meta(ge=1, le=1_000_000_000)]
+    cache_days: Annotated[float, Meta(ge=0, le=3650)]
+    multipart_above_mb: Megabytes
+    upload_threads: Annotated[int, Meta(ge=1, le=64)]
+    fetch_threads: Annotated[int, Meta(ge=1, le=64)]
+    upload_mb_per_second: Annotated[float, Meta(ge=0, le=100_000)]
 
 
 class SendersSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +193,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     web: ListenerSection
     grid: ListenerSection
     storage: StorageSection
+    s3: S3Section
     senders: SendersSection
     rejected: RejectedSection
     log: LogSection
@@ -235,6 +278,17 @@ def check_ae_title(text: str, longest: int = 16) -> str:
         remedy = "Use capital letters, digits and _."
         raise BadRequest(f"{text!r} has characters that an AE title must not have.", remedy)
     return title
+
+
+def check_storage(url: str, name: str) -> None:
+    """Make sure that something can be kept there.
+
+    Raises:
+        BadRequest: it is neither `disk` nor `s3://bucket` with or without a prefix.
+    """
+    if url != DISK and not _BUCKET.fullmatch(url):
+        remedy = f"It must be {DISK}, or s3://bucket or s3://bucket/prefix."
+        raise BadRequest(f"{name} is {url!r}.", remedy)
 
 
 def _values(text: str, source: str) -> dict[_Key, _Value]:
@@ -328,6 +382,7 @@ def _check_together(config: Config, source: str) -> None:
             what = f"{taken[port]}.port and {section}.port in {source} are both {port}."
             raise BadRequest(what, "Give each its own, or 0 for none.")
         taken[port] = section
+    check_storage(config.storage.url, f"storage.url in {source}")
     if config.storage.resume_above_mb < config.storage.stop_below_mb:
         what = f"storage.resume_above_mb in {source} is lower than storage.stop_below_mb."
         raise BadRequest(what, "Storing resumes at or above the mark where it stopped.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
@@ -31,7 +31,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """Where it listens for C-STORE and C-ECHO; 0 = it does not."""
     services: tuple[Service, ...] = (Service.ECHO,)
     called: tuple[str, ...] = ()
-    """Called AE titles it may use; empty = all of the node's."""
+    """Called AE titles it may use; empty = those of the default archive, `*` = every archive's."""
     move_destinations: tuple[str, ...] = ()
     """AE titles it may C-MOVE to; empty = itself only, `*` = every device of the book with a port."""
     issuer: str = ""
@@ -146,6 +146,9 @@ class Outgoing(Protocol):
 
 class Retriever(Protocol):
     """The one door out."""
+
+    def expect(self, entries: Sequence[Entry]) -> None:
+        """Hear which instances will be opened soon, in this order, so that far ones can be fetched ahead."""
 
     def open(self, entry: Entry) -> Outgoing:
         """Open an instance for sending.

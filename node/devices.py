@@ -19,13 +19,14 @@ from node.contracts import Device, Service
 from node.state import State
 
 ANY: Final = "*"
-"""As an AE title: every one. As a move destination: every device of the book that has a port."""
+"""As an AE title or a called one: every one. As a move destination: every device of the book with a port."""
 LOOPBACK: Final = "loopback"
 """As an address: this machine itself, 127.0.0.0/8 and ::1."""
 DEV_RULE: Final = Device(
     ae_title=ANY,
     address=LOOPBACK,
     services=tuple(Service),
+    called=(ANY,),
     move_destinations=(ANY,),
     note="written by init --dev: everybody on this machine may do everything",
 )
@@ -96,8 +97,9 @@ def check_device(device: Device) -> Device:
         raise BadRequest(
             f"{device.port} is not a port.", "Name one from 1 to 65535, or 0 if it does not listen."
         )
-    for title in (*device.called, *(name for name in device.move_destinations if name != ANY)):
-        check_ae_title(title)
+    for title in (*device.called, *device.move_destinations):
+        if title != ANY:
+            check_ae_title(title)
     for uid in device.transfer_syntaxes:
         if len(uid) > 64 or not _UID.fullmatch(uid):
             raise BadRequest(f"{uid!r} is not a Transfer Syntax UID.", "Name UIDs like 1.2.840.10008.1.2.1")

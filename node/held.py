@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from catalog import Arrival, NotPermitted
-from node.state import State
+from node.state import Tables
 
 _FULL = "The shelf for unknown senders is full"
 
@@ -17,10 +17,15 @@ _FULL = "The shelf for unknown senders is full"
 class HeldShelf:
     """Rows of `Arrival` by SOP Instance UID and SHA-256, at most `allowance()` bytes in all."""
 
-    def __init__(self, state: State, allowance: Callable[[], int]) -> None:
+    def __init__(self, state: Tables, allowance: Callable[[], int]) -> None:
         self._table = state.table("held", Arrival)
         self._allowance = allowance
         self._bytes = sum(arrival.entry.holding.size for _, arrival in self._table.scan())
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait here."""
+        return self._bytes
 
     def holds(self, SOPInstanceUID: str, sha256: bytes) -> bool:
         """Say whether exactly these bytes wait here already."""

@@ -122,7 +122,9 @@ class NodeIngest:
         identity: Identity,
         clock: Clock,
         on_new: Callable[[Entry, Recorded], None] = lambda entry, recorded: None,
+        claim: Callable[[int], None] = lambda size: None,
     ) -> None:
+        """Take the parts; `claim(size)` raises OutOfSpace when the archive may have no more bytes."""
         self.store = store
         self.catalog = catalog
         self.held = held
@@ -130,6 +132,7 @@ class NodeIngest:
         self.identity = identity
         self.clock = clock
         self.on_new = on_new
+        self.claim = claim
         self._underway = Underway()
 
     def has_durably(self, SOPInstanceUID: str, sha256: bytes) -> bool:
@@ -172,6 +175,7 @@ class NodeIngest:
         Raises:
             OutOfSpace: nothing was kept.
         """
+        self.claim(incoming.size)
         holding = self.store.keep(incoming, origin)
         try:
             arrival = self.arrival(header, syntax, holding, origin, issuer)

@@ -14,7 +14,7 @@ from catalog import BadRequest, Decision, NotFound, Verb
 from node.contracts import Audit
 from node.decisions import Decisions
 from node.keys import keyword_of
-from node.state import State
+from node.state import Tables
 
 _LASTING: Final = frozenset({Verb.RELEASE, Verb.DISCARD, Verb.UNDO})
 """Decisions that cannot be taken back."""
@@ -33,7 +33,7 @@ class Made(Struct, frozen=True):
 class Register:
     """Makes decisions and remembers which there are."""
 
-    def __init__(self, decisions: Decisions, state: State, audit: Audit) -> None:
+    def __init__(self, decisions: Decisions, state: Tables, audit: Audit) -> None:
         self._decisions = decisions
         self._made = state.table("decisions", Made)
         self._audit = audit

@@ -5,6 +5,7 @@ Nearly every object has no correction and is read straight from the store into t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from catalog import (
@@ -82,6 +83,10 @@ class NodeRetriever:
         self._store = store
         self._catalog = catalog
         self._system = system
+
+    def expect(self, entries: Sequence[Entry]) -> None:
+        """Have the store fetch ahead what will be opened soon, in this order."""
+        self._store.prefetch(entry.holding for entry in entries)
 
     def open(self, entry: Entry) -> StoredInstance | CorrectedInstance:
         """Open an instance for sending.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import lmdb
 import msgspec
@@ -98,6 +98,22 @@ class Table(Generic[T]):
             raise Damaged(what, "Restore state/ from a backup, or delete that row.") from error
 
 
+class Tables(Protocol):
+    """Where somebody gets his tables from: the whole state, or an archive's part of it."""
+
+    def table(self, name: str, row: type[T]) -> Table[T]:
+        """Return the table of that name; it exists as soon as it has a row."""
+
+
+class _ArchiveTables:
+    def __init__(self, state: State, archive: str) -> None:
+        self._state = state
+        self._archive = archive
+
+    def table(self, name: str, row: type[T]) -> Table[T]:
+        return self._state.table(f"{name}/{self._archive}", row)
+
+
 class State:
     """The node's own environment; open it once per process, close it at the end."""
 
@@ -111,6 +127,10 @@ class State:
     def table(self, name: str, row: type[T]) -> Table[T]:
         """Return the table of that name; it exists as soon as it has a row."""
         return Table(self._environment, name, row)
+
+    def of(self, archive: str) -> Tables:
+        """Return the part that belongs to one archive; nothing in it is seen from another."""
+        return _ArchiveTables(self, archive)
 
     def close(self) -> None:
         """Give the environment back; its tables must not be used any more."""

@@ -9,26 +9,29 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from catalog import Clock, Damaged, LmdbCatalog
-from node.config import Config
+from node.archives import DEFAULT, ArchiveBook, Plan
+from node.bucket import BucketStore
+from node.config import DISK, Config
 from node.contracts import Audit, Scope
 from node.decisions import Decisions
 from node.devices import DeviceBook
 from node.held import HeldShelf
 from node.ingest import Identity, NodeIngest
 from node.pacing import Pace
+from node.quota import Quota
 from node.reading import header_reader, pixel_comparer
 from node.recovery import Recovery
 from node.register import Register
 from node.rejected import RejectedShelf
 from node.retriever import NodeRetriever
-from node.state import State
+from node.state import State, Tables
 from node.storage import SegmentStore
 
 from .rebuilding import CATALOG, finish_swap, search_of
-from .settings import MB, storage_settings
+from .settings import MB, bucket_settings, storage_settings
 
-DEFAULT: Final = "main"
-"""The archive that every node has."""
+_BUSY_PAUSE: Final = 0.02
+_IDLE_PAUSE: Final = 0.2
 
 
 class Shared(NamedTuple):
@@ -40,6 +43,7 @@ class Shared(NamedTuple):
     state: State
     devices: DeviceBook
     audit: Audit
+    book: ArchiveBook
 
 
 class Chore(NamedTuple):
@@ -51,21 +55,34 @@ class Chore(NamedTuple):
     step: Callable[[], object]
 
 
+class Loop(NamedTuple):
+    """A step for a thread of its own: it says whether there may be more to do at once."""
+
+    name: str
+    step: Callable[[], bool]
+    busy_pause: float = 0.0
+    idle_pause: float = _IDLE_PAUSE
+
+
 class Archive:
     """One archive's parts by name; close it when everything that uses it has ended."""
 
-    def __init__(self, name: str, shared: Shared, *, catalog: str = CATALOG) -> None:
+    def __init__(self, plan: Plan, shared: Shared, *, catalog: str = CATALOG) -> None:
         """Open what lies under `archives/<name>`, and bring back what a crash left unrecorded.
 
         `catalog` is the name of the catalog's folder; a rebuild fills another one.
 
         Raises:
             Damaged: there are objects, but the catalog is gone.
+            NotPermitted: others may read the key or the credentials of its bucket.
         """
-        self.name = name
-        self.folder = shared.home / "archives" / name
-        self.ae_title = shared.config.node.ae_title
+        self.plan = plan
+        self.name = plan.name
+        self.folder = shared.home / "archives" / plan.name
         self._shared = shared
+        is_default = plan.name == DEFAULT
+        self._tables: Tables = shared.state if is_default else shared.state.of(plan.name)
+        self._shelf = (shared.home if is_default else self.folder) / "rejected"
         self._opened = ExitStack()
         try:
             self._open_truth(catalog)
@@ -82,7 +99,9 @@ class Archive:
             what = f"The catalog of {folder} is gone, but its objects are there."
             raise Damaged(what, "Run peerpacs rebuild: it makes the catalog again from the objects.")
         settings = storage_settings(self._shared.config)
-        self.store = SegmentStore(folder / "objects", folder / "incoming", clock, settings)
+        self.segments = SegmentStore(folder / "objects", folder / "incoming", clock, settings)
+        self.bucket = self._open_bucket()
+        self.store: SegmentStore | BucketStore = self.bucket or self.segments
         self._opened.callback(self.store.close)
         self.catalog = LmdbCatalog(
             folder / catalog,
@@ -90,31 +109,53 @@ class Archive:
             clock=clock,
             read_header=header_reader(self.store),
             has_same_pixels=pixel_comparer(self.store),
+            away=self.bucket.away if self.bucket else lambda: None,
         )
         # Closed before the store, which then notes that nothing is left to replay.
         self._opened.callback(self.catalog.close)
 
+    def _open_bucket(self) -> BucketStore | None:
+        """Open the bucket over the segments, where the plan names one."""
+        plan, (home, _, clock, *_, book) = self.plan, self._shared
+        if plan.storage == DISK:
+            return None
+        settings = bucket_settings(plan.storage, book.bucket_of(plan), home)
+        key = home / "secrets" / f"objects-{plan.name}.key"
+        key.parent.mkdir(mode=0o700, exist_ok=True)
+        return BucketStore(settings, self.segments, self._tables, key, clock)
+
     def _open_doors(self) -> None:
-        home, config, clock, state, devices, audit = self._shared
-        self.held = HeldShelf(state, self._held_allowance)
+        config, clock = self._shared.config, self._shared.clock
+        self.held = HeldShelf(self._tables, self._held_allowance)
         self.rejected = RejectedShelf(
-            home / "rejected",
+            self._shelf,
             max_bytes=config.rejected.max_mb * MB,
             max_age=config.rejected.max_days * 86400.0,
             clock=clock,
         )
-        identity = Identity(config.node.issuer, frozenset(p.upper() for p in config.node.placeholders))
+        issuer = self.plan.issuer or config.node.issuer
+        identity = Identity(issuer, frozenset(p.upper() for p in config.node.placeholders))
         self.pace = Pace(clock)
+        limit, warn = self.plan.quota_mb * 1_000_000, config.storage.quota_warn_percent
+        self.quota = Quota(self.name, limit, warn, self._stored_bytes, clock)
         doors = (self.store, self.catalog, self.held, self.rejected)
-        self.ingest = NodeIngest(*doors, identity, clock, on_new=lambda *_: self.pace.arrived())
-        self.retriever = NodeRetriever(self.store, self.catalog, self.ae_title)
+        self.ingest = NodeIngest(
+            *doors, identity, clock, on_new=lambda *_: self.pace.arrived(), claim=self.quota.claim
+        )
+        self.retriever = NodeRetriever(self.store, self.catalog, self.plan.ae_title)
         self.decisions = Decisions(self.store, self.catalog, self.held, clock)
-        self.register = Register(self.decisions, state, audit)
-        self.recovery = Recovery(self.ingest, self.decisions, self.register, devices.issuer_of)
+        self.register = Register(self.decisions, self._tables, self._shared.audit)
+        issuer_of = self._shared.devices.issuer_of
+        self.recovery = Recovery(self.ingest, self.decisions, self.register, issuer_of)
 
     def scope(self, ae_title: str) -> Scope:
         """Return what one of the archive's AE titles opens."""
         return Scope(self.name, ae_title, self.catalog, self.ingest, self.retriever)
+
+    def change(self, plan: Plan) -> None:
+        """Go by another plan from now on; AE titles and quota count at once, the rest at the next start."""
+        self.plan = plan
+        self.quota.limit_to(plan.quota_mb * 1_000_000)
 
     def chores(self) -> Iterator[Chore]:
         """Yield what must be done for the archive in the background."""
@@ -122,9 +163,27 @@ class Archive:
         yield Chore(f"publish {self.name}", 1.0, lambda: self.catalog.publish(clock()))
         yield Chore(f"tidy {self.name}", 60.0, self.catalog.tidy)
 
+    def loops(self) -> Iterator[Loop]:
+        """Yield what wants threads of its own: the work of a bucket."""
+        if self.bucket is None:
+            return
+        section = self._shared.book.bucket_of(self.plan)
+        yield Loop(f"{self.name} bucket", self._tend_bucket)
+        for number in range(section.upload_threads):
+            yield Loop(f"{self.name} upload {number}", self.bucket.upload_step, idle_pause=_BUSY_PAUSE)
+        for number in range(section.fetch_threads):
+            yield Loop(f"{self.name} fetch {number}", self.bucket.fetch_step, idle_pause=_BUSY_PAUSE)
+
     def close(self) -> None:
         """Write everything down and give everything back."""
         self._opened.close()
+
+    def _tend_bucket(self) -> bool:
+        assert self.bucket is not None
+        return self.bucket.tend_step()
+
+    def _stored_bytes(self) -> int:
+        return self.catalog.totals().stored + self.held.size
 
     def _held_allowance(self) -> int:
         disk = os.statvfs(self.folder)

@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
 from catalog import Busy, Clock, NotFound
 from node.access import Gatekeeper
+from node.archives import DEFAULT, ArchiveBook, Plan
 from node.audit import AuditLog
 from node.config import Config, load_config
 from node.contracts import Scope
@@ -25,7 +27,7 @@ from node.importer import ImportJob
 from node.state import State
 from node.transcoding import Transcoder
 
-from .archive import DEFAULT, Archive, Chore, Shared
+from .archive import Archive, Chore, Loop, Shared
 from .rebuilding import CATALOG
 from .settings import limits
 
@@ -42,11 +44,18 @@ class Node:
     """One hospital's PACS, open: its parts by name. Close it, or use it in a `with` block."""
 
     def __init__(
-        self, home: Path, config: Config, clock: Clock, purpose: str, *, catalog: str = CATALOG
+        self,
+        home: Path,
+        config: Config,
+        clock: Clock,
+        purpose: str,
+        *,
+        catalog: str = CATALOG,
+        only: str = "",
     ) -> None:
-        """Open everything under `home`, and bring back what a crash left unrecorded.
+        """Open everything under `home`, or `only` one archive, and bring back what a crash left unrecorded.
 
-        `catalog` is the name of the catalog's folder; a rebuild fills another one.
+        `catalog` is the name of the catalogs' folders; a rebuild fills others.
 
         Raises:
             Busy: another process works on this home.
@@ -58,7 +67,7 @@ class Node:
         self.started = clock()
         self._opened = ExitStack()
         try:
-            self._open(purpose, catalog)
+            self._open(purpose, catalog, only)
         except BaseException:
             self._opened.close()
             raise
@@ -70,23 +79,28 @@ class Node:
         self._failing: set[str] = set()
         self._stopping = threading.Event()
 
-    def _open(self, purpose: str, catalog: str) -> None:
+    def _open(self, purpose: str, catalog: str, only: str) -> None:
         home, config = self.home, self.config
         self._opened.callback(HomeLock(home, purpose).close)
         self._warn_of_lost_state(home)
         self.state = State(home / "state")
         self._opened.callback(self.state.close)
         self.devices = DeviceBook(self.state)
-        self.access = Gatekeeper(self.state, config, self.clock)
+        self.book = ArchiveBook(self.state, config)
+        self.book.adopt(home / "archives")
+        self.access = Gatekeeper(self.state, config, self.clock, self.book.titles)
         self.audit = AuditLog(home / "audit", self.clock)
         self._opened.callback(self.audit.close)
-        self._shared = Shared(home, config, self.clock, self.state, self.devices, self.audit)
+        self._shared = Shared(home, config, self.clock, self.state, self.devices, self.audit, self.book)
         self.archives: dict[str, Archive] = {}
-        self._name_parts_of(self._open_archive(DEFAULT, catalog))
+        for plan in [self.book.find(only)] if only else list(self.book):
+            self._open_archive(plan, catalog)
+        self._name_parts_of(self.main)
 
-    def _open_archive(self, name: str, catalog: str) -> Archive:
-        archive = self.archives[name] = Archive(name, self._shared, catalog=catalog)
+    def _open_archive(self, plan: Plan, catalog: str = CATALOG) -> Archive:
+        archive = Archive(plan, self._shared, catalog=catalog)
         self._opened.callback(archive.close)
+        self.archives[plan.name] = archive
         return archive
 
     def _name_parts_of(self, main: Archive) -> None:
@@ -120,8 +134,36 @@ class Node:
 
     @property
     def main(self) -> Archive:
-        """The archive that every node has."""
-        return self.archives[DEFAULT]
+        """The archive that every node has; while only another one is open, that one."""
+        return self.archives.get(DEFAULT) or next(iter(self.archives.values()))
+
+    def archive(self, name: str) -> Archive:
+        """Return an archive by its name; empty means the default one.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        found = self.archives.get(name or DEFAULT)
+        if found is None:
+            raise NotFound(f"This node has no archive {name!r}.", "List them with: peerpacs archives list")
+        return found
+
+    def put_archive(self, plan: Plan) -> None:
+        """Make an archive, or have one go by a changed plan.
+
+        Raises:
+            BadRequest: the plan contradicts itself, another archive or the configuration.
+            NotFound, NotPermitted: the credentials of its bucket cannot be read.
+        """
+        written = self.book.check(plan)
+        known = self.archives.get(plan.name)
+        if known is not None:
+            known.change(written)
+        else:
+            known = self._open_archive(written)
+            if self.ports:
+                self._tend(known)
+        self.book.put(written, known.folder)
 
     def start(self) -> dict[str, int]:
         """Serve: listeners, commands and background work; return the ports by name.
@@ -214,8 +256,15 @@ class Node:
         thread.start()
 
     def _tend(self, archive: Archive) -> None:
-        self._run(f"{archive.name} syncer", lambda: archive.store.sync_forever(self._stopping))
+        self._run(f"{archive.name} syncer", lambda: archive.segments.sync_forever(self._stopping))
         self._run(f"{archive.name} indexer", lambda: self._index(archive))
+        for loop in archive.loops():
+            self._run(loop.name, partial(self._go_round, loop))
+
+    def _go_round(self, loop: Loop) -> None:
+        pause = 0.0
+        while not self._stopping.wait(pause):
+            pause = loop.busy_pause if self._try(loop.name, loop.step) else loop.idle_pause
 
     def _chores(self) -> None:
         """Take every step that is due, those of archives that were added meanwhile too."""
@@ -258,12 +307,14 @@ class Node:
 
     def _scope(self, called_ae: str) -> Scope | None:
         for archive in tuple(self.archives.values()):
-            if called_ae == archive.ae_title:
+            if called_ae in archive.plan.ae_titles:
                 return archive.scope(called_ae)
         return None
 
 
-def open_node(home: Path, clock: Clock = time.time, purpose: str = "node", *, catalog: str = CATALOG) -> Node:
+def open_node(
+    home: Path, clock: Clock = time.time, purpose: str = "node", *, catalog: str = CATALOG, only: str = ""
+) -> Node:
     """Open the node of a home folder; `purpose` names who works on it, for others that would.
 
     Raises:
@@ -271,4 +322,4 @@ def open_node(home: Path, clock: Clock = time.time, purpose: str = "node", *, ca
         BadRequest: its configuration is wrong.
         Busy: another process works on it.
     """
-    return Node(home, load_config(home), clock, purpose, catalog=catalog)
+    return Node(home, load_config(home), clock, purpose, catalog=catalog, only=only)

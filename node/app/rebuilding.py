@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from catalog import Clock
+from node.archives import DEFAULT
 from node.recovery import Recovered
 
 CATALOG: Final = "catalog"
@@ -18,9 +19,12 @@ _WHOLE: Final = "WHOLE"
 
 
 def rebuild(
-    home: Path, clock: Clock = time.time, on_progress: Callable[[Recovered], None] = lambda so_far: None
+    home: Path,
+    clock: Clock = time.time,
+    on_progress: Callable[[Recovered], None] = lambda so_far: None,
+    archive: str = DEFAULT,
 ) -> Recovered:
-    """Make the catalog again from the segments, decisions included, and put it in the place of the old one.
+    """Make an archive's catalog again from its objects, decisions included, in the place of the old one.
 
     The old catalog stays in use until the new one is whole; a rebuild that was stopped is begun anew.
 
@@ -29,15 +33,15 @@ def rebuild(
     """
     from .node import open_node
 
-    archive = home / "archives" / "main"
-    finish_swap(archive)
-    for folder in (archive / _REBUILDING, archive / search_of(_REBUILDING)):
-        shutil.rmtree(folder, ignore_errors=True)
-    with open_node(home, clock, "rebuild", catalog=_REBUILDING) as node:
+    folder = home / "archives" / archive
+    finish_swap(folder)
+    for name in (_REBUILDING, search_of(_REBUILDING)):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    with open_node(home, clock, "rebuild", catalog=_REBUILDING, only=archive) as node:
         recovered = node.recovery.take(node.store.scan(), on_progress)
-        node.audit.record("rebuild", None, "ok", {"instances": recovered.instances})
-    (archive / _REBUILDING / _WHOLE).touch()
-    finish_swap(archive)
+        node.audit.record("rebuild", None, "ok", {"instances": recovered.instances, "archive": archive})
+    (folder / _REBUILDING / _WHOLE).touch()
+    finish_swap(folder)
     return recovered
 
 

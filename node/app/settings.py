@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
-from node.config import Config
+from catalog import NotFound, NotPermitted
+from node.bucket import BucketSettings, Endpoint, Spool
+from node.config import Config, S3Section
 from node.dimse import Limits
 from node.storage import StorageSettings
 
@@ -38,3 +41,51 @@ def limits(config: Config) -> Limits:
         message=dicom.network_timeout,
         connect=dicom.connect_timeout,
     )
+
+
+def bucket_settings(url: str, s3: S3Section, home: Path) -> BucketSettings:
+    """Return the settings of an archive's bucket, named by `s3://bucket/prefix`; credentials are read here.
+
+    Raises:
+        NotFound: a file of the credentials is not there.
+        NotPermitted: others than the node's user may read it.
+    """
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    prefix = prefix.strip("/")
+    endpoint = Endpoint(
+        bucket,
+        prefix=f"{prefix}/" if prefix else "",
+        url=s3.endpoint,
+        region=s3.region,
+        access_key=_secret(home, s3.access_key_file),
+        secret_key=_secret(home, s3.secret_key_file),
+        is_path_style=s3.path_style,
+        checksums=s3.checksums,
+        sends_sha256=s3.send_sha256,
+        connections=s3.upload_threads + s3.fetch_threads + 8,
+    )
+    return BucketSettings(
+        endpoint,
+        spool=Spool.PERSISTENT if s3.persistent_spool else Spool.PASSING,
+        encryption=s3.encryption,
+        confirm=s3.confirm,
+        multipart_above=s3.multipart_above_mb * MB,
+        bytes_per_second=int(s3.upload_mb_per_second * MB),
+        cache_bytes=s3.cache_mb * MB,
+        cache_age=s3.cache_days * 86400,
+    )
+
+
+def _secret(home: Path, name: str) -> str:
+    """Return the first line of a file of the home folder, or of an absolute path; empty for no name."""
+    if not name:
+        return ""
+    path = home / name
+    try:
+        if path.stat().st_mode & 0o077:
+            what = f"Others than the node's own user may read {path}."
+            raise NotPermitted(what, f"Run: chmod 600 {path}")
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        remedy = "Put the key into it (mode 0600), or name another file in [s3] of peerpacs.toml."
+        raise NotFound(f"The bucket's credentials are missing: there is no {path}.", remedy) from None

@@ -32,6 +32,8 @@ class Endpoint:
     """Which bucket, where, and how its server wants to be spoken to."""
 
     bucket: str
+    prefix: str = ""
+    """In front of every key, with its slash: several archives may share a bucket."""
     url: str = ""
     """Empty means Amazon's own."""
     region: str = "us-east-1"
@@ -99,7 +101,7 @@ class Bucket:
 
     def size(self, key: str) -> int:
         """Return how many bytes the object has."""
-        return int(self.ask(lambda client, where: client.head_object(Key=key, **where)["ContentLength"]))
+        return int(self.ask(lambda client, where: client.head_object(**where)["ContentLength"], key))
 
     def read(self, key: str, offset: int, length: int) -> bytes:
         """Return a range; fewer bytes when the object ends before."""
@@ -110,13 +112,14 @@ class Bucket:
         """Open a range to be read piece by piece."""
         span = f"bytes={offset}-{offset + length - 1}"
         return Stream(
-            self, self.ask(lambda client, where: client.get_object(Key=key, Range=span, **where)["Body"])
+            self,
+            self.ask(lambda client, where: client.get_object(Range=span, **where)["Body"], key),
         )
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is fine."""
         try:
-            self.ask(lambda client, where: client.delete_object(Key=key, **where))
+            self.ask(lambda client, where: client.delete_object(**where), key)
         except NotFound:
             return
 
@@ -124,10 +127,10 @@ class Bucket:
         """Yield (key, size) of every object whose key begins so, in key order."""
         more: dict[str, str] = {}
         while True:
-            words = {"Prefix": prefix, **more}
+            words = {"Prefix": self._endpoint.prefix + prefix, **more}
             page = self.ask(partial(_list, words))
             for item in page.get("Contents", ()):
-                yield item["Key"], int(item["Size"])
+                yield item["Key"].removeprefix(self._endpoint.prefix), int(item["Size"])
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
@@ -136,16 +139,13 @@ class Bucket:
         """Begin an upload in parts and return its id."""
         words = {"ChecksumAlgorithm": "SHA256"} if self.verifies_sha256 else {}
         return str(
-            self.ask(
-                lambda client, where: client.create_multipart_upload(Key=key, **words, **where)["UploadId"]
-            )
+            self.ask(lambda client, where: client.create_multipart_upload(**words, **where)["UploadId"], key)
         )
 
     def put_part(self, key: str, upload: str, number: int, data: bytes) -> str:
         """Upload part `number`, from 1, and return its tag."""
         digest = hashlib.md5(data, usedforsecurity=False).digest()
         part = {
-            "Key": key,
             "UploadId": upload,
             "PartNumber": number,
             "Body": data,
@@ -153,7 +153,7 @@ class Bucket:
         }
         if self.verifies_sha256:
             part["ChecksumSHA256"] = _word(hashlib.sha256(data).digest())
-        return str(self.ask(lambda client, where: client.upload_part(**part, **where)["ETag"]))
+        return str(self.ask(lambda client, where: client.upload_part(**part, **where)["ETag"], key))
 
     def complete(self, key: str, upload: str, parts: Sequence[tuple[str, bytes]]) -> None:
         """Make the parts, of which tag and SHA-256 are given, one object."""
@@ -162,13 +162,13 @@ class Bucket:
             named.append({"PartNumber": number, "ETag": tag})
             if self.verifies_sha256:
                 named[-1]["ChecksumSHA256"] = _word(sha256)
-        whole = {"Key": key, "UploadId": upload, "MultipartUpload": {"Parts": named}}
-        self.ask(lambda client, where: client.complete_multipart_upload(**whole, **where))
+        whole = {"UploadId": upload, "MultipartUpload": {"Parts": named}}
+        self.ask(lambda client, where: client.complete_multipart_upload(**whole, **where), key)
 
     def abort(self, key: str, upload: str) -> None:
         """Give up an upload in parts; one that is not there is fine."""
         try:
-            self.ask(lambda client, where: client.abort_multipart_upload(Key=key, UploadId=upload, **where))
+            self.ask(lambda client, where: client.abort_multipart_upload(UploadId=upload, **where), key)
         except NotFound:
             return
 
@@ -180,13 +180,13 @@ class Bucket:
 
     def _put(self, key: str, data: bytes, sha256: bytes) -> None:
         md5 = hashlib.md5(data, usedforsecurity=False).digest()
-        words = {"Key": key, "Body": data, "ContentMD5": _word(md5)}
+        words = {"Body": data, "ContentMD5": _word(md5)}
         if self._endpoint.sends_sha256:
             words["ChecksumSHA256"] = _word(sha256)
-        self.ask(lambda client, where: client.put_object(**words, **where))
+        self.ask(lambda client, where: client.put_object(**words, **where), key)
 
-    def ask(self, request: Callable[[Any, dict[str, str]], T]) -> T:
-        """Send one request; what it raises is ours."""
+    def ask(self, request: Callable[[Any, dict[str, str]], T], key: str = "") -> T:
+        """Send one request, about one object if a key is given; what it raises is ours."""
         from botocore.exceptions import BotoCoreError, ClientError
         from urllib3.exceptions import HTTPError
 
@@ -194,7 +194,10 @@ class Bucket:
             with self._mutex:
                 if self._client is None:
                     self._client = _connect(self._endpoint)
-            answer = request(self._client, {"Bucket": self._endpoint.bucket})
+            where = {"Bucket": self._endpoint.bucket}
+            if key:
+                where["Key"] = self._endpoint.prefix + key
+            answer = request(self._client, where)
         except ClientError as error:
             raise self._refusal(error.response) from error
         except (BotoCoreError, HTTPError, OSError) as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from node.config import Confirm, Encryption
+
 from .client import Endpoint
 
 _MB = 1 << 20
@@ -15,22 +17,6 @@ class Spool(StrEnum):
 
     PERSISTENT = "persistent"
     PASSING = "passing"
-
-
-class Encryption(StrEnum):
-    """How files leave the node."""
-
-    AES_256_GCM = "aes-256-gcm"
-    NONE = "none"
-
-
-class Confirm(StrEnum):
-    """What counts as the bucket's word that it has an object."""
-
-    CHECKSUM = "checksum"
-    """The SHA-256 that the server compared, where it was seen to do so; otherwise reading back."""
-    READ_BACK = "read back"
-    """Always reading back, at the price of the download."""
 
 
 @dataclass(frozen=True, slots=True)

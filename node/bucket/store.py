@@ -14,7 +14,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from catalog import Clock, Damaged, Holding, Incoming, NotFound, Origin, OutOfSpace, PacsError, Reader
-from node.state import State
+from node.config import Encryption
+from node.state import Tables
 from node.storage import Item, SegmentStore
 
 from .client import Bucket
@@ -24,7 +25,7 @@ from .ledger import Ledger, Row
 from .listing import Listing
 from .reading import AGAIN, RemoteFile, object_key, read_header, read_whole
 from .sealing import Key, load_key
-from .settings import BucketSettings, Encryption, Spool
+from .settings import BucketSettings, Spool
 from .uploading import Uploader
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class BucketStore:
     """Satisfies `ObjectStore`; `step` does the work in the background, from as many threads as one likes."""
 
     def __init__(
-        self, settings: BucketSettings, spool: SegmentStore, state: State, key_file: Path, clock: Clock
+        self, settings: BucketSettings, spool: SegmentStore, state: Tables, key_file: Path, clock: Clock
     ) -> None:
         """Open the store; the bucket is not asked for anything yet.
 
@@ -183,10 +184,14 @@ class BucketStore:
 
         Say whether there may be more to do at once. Never raises for what the bucket does.
         """
+        is_busy = self._fetcher.step() or self.tend_step()
+        return self.upload_step() or is_busy
+
+    def tend_step(self) -> bool:
+        """Do one thing that is due besides sending and fetching; say whether there may be more at once."""
         with suppress(PacsError):
             self.probe_step()
-        is_busy = self._fetcher.step() or self._fetcher.settle() or self.evict_step()
-        return self.upload_step() or is_busy
+        return self._fetcher.settle() or self.evict_step()
 
     def upload_step(self) -> bool:
         """Send one decision, object or part, or delete one object; say whether there was something due."""
@@ -224,6 +229,17 @@ class BucketStore:
     def is_online(self, now: float) -> bool:
         """Say whether the bucket did what it was asked within the last minute."""
         return now - self._bucket.answered <= self.settings.online_for
+
+    def away(self) -> Callable[[Holding], bool] | None:
+        """Return None while the bucket answers, else what tells which objects cannot be read without it."""
+        if self.is_online(self._clock()):
+            return None
+
+        def is_away(holding: Holding) -> bool:
+            row = self._ledger.get(holding.sha256)
+            return row is None or not row.local
+
+        return is_away
 
     def waiting(self) -> int:
         """Return how many objects and decisions the bucket does not have yet, or still has."""

@@ -16,13 +16,14 @@ from contextlib import closing
 from msgspec.structs import replace
 
 from catalog import Clock, Damaged, Holding, NotFound, PacsError
+from node.config import Confirm
 from node.storage import SegmentStore
 
 from .client import Bucket
 from .ledger import Ledger, Row
 from .reading import object_key, read_whole
 from .sealing import Key, Note, Sealed, sealed_length
-from .settings import BucketSettings, Confirm
+from .settings import BucketSettings
 
 logger = logging.getLogger(__name__)
 

@@ -88,7 +88,9 @@ def _entries(session: Session, context: Context, identifier: Attributes) -> list
         matching=session.matching.get(context.abstract_syntax, Matching.PLAIN),
         is_lenient=device is not None and device.is_lenient,
     )
-    return session.scope.catalog.select(chosen)
+    entries = session.scope.catalog.select(chosen)
+    session.scope.retriever.expect(entries)
+    return entries
 
 
 def _delivery(session: Session, request: Command, device: Device, entries: list[Entry]) -> Delivery:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from operator import itemgetter
@@ -182,6 +182,19 @@ class SegmentStore:
                 f"The bytes at {place.offset} in segment {place.segment} are not those that were stored.",
                 "Fetch the object from a peer that has a copy, or send it again.",
             )
+
+    def prefetch(self, holdings: Iterable[Holding]) -> None:
+        """Do nothing: every file is near."""
+
+    def is_safe(self, holding: Holding) -> bool:
+        """Say whether the object's header stands at its place, on the disk."""
+        try:
+            self.open(holding).close()
+        except (NotFound, Damaged):
+            return False
+        place = place_of(holding.where)
+        segment = self._growing.get(place.segment)
+        return segment is None or segment.group.synced >= place.offset + member_length(holding.size)
 
     def remove(self, holding: Holding, erase: bool = False) -> None:
         """Free the bytes; with `erase` overwrite them first. Removing twice is harmless.
