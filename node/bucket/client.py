@@ -32,8 +32,6 @@ class Endpoint:
     """Which bucket, where, and how its server wants to be spoken to."""
 
     bucket: str
-    prefix: str = ""
-    """In front of every key, with its slash: several archives may share a bucket."""
     url: str = ""
     """Empty means Amazon's own."""
     region: str = "us-east-1"
@@ -51,6 +49,8 @@ class Endpoint:
     connections: int = 32
     tries: int = 3
     """Of one request, at once; a single 500 or 503 is nothing a sender should hear of."""
+    prefix: str = ""
+    """In front of every key, with its slash: several archives may share a bucket."""
 
 
 class Bucket:

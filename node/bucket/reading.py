@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Final
 
-from catalog import Damaged, Holding, NotFound
+from catalog import Damaged, Holding, NotFound, Reader
 
 from .client import Bucket
 from .sealing import HEADER, TAG, Header, Key, Sealed
@@ -147,3 +147,25 @@ class RemoteFile:
         step = self._sealed.chunk + TAG
         pieces = (sealed[at * step : (at + 1) * step] for at in range(last - first + 1))
         return [self._sealed.open(first + at, piece) for at, piece in enumerate(pieces)]
+
+
+class BucketFile:
+    """Satisfies `Reader`; when the cache drops the file in the middle, it is opened where it is now."""
+
+    def __init__(self, reopen: Callable[[], Reader]) -> None:
+        self._reopen = reopen
+        self._reader = reopen()
+        self.size = self._reader.size
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill the buffer from `offset`; return how many bytes there were."""
+        try:
+            return self._reader.read_into(buffer, offset)
+        except NotFound:
+            self._reader.close()
+            self._reader = self._reopen()
+            return self._reader.read_into(buffer, offset)
+
+    def close(self) -> None:
+        """Give back what reading took; twice is harmless."""
+        self._reader.close()

@@ -23,7 +23,7 @@ from .decisions import DecisionOutbox, Outgoing
 from .fetching import Fetcher
 from .ledger import Ledger, Row
 from .listing import Listing
-from .reading import AGAIN, RemoteFile, object_key, read_header, read_whole
+from .reading import AGAIN, BucketFile, RemoteFile, object_key, read_header, read_whole
 from .sealing import Key, load_key
 from .settings import BucketSettings, Spool
 from .uploading import Uploader
@@ -379,28 +379,6 @@ class BucketStore:
         self._ledger.update(holding.sha256, lambda known: known or row)
         self._ledger.commit()
         return row
-
-
-class BucketFile:
-    """Satisfies `Reader`; when the cache drops the file in the middle, it is opened where it is now."""
-
-    def __init__(self, reopen: Callable[[], Reader]) -> None:
-        self._reopen = reopen
-        self._reader = reopen()
-        self.size = self._reader.size
-
-    def read_into(self, buffer: memoryview, offset: int) -> int:
-        """Fill the buffer from `offset`; return how many bytes there were."""
-        try:
-            return self._reader.read_into(buffer, offset)
-        except NotFound:
-            self._reader.close()
-            self._reader = self._reopen()
-            return self._reader.read_into(buffer, offset)
-
-    def close(self) -> None:
-        """Give back what reading took; twice is harmless."""
-        self._reader.close()
 
 
 def _in_spool(holding: Holding) -> Holding:

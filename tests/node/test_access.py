@@ -112,7 +112,7 @@ def test_a_device_is_let_in_from_its_own_address_only(
 
 
 def test_a_device_may_be_kept_to_some_called_ae_titles(state: State, book: DeviceBook) -> None:
-    gate = Gatekeeper(state, config(), lambda: 0.0, called=("ALPHA", "ALPHA_GRID"))
+    gate = Gatekeeper(state, config(), lambda: 0.0, lambda: {"ALPHA": "main", "ALPHA_GRID": "main"})
     book.put(Device(ae_title="WS1", services=(Service.FIND,), called=("ALPHA",)))
     assert Service.FIND in allowed(gate, admitted(gate, "WS1"))
     assert rejected(gate, "WS1", "10.0.0.1", "ALPHA_GRID")[:3] == (1, 1, 7)

@@ -62,7 +62,7 @@ def test_a_home_without_a_file_is_told_how_to_get_one(tmp_path: Path) -> None:
         ("[tls]\nkey = 'abc'", "Secrets are never written here"),
         ("[dicom]\nport = 8443", "dicom.port and web.port in FILE are both 8443."),
         ("[storage]\nresume_above_mb = 5", "lower than storage.stop_below_mb"),
-        ("[storage]\nurl = 'ftp://x'", "It must be disk."),
+        ("[storage]\nurl = 'ftp://x'", "It must be disk, or s3://bucket"),
         ("[dicom\n", "FILE is not valid TOML"),
         ("[node]\nae_title = 'ALPHALONGER12'", "It must be text of 1 to 11 characters."),
         ("[node]\nae_title = 'A\\\\B'", "an AE title must not have"),
