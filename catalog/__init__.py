@@ -3,6 +3,7 @@
 from .attributes import BY_KEYWORD, BY_TAG, FIXED_TABLE, UNIQUE_KEY, Attribute, Level
 from .contracts import Catalog, CatalogWriter, Incoming, ObjectStore, Origin, Reader
 from .dataset import describe
+from .dictionary import known_vr
 from .elements import (
     BIG_ENDIAN,
     EXPLICIT,
@@ -117,6 +118,7 @@ __all__ = [
     "end_of_sequence",
     "is_fully_supported",
     "is_universal",
+    "known_vr",
     "matches",
     "nested",
     "scan",

@@ -31,7 +31,7 @@ from .model import (
     Selection,
 )
 from .overlays import load
-from .packs import Headers, ReadHeader
+from .packs import Headers, ReadHeader, packed_json
 from .planning import Planner
 from .publishing import due, publishing, remaking, unfinished
 from .recording import record
@@ -39,7 +39,7 @@ from .relocating import holding_of, relocate, stored_after
 from .rows import CONFLICT_CODEC, TOTALS_CODEC, ConflictRow, Totals
 from .selecting import claimed, entry_at, select, versions
 from .shares import Share
-from .truth import CLAIM, CONFLICT, DECIDED, META, NOTE, Environment, Reading, scan
+from .truth import CLAIM, CONFLICT, DECIDED, META, NOTE, Environment, Reading, joined, scan
 
 MAP_SIZE: Final = 256 << 30
 """Address space reserved for the database, in bytes; the file grows only with what is in it."""
@@ -244,6 +244,26 @@ class LmdbCatalog:
             if reading.get(DECIDED + uid.encode()) is None:
                 return {}
             return load(reading, uid).corrections(uid, entry.SeriesInstanceUID, entry.SOPInstanceUID)
+
+    def headers(self, entries: Sequence[Entry]) -> list[bytes]:
+        """Return the DICOM JSON of each instance's header; empty where it is not packed, or was corrected."""
+        found: dict[tuple[str, bytes], bytes] = {}
+        corrected: dict[str, bool] = {}
+        with self._environment.reading() as reading:
+            for key in dict.fromkeys((e.StudyInstanceUID, e.SeriesInstanceUID) for e in entries):
+                if key[0] not in corrected:
+                    corrected[key[0]] = load(reading, key[0]).corrects
+                if not corrected[key[0]]:
+                    found.update(packed_json(reading, joined(*key)))
+        return [found.get((entry.SOPInstanceUID, entry.holding.sha256), b"") for entry in entries]
+
+    def state_of(self, StudyInstanceUID: str) -> bytes:
+        """Return what changes with every decision about the study: the ids of all of them."""
+        return "".join(decision.id for decision in self.decisions(StudyInstanceUID)).encode()
+
+    def was_here(self, target: tuple[str, ...]) -> bool:
+        """Say whether versions of it are, or were, stored under a decision that hides them."""
+        return bool(self.versions(target))
 
     def conflicts(self, resolved: bool = False) -> Iterator[Conflict]:
         """See `CatalogWriter.conflicts`; with `resolved`, those too."""

@@ -90,6 +90,11 @@ class Decided:
             for correction in self._corrections
         )
 
+    @property
+    def corrects(self) -> bool:
+        """Whether any correction of the study, or of something in it, is in force."""
+        return bool(self._corrections)
+
     def corrections(self, *uids: str) -> Attributes:
         """Return every corrected attribute of the study, series or instance; the newest wins."""
         merged: Attributes = {}

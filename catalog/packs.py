@@ -106,6 +106,11 @@ def packed(reading: Reading, series_key: bytes) -> list[Packed]:
     return [item for _, chunk in scan(reading, PACK + series_key + b"\0") for item in _chunk(chunk)]
 
 
+def packed_json(reading: Reading, series_key: bytes) -> dict[tuple[str, bytes], bytes]:
+    """Return the DICOM JSON of every packed version of a series, by SOP Instance UID and SHA-256."""
+    return {(item.SOPInstanceUID, item.sha256): item.json for item in packed(reading, series_key)}
+
+
 def union_row(reads: Reads, series_key: bytes) -> UnionRow | None:
     """Return what a series' packed instances say together; a series of one needs none."""
     stored = reads.get(UNION + series_key)
@@ -187,7 +192,7 @@ class Headers:
         self, reading: Reading, series_key: bytes, entries: Iterable[Entry]
     ) -> Iterator[tuple[Entry, Attributes]]:
         """Yield each entry with all of its attributes; an object nobody can read has none."""
-        known = {(item.SOPInstanceUID, item.sha256): item.json for item in packed(reading, series_key)}
+        known = packed_json(reading, series_key)
         for entry in entries:
             json = known.get((entry.SOPInstanceUID, entry.holding.sha256))
             yield entry, decoded(json) if json is not None else self._described(entry)

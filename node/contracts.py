@@ -160,14 +160,32 @@ class Retriever(Protocol):
         """
 
 
+class Insight(Protocol):
+    """What only the keeper of an archive knows beyond its `Catalog`; others do without."""
+
+    def headers(self, entries: Sequence[Entry]) -> list[bytes]:
+        """Return the DICOM JSON (PS3.18 Annex F) of each instance's whole header, in order.
+
+        Bulk data is `#offset,length` into the data set. Empty where the instance itself has to be read: it
+        came a moment ago, or it leaves with corrections.
+        """
+
+    def state_of(self, StudyInstanceUID: str) -> bytes:
+        """Return what changes with every decision about the study."""
+
+    def was_here(self, target: tuple[str, ...]) -> bool:
+        """Say whether a study, series or instance that cannot be seen was here once."""
+
+
 class Scope(NamedTuple):
-    """What a called AE title opens: an archive's catalog and its doors."""
+    """What a called AE title or a web root opens: an archive's catalog and its doors."""
 
     name: str
     ae_title: str
     catalog: Catalog
     ingest: Ingest
     retriever: Retriever
+    insight: Insight | None = None
 
 
 class Audit(Protocol):

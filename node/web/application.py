@@ -1,0 +1,167 @@
+"""The web application (falcon): routes of every scope, one gate before them, one form for every error."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+import falcon
+
+from catalog import NotFound, PacsError
+from node.contracts import Scope
+
+from . import searching
+from .capabilities import capabilities
+from .exchange import Exchange, Services
+from .gate import Refused, Right
+from .gateway import trail
+from .metadata import retrieve_metadata
+from .problems import MEDIA_TYPE, Malformed, document, status_of
+
+logger = logging.getLogger(__name__)
+Roots = Mapping[str, Callable[..., Scope | None]]
+"""Path of a DICOMweb service → what opens its scope; `{names}` in the path are handed to it by name."""
+Handler = Callable[[Exchange], None]
+_UID: Final = re.compile(r"[0-9A-Za-z._-]{1,64}")
+_OF_A_PATH: Final = ("study", "series", "instance")
+_STUDY: Final = "/studies/{study}"
+_SERIES: Final = _STUDY + "/series/{series}"
+_INSTANCE: Final = _SERIES + "/instances/{instance}"
+
+
+class Route(NamedTuple):
+    """One transaction: its path below the service, what it needs, and who answers."""
+
+    method: str
+    path: str
+    right: Right
+    what: str
+    handler: Handler
+
+
+def _get(path: str, what: str, handler: Handler, right: Right = Right.RETRIEVE) -> Route:
+    return Route("GET", path, right, what, handler)
+
+
+ROUTES: Final = (
+    _get("/studies", "search studies", searching.search_studies, Right.SEARCH),
+    _get("/series", "search series", searching.search_series, Right.SEARCH),
+    _get("/instances", "search instances", searching.search_instances, Right.SEARCH),
+    _get(_STUDY + "/series", "search series", searching.search_series, Right.SEARCH),
+    _get(_STUDY + "/instances", "search instances", searching.search_instances, Right.SEARCH),
+    _get(_SERIES + "/instances", "search instances", searching.search_instances, Right.SEARCH),
+    _get("/studies/count", "search studies, count", searching.count_studies, Right.SEARCH),
+    _get("/series/count", "search series, count", searching.count_series, Right.SEARCH),
+    _get("/instances/count", "search instances, count", searching.count_instances, Right.SEARCH),
+    _get(_STUDY + "/metadata", "metadata of a study", retrieve_metadata),
+    _get(_SERIES + "/metadata", "metadata of a series", retrieve_metadata),
+    _get(_INSTANCE + "/metadata", "metadata of an instance", retrieve_metadata),
+)
+
+
+class _Resource:
+    """What answers at one path; falcon finds its responders by their names."""
+
+    def add(self, method: str, responder: Callable[..., None]) -> None:
+        """Have the responder answer the method, and HEAD where it is GET: the gateway leaves its body out."""
+        setattr(self, f"on_{method.lower()}", responder)
+        if method == "GET":
+            self.on_head = responder
+
+
+class _Entrance:
+    """Middleware: who asks is settled before anything else."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Let the caller in, or answer why not."""
+        response.set_header("X-Content-Type-Options", "nosniff")
+        caller = self._services.gate.who(request)
+        if isinstance(caller, Refused):
+            response.data = document(caller.status, caller.why, caller.remedy)
+            response.content_type = MEDIA_TYPE
+            response.status = caller.status
+            response.complete = True
+        else:
+            request.context.caller = caller
+
+
+def make_application(roots: Roots, services: Services) -> falcon.App[Any, Any]:
+    """Return the WSGI application that serves these scopes."""
+    application = falcon.App(middleware=[_Entrance(services)])
+    application.req_options.strip_url_path_trailing_slash = True
+    application.set_error_serializer(_serialize)
+    application.add_error_handler(Exception, _tell)
+    for root, resolve in roots.items():
+        resources: dict[str, _Resource] = {}
+        for route in ROUTES:
+            resource = resources.setdefault(route.path, _Resource())
+            resource.add(route.method, _responder(root, resolve, route, services))
+        top = resources.setdefault("", _Resource())
+        top.add("OPTIONS", _responder(root, resolve, _CAPABILITIES, services))
+        for path, resource in resources.items():
+            application.add_route(root + path, resource)
+    return application
+
+
+_CAPABILITIES: Final = Route(
+    "OPTIONS",
+    "",
+    Right.SEARCH,
+    "capabilities",
+    lambda exchange: capabilities(exchange, [(route.method, route.path, route.what) for route in ROUTES]),
+)
+
+
+def _responder(
+    root: str, resolve: Callable[..., Scope | None], route: Route, services: Services
+) -> Callable[..., None]:
+    def respond(request: falcon.Request, response: falcon.Response, **named: str) -> None:
+        of_root = {name: named.pop(name) for name in tuple(named) if f"{{{name}}}" in root}
+        scope = resolve(**of_root)
+        if scope is None:
+            raise NotFound("There is no such archive here.", "Check the address.")
+        for word in _OF_A_PATH:
+            if word in named and not _UID.fullmatch(named[word]):
+                raise Malformed(f"The {word} in the path is not a UID.", "Check the address.")
+        caller = request.context.caller._replace(called_ae=scope.ae_title)
+        exchange = Exchange(request, response, scope, caller, root.format(**of_root), named, services)
+        verdict = services.gate.may(caller, route.right, scope)
+        if not verdict.is_allowed:
+            exchange.record("refusal", "refused", why=verdict.why, service=route.right.value)
+            raise falcon.HTTPForbidden(title=verdict.why, description=verdict.remedy)
+        request.context.verdict = verdict
+        route.handler(exchange)
+
+    return respond
+
+
+def _serialize(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
+    response.data = document(error.status_code, error.title or "", error.description or "")
+    response.content_type = MEDIA_TYPE
+
+
+def _tell(request: falcon.Request, response: falcon.Response, error: Exception, params: Any) -> None:
+    if isinstance(error, falcon.HTTPError):
+        response.status = error.status_code
+        response.set_headers(error.headers or {})
+        _serialize(request, response, error)
+        return
+    if isinstance(error, PacsError):
+        response.status = status_of(error)
+        if error.retry:
+            response.set_header("Retry-After", "5")
+        response.data = document(response.status_code, error.what, error.next)
+    elif isinstance(error, OSError):
+        # The connection broke: there is nobody to tell.
+        raise error
+    else:
+        logger.error("A request for %s failed (%s).", request.method, trail(error))
+        response.status = 500
+        response.data = document(500, "The node failed; its log says more.", "Tell its operator.")
+    response.content_type = MEDIA_TYPE
+    response.stream = None

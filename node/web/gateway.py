@@ -1,0 +1,200 @@
+"""The border to the web server (cheroot): requests with limits, answers that go to the socket uncopied.
+
+cheroot is used as it is but for what would let one client take the node from the others: headers have a
+deadline, bodies are read by `node.web.body`, and large pieces of an answer are sent from the buffer they are
+in.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+import traceback
+from pathlib import PurePath
+from typing import Any, Final
+
+from cheroot import server as cheroot
+from cheroot import wsgi
+from cheroot.makefile import StreamReader, StreamWriter
+
+from .body import Body
+
+logger = logging.getLogger(__name__)
+BODY: Final = "peerpacs.body"
+"""The key under which a request's environment has its `Body`."""
+_HEADER_SECONDS: Final = 15.0
+_DIRECT: Final = 16384
+"""Pieces from this size on are sent without being copied."""
+
+
+class _Deadline(socket.SocketIO):
+    """Reads with a deadline, if there is one, however many pieces what is waited for comes in."""
+
+    def __init__(self, sock: socket.socket, patience: float) -> None:
+        super().__init__(sock, "rb")
+        self._connection = sock
+        self.deadline: float | None = None
+        self._patience = patience
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self.deadline is None:
+            return super().readinto(buffer)
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._connection.settimeout(min(left, self._patience))
+        try:
+            return super().readinto(buffer)
+        finally:
+            self._connection.settimeout(self._patience)
+
+
+class _Reader(StreamReader):
+    def __init__(self, sock: socket.socket, patience: float) -> None:
+        super().__init__(sock, "rb", 16384)
+        self._raw = self.limited = _Deadline(sock, patience)
+
+
+class Connection(cheroot.HTTPConnection):
+    """One connection whose reader knows deadlines."""
+
+    def __init__(self, server: Any, sock: Any, makefile: Any = None) -> None:
+        super().__init__(server, sock)
+        self.rfile = _Reader(sock, server.timeout)
+        self.wfile = StreamWriter(sock, "wb", 16384)
+
+
+class _Headers(cheroot.HeaderReader):
+    """Leaves out headers with an underscore, which WSGI could not tell from those with a dash."""
+
+    def _allow_header(self, key_name: bytes) -> bool:
+        return b"_" not in key_name
+
+
+class Request(cheroot.HTTPRequest):
+    """One request; what could be understood in two ways is refused (RFC 9112 6.3)."""
+
+    header_reader = _Headers()
+
+    def parse_request(self) -> None:
+        """Read the request line and the headers."""
+        limited = self.conn.rfile.limited
+        limited.deadline = time.monotonic() + _HEADER_SECONDS
+        try:
+            super().parse_request()
+        finally:
+            limited.deadline = None
+        if self.ready and not self._has_one_length():
+            self.ready = False
+            self.simple_response("400 Bad Request", "The length of the body is not certain.")
+
+    def _has_one_length(self) -> bool:
+        told = self.inheaders.get(b"Content-Length", b"0").strip()
+        is_both = b"Content-Length" in self.inheaders and b"Transfer-Encoding" in self.inheaders
+        return told.isdigit() and len(told) < 19 and not is_both
+
+    def respond(self) -> None:
+        """Call the application and write what it answers."""
+        length = None if self.chunked_read else int(self.inheaders.get(b"Content-Length", 0))
+        self.rfile = Body(self.conn.rfile, self.conn.socket, length)
+        self.server.gateway(self).respond()
+        if self.ready:
+            self.ensure_headers_sent()
+        if self.chunked_write:
+            self.conn.wfile.write(b"0\r\n\r\n")
+
+    def send_headers(self) -> None:
+        """Send the headers, after what is left of the request's body was dropped."""
+        if not self.rfile.drain():
+            self.close_connection = True
+        super().send_headers()
+
+
+Connection.RequestHandlerClass = Request
+
+
+class Gateway(wsgi.Gateway_10):
+    """Hands requests to the application, and its answers to the socket."""
+
+    def __init__(self, req: Any) -> None:
+        super().__init__(req)
+        self.env[BODY] = req.rfile
+        self.env["wsgi.input_terminated"] = True
+
+    def respond(self) -> None:
+        """Process the request; a piece may be any bytes-like object, good until the next one is asked for."""
+        answer = self.req.server.wsgi_app(self.env, self.start_response)
+        try:
+            is_empty = self.req.method == b"HEAD"
+            for piece in () if is_empty else answer:
+                if len(piece):
+                    self._send(piece)
+        finally:
+            if hasattr(answer, "close"):
+                answer.close()
+        self.req.ensure_headers_sent()
+        if self.remaining_bytes_out and not is_empty:
+            # Less came than was announced: only the end of the connection can say so.
+            self.req.close_connection = True
+
+    def _send(self, piece: bytes | memoryview) -> None:
+        request = self.req
+        if len(piece) < _DIRECT:
+            request.ensure_headers_sent()
+            request.write(bytes(piece))
+        else:
+            request.ensure_headers_sent()
+            connection = request.conn.socket
+            if request.chunked_write:
+                connection.sendall(b"%x\r\n" % len(piece))
+                connection.sendall(piece)
+                connection.sendall(b"\r\n")
+            else:
+                connection.sendall(piece)
+        if self.remaining_bytes_out is not None:
+            self.remaining_bytes_out -= len(piece)
+
+
+class Server(wsgi.Server):
+    """The server with our connections and our log."""
+
+    ConnectionClass = Connection
+
+    def __init__(self, address: tuple[str, int], application: Any, *, threads: int, timeout: int) -> None:
+        super().__init__(
+            address,
+            application,
+            numthreads=threads,
+            server_name="PeerPACS",
+            request_queue_size=128,
+            timeout=timeout,
+        )
+        self.gateway = Gateway
+        self.keep_alive_conn_limit = 512
+
+    def process_conn(self, conn: Any) -> None:
+        """Have a thread serve a connection; one that has not said anything yet waits without a thread."""
+        if conn.last_used is None:
+            self.put_conn(conn)
+        else:
+            super().process_conn(conn)
+
+    def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
+        """Log where it happened, and never with what: a message could quote a request."""
+        if traceback:
+            logger.error("A web request failed (%s); its connection was closed.", trail())
+        elif level >= logging.WARNING:
+            logger.warning("The web server says: %s", msg[:200])
+
+
+def trail(error: BaseException | None = None) -> str:
+    """Return the kind of an error and where it came from, without what it says."""
+    import sys
+
+    error = error or sys.exc_info()[1]
+    if error is None:
+        return "unknown"
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    places = (f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in frames)
+    return f"{type(error).__name__} at {' > '.join(places)}"

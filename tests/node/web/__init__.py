@@ -1,0 +1,1 @@
+"""DICOMweb, asked over real sockets."""

@@ -1,0 +1,99 @@
+"""A node with its web server, and somebody who asks it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from node.app import Node
+from node.contracts import Scope
+from node.pixels import Codecs
+from node.web import WebServer
+from tests.homes import Peer, RawInstance, serving
+
+JSON = "application/dicom+json"
+
+
+class Answer(NamedTuple):
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+    def parts(self) -> list[tuple[dict[str, str], bytes]]:
+        """The parts of a multipart/related body: headers in lower case, and content."""
+        boundary = self.headers["content-type"].split("boundary=")[1].split(";")[0].strip('"').encode()
+        assert self.body.endswith(b"\r\n--" + boundary + b"--\r\n")
+        found = []
+        for piece in (b"\r\n" + self.body).split(b"\r\n--" + boundary)[1:-1]:
+            head, _, content = piece.partition(b"\r\n\r\n")
+            lines = [line.partition(":") for line in head.decode().strip().splitlines()]
+            found.append(({name.lower(): value.strip() for name, _, value in lines}, content))
+        return found
+
+
+@dataclass
+class Web:
+    """A node and its web server; `get` asks below /dicom-web."""
+
+    node: Node
+    port: int
+    server: WebServer
+    root: str = "/dicom-web"
+    peer: Peer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.peer = Peer(self.node)
+
+    @property
+    def url(self) -> str:
+        """The URL of the service."""
+        return f"http://127.0.0.1:{self.port}{self.root}"
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """Send one request; headers are given as `Content_Type`."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            told = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body=body, headers=told)
+            response = connection.getresponse()
+            fields: dict[str, str] = {}
+            for name, value in response.getheaders():
+                fields[name.lower()] = f"{fields[name.lower()]}, {value}" if name.lower() in fields else value
+            return Answer(response.status, fields, response.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, accept: str = JSON, **headers: str) -> Answer:
+        """GET below the service; no Accept header if `accept` is empty."""
+        return self.ask("GET", self.root + path, **({"Accept": accept} if accept else {}), **headers)
+
+    def store(self, *instances: RawInstance) -> None:
+        """Have the node take instances in by C-STORE."""
+        assert set(self.peer.store(*instances)) <= {0}
+
+
+@contextlib.contextmanager
+def web(home: Path, **sections: dict[str, object]) -> Iterator[Web]:
+    """Yield a serving node whose web server listens on a free port."""
+    with serving(home, **sections) as node:
+        title = node.config.node.ae_title
+        scope = Scope("main", title, node.catalog, node.ingest, node.retriever, node.catalog)
+        codecs = Codecs()
+        server = WebServer({"/dicom-web": lambda: scope}, node.audit, node.transcoder, codecs, node.clock)
+        try:
+            yield Web(node, server.start("127.0.0.1", 0), server)
+        finally:
+            server.stop(2.0)
+            codecs.close()
