@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from catalog import Arrival, NotPermitted
+from msgspec.structs import replace
+
+from catalog import Arrival, Holding, Move, Moved, NotPermitted
 from node.state import Tables
 
 _FULL = "The shelf for unknown senders is full"
@@ -52,6 +54,27 @@ class HeldShelf:
             entry = arrival.entry
             if source in ("", entry.source) and study in ("", entry.StudyInstanceUID):
                 yield arrival
+
+    def whereabouts(self, SOPInstanceUID: str, sha256: bytes) -> Holding | None:
+        """Return where bytes that wait here lie."""
+        arrival = self._table.get(_key(SOPInstanceUID, sha256))
+        return arrival.entry.holding if arrival else None
+
+    def relocate(self, move: Move) -> Moved:
+        """Have a row name another place of the same bytes, if it names the old one; durable."""
+        outcome = Moved.UNKNOWN
+
+        def moved(arrival: Arrival | None) -> Arrival | None:
+            nonlocal outcome
+            if arrival is None:
+                return None
+            held = arrival.entry.holding
+            outcome = Moved.NOW if held == move.was else Moved.BEFORE if held == move.now else Moved.ELSEWHERE
+            entry = replace(arrival.entry, holding=move.now) if outcome is Moved.NOW else arrival.entry
+            return replace(arrival, entry=entry)
+
+        self._table.change({_key(move.SOPInstanceUID, move.was.sha256): moved})
+        return outcome
 
     def take(self, arrival: Arrival) -> None:
         """Remove the row of what was released or discarded; a second time is harmless."""

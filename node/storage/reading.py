@@ -8,7 +8,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Final
 
-from catalog import Damaged, Holding, NotFound
+from catalog import Damaged, Holding, NotFound, Unavailable
 
 from .members import BLOCK, Kind, object_name, unpack
 from .places import place_of, segment_path
@@ -58,6 +58,12 @@ class SegmentFiles:
             file.readers -= 1
             if not file.readers and not file.is_cached:
                 os.close(file.fd)
+
+    def forget(self, number: int) -> None:
+        """Keep a segment open no longer than it is being read: its file is about to go."""
+        with self._mutex:
+            if number in self._cached:
+                self._drop(number)
 
     def close(self) -> None:
         """Close what nobody reads; the rest closes with its last reader."""
@@ -130,17 +136,28 @@ class StoredFile:
         Raises:
             NotFound: it was removed meanwhile; the bytes in the buffer mean nothing.
             Damaged: the segment ends before it.
+            Unavailable: the disk fails.
         """
         wanted = max(min(len(buffer), self.size - offset), 0)
         got = 0
         while got < wanted:
-            count = os.preadv(self.fileno(), [buffer[got:wanted]], self.offset + offset + got)
+            count = self._read(buffer[got:wanted], self.offset + offset + got)
             if not count:
                 raise Damaged(f"Segment {self._file and self._file.number} is cut off.", _AGAIN)
             got += count
         if not self.is_there():
             raise NotFound("The object was removed while it was read.", _AGAIN)
         return got
+
+    def _read(self, buffer: memoryview, at: int) -> int:
+        try:
+            return os.preadv(self.fileno(), [buffer], at)
+        except OSError as error:
+            number = self._file and self._file.number
+            raise Unavailable(
+                f"The disk failed while segment {number} was read: {error.strerror}.",
+                "Look at the system log and check the disk; peerpacs verify tells what is damaged.",
+            ) from error
 
     def close(self) -> None:
         """Give back the segment; twice is harmless."""

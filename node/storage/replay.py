@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -88,8 +88,14 @@ class Found(NamedTuple):
     """Of the segment, as far as it is known here."""
 
 
-def find_members(fd: int, start: int = 0) -> Iterator[Found]:
-    """Yield what lies in a segment from `start`, a member's offset, to its end, in order."""
+def find_members(
+    fd: int, start: int = 0, check: Callable[[int, int, Member], bool] | None = None
+) -> Iterator[Found]:
+    """Yield what lies in a segment from `start`, a member's offset, to its end, in order.
+
+    `check` says whether a member is whole, and by default reads it for that.
+    """
+    check = check or is_intact
     size = os.fstat(fd).st_size
     stamp = stamp_of(fd) if start else b""
     offset = start
@@ -98,7 +104,7 @@ def find_members(fd: int, start: int = 0) -> Iterator[Found]:
         if known:
             member, stamp = known
             end = offset + member.length
-            yield Found(offset, end, member, end <= size and is_intact(fd, offset, member), stamp)
+            yield Found(offset, end, member, end <= size and check(fd, offset, member), stamp)
         else:
             end = _next_header(fd, offset + BLOCK, size, stamp)
             if end == size and _is_zero(fd, offset, size):
@@ -118,7 +124,7 @@ def is_intact(fd: int, offset: int, member: Member) -> bool:
     if member.kind is Kind.DELETED:
         return True
     digest = hashlib.sha256()
-    for piece in _pieces(fd, offset + BLOCK, offset + BLOCK + member.size):
+    for piece in pieces(fd, offset + BLOCK, offset + BLOCK + member.size):
         digest.update(piece)
     return digest.digest() == member.sha256
 
@@ -162,7 +168,7 @@ def item_of(fd: int, number: int, found: Found, volume: int = 0) -> Item | None:
             where = Place(volume, number, found.offset).pack()
             return Kept(Holding(member.sha256, where, member.size), member)
         case Kind.DECISION:
-            text = b"".join(_pieces(fd, found.offset + BLOCK, found.offset + BLOCK + member.size))
+            text = b"".join(pieces(fd, found.offset + BLOCK, found.offset + BLOCK + member.size))
             return KeptDecision(member.id, text, member.received)
         case Kind.DELETED:
             return None
@@ -236,10 +242,11 @@ def _next_header(fd: int, start: int, size: int, stamp: bytes) -> int:
 
 
 def _is_zero(fd: int, start: int, end: int) -> bool:
-    return not any(piece.strip(b"\0") for piece in _pieces(fd, start, end))
+    return not any(piece.strip(b"\0") for piece in pieces(fd, start, end))
 
 
-def _pieces(fd: int, start: int, end: int) -> Iterator[bytes]:
+def pieces(fd: int, start: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes of a stretch, a megabyte at a time, as far as there are any."""
     while start < end:
         piece = os.pread(fd, min(_PIECE, end - start), start)
         if not piece:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
@@ -248,6 +249,50 @@ class SegmentStore:
             path = segment_path(self.objects, number)
             yield begun(path), items(path, number, self.volume)
 
+    def retire(self) -> None:
+        """End the current segment; called again and again, none is left that may have unrecorded objects."""
+        with self._appending:
+            segment, self._current = self._current, None
+            if segment:
+                self._seal(segment)
+        self._advance()
+
+    def settled(self) -> list[int]:
+        """Return the segments that no process appends to and no start would replay, by number."""
+        unsettled = {int(name) for name in os.listdir(self.objects / OPEN) if name.isdigit()}
+        return [number for number in segment_numbers(self.objects) if number not in unsettled]
+
+    def is_empty(self) -> bool:
+        """Say whether there is no segment at all."""
+        return not segment_numbers(self.objects)
+
+    def claim(self) -> tuple[int, Marker]:
+        """Take a number for a segment that is made elsewhere; the marker has a start replay it.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        with self._appending:
+            return self._claim_number()
+
+    def publish(self, path: Path, number: int) -> None:
+        """Give a durable file of the spill folder its name in the store.
+
+        Raises:
+            OSError: the disk refused; the file is where it was.
+        """
+        target = segment_path(self.objects, number)
+        make_folder(target.parent)
+        path.rename(target)
+        sync_folder(target.parent)
+
+    def drop(self, number: int) -> None:
+        """Remove a segment of which nothing is needed any more; who reads it may read on."""
+        path = segment_path(self.objects, number)
+        self._files.forget(number)
+        path.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
     def close(self) -> None:
         """Make everything durable and let the segments go; the next start has nothing to replay."""
         with self._appending:
@@ -318,17 +363,9 @@ class SegmentStore:
 
     def _keep_alone(self, member: Member, incoming: IncomingObject) -> Place:
         """Make the spill file a segment; the disk works while others go on appending."""
-        with self._appending:
-            number, marker = self._claim_number()
-
-        def publish(path: Path) -> None:
-            target = segment_path(self.objects, number)
-            make_folder(target.parent)
-            path.rename(target)
-            sync_folder(target.parent)
-
+        number, marker = self.claim()
         try:
-            incoming.finish_file(pack(member, new_stamp()), publish)
+            incoming.finish_file(pack(member, new_stamp()), lambda path: self.publish(path, number))
         except OSError:
             marker.remove()
             raise
