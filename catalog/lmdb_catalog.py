@@ -174,7 +174,9 @@ class LmdbCatalog:
 
     def renew_epoch(self, at_least: int = 0) -> int:
         """Begin a new epoch above every known one and above `at_least`; return it."""
-        return self._commits.run(lambda batch: begin_epoch(batch, at_least))
+        epoch = self._commits.run(lambda batch: begin_epoch(batch, at_least))
+        self._environment.settle()
+        return epoch
 
     def find(self, query: Query) -> Iterator[Attributes]:
         """See `Catalog.find`; raises BadRequest for a key whose value its VR does not allow."""

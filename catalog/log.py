@@ -202,15 +202,17 @@ def forget_tombstones(batch: Batch, heard: Mapping[int, int], limit: int) -> int
     who comes back from below the floor takes a snapshot.
     """
     old = counted(max(batch.now - TOMBSTONES_KEPT, 0))
-    count = 0
     reading = batch.reading()
-    for place, since in list(islice(scan(reading, TOMBSTONE), limit)):
+    due = (
+        place
+        for place, since in scan(reading, TOMBSTONE)
+        if since < old or int.from_bytes(place[2:], "big") <= heard.get(place[1], 0)
+    )
+    places = list(islice(due, limit))
+    for place in places:
         share, seq = place[1:2], place[2:]
-        if since >= old and int.from_bytes(seq, "big") > heard.get(share[0], 0):
-            continue
         key = reading.get(LOG + share + seq) or b""
         for gone in (place, LOG + share + seq, PUBLISHED + share + key):
             batch.delete(gone)
         batch.put(_FLOOR_KEY + share, max(seq, counted(read_floor(batch, share[0]))))
-        count += 1
-    return count
+    return len(places)

@@ -17,7 +17,7 @@ GROWING: Final = 1000
 """Milliseconds between two statements about a series that grows."""
 SETTLED: Final = 2000
 """Milliseconds without an arrival after which a series counts as settled."""
-_STUDIES_AT_ONCE: Final = 200
+_STUDIES_AT_ONCE: Final = 50
 
 
 class Mark(NamedTuple):

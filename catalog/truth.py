@@ -121,6 +121,19 @@ class Environment:
         """Begin the write transaction; only the group commit does."""
         return self._env.begin(write=True)
 
+    @contextmanager
+    def changing(self) -> Iterator[Any]:
+        """Open a write transaction whose failures are told as ours; all of it is written, or nothing.
+
+        Raises:
+            OutOfSpace: the map or the disk is full.
+        """
+        try:
+            with self._env.begin(write=True) as txn:
+                yield txn
+        except lmdb.Error as error:
+            raise translated(error) from error
+
     def settle(self) -> None:
         """Return when the last commit cannot be undone by a power cut either (see metasync)."""
         self._env.sync(True)

@@ -67,17 +67,17 @@ def test_a_share_made_later_or_by_other_terms_holds_the_same_as_one_made_at_once
         catalog.record([arrival(f"9.{n}", f"9.{n}.1", f"9.{n}.1.1", Modality="MR" if n % 3 else "CT")])
     settle(catalog, clock)
     catalog.share([only("MR")])
-    for _ in range(3):
+    for _ in range(11):
         settle(catalog, clock)
     assert len(live(catalog)) == 4 + 2 * 300
     before = catalog.head(1).seq
     catalog.share([only("CT")])
-    for _ in range(3):
+    for _ in range(11):
         settle(catalog, clock)
     assert len(live(catalog)) == 4 + 2 * 150
     assert told(catalog, before)[b"1.2"] == LEFT_SHARE
     catalog.share([])
-    for _ in range(3):
+    for _ in range(11):
         settle(catalog, clock)
     assert live(catalog) == []
     catalog.close()

@@ -1,0 +1,280 @@
+"""One transaction of the mirror about one source: rows, the indexes over them, digests, and the state."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from hashlib import sha256
+from itertools import islice
+from typing import Any, Final
+
+from catalog import BadRequest, Change, Head, NotPermitted
+from catalog.log import BUCKETS, bucket_of
+from catalog.statements import is_tombstone
+from catalog.truth import Reading, scan
+
+from .messages import HASH
+from .mirror_rows import (
+    DIGEST,
+    LONGEST_KEY,
+    LONGEST_ROW,
+    ROW,
+    SOURCE,
+    STAMP,
+    STATE,
+    STATE_CODEC,
+    UNINDEXED,
+    SnapshotState,
+    SourceState,
+    is_study,
+    part_of,
+    places_of,
+)
+
+DIGEST_ROW: Final = struct.Struct(">Q32s")
+HOUR: Final = 3_600_000
+VANISH_LIMIT: Final = 1000
+"""Studies of one source that may go within an hour before a person is asked."""
+VANISH_SHARE: Final = 100
+"""One in so many of a source's studies may, too."""
+VANISH_ALWAYS: Final = 10
+"""So many may in any case: one in a hundred of a small archive is nothing."""
+_MODULUS: Final = 1 << 256
+
+
+class WouldVanish(NotPermitted):
+    """More studies of a peer would go at once than happens without a mistake."""
+
+    def __init__(self, studies: int) -> None:
+        super().__init__(
+            f"{studies} studies of a peer would vanish from its catalog at once; they stay as they were.",
+            "Ask the peer's administrator; if they are really gone, say so with peerpacs peers.",
+        )
+        self.studies = studies
+
+
+class OutOfStep(Exception):
+    """What came does not continue what was applied; nothing was changed, and a pull sets it right."""
+
+
+class Sources:
+    """The numbers of the sources, read once."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._numbers = {
+            (key[2:], key[1]): int.from_bytes(value, "big") for key, value in scan(reading, SOURCE)
+        }
+
+    def number(self, owner: bytes, share: int) -> int | None:
+        """Return the number of a source, or None."""
+        return self._numbers.get((owner, share))
+
+    def next(self) -> int:
+        """Return a number nobody has; 0 is nobody's."""
+        return max(self._numbers.values(), default=0) + 1
+
+    def add(self, number: int, owner: bytes, share: int) -> None:
+        """Take a source in."""
+        self._numbers[owner, share] = number
+
+    def all(self) -> dict[int, tuple[bytes, int]]:
+        """Return owner and share of every source."""
+        return {number: name for name, number in list(self._numbers.items())}
+
+
+class Writing:
+    """A write transaction about one source; `state` is written with it."""
+
+    def __init__(self, txn: Any, source: int, now: int) -> None:
+        self._txn = txn
+        self._source = part_of(source)
+        self._rows = ROW + self._source
+        self._puts: list[tuple[bytes, bytes]] = []
+        self._deltas: dict[int, list[int]] = {}
+        stored = txn.get(STATE + self._source)
+        self.state = STATE_CODEC.unpack(stored) if stored else SourceState(b"", 0)
+        self.now = now
+
+    def put(self, key: bytes, value: bytes = b"") -> None:
+        """Store a value when the transaction ends."""
+        self._puts.append((key, value))
+
+    def flush(self) -> None:
+        """Put everything that changed into the transaction, in key order."""
+        for bucket, (count, total) in self._deltas.items():
+            name = DIGEST + self._source + struct.pack(">H", bucket)
+            stored = self._txn.get(name)
+            old_count, old_total = DIGEST_ROW.unpack(stored) if stored else (0, bytes(32))
+            total = (int.from_bytes(old_total, "big") + total) % _MODULUS
+            self._puts.append((name, DIGEST_ROW.pack(old_count + count, total.to_bytes(32, "big"))))
+        self._puts.append((STATE + self._source, STATE_CODEC.pack(self.state)))
+        self._puts.sort()
+        self._txn.cursor().putmulti(self._puts)
+        self._puts, self._deltas = [], {}
+
+    def begin(self, at: Head) -> None:
+        """Begin a snapshot; rows of an older epoch count as unconfirmed from now on."""
+        state = self.state
+        state.generation += 1
+        if at.epoch != state.epoch:
+            state.confirmed = state.generation
+        is_first = next(scan(self._txn, self._rows), None) is None
+        state.epoch, state.applied, state.chain = at.epoch, 0, bytes(8)
+        state.snapshot, state.reached = SnapshotState(at, b"", is_first), at
+        state.held = 0
+
+    def finish(self) -> None:
+        """End the snapshot: the log goes on from where it began."""
+        state = self.state
+        if state.snapshot is not None:
+            at = state.snapshot.at
+            state.applied, state.chain = at.seq, at.chain
+            state.snapshot = None
+        state.confirmed = 0
+
+    def take(self, rows: list[Change], *, is_repair: bool = False) -> None:
+        """Put rows, newer ones in place of older ones, and remove what is said to be gone.
+
+        Raises:
+            BadRequest: no log says such a thing.
+            WouldVanish: too many studies would go.
+        """
+        _check(rows)
+        state = self.state
+        is_first = state.snapshot is not None and state.snapshot.is_first
+        old = {} if is_first else self._stored(rows)
+        going = sum(
+            is_tombstone(change.row) and is_study(change.key) and change.key in old for change in rows
+        )
+        self.check(going)
+        for change in rows:
+            was = old.get(change.key)
+            if was is None or is_repair or self._is_older(was, change.seq):
+                self._replace(change, was, is_first)
+
+    def _is_older(self, was: bytes, seq: int) -> bool:
+        """Say whether a row may be replaced: numbers of another history than this one mean nothing."""
+        generation, old_seq = STAMP.unpack_from(was)
+        return bool(generation != self.state.generation or old_seq <= seq)
+
+    def _stored(self, rows: list[Change]) -> dict[bytes, bytes]:
+        keys = sorted(self._rows + change.key for change in rows)
+        start = len(self._rows)
+        return {key[start:]: value for key, value in self._txn.cursor().getmulti(keys)}
+
+    def _replace(self, change: Change, was: bytes | None, is_first: bool) -> None:
+        key, row = change.key, change.row
+        if is_tombstone(row):
+            if was is not None:
+                self._remove(key, was)
+            return
+        self._puts.append((self._rows + key, STAMP.pack(self.state.generation, change.seq) + row))
+        if was is not None and was[STAMP.size :] == row:
+            return
+        self._count(key, row, 1)
+        if was is not None:
+            self._count(key, was[STAMP.size :], -1)
+        if is_study(key):
+            new = set(places_of(key, row, self._source))
+            if was is None:
+                self.state.studies += 1
+            else:
+                for place in set(places_of(key, was[STAMP.size :], self._source)) - new:
+                    self._txn.delete(place)
+            self._puts.extend((place, b"") for place in new)
+            self._puts.append((UNINDEXED + key, b""))
+        elif not is_first:
+            self._puts.append((UNINDEXED + key[: key.index(b"\0")], b""))
+
+    def _remove(self, key: bytes, was: bytes) -> None:
+        self._txn.delete(self._rows + key)
+        self._count(key, was[STAMP.size :], -1)
+        self._puts.append((UNINDEXED + key.partition(b"\0")[0], b""))
+        if is_study(key):
+            self.state.studies -= 1
+            for place in places_of(key, was[STAMP.size :], self._source):
+                self._txn.delete(place)
+
+    def _count(self, key: bytes, row: bytes, sign: int) -> None:
+        bucket = int.from_bytes(sha256(key).digest()[:2], "big") % BUCKETS
+        change = self._deltas.get(bucket)
+        if change is None:
+            change = self._deltas[bucket] = [0, 0]
+        change[0] += sign
+        change[1] += sign * int.from_bytes(sha256(row).digest(), "big")
+
+    def recount(self) -> None:
+        """Make the digests again from the rows."""
+        for name in [name for name, _ in scan(self._txn, DIGEST + self._source)]:
+            self._txn.delete(name)
+        for place, stored in scan(self._txn, self._rows):
+            self._count(place[len(self._rows) :], stored[STAMP.size :], 1)
+
+    def to_sweep(self) -> int:
+        """Return how many studies the snapshot did not confirm."""
+        scanned = scan(self._txn, self._rows)
+        return sum(is_study(key[len(self._rows) :]) and self._is_left(stored) for key, stored in scanned)
+
+    def _is_left(self, stored: bytes) -> bool:
+        generation: int = STAMP.unpack_from(stored)[0]
+        return generation < self.state.generation
+
+    def sweep(self, after: bytes, limit: int) -> bytes:
+        """Remove rows the snapshot did not confirm, behind the key `after`; return where to go on, or b""."""
+        start = self._rows + after if after else b""
+        portion = list(islice(scan(self._txn, self._rows, start), limit))
+        for place, stored in portion:
+            if self._is_left(stored):
+                self._remove(place[len(self._rows) :], stored)
+        return portion[-1][0][len(self._rows) :] if len(portion) == limit else b""
+
+    def check(self, going: int) -> None:
+        """Refuse it when more studies would vanish within an hour than happens without a mistake.
+
+        Raises:
+            WouldVanish: a person has to say yes first.
+        """
+        state = self.state
+        if not going:
+            return
+        if abs(self.now - state.vanishing) > HOUR:
+            state.vanishing, state.vanished = self.now, 0
+        limit = min(VANISH_LIMIT, max(VANISH_ALWAYS, state.studies // VANISH_SHARE))
+        if state.vanished + going > limit and abs(self.now - state.allowed) > HOUR:
+            raise WouldVanish(going)
+        state.vanished += going
+
+    def remove_hashed(self, hashes: Iterable[bytes]) -> None:
+        """Remove the rows with these key hashes."""
+        wanted = set(hashes)
+        if not wanted:
+            return
+        self.flush()
+        found = [
+            (place[len(self._rows) :], stored)
+            for place, stored in scan(self._txn, self._rows)
+            if sha256(place[len(self._rows) :]).digest()[:HASH] in wanted
+        ]
+        self.check(sum(is_study(key) for key, _ in found))
+        for key, stored in found:
+            self._remove(key, stored)
+
+
+def listing(reading: Reading, source: int, buckets: set[int]) -> dict[int, bytes]:
+    """Return hashes of keys and rows of these buckets; see `BucketRequest`."""
+    prefix = ROW + part_of(source)
+    found: dict[int, list[bytes]] = {bucket: [] for bucket in buckets}
+    for place, stored in scan(reading, prefix):
+        key = place[len(prefix) :]
+        if (bucket := bucket_of(key)) in found:
+            row = sha256(stored[STAMP.size :]).digest()[:HASH]
+            found[bucket].append(sha256(key).digest()[:HASH] + row)
+    return {bucket: b"".join(hashes) for bucket, hashes in found.items()}
+
+
+def _check(rows: list[Change]) -> None:
+    """Refuse what no log says, before it can do harm here."""
+    if len({change.key for change in rows}) != len(rows) or not all(
+        0 < len(change.key) <= LONGEST_KEY and len(change.row) <= LONGEST_ROW for change in rows
+    ):
+        raise BadRequest("A peer states rows that cannot be.", "Its catalog is damaged; nothing was taken.")
