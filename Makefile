@@ -33,6 +33,10 @@ check: $(VENV)/developer
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/installed
+	PEERPACS_HOME= $(BIN)/peerpacs conformance --write CONFORMANCE.md
+	$(BIN)/python tools/tree.py
+
 bench: $(VENV)/developer
 	PATH="$$(sh tools/programs.sh):$$PATH" $(BIN)/python -m sim.bench
 

@@ -1,6 +1,7 @@
 """What exists and who holds it: model, matching, the two contracts, and the LMDB + Tantivy catalog."""
 
 from .attributes import BY_KEYWORD, BY_TAG, FIXED_TABLE, UNIQUE_KEY, Attribute, Level
+from .characters import DEFINED_TERMS
 from .contracts import Catalog, CatalogWriter, Incoming, ObjectStore, Origin, Reader
 from .dataset import describe
 from .dictionary import known_vr
@@ -31,8 +32,17 @@ from .errors import (
 )
 from .header import Header, scan
 from .identifier import decode_identifier, encode_identifier
+from .levels import COMPUTED
 from .lmdb_catalog import LmdbCatalog
-from .matching import compile_matcher, is_universal, matches
+from .matching import (
+    NEVER_MATCHED,
+    NUMBER_VR,
+    UNMATCHABLE_VR,
+    WILDCARD_VR,
+    compile_matcher,
+    is_universal,
+    matches,
+)
 from .model import (
     Arrival,
     Attributes,
@@ -61,13 +71,19 @@ __all__ = [
     "BIG_ENDIAN",
     "BY_KEYWORD",
     "BY_TAG",
+    "COMPUTED",
+    "DEFINED_TERMS",
     "EXPLICIT",
     "FIXED_TABLE",
     "ITEM",
     "ITEM_END",
+    "NEVER_MATCHED",
+    "NUMBER_VR",
     "SEQUENCE_END",
     "UNDEFINED",
     "UNIQUE_KEY",
+    "UNMATCHABLE_VR",
+    "WILDCARD_VR",
     "Arrival",
     "Attribute",
     "Attributes",

@@ -49,6 +49,15 @@ _SETS: Final = {
     "GBK": _Set("gbk"),
     "UTF8": _Set("utf_8"),
 }
+DEFINED_TERMS: Final = (
+    *("ISO_IR 6", "ISO_IR 13", "ISO_IR 100", "ISO_IR 101", "ISO_IR 109", "ISO_IR 110", "ISO_IR 126"),
+    *("ISO_IR 127", "ISO_IR 138", "ISO_IR 144", "ISO_IR 148", "ISO_IR 166", "ISO_IR 203"),
+    *("ISO 2022 IR 6", "ISO 2022 IR 13", "ISO 2022 IR 58", "ISO 2022 IR 87", "ISO 2022 IR 100"),
+    *("ISO 2022 IR 101", "ISO 2022 IR 109", "ISO 2022 IR 110", "ISO 2022 IR 126", "ISO 2022 IR 127"),
+    *("ISO 2022 IR 138", "ISO 2022 IR 144", "ISO 2022 IR 148", "ISO 2022 IR 149", "ISO 2022 IR 159"),
+    *("ISO 2022 IR 166", "ISO 2022 IR 203", UTF_8, "GB18030", "GBK"),
+)
+"""All that is understood of PS3.3 Tables C.12-2 to C.12-5, as they are spelled there."""
 _IN_G0: Final = {b"\x1b$B", b"\x1b$(D"}
 """Two-byte sets that take the place of ASCII; all other extensions stand beside it, in G1."""
 _BY_ESCAPE: Final = {each.escape: each for each in _SETS.values() if each.escape}

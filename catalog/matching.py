@@ -29,6 +29,8 @@ NEVER_MATCHED: Final = frozenset(("00080005", "00080052", "00080053", "00080054"
 """What an Identifier says about itself: character set, level, view, Retrieve AE Title, time zone."""
 _LONGEST: Final = 2048
 """Characters of a value in a key: more than any VR needs, and soon compiled."""
+NUMBER_VR: Final = frozenset((*NUMBERS, "DS", "IS"))
+"""VRs whose values are compared as numbers."""
 UNMATCHABLE_VR: Final = BINARY - {"UN"}
 """VRs the standard defines no matching for; such keys are ignored."""
 
@@ -101,7 +103,7 @@ def _test(tag: str, content: dict[str, Any], matching: Matching, offset: int | N
         return times(tag, wanted, offset)
     if vr == "DT":
         return date_times(tag, wanted, offset)
-    if vr in NUMBERS or vr in ("DS", "IS"):
+    if vr in NUMBER_VR:
         return _numbers(tag, vr, wanted)
     return _any_of(tag, [_plain(text).__eq__ for text in wanted])
 

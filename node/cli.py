@@ -45,6 +45,7 @@ _COMMANDS: Final = {
     "trace": "deciding",
     "rebuild": "upkeep",
     "audit": "upkeep",
+    "conformance": "stating",
     "bench": "upkeep",
     "completion": "upkeep",
 }

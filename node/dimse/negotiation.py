@@ -97,7 +97,7 @@ def negotiate(
         implementation_version=IMPLEMENTATION_VERSION,
         roles={uid: _roles(uid, request.user.roles) for uid in request.user.roles if uid in accepted},
         extended={
-            uid: _performed(uid, info)
+            uid: performed(uid, info)
             for uid, info in request.user.extended.items()
             if uid in accepted and uid in QUERY_RETRIEVE
         },
@@ -144,7 +144,7 @@ def _roles(uid: str, proposed: Mapping[str, tuple[bool, bool]]) -> tuple[bool, b
     return is_scu, is_scp and uid not in NOT_STORAGE
 
 
-def _performed(uid: str, asked: bytes) -> bytes:
+def performed(uid: str, asked: bytes) -> bytes:
     """Answer Table C.5-2 (find) and C.5-3 (move, get): relational, and date-time for find; the rest is 0."""
     performed = 2 if QUERY_RETRIEVE[uid] == C_FIND_RQ else 1
     return bytes(int(byte == 1 and place < performed) for place, byte in enumerate(asked))
