@@ -241,6 +241,11 @@ class BucketStore:
 
         return is_away
 
+    @property
+    def trouble(self) -> str:
+        """What the bucket last refused or did not answer, with the remedy; empty when all goes well."""
+        return self._uploader.trouble
+
     def waiting(self) -> int:
         """Return how many objects and decisions the bucket does not have yet, or still has."""
         return self._ledger.count_waiting() + self._decisions.count()
