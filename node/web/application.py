@@ -17,6 +17,7 @@ from .capabilities import capabilities
 from .exchange import Exchange, Services
 from .gate import Refused, Right
 from .gateway import trail
+from .instances import retrieve_instances
 from .metadata import retrieve_metadata
 from .problems import MEDIA_TYPE, Malformed, document, status_of
 
@@ -55,6 +56,9 @@ ROUTES: Final = (
     _get("/studies/count", "search studies, count", searching.count_studies, Right.SEARCH),
     _get("/series/count", "search series, count", searching.count_series, Right.SEARCH),
     _get("/instances/count", "search instances, count", searching.count_instances, Right.SEARCH),
+    _get(_STUDY, "retrieve a study", retrieve_instances),
+    _get(_SERIES, "retrieve a series", retrieve_instances),
+    _get(_INSTANCE, "retrieve an instance", retrieve_instances),
     _get(_STUDY + "/metadata", "metadata of a study", retrieve_metadata),
     _get(_SERIES + "/metadata", "metadata of a series", retrieve_metadata),
     _get(_INSTANCE + "/metadata", "metadata of an instance", retrieve_metadata),

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Final
 
 import msgspec
 
-from catalog import Damaged, Entry, MoreNeeded, NotFound, PacsError, Unavailable, describe
+from catalog import Damaged, Entry, MoreNeeded, describe
 from node.contracts import Outgoing
 
 from .exchange import Exchange
@@ -20,7 +18,6 @@ _TYPES: Final = (JSON, "application/json")
 _REFERENCE: Final = b'"BulkDataURI":"#'
 """Cannot stand inside a JSON text, where quotes are escaped."""
 _HEAD: Final = 1 << 16
-_AVAILABLE_SYNTAX: Final = re.compile(rb'"00083002":')
 _AT_ONCE: Final = 256
 
 
@@ -29,14 +26,14 @@ def retrieve_metadata(exchange: Exchange) -> None:
     media_type = one_of(accepted(exchange.request), _TYPES)
     entries = exchange.entries()
     exchange.record("retrieve", what="metadata", instances=len(entries))
-    if exchange.is_known(_version(exchange, entries), is_immutable=False):
+    if exchange.is_known(version_of(exchange, entries), is_immutable=False):
         return
     first = headers(exchange, entries[:_AT_ONCE])
     exchange.stream(_Array(exchange, entries, first), media_type)
 
 
-def _version(exchange: Exchange, entries: Sequence[Entry]) -> str:
-    """Return what changes whenever the metadata of these instances does."""
+def version_of(exchange: Exchange, entries: Sequence[Entry]) -> str:
+    """Return what changes whenever these instances do, as they leave."""
     digest = hashlib.sha256(b"".join(entry.holding.sha256 for entry in entries))
     digest.update(exchange.service.encode())
     insight = exchange.scope.insight
@@ -115,10 +112,3 @@ def described(outgoing: Outgoing) -> dict[str, dict[str, object]]:
             return describe(head, outgoing.TransferSyntaxUID, outgoing.size)
         except MoreNeeded as more:
             limit = min(max(more.size, limit * 8), outgoing.size)
-
-
-def openable(exchange: Exchange, entries: Sequence[Entry]) -> Iterator[tuple[Entry, Outgoing]]:
-    """Yield the instances that can be opened; those that cannot are left out."""
-    for entry in entries:
-        with suppress(NotFound, Unavailable, Damaged, PacsError):
-            yield entry, exchange.scope.retriever.open(entry)

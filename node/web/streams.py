@@ -1,0 +1,187 @@
+"""Bodies of answers: single parts, ranges of them, and multipart/related, made while they are sent.
+
+Pieces lie in one buffer that is used again, so that an answer of any length takes the memory of one piece.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from catalog import Damaged
+from node.contracts import Outgoing
+from node.storage import file_meta
+
+_PIECE: Final = 1 << 20
+_END: Final = b"\r\n"
+
+
+class Readable(Protocol):
+    """Bytes of a known number that can be read from anywhere."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill the buffer from `offset`; return how many bytes there were."""
+
+    def close(self) -> None:
+        """Give back what reading took."""
+
+
+class Bytes:
+    """Bytes in memory; satisfies `Readable`."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill the buffer from `offset`; return how many bytes there were."""
+        piece = self._data[offset : offset + len(buffer)]
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def close(self) -> None:
+        """Nothing was taken."""
+
+
+class Part10:
+    """An instance as a DICOM file, PS3.10 7; satisfies `Readable`."""
+
+    def __init__(self, outgoing: Outgoing) -> None:
+        self._meta = file_meta(outgoing.SOPClassUID, outgoing.SOPInstanceUID, outgoing.TransferSyntaxUID)
+        self._outgoing = outgoing
+        self.size = len(self._meta) + outgoing.size
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill the buffer from `offset`; return how many bytes there were."""
+        piece = self._meta[offset : offset + len(buffer)]
+        buffer[: len(piece)] = piece
+        if len(piece) == len(buffer):
+            return len(piece)
+        inside = max(0, offset - len(self._meta))
+        return len(piece) + self._outgoing.read_into(buffer[len(piece) :], inside)
+
+    def close(self) -> None:
+        """Close the instance."""
+        self._outgoing.close()
+
+
+class Window:
+    """Some of the bytes of another, from `start` on; satisfies `Readable`."""
+
+    def __init__(self, whole: Readable | Outgoing, start: int, size: int) -> None:
+        self._whole = whole
+        self._start = start
+        self.size = size
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill the buffer from `offset`; return how many bytes there were."""
+        left = max(0, self.size - offset)
+        return self._whole.read_into(buffer[:left], self._start + offset) if left else 0
+
+    def close(self) -> None:
+        """Close the whole."""
+        self._whole.close()
+
+
+class Single:
+    """One part alone, or a range of it; satisfies `Stream`."""
+
+    def __init__(self, content: Readable, start: int = 0, size: int | None = None) -> None:
+        self._content = content
+        self._start = start
+        self.size = content.size if size is None else size
+
+    def __iter__(self) -> Iterator[memoryview]:
+        buffer = memoryview(bytearray(min(_PIECE, self.size)))
+        return _pieces(self._content, buffer, 0, self._start, self.size)
+
+    def close(self) -> None:
+        """Close the part."""
+        self._content.close()
+
+
+def _pieces(
+    content: Readable, buffer: memoryview, filled: int, start: int, size: int
+) -> Iterator[memoryview]:
+    """Yield what is in the buffer up to `filled`, and then `size` bytes of the content from `start` on."""
+    done = 0
+    while done < size:
+        count = content.read_into(buffer[filled : filled + size - done], start + done)
+        if not count and filled < len(buffer):
+            raise Damaged("What was being sent is shorter than it was.", "Ask again; see the node's log.")
+        yield buffer[: filled + count]
+        done, filled = done + count, 0
+    if filled:
+        yield buffer[:filled]
+
+
+@dataclass(slots=True)
+class Part:
+    """One part of a multipart/related body; `open` is called when its turn comes."""
+
+    media_type: str
+    location: str
+    open: Callable[[], Readable]
+    size: int | None
+    """Length in bytes, None where only opening tells."""
+
+
+class Related:
+    """A multipart/related body, RFC 2387; satisfies `Stream`.
+
+    The boundary is drawn anew for each body and long, so that no data holds it but by a miracle.
+    """
+
+    def __init__(
+        self, root: str, parts: Sequence[Part], give_back: Callable[[], None] = lambda: None
+    ) -> None:
+        """Take the parts and the media type of the first; `give_back` is called in the end."""
+        self._boundary = secrets.token_hex(20)
+        self._parts = parts
+        self._give_back = give_back
+        self.media_type = f'multipart/related; type="{root}"; boundary="{self._boundary}"'
+
+    @property
+    def size(self) -> int | None:
+        """Length in bytes, if all parts know theirs."""
+        total = len(self._closing)
+        for number, part in enumerate(self._parts):
+            if part.size is None:
+                return None
+            total += len(self._opening(part, number)) + part.size
+        return total
+
+    def __iter__(self) -> Iterator[memoryview | bytes]:
+        buffer = memoryview(bytearray(_PIECE))
+        for number, part in enumerate(self._parts):
+            content = part.open()
+            try:
+                opening = self._opening(part, number)
+                buffer[: len(opening)] = opening
+                yield from _pieces(content, buffer, len(opening), 0, content.size)
+            finally:
+                content.close()
+        yield self._closing
+
+    def close(self) -> None:
+        """Give back what the parts took."""
+        self._give_back()
+
+    @property
+    def _closing(self) -> bytes:
+        return f"\r\n--{self._boundary}--\r\n".encode()
+
+    def _opening(self, part: Part, number: int) -> bytes:
+        lines = [f"--{self._boundary}", f"Content-Type: {part.media_type}"]
+        if part.size is not None:
+            lines.append(f"Content-Length: {part.size}")
+        if part.location:
+            lines.append(f"Content-Location: {part.location}")
+        start = _END if number else b""
+        return start + "\r\n".join([*lines, "", ""]).encode()
