@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, Any, Final, NamedTuple, NoReturn
 
-from catalog import BadRequest, MoreNeeded, NotFound, OutOfSpace, PacsError, Unreadable, scan
+from catalog import BadRequest, Header, MoreNeeded, NotFound, OutOfSpace, PacsError, Unreadable, scan
 from node.contracts import Caller, Ingest, Reception
 from node.storage import Meta, read_meta
 
@@ -199,7 +199,7 @@ def _take(name: str, stream: IO[bytes], ingest: Ingest, caller: Caller) -> Outco
     if head.startswith(_ZIP) and not has_prefix:
         return Outcome(name, Fate.REFUSED, "A zip file in here is not opened. Import it on its own.")
     try:
-        meta = _identify(head)
+        meta, _ = identify(head, is_whole=len(head) < _HEAD)
     except Unreadable as error:
         return Outcome(name, Fate.REFUSED if has_prefix else Fate.NOT_DICOM, str(error))
     if meta.SOPClassUID == MEDIA_STORAGE_DIRECTORY:
@@ -219,18 +219,25 @@ def _take(name: str, stream: IO[bytes], ingest: Ingest, caller: Caller) -> Outco
     return _outcome(name, reception)
 
 
-def _identify(head: bytes) -> Meta:
-    """Return what the file is; where File Meta Information and data set differ, the data set is right."""
+def identify(head: bytes, *, is_whole: bool) -> tuple[Meta, Header | None]:
+    """Return what a file is and its header, None if that cannot be read from its beginning.
+
+    Where File Meta Information and data set differ, the data set is right.
+
+    Raises:
+        Unreadable: it is no DICOM file.
+    """
     meta = read_meta(head)
     data = memoryview(head)[meta.offset :]
     try:
-        header = scan(data, meta.TransferSyntaxUID, len(data) if len(head) < _HEAD else _UNKNOWN_LENGTH)
+        header = scan(data, meta.TransferSyntaxUID, len(data) if is_whole else _UNKNOWN_LENGTH)
     except (MoreNeeded, Unreadable):
-        return meta
-    return meta._replace(
+        return meta, None
+    meta = meta._replace(
         SOPClassUID=header.SOPClassUID or meta.SOPClassUID,
         SOPInstanceUID=header.SOPInstanceUID or meta.SOPInstanceUID,
     )
+    return meta, header
 
 
 def _outcome(name: str, reception: Reception) -> Outcome:

@@ -20,6 +20,7 @@ from .gateway import trail
 from .instances import retrieve_instances
 from .metadata import retrieve_metadata
 from .problems import MEDIA_TYPE, Malformed, document, status_of
+from .storing import store
 
 logger = logging.getLogger(__name__)
 Roots = Mapping[str, Callable[..., Scope | None]]
@@ -56,6 +57,8 @@ ROUTES: Final = (
     _get("/studies/count", "search studies, count", searching.count_studies, Right.SEARCH),
     _get("/series/count", "search series, count", searching.count_series, Right.SEARCH),
     _get("/instances/count", "search instances, count", searching.count_instances, Right.SEARCH),
+    Route("POST", "/studies", Right.STORE, "store instances", store),
+    Route("POST", _STUDY, Right.STORE, "store instances of a study", store),
     _get(_STUDY, "retrieve a study", retrieve_instances),
     _get(_SERIES, "retrieve a series", retrieve_instances),
     _get(_INSTANCE, "retrieve an instance", retrieve_instances),

@@ -66,7 +66,8 @@ class Web:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             told = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request(method, path, body=body, headers=told)
+            is_chunked = "Transfer-Encoding" in told
+            connection.request(method, path, body=body, headers=told, encode_chunked=is_chunked)
             response = connection.getresponse()
             fields: dict[str, str] = {}
             for name, value in response.getheaders():
