@@ -1,7 +1,7 @@
 """What a share's view makes of the rows of the change log, before anything leaves the node; pure.
 
-A row that a view does not show is empty, which in a log is a tombstone: so a share can be narrowed and the
-peer forgets. Keys are those of the log: `study` or `study NUL series`.
+A row that a view does not show becomes the tombstone LEFT_SHARE: so a share can be narrowed and the peer
+forgets. Keys are those of the log: `study` or `study NUL series`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,20 @@ from typing import Final
 import msgspec
 
 from catalog import PatientKey, texts
-from catalog.log import SeriesStatement, StudyStatement
+from catalog.statements import (
+    LEFT_SHARE,
+    SeriesStatement,
+    StudyStatement,
+    is_tombstone,
+    read_series,
+    read_study,
+)
 
 from .policy import Share, View
 
 HASH_SIZE: Final = 16
 """Bytes of a keyed hash: of a hundred million, none meets another."""
 _ACCESSION: Final = "00080050"
-_decode_study: Final = msgspec.msgpack.Decoder(StudyStatement).decode
-_decode_series: Final = msgspec.msgpack.Decoder(SeriesStatement).decode
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -81,14 +86,14 @@ class Projection:
         return key
 
     def row(self, key: bytes, row: bytes) -> bytes:
-        """Return the row as this share shows it; empty when it does not."""
-        if not row or self._view in (View.COUNTS, View.DEID_ONLY):
-            return b""
-        if self._view is View.FULL:
+        """Return the row as this share shows it; LEFT_SHARE when it does not, tombstones as they are."""
+        if is_tombstone(row) or self._view is View.FULL:
             return row
+        if self._view in (View.COUNTS, View.DEID_ONLY):
+            return LEFT_SHARE
         if b"\0" in key:
-            return self._minimal_series(_decode_series(row)) if self._view is View.MINIMAL else b""
-        study = _decode_study(row)
+            return self._minimal_series(read_series(row)) if self._view is View.MINIMAL else LEFT_SHARE
+        study = read_study(row)
         return self._minimal_study(study) if self._view is View.MINIMAL else self._exact(study)
 
     def _minimal_study(self, study: StudyStatement) -> bytes:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from catalog import BadRequest, NotFound, NotPermitted, PatientKey
-from catalog.log import SeriesStatement, StudyStatement
+from catalog.statements import LEFT_SHARE, REJECTED, SeriesStatement, StudyStatement
 from federation.trust.policy import (
     ALL,
     Caller,
@@ -197,14 +197,15 @@ def test_an_exact_view_is_found_by_who_knows_the_number_and_by_nobody_else() -> 
     assert (row.accession, row.study) == (hashes.accession("A-77"), hashes.study("1.2.3"))
     assert projection.key(b"1.2.3") == row.study
     assert b"1.2.3" not in projection.key(b"1.2.3\x001.2.3.4")
-    assert projection.row(b"1.2.3\x001.2.3.4", SERIES) == b""
+    assert projection.row(b"1.2.3\x001.2.3.4", SERIES) == LEFT_SHARE
     assert share_key(b"secret", Share(name="t", number=2)) != key
     assert hashes.patient("BRNO", " ") == b""
 
 
 def test_a_tombstone_is_one_in_every_view() -> None:
     for view in View:
-        assert Projection(Share(name="s", number=1, view=view), b"k").row(b"1.2.3", b"") == b""
+        projection = Projection(Share(name="s", number=1, view=view), b"k")
+        assert [projection.row(b"1.2.3", row) for row in (b"", REJECTED)] == [b"", REJECTED]
 
 
 def test_a_rate_is_kept_over_time() -> None:
