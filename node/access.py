@@ -21,9 +21,9 @@ from msgspec.structs import replace
 
 from catalog import Clock, OutOfSpace
 from node.archives import DEFAULT
-from node.config import Config, UnknownSenders
 from node.contracts import Caller, Device, Rejection, Service, Verdict
 from node.devices import ANY, LOOPBACK, DeviceBook
+from node.sections import Config, UnknownSenders
 from node.state import State
 
 logger = logging.getLogger(__name__)
@@ -147,6 +147,11 @@ class Gatekeeper:
             return caller._replace(device=device)
         own = next((row for row in rows if row.ae_title == caller.ae_title), None)
         return caller if own is None else self._turn_away(caller, own, own in usable)
+
+    def turned_away(self, address: str, why: str, remedy: str) -> None:
+        """Remember a connection that ended before it said who calls, for `peerpacs status`."""
+        caller = Caller("", _plain_address(address), "")
+        self.refusals.note(caller, f"connection: {why}", f"{caller.address}: {why}.", remedy)
 
     def may(self, caller: Caller, service: Service) -> Verdict:
         """Say whether the caller may use the service as the book is now; a refusal is remembered."""

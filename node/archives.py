@@ -15,7 +15,8 @@ from typing import Any, Final
 import msgspec
 
 from catalog import BadRequest, NotFound
-from node.config import DISK, GRID_SUFFIX, Config, S3Section, check_ae_title, check_storage
+from node.config import DISK, check_ae_title, check_storage
+from node.sections import GRID_SUFFIX, Config, S3Section
 from node.state import State
 
 logger = logging.getLogger(__name__)

@@ -1,9 +1,9 @@
 """What needs a restart to change: one `peerpacs.toml` in the home folder, read at start, never rewritten.
 
-`default.toml` beside this module is the only place for defaults and explanations, the structs below the
-only place for types and ranges; `init` writes the first with a node's own values filled in. The
-environment overrides the file (`PEERPACS__DICOM__PORT=104`). Secrets are never in it: a key that ends in
-`_file` names the file that holds one.
+`default.toml` beside this module is the only place for defaults and explanations, the structs of
+`node.sections` the only place for types and ranges; `init` writes the first with a node's own values
+filled in. The environment overrides the file (`PEERPACS__DICOM__PORT=104`). Secrets are never in it: a key
+that ends in `_file` names the file that holds one.
 """
 
 from __future__ import annotations
@@ -23,181 +23,16 @@ import msgspec
 from msgspec import Meta
 
 from catalog import BadRequest, NotFound
+from node.sections import GRID_SUFFIX
+from node.sections import Config as Config
 
 FILE_NAME: Final = "peerpacs.toml"
-GRID_SUFFIX: Final = "_GRID"
 DISK: Final = "disk"
 _BUCKET: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?")
 _DEFAULTS: Final = Path(__file__).with_name("default.toml")
 _PREFIX: Final = "PEERPACS__"
 _SECRET_WORDS: Final = ("password", "secret", "token", "key")
 _ENVIRONMENT: Final = "the environment"
-
-
-class UnknownSenders(StrEnum):
-    """What becomes of a C-STORE from an AE title that is not in the device book."""
-
-    HOLD = "hold"
-    ACCEPT = "accept"
-    REFUSE = "refuse"
-
-
-class LogLevel(StrEnum):
-    """How much the log says."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-class LogFormat(StrEnum):
-    """How a log line looks; `auto` is text on a terminal and JSON elsewhere."""
-
-    AUTO = "auto"
-    TEXT = "text"
-    JSON = "json"
-
-
-class Checksums(StrEnum):
-    """When the S3 client adds and compares checksums of its own."""
-
-    WHEN_REQUIRED = "when_required"
-    WHEN_SUPPORTED = "when_supported"
-
-
-class Encryption(StrEnum):
-    """How objects leave the node for a bucket."""
-
-    AES_256_GCM = "aes-256-gcm"
-    NONE = "none"
-
-
-class Confirm(StrEnum):
-    """What counts as the bucket's word that it has an object."""
-
-    CHECKSUM = "checksum"
-    """The SHA-256 that the server compared, where it was seen to do so; otherwise reading back."""
-    READ_BACK = "read_back"
-    """Always reading back, at the price of the download."""
-
-
-Text = Annotated[str, Meta(max_length=64)]
-Name = Annotated[str, Meta(min_length=1, max_length=64)]
-Port = Annotated[int, Meta(ge=0, le=65535)]
-Count = Annotated[int, Meta(ge=1, le=100_000)]
-Seconds = Annotated[float, Meta(ge=0.1, le=86_400)]
-Megabytes = Annotated[int, Meta(ge=1, le=1_048_576)]
-
-
-class NodeSection(msgspec.Struct, frozen=True, kw_only=True):
-    """Who this node is."""
-
-    name: Name
-    ae_title: Annotated[str, Meta(min_length=1, max_length=16 - len(GRID_SUFFIX))]
-    node_id: Name
-    issuer: Text
-    placeholders: tuple[str, ...]
-
-
-class DicomSection(msgspec.Struct, frozen=True, kw_only=True):
-    """The DICOM listener."""
-
-    host: Name
-    port: Port
-    max_pdu: Annotated[int, Meta(ge=4096, le=16_777_216)]
-    accept_unknown: bool
-    max_associations: Count
-    max_associations_per_ae: Count
-    max_associations_per_address: Count
-    max_new_associations_per_second: Count
-    artim_timeout: Seconds
-    network_timeout: Seconds
-    idle_timeout: Seconds
-    connect_timeout: Seconds
-
-
-class ListenerSection(msgspec.Struct, frozen=True, kw_only=True):
-    """A listener of which only the port can be set."""
-
-    port: Port
-
-
-class StorageSection(msgspec.Struct, frozen=True, kw_only=True):
-    """Where objects are kept, and when to stop taking them."""
-
-    url: Annotated[str, Meta(min_length=1, max_length=200)]
-    quota_mb: Annotated[int, Meta(ge=0, le=1_000_000_000)]
-    quota_warn_percent: Annotated[float, Meta(ge=1, le=100)]
-    segment_mb: Megabytes
-    stop_below_mb: Megabytes
-    resume_above_mb: Megabytes
-    buffer_mb: Megabytes
-    spill_above_mb: Megabytes
-    held_percent: Annotated[float, Meta(ge=0, le=100)]
-
-
-class S3Section(msgspec.Struct, frozen=True, kw_only=True):
-    """How a bucket is reached and used, where storage.url names one."""
-
-    endpoint: Annotated[str, Meta(max_length=200)]
-    region: Name
-    access_key_file: Annotated[str, Meta(max_length=400)]
-    secret_key_file: Annotated[str, Meta(max_length=400)]
-    path_style: bool
-    checksums: Checksums
-    send_sha256: bool
-    confirm: Confirm
-    encryption: Encryption
-    persistent_spool: bool
-    cache_mb: Annotated[int, Meta(ge=1, le=1_000_000_000)]
-    cache_days: Annotated[float, Meta(ge=0, le=3650)]
-    multipart_above_mb: Megabytes
-    upload_threads: Annotated[int, Meta(ge=1, le=64)]
-    fetch_threads: Annotated[int, Meta(ge=1, le=64)]
-    upload_mb_per_second: Annotated[float, Meta(ge=0, le=100_000)]
-
-
-class SendersSection(msgspec.Struct, frozen=True, kw_only=True):
-    """Senders that are not in the device book."""
-
-    unknown_senders: UnknownSenders
-
-
-class RejectedSection(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of the shelf of rejected data sets."""
-
-    max_mb: Megabytes
-    max_days: Annotated[int, Meta(ge=1, le=3650)]
-
-
-class LogSection(msgspec.Struct, frozen=True, kw_only=True):
-    """The log."""
-
-    level: LogLevel
-    format: LogFormat
-
-
-class ProcessesSection(msgspec.Struct, frozen=True, kw_only=True):
-    """How the node is spread over processes."""
-
-    count: Annotated[int, Meta(ge=1, le=1)]
-
-
-class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole file, one attribute for each section."""
-
-    node: NodeSection
-    dicom: DicomSection
-    tls: ListenerSection
-    web: ListenerSection
-    grid: ListenerSection
-    storage: StorageSection
-    s3: S3Section
-    senders: SendersSection
-    rejected: RejectedSection
-    log: LogSection
-    processes: ProcessesSection
 
 
 class _Value(NamedTuple):

@@ -45,6 +45,9 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     complete_after: float = 60.0
     """Seconds of silence after which a study it sends counts as complete."""
     note: str = ""
+    tls: str = ""
+    """How its port is called: empty = without TLS; `verify` = its certificate must be of an authority this
+    node trusts, and name its address; `sha256:...` = it must be this certificate; `unverified` = any."""
 
 
 class Caller(NamedTuple):
@@ -82,6 +85,9 @@ class Access(Protocol):
 
     def admit(self, calling_ae: str, address: str, called_ae: str) -> Caller | Rejection:
         """Let an association in, or say why not; a refusal is remembered for `peerpacs status`."""
+
+    def turned_away(self, address: str, why: str, remedy: str) -> None:
+        """Remember a connection that ended before it said who calls, for `peerpacs status`."""
 
     def may(self, caller: Caller, service: Service) -> Verdict:
         """Say whether the caller may use the service; a refusal is remembered."""

@@ -30,6 +30,11 @@ DEV_RULE: Final = Device(
     move_destinations=(ANY,),
     note="written by init --dev: everybody on this machine may do everything",
 )
+VERIFY: Final = "verify"
+UNVERIFIED: Final = "unverified"
+PINNED: Final = "sha256:"
+"""How a device's TLS port is trusted, see `Device.tls`."""
+_FINGERPRINT: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _UID: Final = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 _CHARACTER_SET: Final = re.compile(r"(ISO_IR \d+|ISO 2022 IR \d+|GB18030|GBK)?(\\(ISO 2022 IR \d+))*")
 """Defined terms of Specific Character Set (0008,0005), PS3.3 C.12.1.1.2."""
@@ -108,6 +113,9 @@ def check_device(device: Device) -> Device:
         raise BadRequest(f"{device.character_set!r} is not a Specific Character Set.", remedy)
     if device.complete_after <= 0:
         raise BadRequest("A study cannot be complete before its last image.", "Name seconds above 0.")
+    if device.tls not in ("", VERIFY, UNVERIFIED) and not _FINGERPRINT.fullmatch(device.tls):
+        remedy = "There are off, verify, pin, unverified, and sha256: with the fingerprint of a certificate."
+        raise BadRequest(f"{device.tls!r} is no way to trust a TLS port.", remedy)
     _check_address(device)
     if device.ae_title.strip(" ") == ANY:
         if not device.address:

@@ -15,7 +15,7 @@ import traceback
 import warnings
 from typing import Final, TextIO
 
-from node.config import LogFormat, LogLevel
+from node.sections import LogFormat, LogLevel
 
 _CONTEXT: Final = ("assoc", "peer", "job")
 _QUOTING_LIBRARIES: Final = ("pydicom", "pynetdicom")

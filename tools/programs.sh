@@ -10,4 +10,5 @@ checker=$("$here/debian.sh" dicom3tools dciodvfy)
 reader=$("$here/debian.sh" tesseract-ocr tesseract)
 tracer=$("$here/debian.sh" strace strace)
 services=$("$here/debian.sh" systemd systemd-analyze)
-echo "$dcmtk:$checker:$reader:$tracer:$services"
+tls=$("$here/debian.sh" openssl openssl)
+echo "$dcmtk:$checker:$reader:$tracer:$services:$tls"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import sys
 import threading
 import time
@@ -17,13 +18,16 @@ from catalog import Busy, Clock, NotFound
 from node.access import Gatekeeper
 from node.archives import DEFAULT, ArchiveBook, Plan
 from node.audit import AuditLog
-from node.config import Config, load_config
+from node.certificates import ensure_certificate
+from node.config import load_config
 from node.contracts import Scope
 from node.control import ControlServer, HomeLock
+from node.credentials import own_credentials
 from node.desk import Desk
 from node.devices import DeviceBook
 from node.dimse import DimseServer, reencode
 from node.importer import ImportJob
+from node.sections import Config
 from node.state import State
 from node.transcoding import Transcoder
 
@@ -74,6 +78,7 @@ class Node:
         self.dimse = self._make_server()
         self.ports: dict[str, int] = {}
         self.desk = Desk(self)
+        self._control: ControlServer | None = None
         self._jobs: dict[str, ImportJob] = {}
         self._threads: list[threading.Thread] = []
         self._failing: set[str] = set()
@@ -89,6 +94,7 @@ class Node:
         self.book = ArchiveBook(self.state, config)
         self.book.adopt(home / "archives")
         self.access = Gatekeeper(self.state, config, self.clock, self.book.titles)
+        self.credentials = own_credentials(home, config)
         self.audit = AuditLog(home / "audit", self.clock)
         self._opened.callback(self.audit.close)
         self._shared = Shared(home, config, self.clock, self.state, self.devices, self.audit, self.book)
@@ -130,6 +136,7 @@ class Node:
             self.clock,
             accept_unknown=self.config.dicom.accept_unknown,
             convert=self.transcoder,
+            secure=self.credentials.towards,
         )
 
     @property
@@ -177,20 +184,33 @@ class Node:
         self._run("chores", self._chores)
         for archive in self.archives.values():
             self._tend(archive)
-        if self.config.dicom.port:
-            self.ports["dicom"] = self._listen(self.config.dicom.host, self.config.dicom.port)
-            self.dimse.start()
-        self._control = ControlServer(self.home, self.desk.verbs())
-        self._run("control", lambda: self._control.serve(self._stopping))
+        self._open_ports()
+        self._control = control = ControlServer(self.home, self.desk.verbs())
+        self._run("control", lambda: control.serve(self._stopping))
         self.audit.record("start", None, "ok", {"ports": self.ports})
         return self.ports
 
-    def _listen(self, host: str, port: int) -> int:
+    def _open_ports(self) -> None:
+        dicom, tls = self.config.dicom, self.config.tls
+        if tls.port:
+            if ensure_certificate(self.home, self.config, self.clock()):
+                logger.warning("This node had no certificate: a self-signed one was made for TLS.")
+            self.credentials.listener()
+        if dicom.port:
+            self.ports["dicom"] = self._listen("dicom", dicom.host, dicom.port)
+        if tls.port:
+            host = tls.host or dicom.host
+            self.ports["tls"] = self._listen("tls", host, tls.port, self.credentials.listener)
+        self.dimse.start()
+
+    def _listen(
+        self, section: str, host: str, port: int, tls: Callable[[], ssl.SSLContext] | None = None
+    ) -> int:
         try:
-            return self.dimse.listen(host, port)
+            return self.dimse.listen(host, port, tls=tls)
         except OSError as error:
             what = f"Port {port} on {host} cannot be opened: {error.strerror}."
-            remedy = "Stop what listens there (peerpacs check names it), or set dicom.port."
+            remedy = f"Stop what listens there (peerpacs check names it), or set {section}.port."
             raise Busy(what, remedy) from error
 
     def close(self) -> None:
@@ -200,7 +220,7 @@ class Node:
         self._stopping.set()
         for thread in self._threads:
             thread.join(timeout=2.0)
-        if self.ports:
+        if self._control is not None:
             self._control.close()
             self.audit.record("stop", None, "ok", {})
         self.access.refusals.step()
@@ -214,19 +234,16 @@ class Node:
     ) -> None:
         self.close()
 
-    def start_import(self, source: str, archive: str = DEFAULT) -> str:
+    def start_import(self, source: str) -> str:
         """Import a folder, zip file or DICOMDIR in the background; return the job's name.
 
         Raises:
             NotFound: there is nothing at the path.
         """
-        journals = self.home / "run" / "imports"
-        if archive != DEFAULT:
-            journals = journals / archive
-        job = ImportJob(Path(source), self.archive(archive).ingest, journals)
+        job = ImportJob(Path(source), self.ingest, self.home / "run" / "imports")
         name = f"import-{len(self._jobs) + 1}"
         self._jobs[name] = job
-        self.audit.record("import", None, "started", {"job": name, "archive": archive})
+        self.audit.record("import", None, "started", {"job": name})
         for number in range(_IMPORT_THREADS):
             self._run(f"{name}-{number}", lambda: self._work_off(job))
         return name

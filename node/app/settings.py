@@ -7,8 +7,8 @@ from typing import Final
 
 from catalog import NotFound, NotPermitted
 from node.bucket import BucketSettings, Endpoint, Spool
-from node.config import Config, S3Section
 from node.dimse import Limits
+from node.sections import Config, S3Section
 from node.storage import StorageSettings
 
 MB: Final = 1 << 20

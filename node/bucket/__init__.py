@@ -1,6 +1,6 @@
 """An object store on S3 with the segments as spool and cache; files leave the node sealed."""
 
-from node.config import Confirm, Encryption
+from node.sections import Confirm, Encryption
 
 from .client import Endpoint
 from .sealing import load_key

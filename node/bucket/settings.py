@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from node.config import Confirm, Encryption
+from node.sections import Confirm, Encryption
 
 from .client import Endpoint
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from node.cli import Session, columns, plural, shared
-from node.commands.peers import called, keys, titles
+from node.commands.peers import TlsOptions, called, keys, titles
 
 _MOST: Final = 1000
 """Answers from the node's own desk unless more are asked for."""
@@ -19,13 +19,17 @@ _MOST: Final = 1000
 @titles
 @shared
 def echo_command(
-    session: Session, words: tuple[str, ...], calling_ae: str | None, called_ae: str | None
+    session: Session,
+    words: tuple[str, ...],
+    calling_ae: str | None,
+    called_ae: str | None,
+    tls: TlsOptions,
 ) -> int:
     """Call an Application Entity with C-ECHO.
 
     Example: peerpacs echo -aec ALPHA 127.0.0.1 11112
     """
-    there = called(session, words, calling_ae, called_ae)
+    there = called(session, words, calling_ae, called_ae, tls)
     seconds = there.requestor().echo()
     line = f"✓ {there.called_ae} at {there.host}:{there.port} answered in {seconds * 1000:.0f} ms."
     session.say({"ae_title": there.called_ae, "seconds": seconds}, [line])
@@ -44,6 +48,7 @@ def find_command(
     words: tuple[str, ...],
     calling_ae: str | None,
     called_ae: str | None,
+    tls: TlsOptions,
     pairs: tuple[str, ...],
     is_patient_root: bool,
     is_study_root: bool,
@@ -61,7 +66,7 @@ def find_command(
     identifier = question(pairs, level)
     asked = identifier[LEVEL]["Value"][0]
     if words:
-        there = called(session, words, calling_ae, called_ae)
+        there = called(session, words, calling_ae, called_ae, tls)
         answers = _at_most(
             there.requestor().find(
                 identifier, patient_root=is_patient_root or identifier[LEVEL]["Value"] == ["PATIENT"]

@@ -18,7 +18,8 @@ import click
 from node.cli import FAILED, Session, readable, shared
 
 if TYPE_CHECKING:
-    from node.config import Config
+    from node.dimse import Security
+    from node.sections import Config
 
 _PROBE: Final = 16 << 20
 _SYNCS: Final = 20
@@ -77,6 +78,8 @@ def examine(home: Path) -> Iterator[Finding]:
         _title,
         _lock,
         _dicom_port,
+        _tls_port,
+        _certificate,
         _dev_rule,
         _space,
         _speed,
@@ -119,7 +122,55 @@ def _dicom_port(home: Path, config: Config) -> Finding:
     if is_running(home):
         port = ask(home, "status", timeout=10.0)["ports"].get("dicom", config.dicom.port)
         return _answers(host, port, config.node.ae_title)
-    port = config.dicom.port
+    return _is_free(host, config.dicom.port, "dicom")
+
+
+def _tls_port(home: Path, config: Config) -> Finding | None:
+    """Call the running node with TLS, as a device that knows its certificate."""
+    from catalog import BadRequest
+    from node.certificates import describe
+    from node.contracts import Device
+    from node.control import ask, is_running
+    from node.credentials import own_credentials
+    from node.devices import PINNED
+
+    if not config.tls.port:
+        return None
+    host = config.tls.host or config.dicom.host
+    host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    if not is_running(home):
+        return _is_free(host, config.tls.port, "tls")
+    port = ask(home, "status", timeout=10.0)["ports"].get("tls", config.tls.port)
+    try:
+        pinned = PINNED + describe(home / config.tls.certificate_file).fingerprint
+    except BadRequest:
+        return None
+    own = Device(ae_title=config.node.ae_title, tls=pinned)
+    return _answers(host, port, config.node.ae_title, own_credentials(home, config).towards(own))
+
+
+def _certificate(home: Path, config: Config) -> Finding | None:
+    from catalog import PacsError
+    from node.certificates import WARN, describe, how_long
+    from node.credentials import own_credentials
+
+    if not config.tls.port:
+        return None
+    try:
+        certificate = describe(home / config.tls.certificate_file)
+        own_credentials(home, config).listener()
+    except PacsError as error:
+        return Finding(Mark.FAILURE, error.what.rstrip("."), error.next)
+    now = time.time()
+    what = f"the TLS certificate ({certificate.subject}) {how_long(certificate.ends, now)}"
+    if certificate.ends > now + WARN:
+        return Finding(Mark.GOOD, what)
+    path = home / config.tls.certificate_file
+    fix = f"put a new one and its key in the place of {path}; no restart is needed"
+    return Finding(Mark.WARNING if certificate.ends > now else Mark.FAILURE, what, fix)
+
+
+def _is_free(host: str, port: int, section: str) -> Finding:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -127,20 +178,22 @@ def _dicom_port(home: Path, config: Config) -> Finding:
         except OSError as error:
             holder = _holder(port)
             what = f"port {port} cannot be opened ({error.strerror})"
-            fix = f"{holder} has it; stop that" if holder else "set another dicom.port in peerpacs.toml"
+            fix = f"{holder} has it; stop that" if holder else f"set another {section}.port in peerpacs.toml"
             return Finding(Mark.FAILURE, what, fix)
-    return Finding(Mark.GOOD, f"port {port} is free for DICOM")
+    return Finding(Mark.GOOD, f"port {port} is free for {'DICOM' if section == 'dicom' else 'DICOM TLS'}")
 
 
-def _answers(host: str, port: int, ae_title: str) -> Finding:
+def _answers(host: str, port: int, ae_title: str, security: Security | None = None) -> Finding:
     from catalog import PacsError
     from node.dimse import Requestor
 
     try:
-        seconds = Requestor(ae_title, host, port, ae_title).echo()
+        seconds = Requestor(ae_title, host, port, ae_title, security=security).echo()
     except PacsError as error:
         return Finding(Mark.FAILURE, error.what.rstrip("."), error.next or "look into the node's log")
-    return Finding(Mark.GOOD, f"port {port} answers C-ECHO in {seconds * 1000:.0f} ms")
+    return Finding(
+        Mark.GOOD, f"port {port} answers C-ECHO{' over TLS' if security else ''} in {seconds * 1000:.0f} ms"
+    )
 
 
 def _holder(port: int) -> str:

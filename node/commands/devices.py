@@ -42,11 +42,7 @@ def _settings(function: F) -> F:
         click.option(
             "--services", callback=_words, help="What it may do: echo,store,find,move,get; +get adds one."
         ),
-        click.option(
-            "--called",
-            callback=_words,
-            help="Called AE titles it may use; empty = the default archive's, * = all.",
-        ),
+        click.option("--called", callback=_words, help="Called AE titles it may use; empty = all."),
         click.option(
             "--move-to", "move_destinations", callback=_words, help="AE titles it may C-MOVE to; * = all."
         ),
@@ -58,6 +54,9 @@ def _settings(function: F) -> F:
         ),
         click.option(
             "--complete-after", type=float, help="Seconds of silence after which a study is complete."
+        ),
+        click.option(
+            "--tls", help="TLS to its port: off, verify, pin (what it shows now), sha256:..., unverified."
         ),
         click.option("--note", help="A word for the next administrator."),
     )
@@ -102,7 +101,7 @@ def add_device(session: Session, ae_title: str, **settings: Any) -> int:
             command = f"peerpacs devices edit {shlex.quote(ae_title)} --services +{services}"
             remedy = session.pasteable(f"Give it more with: {command}")
             raise BadRequest(f"{ae_title} is in the book already.", remedy)
-        device = book.put(_changed(Device(ae_title=ae_title), settings, _title(session)))
+        device = book.put(_pinned(_changed(Device(ae_title=ae_title), settings)))
     _tell(session, "added", device)
     return 0
 
@@ -117,7 +116,7 @@ def edit_device(session: Session, ae_title: str, **settings: Any) -> int:
     Example: peerpacs devices edit CT1 --services echo,store,find
     """
     with _book(session) as book:
-        device = book.put(_changed(book.find(ae_title), settings, _title(session)))
+        device = book.put(_pinned(_changed(book.find(ae_title), settings)))
     _tell(session, "changed", device)
     return 0
 
@@ -146,6 +145,7 @@ def echo_device(session: Session, ae_title: str) -> int:
     """
     from catalog import BadRequest
     from node.config import load_config
+    from node.credentials import own_credentials
     from node.dimse import Requestor
 
     with _book(session) as book:
@@ -154,8 +154,10 @@ def echo_device(session: Session, ae_title: str) -> int:
         raise BadRequest(
             f"{ae_title} has no port to call.", f"Set it: peerpacs devices edit {ae_title} --port PORT"
         )
-    calling = load_config(session.home).node.ae_title
-    seconds = Requestor(calling, device.address, device.port, device.ae_title).echo()
+    config = load_config(session.home)
+    security = own_credentials(session.home, config).towards(device)
+    calling = config.node.ae_title
+    seconds = Requestor(calling, device.address, device.port, device.ae_title, security=security).echo()
     line = f"✓ {device.ae_title} at {device.address}:{device.port} answered in {seconds * 1000:.0f} ms."
     session.say({"ae_title": device.ae_title, "seconds": seconds}, [line])
     return 0
@@ -172,22 +174,18 @@ def _book(session: Session) -> Iterator[DeviceBook]:
         yield DeviceBook(state)
 
 
-def _title(session: Session) -> str:
-    from node.config import load_config
-
-    return load_config(session.home).node.ae_title
-
-
-def _changed(device: Device, settings: dict[str, Any], default_title: str) -> Device:
+def _changed(device: Device, settings: dict[str, Any]) -> Device:
     import msgspec
 
     from catalog import BadRequest
     from node.contracts import Device, Service
 
     said = {key: value for key, value in settings.items() if value is not None}
+    if said.get("tls") == "off":
+        said["tls"] = ""
     own = {
         "services": device.services,
-        "called": device.called or (default_title,),
+        "called": device.called,
         "move_destinations": device.move_destinations or (device.ae_title,),
     }
     for key, has in own.items():
@@ -199,6 +197,26 @@ def _changed(device: Device, settings: dict[str, Any], default_title: str) -> De
     except msgspec.ValidationError:
         wrong = [word for word in said["services"] if word not in list(Service)]
         raise BadRequest(f"{', '.join(wrong)} is no service.", f"There are {', '.join(Service)}.") from None
+
+
+def _pinned(device: Device) -> Device:
+    """Have `pin` mean the certificate that the device shows at this moment."""
+    from msgspec.structs import replace
+
+    from catalog import BadRequest
+    from node.devices import PINNED, is_one_host
+    from node.dimse import shown_certificate
+
+    if device.tls != "pin":
+        return device
+    if not device.port or not is_one_host(device.address):
+        what = f"{device.ae_title} cannot be asked for its certificate without one host and a port."
+        raise BadRequest(what, "Say --address HOST and --port PORT too.")
+    shown = shown_certificate(device.address, device.port)
+    click.echo(
+        f"It shows the certificate {PINNED}{shown}; compare that with the device's own page.", err=True
+    )
+    return replace(device, tls=PINNED + shown)
 
 
 def _tell(session: Session, what: str, device: Device) -> None:
@@ -220,5 +238,6 @@ def _tell(session: Session, what: str, device: Device) -> None:
 
 def _row(device: Device) -> tuple[object, ...]:
     moves = ",".join(device.move_destinations) or "itself"
-    address, port = device.address or "any", device.port or "-"
+    address = device.address or "any"
+    port = f"{device.port} TLS" if device.port and device.tls else device.port or "-"
     return (device.ae_title, address, port, ",".join(device.services) or "nothing", moves, device.note)

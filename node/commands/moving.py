@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from node.cli import FAILED, PARTIAL, Session, plural, shared
-from node.commands.peers import Called, called, keys, titles
+from node.commands.peers import Called, TlsOptions, called, keys, titles
 
 if TYPE_CHECKING:
     from catalog import Attributes
@@ -47,13 +47,17 @@ _SYNTAXES: Final = (
 @titles
 @shared
 def send_command(
-    session: Session, words: tuple[str, ...], calling_ae: str | None, called_ae: str | None
+    session: Session,
+    words: tuple[str, ...],
+    calling_ae: str | None,
+    called_ae: str | None,
+    tls: TlsOptions,
 ) -> int:
     """Send files or folders to another system (C-STORE).
 
     Example: peerpacs send -aec ALPHA 127.0.0.1 11112 /media/cdrom
     """
-    there = called(session, words, calling_ae, called_ae)
+    there = called(session, words, calling_ae, called_ae, tls)
     if not there.rest:
         raise click.UsageError("What to send? Name files or folders behind HOST PORT or NAME.")
     sendable, unreadable = _sendable(_files(Path(word) for word in there.rest))
@@ -134,6 +138,7 @@ def get_command(
     words: tuple[str, ...],
     calling_ae: str | None,
     called_ae: str | None,
+    tls: TlsOptions,
     pairs: tuple[str, ...],
     is_patient_root: bool,
     is_study_root: bool,
@@ -145,7 +150,7 @@ def get_command(
     """
     from node.keys import LEVEL
 
-    there = called(session, words, calling_ae, called_ae)
+    there = called(session, words, calling_ae, called_ae, tls)
     identifier = _named(pairs)
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -173,6 +178,7 @@ def move_command(
     words: tuple[str, ...],
     calling_ae: str | None,
     called_ae: str | None,
+    tls: TlsOptions,
     destination: str | None,
     pairs: tuple[str, ...],
     is_patient_root: bool,
@@ -184,7 +190,7 @@ def move_command(
     """
     from node.keys import LEVEL
 
-    there = called(session, words, calling_ae, called_ae)
+    there = called(session, words, calling_ae, called_ae, tls)
     receiver, identifier = destination or there.calling_ae, _named(pairs)
     done = there.requestor().move(
         identifier, receiver, patient_root=is_patient_root or identifier[LEVEL]["Value"] == ["PATIENT"]

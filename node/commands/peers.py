@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import click
 
 from node.cli import Session
 
 if TYPE_CHECKING:
-    from node.config import Config
-    from node.dimse import Requestor
+    from node.contracts import Device
+    from node.dimse import Requestor, Security
+    from node.sections import Config
     from node.transcoding import Transcoder
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,19 +28,101 @@ class Called(NamedTuple):
     host: str
     port: int
     rest: tuple[str, ...]
+    security: Security | None = None
 
     def requestor(self, convert: Transcoder | None = None) -> Requestor:
         """Return what speaks to it; `convert` makes fit what it would not accept as it is."""
         from node.dimse import Requestor, reencode
 
-        return Requestor(self.calling_ae, self.host, self.port, self.called_ae, convert=convert or reencode)
+        return Requestor(
+            self.calling_ae,
+            self.host,
+            self.port,
+            self.called_ae,
+            convert=convert or reencode,
+            security=self.security,
+        )
+
+
+class TlsOptions(NamedTuple):
+    """What a command line says about TLS; a device of the book brings its own unless something is said."""
+
+    is_wanted: bool
+    own: tuple[Path, Path] | None
+    authorities: Path | None
+    is_unverified: bool
+
+    def security(self) -> Security | None:
+        """Return how to call; None when nothing is said.
+
+        Raises:
+            UsageError: it is not said how the other side is verified.
+            BadRequest: a file does not work.
+        """
+        from catalog import BadRequest
+        from node.dimse import Security
+        from node.dimse.tls import client_context
+
+        if not (self.is_wanted or self.own or self.authorities or self.is_unverified):
+            return None
+        if self.authorities is None and not self.is_unverified:
+            raise click.UsageError(
+                "How to verify the other side? +cf FILE with its authority, or -ic for not."
+            )
+        try:
+            return Security(
+                client_context(authorities=None if self.is_unverified else self.authorities, own=self.own)
+            )
+        except OSError as error:
+            raise BadRequest(
+                f"The TLS files cannot be used: {error.strerror or error}.",
+                "Name PEM files: +tls KEY CERTIFICATE, +cf AUTHORITIES.",
+            ) from None
 
 
 def titles(function: F) -> F:
-    """Add DCMTK's options for the two AE titles."""
+    """Add DCMTK's options for the two AE titles and for TLS."""
+    function = _tls(function)
     aet = click.option("-aet", "calling_ae", help="Our AE title; the node's own unless said.")
     aec = click.option("-aec", "called_ae", help="Their AE title; that of the book or ANY-SCP unless said.")
     return aet(aec(function))
+
+
+def _tls(function: F) -> F:
+    """Add DCMTK's options for TLS, which reach the command as one, `tls`."""
+    path = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+    @functools.wraps(function)
+    def with_tls(
+        *arguments: Any,
+        is_tls: bool,
+        own_files: tuple[Path, Path] | None,
+        authorities: Path | None,
+        is_unverified: bool,
+        **others: Any,
+    ) -> Any:
+        own = (own_files[1], own_files[0]) if own_files else None
+        return function(*arguments, tls=TlsOptions(is_tls, own, authorities, is_unverified), **others)
+
+    options = (
+        click.option("--tls", "+tla", "is_tls", is_flag=True, help="Call with TLS."),
+        click.option(
+            "+tls",
+            "own_files",
+            nargs=2,
+            type=path,
+            metavar="KEY CERT",
+            help="TLS, and show this certificate.",
+        ),
+        click.option(
+            "+cf", "authorities", type=path, metavar="FILE", help="TLS; authorities to trust (PEM)."
+        ),
+        click.option("-ic", "is_unverified", is_flag=True, help="TLS with any certificate, not verified."),
+    )
+    decorated: Any = with_tls
+    for option in reversed(options):
+        decorated = option(decorated)
+    return cast(F, decorated)
 
 
 def keys(function: F) -> F:
@@ -57,7 +141,13 @@ def keys(function: F) -> F:
     return function
 
 
-def called(session: Session, words: tuple[str, ...], calling_ae: str | None, called_ae: str | None) -> Called:
+def called(
+    session: Session,
+    words: tuple[str, ...],
+    calling_ae: str | None,
+    called_ae: str | None,
+    tls: TlsOptions,
+) -> Called:
     """Understand `HOST PORT ...` or `NAME ...`; NAME is a device of the book or this node's own AE title.
 
     Raises:
@@ -67,13 +157,18 @@ def called(session: Session, words: tuple[str, ...], calling_ae: str | None, cal
     own = config.node.ae_title if config else "PEERPACS"
     if len(words) >= 2 and words[1].isdigit():
         calling, there = calling_ae or own, called_ae or "ANY-SCP"
-        return Called(calling, there, words[0], int(words[1]), words[2:])
+        return Called(calling, there, words[0], int(words[1]), words[2:], tls.security())
     if not words:
         raise click.UsageError("Whom to call? Name HOST PORT, or a device of the book.")
     if config is None:
         raise click.UsageError(f"{words[0]}: name HOST PORT, or the book it is in with --home.")
-    host, port = _own_listener(session, config) if words[0] == own else _listener(session, words[0])
-    return Called(calling_ae or own, called_ae or words[0], host, port, words[1:])
+    if words[0] == own:
+        host, port = _own_listener(session, config)
+        return Called(calling_ae or own, called_ae or own, host, port, words[1:], tls.security())
+    device, security = _listener(session, config, words[0])
+    there = called_ae or words[0]
+    security = tls.security() or security
+    return Called(calling_ae or own, there, device.address, device.port, words[1:], security)
 
 
 def _config(session: Session) -> Config | None:
@@ -93,8 +188,9 @@ def _own_listener(session: Session, config: Config) -> tuple[str, int]:
     return host, ask(session.home, "status")["ports"].get("dicom", config.dicom.port)
 
 
-def _listener(session: Session, ae_title: str) -> tuple[str, int]:
+def _listener(session: Session, config: Config, ae_title: str) -> tuple[Device, Security | None]:
     from catalog import BadRequest
+    from node.credentials import own_credentials
     from node.devices import DeviceBook
     from node.state import State
 
@@ -103,4 +199,4 @@ def _listener(session: Session, ae_title: str) -> tuple[str, int]:
     if not device.port:
         what = f"{ae_title} is in the book without a port to call."
         raise BadRequest(what, f"Set it: peerpacs devices edit {ae_title} --address HOST --port PORT")
-    return device.address, device.port
+    return device, own_credentials(session.home, config).towards(device)

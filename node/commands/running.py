@@ -14,7 +14,6 @@ from typing import Any, Final
 import click
 
 from node.cli import FAILED, Session, plural, readable, shared
-from node.commands.archives import troubles
 
 _LAST_CALL: Final = 9.5
 """Seconds after which a node that was told to stop leaves, whatever hangs: what it acknowledged is safe."""
@@ -41,7 +40,8 @@ def run_command(session: Session) -> int:
     with open_node(session.home) as node:
         ports = node.start()
         named = ", ".join(
-            f"{name.upper() if name == 'dicom' else name} port {port}" for name, port in ports.items()
+            f"{name.upper() if name in ('dicom', 'tls') else name} port {port}"
+            for name, port in ports.items()
         )
         line = f"ready: {config.node.ae_title} answers on {named or 'no port'} (process {os.getpid()})"
         said = {"ready": True, "ae_title": config.node.ae_title, "ports": ports, "process": os.getpid()}
@@ -98,7 +98,7 @@ def sentences(status: dict[str, Any], now: float) -> list[str]:
     ]
     if status["disk"]["is_full"]:
         lines.append("The disk is full: who stores is told A700 and sends again later. Free some space.")
-    lines += troubles(status["archives"])
+    lines += _certificate(status.get("tls"), now)
     if status["conflicts"]:
         count = plural(status["conflicts"], "instance")
         lines.append(f"{count} came twice with other content. Decide: peerpacs conflicts list")
@@ -117,6 +117,21 @@ def sentences(status: dict[str, Any], now: float) -> list[str]:
         ]
     if len(refusals) > _SHOWN:
         lines.append(f"{len(refusals) - _SHOWN} more kinds of refusals: peerpacs status --json")
+    return lines
+
+
+def _certificate(tls: dict[str, Any] | None, now: float) -> list[str]:
+    """Speak of the TLS certificate when there is something to do."""
+    from node.certificates import WARN, how_long
+
+    lines = []
+    if tls and tls["problem"]:
+        lines.append(f"New TLS files are not in use: {tls['problem']} See: peerpacs check")
+    if tls and "ends" in tls and tls["ends"] - now < WARN:
+        lines.append(
+            f"The TLS certificate {how_long(tls['ends'], now)}. Put a new one and its key in its place; "
+            "no restart is needed."
+        )
     return lines
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import uuid
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import click
 from node.cli import Session, readable, shared, who
 
 if TYPE_CHECKING:
-    from node.config import Config
+    from node.sections import Config
 
 _PORTS = ("dicom", "tls", "web", "grid")
 
@@ -27,9 +27,7 @@ _PORTS = ("dicom", "tls", "web", "grid")
 @click.option("--tls-port", type=int, help="DICOM TLS port, 2762 unless said; 0 = none.")
 @click.option("--web-port", type=int, help="Web port, 8443 unless said; 0 = none.")
 @click.option("--grid-port", type=int, help="Port for other nodes, 7443 unless said; 0 = none.")
-@click.option("--storage", default="disk", help="Where objects are kept: disk, or s3://bucket/prefix.")
-@click.option("--s3-endpoint", default="", help="URL of the S3 server; empty = Amazon's own.")
-@click.option("--s3-keys", type=click.Path(exists=True, dir_okay=False), help="File: access key, secret key.")
+@click.option("--storage", type=click.Choice(["disk"]), default="disk", help="Where objects are kept.")
 @click.option("--dev", is_flag=True, help="Trust everybody on this machine. Not for a real hospital.")
 @click.option("--yes", is_flag=True, help="Ask nothing; use what was said and the defaults.")
 @shared
@@ -63,8 +61,10 @@ def make_node(home: Path, name: str, ae: str, settings: dict[str, Any], *, is_de
 
     from catalog import BadRequest
     from node.audit import AuditLog
-    from node.config import FILE_NAME, GRID_SUFFIX, check_ae_title, load_config, write_config
+    from node.certificates import ensure_certificate
+    from node.config import FILE_NAME, check_ae_title, load_config, write_config
     from node.devices import DEV_RULE, DeviceBook
+    from node.sections import GRID_SUFFIX
     from node.state import State
 
     if (home / FILE_NAME).exists():
@@ -76,53 +76,32 @@ def make_node(home: Path, name: str, ae: str, settings: dict[str, Any], *, is_de
     own: dict[str, dict[str, Any]] = {
         "node": {"name": name, "ae_title": ae_title, "node_id": node_id, "issuer": settings["issuer"]},
         "storage": {"url": settings["storage"]},
-        "s3": {"endpoint": settings["s3_endpoint"]},
         **{key[:-5]: {"port": settings[key]} for key in said if settings[key] is not None},
     }
     home.mkdir(parents=True, exist_ok=True, mode=0o750)
-    keys = _read_keys(settings["s3_keys"])
     path = write_config(home, own)
     try:
-        _write_secrets(home / "secrets", keys)
         with State(home / "state") as state:
             if is_dev:
                 DeviceBook(state).put(DEV_RULE)
+        config = load_config(home)
+        if config.tls.port:
+            ensure_certificate(home, config, time.time())
         audit = AuditLog(home / "audit", time.time)
         audit.record("change", None, "node made", {"who": who(), "node_id": node_id, "is_dev": is_dev})
         audit.close()
     except BaseException:
         path.unlink()
         raise
-    return {**_made(load_config(home)), "home": str(home), "config": str(path), "is_dev": is_dev}
+    return {**_made(config, home), "home": str(home), "config": str(path), "is_dev": is_dev}
 
 
-def _read_keys(path: str | None) -> list[str]:
-    """Return access key and secret key from a file with one on each line, or nothing.
+def _made(config: Config, home: Path) -> dict[str, Any]:
+    from node.certificates import describe
 
-    Raises:
-        BadRequest: it has not two lines.
-    """
-    from catalog import BadRequest
-
-    if path is None:
-        return []
-    keys = Path(path).read_text(encoding="utf-8").split()
-    if len(keys) != 2:
-        remedy = "Write the access key on its first line and the secret key on its second."
-        raise BadRequest(f"{path} has {len(keys)} words instead of two.", remedy)
-    return keys
-
-
-def _write_secrets(folder: Path, keys: list[str]) -> None:
-    """Make the folder of secrets, with the bucket's credentials if they were given."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    for name, key in zip(("s3-access-key", "s3-secret-key"), keys, strict=False):
-        with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(f"{key}\n")
-
-
-def _made(config: Config) -> dict[str, Any]:
+    certificate = describe(home / config.tls.certificate_file)._asdict() if config.tls.port else None
     return {
+        "certificate": certificate,
         "name": config.node.name,
         "ae_title": config.node.ae_title,
         "node_id": config.node.node_id,
@@ -131,13 +110,21 @@ def _made(config: Config) -> dict[str, Any]:
 
 
 def _what_was_made(made: dict[str, Any]) -> list[str]:
-    later = [f"{name} {port}" for name, port in made["ports"].items() if port and name != "dicom"]
+    later = [
+        f"{name} {port}" for name, port in made["ports"].items() if port and name not in ("dicom", "tls")
+    ]
     free = readable(shutil.disk_usage(made["home"]).free)
     lines = [
         f"✓ {made['config']}   what needs a restart to change; every key is explained in it",
         f"✓ node {made['name']}, AE title {made['ae_title']}, id {made['node_id']}",
         f"✓ {free} free for images; DICOM port {made['ports']['dicom'] or 'none'}",
     ]
+    if made["certificate"]:
+        ends = date.fromtimestamp(made["certificate"]["ends"])
+        lines.append(
+            f"✓ DICOM TLS port {made['ports']['tls']} with a self-signed certificate until {ends}, "
+            f"sha256:{made['certificate']['fingerprint'][:16]}..."
+        )
     if made["is_dev"]:
         lines.append("! everybody on this machine may do everything (--dev); see: peerpacs devices list")
     if later:

@@ -20,6 +20,8 @@ def of_the_node(config: Config) -> str:
     rows = [
         ("AE title of the archive", "`node.ae_title`", config.node.ae_title, "at most 11 characters"),
         ("TCP port for DICOM", "`dicom.port`", dicom.port, "0 = none; 104 and 11112 are customary"),
+        ("TCP port for DICOM over TLS", "`tls.port`", config.tls.port, "0 = none; 2762 is registered for it"),
+        ("Certificates of callers", "`tls.client_certificates`", config.tls.client_certificates, "see 8.2"),
         ("Address to listen on", "`dicom.host`", dicom.host, ""),
         ("Maximum PDU length received", "`dicom.max_pdu`", dicom.max_pdu, "bytes"),
         ("SOP Classes and syntaxes of no table", "`dicom.accept_unknown`", yes(dicom.accept_unknown), ""),

@@ -14,7 +14,7 @@ from typing import Final
 from catalog import NEVER_MATCHED, UNMATCHABLE_VR
 from node.config import Config, read_config
 
-from . import associations, objects, parameters, queries
+from . import associations, objects, parameters, queries, security
 from .markdown import tag
 
 _TEMPLATE: Final = Path(__file__).with_name("template.md")
@@ -42,6 +42,7 @@ _PARTS: Final[dict[str, Callable[[Config], str]]] = {
     "limits": associations.limits,
     "rejections": lambda _: associations.rejections(),
     "context results": lambda _: associations.context_results(),
+    "cipher suites": lambda _: security.suites(),
     "statuses": lambda _: associations.statuses(),
 }
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from node.contracts import Caller, Rejection, Scope, Service, Verdict
 
+from .arrivals import request_length
 from .association import Aborted, Association, Released
 from .commands import (
     C_CANCEL_RQ,
@@ -26,9 +26,7 @@ from .negotiation import Context, negotiate
 from .pdu import (
     ABORT,
     ASSOCIATE_AC,
-    ASSOCIATE_RQ,
     DICOM_APPLICATION_CONTEXT,
-    HEADER,
     NOT_SPECIFIED,
     RELEASE_RESPONSE,
     UNEXPECTED_PARAMETER,
@@ -60,28 +58,18 @@ _QUERIES: Final[Mapping[int, Callable[[Session, Context, Command], None]]] = {
 }
 
 
-def request_length(received: bytes | bytearray, longest: int) -> int | None:
-    """Return the length of the PDU at the start, 0 if not known yet, None if it is no A-ASSOCIATE-RQ."""
-    if received[:1] and received[0] != ASSOCIATE_RQ:
-        return None
-    if len(received) < 6:
-        return 0
-    length: int = HEADER.unpack_from(received)[1]
-    return 6 + length if length <= longest else None
-
-
 class Acceptance:
     """Serves one connection; `run` returns when nothing is left to say on it."""
 
     def __init__(
-        self, environment: Environment, sock: socket.socket, address: str, received: bytes, admit: Admit
+        self, environment: Environment, connection: Connection, address: str, received: bytes, admit: Admit
     ) -> None:
         self.environment = environment
         self.address = address
         self.calling_ae = ""
         """Set once this association counts against the limits."""
         self.session: Session | None = None
-        self.connection = Connection(sock, environment.limits.message)
+        self.connection = connection
         self._received = received
         self._admit = admit
         self._is_stopping = False
@@ -236,7 +224,10 @@ class Acceptance:
     def _record(self, session: Session, ending: str, seconds: float) -> None:
         tally, caller, audit = session.tally, session.caller, self.environment.audit
         outcome = "success" if ending == "released" else "broken"
-        audit.record("association", caller, outcome, {"seconds": round(seconds, 3), "ending": ending})
+        detail = {"seconds": round(seconds, 3), "ending": ending}
+        if self.connection.security:
+            detail["security"] = self.connection.security
+        audit.record("association", caller, outcome, detail)
         session.record_stored()
         refused = sum(tally.statuses.values()) - tally.instances
         if refused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -29,6 +30,8 @@ from .pdu import (
     decode_associate,
     encode_associate,
 )
+from .secure import SecureConnection, TlsLayer
+from .tls import Security, client_context, fingerprint, why_not_secure
 from .transport import Connection, Ended
 
 MAX_CONTEXTS: Final = 128
@@ -54,6 +57,8 @@ class Peer(NamedTuple):
     host: str
     port: int
     calling_ae: str
+    security: Security | None = None
+    """Without it the call is made without TLS."""
 
     def __str__(self) -> str:
         return f"{self.ae_title} ({self.host}:{self.port})"
@@ -74,15 +79,10 @@ def dial(
         NotPermitted: it rejects for good.
     """
     request = _request(peer, proposed, limits, roles or {}, extended or {})
+    connection = _connect(peer, limits)
     try:
-        sock = socket.create_connection((peer.host, peer.port), limits.connect)
-    except OSError as error:
-        raise Unavailable(
-            f"{peer} does not answer: {error.strerror or error}.",
-            "Check its address and port, and the network.",
-        ) from None
-    connection = Connection(sock, limits.connect)
-    try:
+        if isinstance(connection, SecureConnection):
+            _shake_hands(connection, peer)
         connection.send([encode_associate(request, ASSOCIATE_RQ)])
         answer = _receive_answer(connection, peer, limits)
         association = Association(connection, _accepted(request, answer), limits.max_pdu, answer.user.max_pdu)
@@ -95,6 +95,54 @@ def dial(
     connection.set_timeout(limits.message)
     REQUESTED.change(+1)
     return association
+
+
+def _connect(peer: Peer, limits: Limits) -> Connection:
+    try:
+        sock = socket.create_connection((peer.host, peer.port), limits.connect)
+    except OSError as error:
+        raise Unavailable(
+            f"{peer} does not answer: {error.strerror or error}.",
+            "Check its address and port, and the network.",
+        ) from None
+    if peer.security is None:
+        return Connection(sock, limits.connect)
+    return SecureConnection(sock, limits.connect, TlsLayer(peer.security.context, server_name=peer.host))
+
+
+def _shake_hands(connection: SecureConnection, peer: Peer) -> None:
+    pinned = peer.security.pinned if peer.security else ""
+    try:
+        connection.shake_hands()
+    except ssl.SSLError as error:
+        what, remedy = why_not_secure(error)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            raise NotPermitted(f"{peer} {what}.", remedy) from None
+        raise Unavailable(f"{peer} {what}.", remedy) from None
+    shown = fingerprint(connection.layer.certificate())
+    if pinned and shown != pinned:
+        raise NotPermitted(
+            f"{peer} shows another certificate than the one that was pinned: sha256:{shown}.",
+            "If it was renewed there, pin the new one: peerpacs devices edit NAME --tls pin",
+        )
+
+
+def shown_certificate(host: str, port: int) -> str:
+    """Return the fingerprint of the certificate that is shown at a TLS port, whoever signed it.
+
+    Raises:
+        Unavailable: nobody answers, or not in TLS.
+    """
+    peer = Peer("A TLS port", host, port, "", Security(client_context()))
+    connection = _connect(peer, Limits())
+    try:
+        assert isinstance(connection, SecureConnection)
+        _shake_hands(connection, peer)
+        return fingerprint(connection.layer.certificate())
+    except Ended as error:
+        raise Unavailable(f"{host}:{port} does not speak TLS: {error}.") from None
+    finally:
+        connection.close()
 
 
 def hang_up(association: Association, *, release: bool, source: int = 0, reason: int = 0) -> None:

@@ -19,8 +19,8 @@ from catalog import (
     is_fully_supported,
     understand,
 )
-from node.config import GRID_SUFFIX
 from node.contracts import Service
+from node.sections import GRID_SUFFIX
 
 from .association import Association
 from .commands import C_CANCEL_RQ, C_FIND_RQ, RESPONSE, Command, encode_command

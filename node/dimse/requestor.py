@@ -62,6 +62,7 @@ from .syntaxes import (
     UNCOMPRESSED,
     VERIFICATION,
 )
+from .tls import Security
 from .transport import Ended
 
 _PENDING: Final = (PENDING, PENDING_WITHOUT_OPTIONAL_KEYS)
@@ -111,9 +112,10 @@ class Requestor:
         limits: Limits | None = None,
         transfer_syntaxes: Sequence[str] = (),
         convert: Convert = reencode,
+        security: Security | None = None,
     ) -> None:
         """Take our AE title and the peer's address; `transfer_syntaxes` narrow the proposals for storage."""
-        self.peer = Peer(called_ae, host, port, ae_title)
+        self.peer = Peer(called_ae, host, port, ae_title, security)
         self._limits = limits or Limits()
         self._allowed = tuple(transfer_syntaxes)
         self._convert = convert

@@ -94,8 +94,9 @@ def _entries(session: Session, context: Context, identifier: Attributes) -> list
 
 
 def _delivery(session: Session, request: Command, device: Device, entries: list[Entry]) -> Delivery:
+    security = session.environment.secure(device)
     return Delivery(
-        Peer(device.ae_title, device.address, device.port, session.scope.ae_title),
+        Peer(device.ae_title, device.address, device.port, session.scope.ae_title, security),
         session.environment.limits,
         session.environment.convert,
         expected=dict.fromkeys((entry.SOPClassUID, entry.TransferSyntaxUID) for entry in entries),

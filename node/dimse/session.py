@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import Final
 
 from catalog import Clock, Damaged, Matching
-from node.contracts import Access, Audit, Caller, Scope, Service, Verdict
+from node.contracts import Access, Audit, Caller, Device, Scope, Service, Verdict
 from node.measures import Distribution, Sample
 
 from .association import Association
@@ -23,6 +23,7 @@ from .negotiation import Context
 from .outgoing import Convert
 from .pulse import Pulse
 from .statuses import NOT_AUTHORIZED, SUCCESS, is_warning
+from .tls import Security
 
 logger = logging.getLogger(__name__)
 TOLD: Final = 5
@@ -46,6 +47,9 @@ COUNTED: Final = (
     "accepted", "refused", "violations",
     "received_instances", "received_bytes", "sent_instances", "sent_bytes",
 )  # fmt: skip
+
+Secure = Callable[[Device], Security | None]
+"""Says how a device of the book is called."""
 
 
 class Counters:
@@ -102,6 +106,7 @@ class Environment:
     counters: Counters
     accept_unknown: bool
     convert: Convert
+    secure: Secure
 
 
 @dataclass(slots=True)

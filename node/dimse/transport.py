@@ -1,8 +1,7 @@
 """One TCP connection: buffered reading of small things, direct reading of large ones, vectored sending.
 
 Timeouts are the kernel's (SO_RCVTIMEO, SO_SNDTIMEO): a Python socket with a timeout polls before each
-call. A TLS connection will be a second class with the same methods: an `SSLSocket` has neither flags nor
-`sendmsg`, and holds decrypted bytes of its own that `has_input` must count.
+call. What is encrypted is `secure.SecureConnection`, with the same methods.
 """
 
 from __future__ import annotations
@@ -46,6 +45,11 @@ class Connection:
         self._start = self._end = 0
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN | select.POLLHUP | select.POLLERR)
+
+    @property
+    def security(self) -> str:
+        """How the connection is protected; empty when it is not."""
+        return ""
 
     def set_timeout(self, seconds: float) -> None:
         """Set how long one call may make no progress."""

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from node.access import Gatekeeper
-from node.config import Config, read_config
+from node.config import read_config
 from node.contracts import Caller, Device, Rejection, Service
 from node.devices import DEV_RULE, DeviceBook
+from node.sections import Config
 from node.state import State
 
 ALL = tuple(Service)

@@ -11,7 +11,8 @@ import pytest
 
 import node.config
 from catalog import BadRequest, NotFound
-from node.config import Config, UnknownSenders, check_ae_title, load_config, read_config, write_config
+from node.config import check_ae_title, load_config, read_config, write_config
+from node.sections import Config, UnknownSenders
 
 OWN: dict[str, dict[str, Any]] = {
     "node": {"name": 'Brno "U" ě', "ae_title": "ALPHA", "node_id": "0123456789"}

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.config import LogFormat, LogLevel
 from node.logs import start_logging
+from node.sections import LogFormat, LogLevel
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,8 +14,9 @@ from pydicom.filereader import read_dataset
 
 from catalog import Attributes, Change, Entry, Head, Holding, NotFound, OutOfSpace, Query, Selection
 from node.contracts import Caller, Device, Rejection, Scope, Service, StoreResult, Verdict
-from node.dimse import DimseServer, Limits
+from node.dimse import DimseServer, Limits, Security
 from node.storage import file_meta
+from tests.node.dimse.peers import SECURED
 
 SYNTAXES = {
     "1.2.840.10008.1.2": (True, True),
@@ -124,6 +126,9 @@ class Archive:
     def head(self, share: int = 0) -> Head:
         return Head(0, 0, b"")
 
+    def expect(self, entries: Sequence[Entry]) -> None:
+        """Nothing is fetched ahead in memory."""
+
     def open(self, entry: Entry) -> Stored:
         if entry.SOPInstanceUID in self.missing:
             raise NotFound(f"Instance {entry.SOPInstanceUID} is gone.")
@@ -139,6 +144,10 @@ class Book:
         self.destinations: dict[str, Device] = {}
         self.rejection: Rejection | None = None
         self.is_held = False
+        self.turned: list[tuple[str, str, str]] = []
+
+    def turned_away(self, address: str, why: str, remedy: str) -> None:
+        self.turned.append((address, why, remedy))
 
     def admit(self, calling_ae: str, address: str, called_ae: str) -> Caller | Rejection:
         return self.rejection or Caller(calling_ae, address, called_ae, self.device)
@@ -166,14 +175,26 @@ class Trail:
 class Node:
     """A running server and everything it stands on."""
 
+    tls: Callable[[], ssl.SSLContext] | None = None
+    security: Security | None = None
+    """Set while the tests of the plain port run over TLS; then every node here listens with TLS."""
+
     def __init__(self, limits: Limits, *, accept_unknown: bool) -> None:
         self.archive = Archive()
         self.book = Book()
         self.trail = Trail()
         self.server = DimseServer(
-            self.resolve, self.book, self.trail, limits, lambda: 0.0, accept_unknown=accept_unknown
+            self.resolve,
+            self.book,
+            self.trail,
+            limits,
+            lambda: 0.0,
+            accept_unknown=accept_unknown,
+            secure=lambda device: self.security if device.port in SECURED else None,
         )
-        self.port = self.server.listen("127.0.0.1", 0)
+        self.port = self.server.listen("127.0.0.1", 0, tls=self.tls)
+        if self.tls is not None:
+            SECURED.add(self.port)
 
     def resolve(self, called_ae: str) -> Scope | None:
         if called_ae != "ALPHA":

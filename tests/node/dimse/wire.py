@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 from types import TracebackType
 
@@ -56,8 +57,13 @@ def echo_request(message_id: int = 1) -> bytes:
 class Raw:
     """A raw connection with a deadline."""
 
+    tls: ssl.SSLContext | None = None
+    """Set while the tests of the plain port run over TLS."""
+
     def __init__(self, port: int, *, ask: bytes = b"") -> None:
         self.sock = socket.create_connection(("127.0.0.1", port), 10)
+        if self.tls is not None:
+            self.sock = self.tls.wrap_socket(self.sock, server_hostname="127.0.0.1")
         if ask:
             self.sock.sendall(ask)
             assert self.pdu()[0] == 2
