@@ -1,4 +1,4 @@
-"""What the statement says of DICOM over TLS: PS3.2 Annex N, chapter 8, from the tables of `node.dimse.tls`."""
+"""What the statement says of DICOM over TLS: PS3.2 Annex N, chapter 8, from the tables of `dimse.tls`."""
 
 from __future__ import annotations
 
