@@ -54,7 +54,7 @@ _STORED_AT_ONCE: Final = 64
 """Series in one transaction, so that arrivals do not wait long behind it."""
 _REGROWN_AT_ONCE: Final = 1000
 _ISSUER, _SOP_CLASS, _STUDY_UID = "00100021", "00080016", "0020000D"
-_TOKEN_KEY: Final = META + b"search token"
+TOKEN_KEY: Final = META + b"search token"
 _REGROWTH_KEY: Final = META + b"search regrowth"
 
 
@@ -93,7 +93,7 @@ class Indexer:
         self._committed = float("-inf")
         self._regrown: bytes | None = None
         with environment.reading() as reading:
-            self._token = reading.get(_TOKEN_KEY) or secrets.token_bytes(16)
+            self._token = reading.get(TOKEN_KEY) or secrets.token_bytes(16)
         self.search = SearchIndex(search_path, self._token)
         if self.search.is_new:
             commits.run(lambda batch: _start_regrowth(batch, self._token))
@@ -256,7 +256,7 @@ def is_grown(reading: Reading) -> bool:
 
 
 def _start_regrowth(batch: Batch, token: bytes) -> None:
-    batch.put(_TOKEN_KEY, token)
+    batch.put(TOKEN_KEY, token)
     batch.put(_REGROWTH_KEY, b"")
 
 

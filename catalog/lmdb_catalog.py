@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from .commit import GroupCommit
 from .decisions import decide
 from .errors import Damaged, PacsError
-from .find import Away, Finder
-from .forgetting import find_lost, forget
+from .find import Away
+from .forgetting import forget
 from .indexing import HasSamePixels, Indexer
-from .log import ALL, Digest, begin_epoch, forget_tombstones
-from .log_reading import LogReading
+from .lmdb_reader import MAP_SIZE, LmdbReader
+from .log import begin_epoch, forget_tombstones
 from .model import (
     Arrival,
-    Attributes,
-    Change,
     Clock,
-    Conflict,
     Decision,
     Entry,
-    Head,
     Holding,
     Move,
     Moved,
-    Query,
     Recorded,
-    Selection,
 )
-from .overlays import load
-from .packs import Headers, ReadHeader, packed_json
-from .planning import Planner
+from .packs import ReadHeader
 from .publishing import due, publishing, remaking, unfinished
 from .recording import record
-from .relocating import holding_of, relocate, stored_after
-from .rows import CONFLICT_CODEC, TOTALS_CODEC, ConflictRow, Totals
-from .selecting import claimed, entry_at, select, versions
+from .relocating import relocate
 from .shares import Share
-from .truth import CLAIM, CONFLICT, DECIDED, META, NOTE, Environment, Reading, joined, scan
-
-MAP_SIZE: Final = 256 << 30
-"""Address space reserved for the database, in bytes; the file grows only with what is in it."""
-
+from .truth import META, Environment
 
 _STATED_AT_ONCE: Final = 256
 _FORMAT_KEY: Final = META + b"format"
@@ -51,7 +37,7 @@ _FORMAT: Final = b"1"
 """How keys and rows are laid out; another number is another layout."""
 
 
-class LmdbCatalog:
+class LmdbCatalog(LmdbReader):
     """The one writer of a node's own catalog; satisfies `CatalogWriter`.
 
     A process opens a path once. `read_header(entry, size)` returns the first bytes of an instance's data
@@ -79,8 +65,7 @@ class LmdbCatalog:
             raise
         self._indexer = Indexer(self._environment, self._commits, search_path, read_header, has_same_pixels)
         self._shares: tuple[Share, ...] = ()
-        planner = Planner(self._environment, self._indexer.search)
-        self._finder = Finder(self._environment, Headers(read_header), planner.propose, away)
+        super().__init__(self._environment, self._indexer.search, read_header, away)
 
     def _check_format(self, path: Path) -> None:
         """Begin a new catalog, or make sure that this program understands the one that is there."""
@@ -139,35 +124,6 @@ class LmdbCatalog:
             self._environment.settle()
         return count
 
-    def reading_log(self, share: int = ALL) -> LogReading:
-        """Return the share's log to be read in one moment; use it in a `with`."""
-        return LogReading(self._environment.reading, share)
-
-    def changes(self, after: int, limit: int, share: int = ALL) -> list[Change]:
-        """See `Catalog.changes`."""
-        with self.reading_log(share) as log:
-            return log.changes(after, limit)
-
-    def snapshot(self, after: bytes, limit: int, share: int = ALL) -> list[Change]:
-        """Return at most `limit` live rows of the log behind the key `after`, in key order."""
-        with self.reading_log(share) as log:
-            return log.snapshot(after, limit)
-
-    def head(self, share: int = ALL) -> Head:
-        """See `Catalog.head`."""
-        with self.reading_log(share) as log:
-            return log.head
-
-    def chain_at(self, seq: int, share: int = ALL) -> bytes | None:
-        """Return the chain value at a number where a commit ended, or None."""
-        with self.reading_log(share) as log:
-            return log.chain_at(seq)
-
-    def digests(self, share: int = ALL) -> dict[int, Digest]:
-        """Return the digest of every bucket that ever had a row of the share."""
-        with self.reading_log(share) as log:
-            return log.digests()
-
     def forget_tombstones(self, heard: Mapping[int, int], limit: int = 1000) -> int:
         """Forget what is gone and everybody has heard of; see `log.forget_tombstones`."""
         return self._commits.run(lambda batch: forget_tombstones(batch, heard, limit))
@@ -178,53 +134,26 @@ class LmdbCatalog:
         self._environment.settle()
         return epoch
 
-    def find(self, query: Query) -> Iterator[Attributes]:
-        """See `Catalog.find`; raises BadRequest for a key whose value its VR does not allow."""
-        return self._finder.find(query)
-
-    def select(self, selection: Selection) -> list[Entry]:
-        """See `Catalog.select`; raises BadRequest when nothing at all is named."""
-        with self._environment.reading() as reading:
-            return select(reading, selection)
-
-    def holds(self, SOPInstanceUID: str, sha256: bytes) -> bool:
-        """Say whether exactly these bytes are recorded, and no deletion may have freed them."""
-        with self._environment.reading() as reading:
-            stored = reading.get(CLAIM + SOPInstanceUID.encode())
-            if stored is None:
-                return False
-            for entry in claimed(reading, SOPInstanceUID):
-                if entry.holding.sha256 == sha256:
-                    return not load(reading, entry.StudyInstanceUID).deletes(entry)
-            return False
-
     def record(self, arrivals: Sequence[Arrival]) -> list[Recorded]:
         """See `CatalogWriter.record`; what is recorded together is on disk together or not at all."""
         return self._commits.run(lambda batch: record(batch, arrivals), len(arrivals))
 
     def forget_lost(self, is_lost: Callable[[Holding], bool]) -> list[Entry]:
         """Take back the newest rows whose bytes a power cut took; return what they were."""
-        with self._environment.reading() as reading:
-            lost = find_lost(reading, is_lost)
-        if lost:
-            self._commits.run(lambda batch: forget(batch, lost), len(lost))
+        lost = self.find_lost(is_lost)
+        self.forget(lost)
         return lost
+
+    def forget(self, entries: Sequence[Entry]) -> None:
+        """Take rows back as if they had never come."""
+        if entries:
+            self._commits.run(lambda batch: forget(batch, [*entries]), len(entries))
 
     def relocate(self, moves: Sequence[Move]) -> list[Moved]:
         """See `CatalogWriter.relocate`."""
         moved = self._commits.run(lambda batch: relocate(batch, moves), len(moves))
         self._environment.settle()
         return moved
-
-    def whereabouts(self, SOPInstanceUID: str, sha256: bytes) -> Holding | None:
-        """See `CatalogWriter.whereabouts`."""
-        with self._environment.reading() as reading:
-            return holding_of(claimed(reading, SOPInstanceUID), sha256)
-
-    def stored_after(self, cursor: bytes, limit: int) -> list[tuple[bytes, Entry]]:
-        """See `CatalogWriter.stored_after`."""
-        with self._environment.reading() as reading:
-            return stored_after(reading, cursor, limit)
 
     def decide(self, decision: Decision) -> None:
         """See `CatalogWriter.decide`; raises BadRequest too."""
@@ -233,80 +162,3 @@ class LmdbCatalog:
     def restore(self, decision: Decision) -> None:
         """Take in a decision while the catalog is made again; its study may still be on its way."""
         self._commits.run(lambda batch: decide(batch, decision, must_exist=False))
-
-    def decisions(self, StudyInstanceUID: str) -> list[Decision]:
-        """See `CatalogWriter.decisions`."""
-        with self._environment.reading() as reading:
-            return load(reading, StudyInstanceUID).all
-
-    def overlay(self, entry: Entry) -> Attributes:
-        """See `CatalogWriter.overlay`."""
-        uid = entry.StudyInstanceUID
-        with self._environment.reading() as reading:
-            if reading.get(DECIDED + uid.encode()) is None:
-                return {}
-            return load(reading, uid).corrections(uid, entry.SeriesInstanceUID, entry.SOPInstanceUID)
-
-    def headers(self, entries: Sequence[Entry]) -> list[bytes]:
-        """Return the DICOM JSON of each instance's header; empty where it is not packed, or was corrected."""
-        found: dict[tuple[str, bytes], bytes] = {}
-        corrected: dict[str, bool] = {}
-        with self._environment.reading() as reading:
-            for key in dict.fromkeys((e.StudyInstanceUID, e.SeriesInstanceUID) for e in entries):
-                if key[0] not in corrected:
-                    corrected[key[0]] = load(reading, key[0]).corrects
-                if not corrected[key[0]]:
-                    found.update(packed_json(reading, joined(*key)))
-        return [found.get((entry.SOPInstanceUID, entry.holding.sha256), b"") for entry in entries]
-
-    def state_of(self, StudyInstanceUID: str) -> bytes:
-        """Return what changes with every decision about the study: the ids of all of them."""
-        return "".join(decision.id for decision in self.decisions(StudyInstanceUID)).encode()
-
-    def was_here(self, target: tuple[str, ...]) -> bool:
-        """Say whether versions of it are, or were, stored under a decision that hides them."""
-        return bool(self.versions(target))
-
-    def conflicts(self, resolved: bool = False) -> Iterator[Conflict]:
-        """See `CatalogWriter.conflicts`; with `resolved`, those too."""
-        with self._environment.reading() as reading:
-            rows = [CONFLICT_CODEC.unpack(stored) for _, stored in scan(reading, CONFLICT)]
-            found = [_conflict(reading, row) for row in rows if resolved or not row.is_resolved]
-        yield from found
-
-    def versions(self, target: tuple[str, ...]) -> list[Entry]:
-        """Return every stored version of a study, series or instance, hidden or not preferred ones too."""
-        with self._environment.reading() as reading:
-            return versions(reading, target)
-
-    def totals(self) -> Totals:
-        """Return how much a query may see of everything, and how many conflicts are open."""
-        with self._environment.reading() as reading:
-            stored = reading.get(META + b"totals")
-            return TOTALS_CODEC.unpack(stored) if stored else Totals()
-
-    def note(self, key: bytes, value: bytes) -> None:
-        """Keep a small value for whoever keeps the objects; return when it is on disk."""
-        self._commits.run(lambda batch: batch.put(NOTE + key, value))
-
-    def noted(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (key, value) of the notes whose key begins with `prefix`, in order of the keys."""
-        with self._environment.reading() as reading:
-            found = list(scan(reading, NOTE + prefix))
-        for key, value in found:
-            yield key[len(NOTE) :], value
-
-
-def _conflict(reading: Reading, row: ConflictRow) -> Conflict:
-    if row.first and row.other:
-        sides = [entry_at(reading, *row.first), entry_at(reading, *row.other)]
-        entries = tuple(entry for entry in sides if entry)
-    else:
-        entries = tuple(claimed(reading, row.SOPInstanceUID))
-    return Conflict(
-        SOPInstanceUID=row.SOPInstanceUID,
-        versions=entries,
-        differences=tuple(row.differences),
-        since=row.since,
-        resolved=row.is_resolved,
-    )

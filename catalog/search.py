@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -24,6 +24,7 @@ _ORDINAL: Final = "o"
 _HEAP: Final = 15_000_000
 """Bytes Tantivy gathers before it writes a segment; its own minimum."""
 _TOKEN: Final = "token"
+_TRIES: Final = 3
 _FIRST_PAGE: Final = 128
 _HIGHEST: Final = 1 << 64
 
@@ -36,9 +37,12 @@ class Hit(NamedTuple):
 
 
 class SearchIndex:
-    """One open index; any thread may ask, one at a time may write."""
+    """One open index; any thread may ask, one at a time may write.
 
-    def __init__(self, path: Path, token: bytes) -> None:
+    With `is_read_only` another process writes it: each question sees what that has committed by then.
+    """
+
+    def __init__(self, path: Path, token: bytes, *, is_read_only: bool = False) -> None:
         builder = tantivy.SchemaBuilder()
         builder.add_text_field(FIELD, tokenizer_name="raw", index_option="basic")
         builder.add_text_field(GRAMS, tokenizer_name=GRAMS, index_option="basic")
@@ -46,9 +50,41 @@ class SearchIndex:
         builder.add_unsigned_field(_ORDINAL, fast=True)
         self._schema = builder.build()
         self._path = path
+        self._token = token
+        self._is_read_only = is_read_only
+        self._index: tantivy.Index | None = None
+        self._folder = 0
+        """The inode of the folder that was opened: one that grew back is another."""
+        self._writer: tantivy.IndexWriter | None = None
+        if is_read_only:
+            self.is_new = False
+            return
         opened = self._opened(path, token)
         self.is_new = opened is None
         self._use(opened or self._made(path, token))
+
+    def _current(self) -> tantivy.Index | None:
+        """Return the index to ask; of one that another process writes, as it has committed it by now."""
+        if self._is_read_only:
+            # Between the writer's list of files and our opening them it may have merged some away.
+            for _ in range(_TRIES):
+                with suppress(ValueError, OSError):
+                    return self._caught_up()
+            return None
+        return self._index
+
+    def _caught_up(self) -> tantivy.Index | None:
+        folder = self._path.stat().st_ino
+        if self._index is None or folder != self._folder:
+            opened = self._opened(self._path, self._token)
+            if opened is None:
+                return None
+            self._use(opened)
+            self._folder = folder
+        index = self._index
+        if index is not None:
+            index.reload()
+        return index
 
     @property
     def is_gone(self) -> bool:
@@ -63,7 +99,7 @@ class SearchIndex:
         grams = tantivy.Tokenizer.ngram(GRAM, GRAM, False)
         index.register_tokenizer(GRAMS, tantivy.TextAnalyzerBuilder(grams).build())
         self._index = index
-        self._writer: tantivy.IndexWriter | None = None
+        self._writer = None
 
     def _opened(self, path: Path, token: bytes) -> tantivy.Index | None:
         """Return the index if it is this catalog's and of this program's making; another grows back."""
@@ -98,12 +134,14 @@ class SearchIndex:
         """
         with self._writing() as writer:
             writer.commit()
+        assert self._index is not None
         self._index.reload()
 
     @contextmanager
     def _writing(self) -> Iterator[tantivy.IndexWriter]:
         try:
             if self._writer is None:
+                assert self._index is not None
                 self._writer = self._index.writer(heap_size=_HEAP, num_threads=1)
             yield self._writer
         except ValueError as error:
@@ -121,15 +159,18 @@ class SearchIndex:
             for tag, key in keys.items()
             if (question := question_about(self._schema, tag, key)) is not None
         ]
-        return self._pages(tantivy.Query.boolean_query(questions)) if questions else None
+        index = self._current() if questions else None
+        if index is None:
+            return None
+        return self._pages(index, tantivy.Query.boolean_query(questions))
 
-    def _pages(self, query: tantivy.Query) -> Iterator[list[Hit]]:
+    def _pages(self, index: tantivy.Index, query: tantivy.Query) -> Iterator[list[Hit]]:
         """Yield the hits in portions of falling ordinals, all hits of one ordinal in one portion.
 
         Among equals Tantivy keeps no order from one search to the next, so a portion is what is certainly
         above the last hit, and the next search begins anew and reaches further.
         """
-        searcher = self._index.searcher()
+        searcher = index.searcher()
         size, done = _FIRST_PAGE, _HIGHEST
         while True:
             found = searcher.search(query, limit=size, count=False, order_by_field=_ORDINAL).hits

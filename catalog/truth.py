@@ -34,7 +34,6 @@ INSTANCE: Final = b"t"  # study, series, instance -> InstanceRow
 NUMBER: Final = b"k"  # series number -> study and series
 LOG: Final = b"L"  # share, seq -> log key
 META: Final = b"m"  # name -> value
-NOTE: Final = b"n"  # whatever the store keeps here
 OUTBOX: Final = b"o"  # arrival number -> OutboxRow
 PACK: Final = b"p"  # study, series, chunk -> header pack
 PUBLISHED: Final = b"P"  # share, log key -> seq and row

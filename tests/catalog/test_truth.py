@@ -112,10 +112,3 @@ def test_a_full_map_refuses_and_keeps_all_it_had(tmp_path: Path) -> None:
     assert len(list(catalog.find(query(Level.STUDY)))) == recorded
     assert not list(catalog.find(query(Level.STUDY, StudyInstanceUID=f"{recorded}")))
     catalog.close()
-
-
-def test_notes_are_kept_and_listed_by_prefix(catalog: LmdbCatalog) -> None:
-    catalog.note(b"segment/2", b"b")
-    catalog.note(b"segment/1", b"a")
-    catalog.note(b"other", b"c")
-    assert list(catalog.noted(b"segment/")) == [(b"segment/1", b"a"), (b"segment/2", b"b")]
