@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from .find import Away, Finder
+from .find import Away, Finder, Question
 from .forgetting import find_lost
 from .indexing import TOKEN_KEY
+from .levels import visible_series
 from .log import ALL, Digest
 from .log_reading import LogReading
 from .model import (
@@ -26,10 +27,11 @@ from .overlays import load
 from .packs import Headers, ReadHeader, packed_json
 from .planning import Planner
 from .relocating import holding_of, stored_after
-from .rows import CONFLICT_CODEC, TOTALS_CODEC, ConflictRow, Totals
+from .rows import CONFLICT_CODEC, STUDY_CODEC, TOTALS_CODEC, ConflictRow, Totals
 from .search import SearchIndex
 from .selecting import claimed, entry_at, select, versions
-from .truth import CLAIM, CONFLICT, DECIDED, META, Environment, Reading, joined, scan
+from .statements import Stated, of_series, of_study
+from .truth import CLAIM, CONFLICT, DECIDED, META, STUDY, Environment, Reading, joined, scan
 
 MAP_SIZE: Final = 256 << 30
 """Address space reserved for the database, in bytes; the file grows only with what is in it."""
@@ -46,8 +48,8 @@ class LmdbReader:
         self, environment: Environment, search: SearchIndex, read_header: ReadHeader, away: Away
     ) -> None:
         self._environment = environment
-        planner = Planner(environment, search)
-        self._finder = Finder(environment, Headers(read_header), planner.propose, away)
+        self._planner = Planner(environment, search)
+        self._finder = Finder(environment, Headers(read_header), self._planner.propose, away)
 
     @classmethod
     def open(
@@ -104,6 +106,21 @@ class LmdbReader:
     def find(self, query: Query) -> Iterator[Attributes]:
         """See `Catalog.find`; raises BadRequest for a key whose value its VR does not allow."""
         return self._finder.find(query)
+
+    def propose(self, query: Query) -> Iterator[list[bytes]]:
+        """Yield studies as order and UID, in the order of answers, every one that could match among them."""
+        return self._planner.propose(Question(query))
+
+    def stated(self, StudyInstanceUID: str) -> Stated | None:
+        """Return what the log would state about a study now; None if nothing of it is seen."""
+        with self._environment.reading() as reading:
+            stored = reading.get(STUDY + StudyInstanceUID.encode())
+            row = STUDY_CODEC.unpack(stored) if stored else None
+            if row is None or not row.instances:
+                return None
+            found = visible_series(reading, StudyInstanceUID)
+            series = [of_series(each, is_settled=not each.is_dirty) for _, each in found]
+            return Stated(of_study(row), series)
 
     def select(self, selection: Selection) -> list[Entry]:
         """See `Catalog.select`; raises BadRequest when nothing at all is named."""

@@ -7,28 +7,23 @@ order. If it does not, the keys are too common for it, and what streams in the o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
 from .attributes import Level
 from .find import Question
 from .indexing import is_grown
-from .levels import COMPUTED, NOT_MATCHED, TIMEZONE, level_of
+from .levels import COMPUTED, NOT_MATCHED, level_of
 from .matching import is_universal
 from .model import Attributes
 from .order import (
-    BY_ACCESSION,
     BY_DATE,
-    BY_NAME,
-    BY_PATIENT,
     BY_SERIES,
-    fitted,
-    newest_first,
-    normal_name,
 )
 from .rows import CLAIMS_CODEC, OUTBOX_CODEC, STUDY_CODEC
 from .search import Hit, SearchIndex
+from .spans import INDEXES, date_span, walk
 from .truth import (
     CLAIM,
     NUMBER,
@@ -48,13 +43,12 @@ _ENOUGH: Final = 1000
 """Keys of a small index that are looked at before it counts as too common."""
 _FIRST_PAGE: Final = 64
 _LARGEST_PAGE: Final = 4096
-_FIT: Final = 120
 _COMMON: Final = frozenset({"00080060", "00080016"})
 """Modality and SOPClassUID narrow so little that any other key is asked first."""
 _COMMON_IN_STUDY: Final = ("00080061",)
 
 _STUDY_UID, _SERIES_UID, _INSTANCE_UID = "0020000D", "0020000E", "00080018"
-_PATIENT_ID, _ACCESSION, _NAME, _DATE = "00100020", "00080050", "00100010", "00080020"
+_DATE: Final = "00080020"
 
 
 class Planner:
@@ -106,11 +100,11 @@ class Planner:
         return found
 
     def _by_date(self, keys: Attributes) -> Iterator[list[bytes]]:
-        start, end = _date_span(keys) or (BY_DATE, end_of(BY_DATE))
+        start, end = date_span(keys) or (BY_DATE, end_of(BY_DATE))
         size = _FIRST_PAGE
         while True:
             with self._environment.reading() as reading:
-                page = list(islice(_walk(reading, start, end), size))
+                page = list(islice(walk(reading, start, end), size))
             if page:
                 yield [key[len(BY_DATE) :] for key in page]
             if len(page) < size:
@@ -150,15 +144,6 @@ def _until(waiting: deque[bytes], last: bytes) -> Iterator[bytes]:
         yield waiting.popleft()
 
 
-def _walk(reading: Reading, start: bytes, end: bytes) -> Iterator[bytes]:
-    cursor = reading.cursor()
-    if cursor.set_range(start):
-        for key in cursor.iternext(keys=True, values=False):
-            if key >= end:
-                return
-            yield key
-
-
 def _named(reading: Reading, keys: Attributes) -> list[bytes] | None:
     """Return the studies that unique keys name, or None when there are none."""
     uids: Iterable[str]
@@ -192,7 +177,7 @@ def _studies_of_instances(reading: Reading, uids: Iterable[str]) -> Iterator[str
 
 def _indexed(reading: Reading, keys: Attributes) -> list[bytes] | None:
     """Return the studies of the first small index that has few enough, or None."""
-    for tag, spans_of in _INDEXES.items():
+    for tag, spans_of in INDEXES.items():
         if tag not in keys:
             continue
         spans = spans_of(keys)
@@ -200,7 +185,7 @@ def _indexed(reading: Reading, keys: Attributes) -> list[bytes] | None:
             continue
         found: set[bytes] = set()
         for start, end in spans:
-            walked = islice(_walk(reading, start, end), _ENOUGH + 1)
+            walked = islice(walk(reading, start, end), _ENOUGH + 1)
             found.update(_tail(key) for key in walked)
             if len(found) > _ENOUGH:
                 break
@@ -212,69 +197,3 @@ def _indexed(reading: Reading, keys: Attributes) -> list[bytes] | None:
 def _tail(key: bytes) -> bytes:
     """Return order and UID, which no zero byte is in, from the end of an index key."""
     return key[key.rfind(b"\0") + 1 :] if b"\0" in key else key[len(BY_DATE) :]
-
-
-_Spans = list[tuple[bytes, bytes]]
-
-
-def _spans(index: bytes, values: Iterable[str]) -> _Spans:
-    """Return the key ranges that hold every value a wildcard key can match; none if it can match any."""
-    spans = []
-    for value in values:
-        head, star, _ = value.partition("*")
-        head, mark, _ = head.partition("?")
-        prefix = index + fitted(head)
-        if not (star or mark) and len(fitted(head)) < _FIT:
-            prefix += b"\0"
-        elif not head:
-            return []
-        spans.append((prefix, end_of(prefix)))
-    return spans
-
-
-def _patient_spans(keys: Attributes) -> _Spans:
-    return _spans(BY_PATIENT, texts(keys[_PATIENT_ID]))
-
-
-def _accession_spans(keys: Attributes) -> _Spans:
-    return _spans(BY_ACCESSION, texts(keys[_ACCESSION]))
-
-
-def _name_spans(keys: Attributes) -> _Spans:
-    heads = []
-    for text in texts(keys[_NAME]):
-        groups = [group for group in text.split("=") if group.strip(" *^")]
-        head = normal_name(groups[0]) if groups else "*"
-        stop = min((head.find(mark) for mark in "*?" if mark in head), default=-1)
-        heads.append(head if stop < 0 else head[:stop].rstrip("^ ") + "*")
-    return _spans(BY_NAME, heads)
-
-
-def _date_spans(keys: Attributes) -> _Spans:
-    span = _date_span(keys)
-    return [span] if span else []
-
-
-def _date_span(keys: Attributes) -> tuple[bytes, bytes] | None:
-    """Return the part of the date index that a key on StudyDate leaves."""
-    values = texts(keys[_DATE]) if _DATE in keys and TIMEZONE not in keys else []
-    if len(values) != 1:
-        return None
-    low, dash, high = (part.strip() for part in values[0].partition("-"))
-    if not dash:
-        high = low
-    start, end = BY_DATE, end_of(BY_DATE)
-    # The matcher takes 31 February for the end of February, wherever it stands.
-    if high:
-        start = BY_DATE + newest_first(high if high[-2:] < "28" else high[:-2] + "31")
-    if low:
-        end = end_of(BY_DATE + newest_first(low if low[-2:] < "28" else low[:-2] + "28"))
-    return start, end
-
-
-_INDEXES: Final[dict[str, Callable[[Attributes], _Spans]]] = {
-    _ACCESSION: _accession_spans,
-    _PATIENT_ID: _patient_spans,
-    _NAME: _name_spans,
-    _DATE: _date_spans,
-}

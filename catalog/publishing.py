@@ -10,7 +10,7 @@ from .commit import Batch
 from .log import ALL, Ledger
 from .rows import SERIES_CODEC, STUDY_CODEC, SeriesRow, StudyRow
 from .shares import Share, ShareState, project, read_state, stored_shares, write_state
-from .statements import series_statement, study_statement, why_gone
+from .statements import of_series, of_study, why_gone, wire_form
 from .truth import DIRTY, PUBLISHED, STUDY, Reading, scan, series_at
 
 GROWING: Final = 1000
@@ -91,7 +91,7 @@ class _Publication:
         self._batch.change_study(row)
 
     def _of_study(self, row: StudyRow) -> bytes:
-        return study_statement(row) if row.instances else why_gone(self._batch, row.StudyInstanceUID)
+        return wire_form(of_study(row)) if row.instances else why_gone(self._batch, row.StudyInstanceUID)
 
     def _publish_series(self, mark: Mark) -> None:
         row = self._batch.series(mark.key)
@@ -107,7 +107,7 @@ class _Publication:
 
     def _of_series(self, row: SeriesRow, is_settled: bool) -> bytes:
         if row.instances:
-            return series_statement(row, is_settled=is_settled)
+            return wire_form(of_series(row, is_settled=is_settled))
         return why_gone(self._batch, row.StudyInstanceUID, row.SeriesInstanceUID)
 
 

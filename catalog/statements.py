@@ -5,7 +5,7 @@ A statement that says something is gone, a tombstone, is empty or one byte that 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -55,41 +55,44 @@ class SeriesStatement(msgspec.Struct, array_like=True, frozen=True):
     has_conflict: bool
 
 
-_encode: Final = msgspec.msgpack.Encoder().encode
+wire_form: Final = msgspec.msgpack.Encoder().encode
 read_study: Final = msgspec.msgpack.Decoder(StudyStatement).decode
 read_series: Final = msgspec.msgpack.Decoder(SeriesStatement).decode
 
 
-def study_statement(row: StudyRow) -> bytes:
-    """Return the wire form of a study of which something can be seen."""
-    return _encode(
-        StudyStatement(
-            WIRE_VERSION,
-            row.StudyInstanceUID,
-            row.seen_patient,
-            row.seen_attributes,
-            row.received,
-            row.conflicts > 0,
-        )
+class Stated(NamedTuple):
+    """Everything one holder says about a study."""
+
+    study: StudyStatement
+    series: list[SeriesStatement]
+
+
+def of_study(row: StudyRow) -> StudyStatement:
+    """Return what is stated of a study of which something can be seen."""
+    return StudyStatement(
+        WIRE_VERSION,
+        row.StudyInstanceUID,
+        row.seen_patient,
+        row.seen_attributes,
+        row.received,
+        row.conflicts > 0,
     )
 
 
-def series_statement(row: SeriesRow, *, is_settled: bool) -> bytes:
-    """Return the wire form of a series of which something can be seen."""
-    return _encode(
-        SeriesStatement(
-            WIRE_VERSION,
-            row.StudyInstanceUID,
-            row.SeriesInstanceUID,
-            row.seen_attributes,
-            row.instances,
-            row.size,
-            row.digest,
-            tuple(sorted(row.classes)),
-            row.received,
-            is_settled,
-            row.conflicts > 0,
-        )
+def of_series(row: SeriesRow, *, is_settled: bool) -> SeriesStatement:
+    """Return what is stated of a series of which something can be seen."""
+    return SeriesStatement(
+        WIRE_VERSION,
+        row.StudyInstanceUID,
+        row.SeriesInstanceUID,
+        row.seen_attributes,
+        row.instances,
+        row.size,
+        row.digest,
+        tuple(sorted(row.classes)),
+        row.received,
+        is_settled,
+        row.conflicts > 0,
     )
 
 

@@ -21,7 +21,7 @@ from .mirror_rows import DIGEST, META, ROW, SOURCE, STAMP, STATE, STATE_CODEC, S
 from .mirror_writing import DIGEST_ROW, OutOfStep, Sources, WouldVanish, Writing, listing
 
 MAP_SIZE: Final = 256 << 30
-_SWEPT_AT_ONCE: Final = 5000
+_SWEPT_AT_ONCE: Final = 10_000
 
 
 class Mirror:
@@ -162,7 +162,9 @@ class Mirror:
         after = b""
         while True:
             with self._writing(source) as writing:
-                after = writing.sweep(after, _SWEPT_AT_ONCE)
+                snapshot = writing.state.snapshot
+                is_first = snapshot is not None and snapshot.is_first
+                after = (writing.build if is_first else writing.sweep)(after, _SWEPT_AT_ONCE)
                 if not after:
                     writing.finish()
                     return

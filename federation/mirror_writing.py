@@ -119,6 +119,9 @@ class Writing:
         if at.epoch != state.epoch:
             state.confirmed = state.generation
         is_first = next(scan(self._txn, self._rows), None) is None
+        if state.snapshot is not None and state.snapshot.is_first:
+            # Rows of a first snapshot that broke off: nothing was made of them yet.
+            is_first = True
         state.epoch, state.applied, state.chain = at.epoch, 0, bytes(8)
         state.snapshot, state.reached = SnapshotState(at, b"", is_first), at
         state.held = 0
@@ -141,8 +144,13 @@ class Writing:
         """
         _check(rows)
         state = self.state
-        is_first = state.snapshot is not None and state.snapshot.is_first
-        old = {} if is_first else self._stored(rows)
+        if state.snapshot is not None and state.snapshot.is_first:
+            generation, start = state.generation, self._rows
+            self._puts.extend(
+                (start + change.key, STAMP.pack(generation, change.seq) + change.row) for change in rows
+            )
+            return
+        old = self._stored(rows)
         going = sum(
             is_tombstone(change.row) and is_study(change.key) and change.key in old for change in rows
         )
@@ -150,7 +158,7 @@ class Writing:
         for change in rows:
             was = old.get(change.key)
             if was is None or is_repair or self._is_older(was, change.seq):
-                self._replace(change, was, is_first)
+                self._replace(change, was)
 
     def _is_older(self, was: bytes, seq: int) -> bool:
         """Say whether a row may be replaced: numbers of another history than this one mean nothing."""
@@ -162,7 +170,7 @@ class Writing:
         start = len(self._rows)
         return {key[start:]: value for key, value in self._txn.cursor().getmulti(keys)}
 
-    def _replace(self, change: Change, was: bytes | None, is_first: bool) -> None:
+    def _replace(self, change: Change, was: bytes | None) -> None:
         key, row = change.key, change.row
         if is_tombstone(row):
             if was is not None:
@@ -175,16 +183,19 @@ class Writing:
         if was is not None:
             self._count(key, was[STAMP.size :], -1)
         if is_study(key):
-            new = set(places_of(key, row, self._source))
-            if was is None:
-                self.state.studies += 1
-            else:
-                for place in set(places_of(key, was[STAMP.size :], self._source)) - new:
-                    self._txn.delete(place)
-            self._puts.extend((place, b"") for place in new)
-            self._puts.append((UNINDEXED + key, b""))
-        elif not is_first:
+            old = () if was is None else places_of(key, was[STAMP.size :], self._source)
+            self._place(key, row, set(old))
+            self.state.studies += was is None
+        else:
             self._puts.append((UNINDEXED + key[: key.index(b"\0")], b""))
+
+    def _place(self, key: bytes, row: bytes, old: set[bytes]) -> None:
+        """Have a study found under what it states now, and no more under what it stated before."""
+        new = set(places_of(key, row, self._source))
+        for place in old - new:
+            self._txn.delete(place)
+        self._puts.extend((place, b"") for place in new)
+        self._puts.append((UNINDEXED + key, b""))
 
     def _remove(self, key: bytes, was: bytes) -> None:
         self._txn.delete(self._rows + key)
@@ -205,10 +216,13 @@ class Writing:
 
     def recount(self) -> None:
         """Make the digests again from the rows."""
-        for name in [name for name, _ in scan(self._txn, DIGEST + self._source)]:
-            self._txn.delete(name)
+        self._forget_digests()
         for place, stored in scan(self._txn, self._rows):
             self._count(place[len(self._rows) :], stored[STAMP.size :], 1)
+
+    def _forget_digests(self) -> None:
+        for name in [name for name, _ in scan(self._txn, DIGEST + self._source)]:
+            self._txn.delete(name)
 
     def to_sweep(self) -> int:
         """Return how many studies the snapshot did not confirm."""
@@ -226,6 +240,24 @@ class Writing:
         for place, stored in portion:
             if self._is_left(stored):
                 self._remove(place[len(self._rows) :], stored)
+        return portion[-1][0][len(self._rows) :] if len(portion) == limit else b""
+
+    def build(self, after: bytes, limit: int) -> bytes:
+        """Make digests and indexes of a first snapshot's rows; return where to go on, or b""."""
+        if not after:
+            self._forget_digests()
+            self.state.studies = 0
+        start = self._rows + after if after else b""
+        portion = list(islice(scan(self._txn, self._rows, start), limit))
+        for place, stored in portion:
+            key, row = place[len(self._rows) :], stored[STAMP.size :]
+            if self._is_left(stored):
+                self._txn.delete(place)
+                continue
+            self._count(key, row, 1)
+            if is_study(key):
+                self._place(key, row, set())
+                self.state.studies += 1
         return portion[-1][0][len(self._rows) :] if len(portion) == limit else b""
 
     def check(self, going: int) -> None:

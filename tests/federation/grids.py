@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from catalog import LmdbCatalog, Unavailable
 from catalog.log import Digest
@@ -91,10 +91,11 @@ def known(digests: Any) -> dict[int, Digest]:
 
 
 class Cut:
-    """An owner whose answers break off after so many messages."""
+    """An owner whose answers break off after so many messages, and lack the one of number `lost`."""
 
-    def __init__(self, owner: Owner, after: int) -> None:
+    def __init__(self, owner: Owner, after: int, lost: int = -1) -> None:
         self._owner = owner
+        self._lost = lost
         self.left = after
         self.said: list[Any] = []
 
@@ -107,13 +108,16 @@ class Cut:
                 raise Unavailable("The link was cut.")
             self.left -= 1
             self.said.append(reply)
-            yield reply
+            if len(self.said) - 1 != self._lost:
+                yield reply
 
     def pull(self, request: PullRequest) -> Iterator[PullReply]:
         return self._some(self._owner.pull(request))
 
     def digests(self, share: int) -> DigestReply:
-        return next(self._some(iter([self._owner.digests(share)])))
+        for reply in self._some(iter([self._owner.digests(share)])):
+            return cast(DigestReply, reply)
+        raise Unavailable("The answer was lost.")
 
     def bucket(self, request: BucketRequest) -> Iterator[Repair]:
         return self._some(self._owner.bucket(request))

@@ -132,7 +132,7 @@ class Story:
             follower.connected(self.clock())
         follower.told(owner.owner.head(share), self.clock())
         self.clock.now += 0.3
-        link = Cut(owner.owner, after)
+        link = Cut(owner.owner, after, lost=self.chance.choice([-1, -1, -1, 0, 1, 2]) if after < 1000 else -1)
         try:
             is_busy = exchange(follower, link, self.clock())
         except PacsError:
@@ -147,14 +147,15 @@ class Story:
             assert reader.mirrored(named.name, share) == live(owner.catalog, share)
 
     def repeat(self) -> None:
-        """Deliver an answer of long ago again."""
+        """Deliver answers of long ago again."""
         if self.said:
             reader_name, owner_name, share = self.chance.choice(list(self.said))
             reader = next(node for node in self.nodes if node.name == reader_name)
             follower = reader.followers.get((owner_name, share))
             said = self.said[reader_name, owner_name, share]
             if follower and said:
-                follower.received(self.chance.choice(said), self.clock())
+                for late in self.chance.choices(said, k=10):
+                    follower.received(late, self.clock())
                 owner = next(node for node in self.nodes if node.name == owner_name)
                 self.check(reader, owner, owner, share)
 
