@@ -59,6 +59,11 @@ class Frames:
         if not self._frames:
             self._frames = self._by_their_starts(fragments, number)
 
+    @property
+    def places(self) -> list[list[_Fragment]]:
+        """Offset and length of the fragments of each frame."""
+        return self._frames
+
     def __iter__(self) -> Iterator[bytes]:
         for fragments in self._frames:
             yield b"".join(read(self._source, offset, length) for offset, length in fragments)

@@ -126,22 +126,32 @@ class Transcoder:
         self._codecs.close()
 
     def _pieces(self, outgoing: Outgoing, is_implicit: bool) -> Iterator[bytes]:
-        coding = BIG_ENDIAN if outgoing.TransferSyntaxUID == EXPLICIT_BIG else EXPLICIT
-        start = memoryview(read(outgoing, 0, min(16, outgoing.size)))
-        coding = actual_coding(start, 0, coding, outgoing.size)
-        if coding.is_implicit and not is_implicit:
+        image = image_of(outgoing, is_implicit)
+        if image.is_implicit and not is_implicit:
             raise NotConvertible("It is not in the Explicit VR that its transfer syntax promises.")
-        header, pixels = _head_of(outgoing, coding)
-        image = Image(outgoing, Rewriter(coding, is_implicit), memoryview(header), pixels)
-        if pixels is None:
+        if image.pixels is None:
             yield from image.header({})
-        elif pixels.length == UNDEFINED:
+        elif image.pixels.length == UNDEFINED:
             with self._codecs.one() as codec:
                 yield from image.decoded(lambda frame: codec.decode(frame, image.picture))
             yield from image.behind()
         else:
             yield from image.native()
             yield from image.behind()
+
+
+def image_of(outgoing: Outgoing, is_implicit: bool = False) -> Image:
+    """Return the parts of an instance that is not deflated; `is_implicit` is how they are to be written.
+
+    Raises:
+        Unreadable: its data set is cut short.
+        Damaged, Unavailable: it cannot be read.
+    """
+    coding = BIG_ENDIAN if outgoing.TransferSyntaxUID == EXPLICIT_BIG else EXPLICIT
+    start = memoryview(read(outgoing, 0, min(16, outgoing.size)))
+    coding = actual_coding(start, 0, coding, outgoing.size)
+    header, pixels = _head_of(outgoing, coding)
+    return Image(outgoing, Rewriter(coding, is_implicit), memoryview(header), pixels)
 
 
 class Image:
@@ -152,6 +162,9 @@ class Image:
         self._rewriter = rewriter
         self._data = data
         self._found = {each.tag: each for each in rewriter.elements(data)}
+        self.pixels = pixels
+        """Where Pixel Data stands; None if there is none."""
+        self.is_implicit = rewriter.source.is_implicit
         self._pixels = pixels or Found(_PIXEL_DATA, b"OW", source.size, source.size, 0, source.size)
         self._end = self._pixels.stop
         self.picture = Picture(
@@ -178,13 +191,13 @@ class Image:
     def decoded(self, decode: Callable[[bytes], tuple[bytes, str]]) -> Iterator[bytes]:
         """Yield the header and the pixels of encapsulated Pixel Data, decoded frame by frame."""
         bits = self.picture.bits
-        number = self._number_of_frames()
+        number = self.number_of_frames()
         total = (bits * number + 7) // 8
         if bits % 8 and number > 1:
             raise NotConvertible("Its one-bit frames do not end at whole bytes.")
         if total >= UNDEFINED - 1:
             raise NotConvertible("Uncompressed it has 4 GB or more, which no data set can hold.")
-        frames = Frames(self._source, self._pixels.offset, number, self._extended_offsets())
+        frames = self.frames()
         self._end = frames.end
         first = ""
         for frame in frames:
@@ -253,7 +266,25 @@ class Image:
             tag: self._rewriter.element(tag, vr, value) for tag, vr, value in history if not self._text(tag)
         }
 
-    def _number_of_frames(self) -> int:
+    @property
+    def head(self) -> memoryview:
+        """The data set up to Pixel Data."""
+        return self._data
+
+    def frames(self) -> Frames:
+        """Return the frames of encapsulated Pixel Data.
+
+        Raises:
+            Unreadable: the fragments are out of step, or cannot be dealt out.
+        """
+        return Frames(self._source, self._pixels.offset, self.number_of_frames(), self._extended_offsets())
+
+    def number_of_frames(self) -> int:
+        """Return Number of Frames, 1 where it is absent.
+
+        Raises:
+            Unreadable: it is no number.
+        """
         text = self._text(_FRAMES) or "1"
         if not text.isdecimal() or not 0 < int(text) < 1 << 31:
             raise Unreadable(f"Its Number of Frames is {text!r}.", "Repair it at its source.")

@@ -13,13 +13,16 @@ from catalog import NotFound, PacsError
 from node.contracts import Scope
 
 from . import searching
+from .bulkdata import retrieve_all_bulk_data, retrieve_bulk_data
 from .capabilities import capabilities
 from .exchange import Exchange, Services
+from .frames import retrieve_frames, retrieve_pixel_data
 from .gate import Refused, Right
 from .gateway import trail
 from .instances import retrieve_instances
 from .metadata import retrieve_metadata
 from .problems import MEDIA_TYPE, Malformed, document, status_of
+from .rendered import retrieve_rendered, retrieve_thumbnail
 from .storing import store
 
 logger = logging.getLogger(__name__)
@@ -62,6 +65,18 @@ ROUTES: Final = (
     _get(_STUDY, "retrieve a study", retrieve_instances),
     _get(_SERIES, "retrieve a series", retrieve_instances),
     _get(_INSTANCE, "retrieve an instance", retrieve_instances),
+    _get(_INSTANCE + "/frames/{frames}", "retrieve frames", retrieve_frames),
+    _get(_INSTANCE + "/pixeldata", "retrieve pixel data", retrieve_pixel_data),
+    _get(_INSTANCE + "/bulkdata", "retrieve all bulk data", retrieve_all_bulk_data),
+    _get(_INSTANCE + "/bulkdata/{place}", "retrieve bulk data", retrieve_bulk_data),
+    _get(_STUDY + "/rendered", "rendered study", retrieve_rendered),
+    _get(_SERIES + "/rendered", "rendered series", retrieve_rendered),
+    _get(_INSTANCE + "/rendered", "rendered instance", retrieve_rendered),
+    _get(_INSTANCE + "/frames/{frames}/rendered", "rendered frames", retrieve_rendered),
+    _get(_STUDY + "/thumbnail", "rendered study, thumbnail", retrieve_thumbnail),
+    _get(_SERIES + "/thumbnail", "rendered series, thumbnail", retrieve_thumbnail),
+    _get(_INSTANCE + "/thumbnail", "rendered instance, thumbnail", retrieve_thumbnail),
+    _get(_INSTANCE + "/frames/{frames}/thumbnail", "rendered frames, thumbnail", retrieve_thumbnail),
     _get(_STUDY + "/metadata", "metadata of a study", retrieve_metadata),
     _get(_SERIES + "/metadata", "metadata of a series", retrieve_metadata),
     _get(_INSTANCE + "/metadata", "metadata of an instance", retrieve_metadata),
@@ -152,6 +167,12 @@ def _serialize(request: falcon.Request, response: falcon.Response, error: falcon
     response.content_type = MEDIA_TYPE
 
 
+def _forget_caching(response: falcon.Response) -> None:
+    """Take back what was said about an answer that did not come."""
+    response.delete_header("ETag")
+    response.set_header("Cache-Control", "no-store")
+
+
 def _tell(request: falcon.Request, response: falcon.Response, error: Exception, params: Any) -> None:
     if isinstance(error, falcon.HTTPError):
         response.status = error.status_code
@@ -172,3 +193,4 @@ def _tell(request: falcon.Request, response: falcon.Response, error: Exception, 
         response.data = document(500, "The node failed; its log says more.", "Tell its operator.")
     response.content_type = MEDIA_TYPE
     response.stream = None
+    _forget_caching(response)

@@ -16,7 +16,7 @@ from .media import DICOM, MediaRange, accepted
 from .metadata import version_of
 from .problems import NotAcceptable
 from .ranges import send_single
-from .streams import Part, Part10, Readable, Related
+from .streams import Owned, Part, Part10, Readable, Related
 
 ANY: Final = "*"
 NOT_ON_THE_WEB: Final = frozenset((IMPLICIT_LITTLE, EXPLICIT_BIG))
@@ -162,7 +162,7 @@ def retrieve_instances(exchange: Exchange) -> None:
             exchange.stream(body, body.media_type)
         else:
             [part] = taken.parts
-            send_single(exchange, _Closing(part.open(), taken), part.media_type, etag)
+            send_single(exchange, Owned(part.open(), taken.close), part.media_type, etag)
     except BaseException:
         taken.close()
         raise
@@ -183,18 +183,3 @@ def _judge(exchange: Exchange, taken: Taken) -> None:
         exchange.warn(
             f"{count} of {count + len(taken.parts)} instances are missing: {taken.failures[0].what}"
         )
-
-
-class _Closing:
-    """A part that closes all that was opened for it; satisfies `Readable`."""
-
-    def __init__(self, content: Readable, taken: Taken) -> None:
-        self._content = content
-        self._taken = taken
-        self.size = content.size
-        self.read_into = content.read_into
-
-    def close(self) -> None:
-        """Close all."""
-        self._content.close()
-        self._taken.close()

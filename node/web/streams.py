@@ -85,8 +85,22 @@ class Window:
         return self._whole.read_into(buffer[:left], self._start + offset) if left else 0
 
     def close(self) -> None:
-        """Close the whole."""
-        self._whole.close()
+        """Nothing: the whole is its opener's to close."""
+
+
+class Owned:
+    """What closes with it more than itself; satisfies `Readable`."""
+
+    def __init__(self, content: Readable, give_back: Callable[[], None]) -> None:
+        self.size = content.size
+        self.read_into = content.read_into
+        self._content = content
+        self._give_back = give_back
+
+    def close(self) -> None:
+        """Close the content, and give back the rest."""
+        self._content.close()
+        self._give_back()
 
 
 class Single:

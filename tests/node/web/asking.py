@@ -7,12 +7,16 @@ import http.client
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pydicom
 
 from node.app import Node
 from node.contracts import Scope
 from node.pixels import Codecs
+from node.storage import file_meta
 from node.web import WebServer
 from tests.homes import Peer, RawInstance, serving
 
@@ -98,3 +102,18 @@ def web(home: Path, **sections: dict[str, object]) -> Iterator[Web]:
         finally:
             server.stop(2.0)
             codecs.close()
+
+
+def file_of(instance: RawInstance) -> bytes:
+    """Return the instance as the node writes files."""
+    uids = (instance.SOPClassUID, instance.SOPInstanceUID, instance.TransferSyntaxUID)
+    return file_meta(*uids) + instance.data
+
+
+def path_of(instance: RawInstance, *, levels: int = 3) -> str:
+    """Return the path of the instance, its series (2) or its study (1) below the service."""
+    dataset = pydicom.dcmread(BytesIO(file_of(instance)), force=True, stop_before_pixels=True)
+    path = f"/studies/{dataset.StudyInstanceUID}"
+    if levels > 1:
+        path += f"/series/{dataset.SeriesInstanceUID}"
+    return path + f"/instances/{dataset.SOPInstanceUID}" if levels > 2 else path

@@ -12,9 +12,8 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from catalog import Selection, Verb
-from node.storage import file_meta
 from tests.homes import RawInstance, attribute, phantoms
-from tests.node.web.asking import JSON, Web, web
+from tests.node.web.asking import JSON, Web, file_of, path_of, web
 from tests.running import until
 
 ANY = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -42,20 +41,6 @@ def site(tmp_path_factory: pytest.TempPathFactory, study: list[RawInstance]) -> 
         yield asked
 
 
-def path_of(instance: RawInstance, *, levels: int = 3) -> str:
-    dataset = pydicom.dcmread(BytesIO(_file(instance)), force=True, stop_before_pixels=True)
-    path = f"/studies/{dataset.StudyInstanceUID}"
-    if levels > 1:
-        path += f"/series/{dataset.SeriesInstanceUID}"
-    return path + f"/instances/{dataset.SOPInstanceUID}" if levels > 2 else path
-
-
-def _file(instance: RawInstance) -> bytes:
-    return (
-        file_meta(instance.SOPClassUID, instance.SOPInstanceUID, instance.TransferSyntaxUID) + instance.data
-    )
-
-
 def test_a_study_comes_back_as_it_was_stored(site: Web, study: list[RawInstance]) -> None:
     answer = site.get(path_of(study[0], levels=1), ANY)
     assert answer.status == 200
@@ -64,7 +49,7 @@ def test_a_study_comes_back_as_it_was_stored(site: Web, study: list[RawInstance]
         r'multipart/related; type="application/dicom"; boundary="', answer.headers["content-type"]
     )
     parts = answer.parts()
-    assert [content for _, content in parts] == [_file(each) for each in study]
+    assert [content for _, content in parts] == [file_of(each) for each in study]
     for (headers, content), instance in zip(parts, study, strict=True):
         assert headers["content-type"] == f"application/dicom; transfer-syntax={EXPLICIT}"
         assert headers["content-location"] == site.url + path_of(instance)
@@ -93,7 +78,7 @@ def test_every_way_to_say_it_is_understood(site: Web, study: list[RawInstance], 
     answer = site.get(path_of(study[0]), accept)
     assert answer.status == 200, answer.body
     [(_, content)] = answer.parts()
-    assert content == _file(study[0])
+    assert content == file_of(study[0])
 
 
 @pytest.mark.parametrize(
@@ -120,7 +105,7 @@ def test_what_cannot_be_given_is_refused(
 
 
 def test_one_instance_comes_alone_and_in_ranges(site: Web, study: list[RawInstance]) -> None:
-    whole, path = _file(study[0]), path_of(study[0])
+    whole, path = file_of(study[0]), path_of(study[0])
     answer = site.get(path, "application/dicom")
     assert (answer.status, answer.body) == (200, whole)
     assert answer.headers["accept-ranges"] == "bytes"
@@ -144,7 +129,7 @@ def test_who_has_it_already_is_not_sent_it_again(site: Web, study: list[RawInsta
 def test_head_says_how_long_it_would_be(site: Web, study: list[RawInstance]) -> None:
     answer = site.ask("HEAD", site.root + path_of(study[0]), Accept="application/dicom")
     assert (answer.status, answer.body) == (200, b"")
-    assert int(answer.headers["content-length"]) == len(_file(study[0]))
+    assert int(answer.headers["content-length"]) == len(file_of(study[0]))
 
 
 def test_what_is_not_here_is_a_404(site: Web) -> None:
@@ -168,7 +153,7 @@ def _comes_explicit(site: Web, instance: RawInstance) -> None:
     assert answer.status == 200, answer.body
     [(headers, content)] = answer.parts()
     assert headers["content-type"].endswith(f"transfer-syntax={EXPLICIT}")
-    made, sent = pydicom.dcmread(BytesIO(content)), pydicom.dcmread(BytesIO(_file(instance)))
+    made, sent = pydicom.dcmread(BytesIO(content)), pydicom.dcmread(BytesIO(file_of(instance)))
     assert made.file_meta.TransferSyntaxUID == EXPLICIT
     assert (made.pixel_array == sent.pixel_array).all()
     as_stored = site.get(path_of(instance), ANY).parts()[0][0]["content-type"]

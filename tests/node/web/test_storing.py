@@ -20,7 +20,7 @@ from catalog import describe
 from node.storage import file_meta
 from node.web.storing import MOST_PARTS
 from tests.homes import RawInstance, attribute, edited, phantoms
-from tests.node.web.asking import Answer, Web, web
+from tests.node.web.asking import Answer, Web, file_of, web
 
 RELATED = 'multipart/related; type="application/dicom"; boundary="{}"'
 B = "the-boundary"
@@ -30,11 +30,6 @@ B = "the-boundary"
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     with web(tmp_path_factory.mktemp("stow") / "home") as asked:
         yield asked
-
-
-def file_of(instance: RawInstance) -> bytes:
-    uids = (instance.SOPClassUID, instance.SOPInstanceUID, instance.TransferSyntaxUID)
-    return file_meta(*uids) + instance.data
 
 
 def body_of(
