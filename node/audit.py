@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from catalog import BY_KEYWORD, BY_TAG, Clock
-from node.contracts import Caller
+from node.contracts import Audit, Caller
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,19 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: dict[str, Any] = {}
     previous: str
     """SHA-256 of the line before, without its line end."""
+
+
+class ArchiveAudit:
+    """The node's audit as one archive writes it: what has no caller says which archive it is about."""
+
+    def __init__(self, audit: Audit, archive: str) -> None:
+        self._audit = audit
+        self._archive = archive
+
+    def record(self, event: str, caller: Caller | None, outcome: str, detail: Mapping[str, Any]) -> None:
+        """Append one event; returns at once and never fails the caller."""
+        told = detail if caller else {"archive": self._archive, **detail}
+        self._audit.record(event, caller, outcome, told)
 
 
 class Break(NamedTuple):

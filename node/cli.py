@@ -29,6 +29,7 @@ _COMMANDS: Final = {
     "status": "running",
     "check": "checking",
     "devices": "devices",
+    "archives": "archives",
     "import": "importing",
     "echo": "asking",
     "find": "asking",
@@ -57,6 +58,7 @@ class Session:
 
     def __init__(self) -> None:
         self.named_home = os.environ.get("PEERPACS_HOME", "")
+        self.archive = ""
         self.is_json = False
         self.is_debug = False
 
@@ -95,22 +97,24 @@ class Session:
         """
         from node.control import ask, is_running
 
+        room = f"{self.archive}/" if self.archive else ""
         if is_running(self.home):
             # A status that takes long says enough; a decision about a large study may.
             patience = 15.0 if command == "status" else 120.0
-            yield lambda verb, **told: ask(self.home, verb, timeout=patience, **told)
+            yield lambda verb, **told: ask(self.home, room + verb, timeout=patience, **told)
             return
         from node.app import open_node
 
         with open_node(self.home, purpose=f"peerpacs {command}") as node:
             verbs = node.desk.verbs()
-            yield lambda verb, **told: verbs[verb](**told)
+            yield lambda verb, **told: verbs[room + verb](**told)
 
 
 def shared(function: F) -> F:
     """Give a command the options that all have; its function takes the `Session` first."""
     options = (
         _option("named_home", "--home", metavar="DIR", help="Home folder of the node (or PEERPACS_HOME)."),
+        _option("archive", "--archive", metavar="NAME", help="Of this archive, not the default one."),
         _option("is_json", "--json", is_flag=True, help="Print JSON for programs."),
         _option("is_debug", "--debug", is_flag=True, help="Show where an error came from."),
     )

@@ -6,63 +6,47 @@ The same table serves a running node's control socket and a command that opens t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from catalog import Attributes, BadRequest, Matching, NotFound, Selection, Verb, answer, understand
+from catalog import BadRequest
+from node.archive_desk import ArchiveDesk
+from node.archives import Plan
 from node.certificates import describe
-from node.keys import attributes_of, check_values, question
-from node.life import life_of
-from node.review import Review
 
 if TYPE_CHECKING:
-    from node.app import Node
+    from node.app import Archive, Node
 
 
 class Desk:
-    """The verbs of one node."""
+    """The verbs of one node, and the way to those of its archives."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._register = node.register
-        shelves = (node.held, node.rejected)
-        self._review = Review(node.catalog, node.store, node.ingest, shelves, self._register, node.audit)
 
-    def verbs(self) -> dict[str, Callable[..., Any]]:
-        """Return the verbs by name."""
-        node, review = self._node, self._review
-        own = (
-            self.status,
-            self.find,
-            self.correct,
-            self.reject,
-            self.delete,
-            self.undo,
-            self.trace,
-            node.start_import,
-            node.import_progress,
-            node.stop_import,
-        )
-        waiting = (
-            review.conflicts,
-            review.conflict,
-            review.prefer,
-            review.held,
-            review.release,
-            review.discard,
-            review.rejected,
-            review.retake,
-            review.throw_away,
-        )
-        return {verb.__name__: verb for verb in (*own, *waiting)}
+    def verbs(self) -> Verbs:
+        """Return every verb by name."""
+        return Verbs(self)
+
+    def own(self) -> dict[str, Callable[..., Any]]:
+        """Return the verbs that are about the whole node."""
+        return {verb.__name__: verb for verb in (self.status, self.archives, self.put_archive)}
+
+    def of(self, archive: str) -> ArchiveDesk:
+        """Return the desk of an archive; empty means the default one.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        return ArchiveDesk(self._node, self._node.archive(archive))
 
     def status(self) -> dict[str, Any]:
         """Say how the node is: its name, what it holds, what waits for a person, and who was refused."""
         node = self._node
-        held, rejected = self._review.held(), self._review.rejected()
+        review = self.of("").review
+        held, rejected = review.held(), review.rejected()
         totals, disk = node.catalog.totals(), os.statvfs(node.main.folder)
         return {
             "name": node.config.node.name,
@@ -81,6 +65,7 @@ class Desk:
                 "size": disk.f_blocks * disk.f_frsize,
                 "is_full": disk.f_bavail * disk.f_frsize < node.config.storage.stop_below_mb << 20,
             },
+            "archives": self.archives(),
             "associations": node.dimse.counters(),
             "tls": self._tls(),
             "conflicts": totals.open_conflicts,
@@ -105,51 +90,73 @@ class Desk:
             return {"problem": problem or error.what}
         return {**shown._asdict(), "problem": problem}
 
-    def find(self, keys: list[str], level: str = "", limit: int = 100) -> list[Attributes]:
-        """Return what matches `Keyword=Value` keys, at most `limit` (0 = all), as C-FIND would answer."""
-        query = understand(
-            question(keys, level),
-            patient_root=True,
-            matching=Matching.RELATIONAL | Matching.COMBINED_DATE_TIME,
-            is_lenient=False,
-        )
-        found = islice(self._node.catalog.find(query), limit or None)
-        return [answer(query, each, ae_title=self._node.config.node.ae_title) for each in found]
+    def archives(self) -> list[dict[str, Any]]:
+        """Return every archive: its plan, and what it holds."""
+        return [_told(archive) for archive in self._node.archives.values()]
 
-    def correct(self, target: str, attributes: list[str], reason: str, who: str) -> dict[str, Any]:
-        """Correct `Keyword=Value` attributes of a study, series or instance in everything that leaves."""
-        changed = attributes_of(attributes)
-        check_values(changed)
-        return self._register.make(
-            Verb.CORRECT, self._target(target), reason=reason, who=who, attributes=changed
-        )
+    def put_archive(self, name: str, who: str, is_new: bool, s3: list[str], **changes: Any) -> dict[str, Any]:
+        """Make an archive, or change one; what is not named stays as it is.
 
-    def reject(self, target: str, reason: str, who: str) -> dict[str, Any]:
-        """Hide a study, series or instance from every answer; its bytes stay."""
-        return self._register.make(Verb.REJECT, self._target(target), reason=reason, who=who)
+        Raises:
+            BadRequest: the plan contradicts itself, another archive, or what is there.
+            NotFound: there is no such archive to change, or no credentials for its bucket.
+        """
+        node = self._node
+        if is_new and name in node.archives:
+            raise BadRequest(
+                f"There is an archive {name} already.", f"Change it: peerpacs archives edit {name}"
+            )
+        old = {} if is_new else msgspec.to_builtins(node.archive(name).plan)
+        try:
+            plan = msgspec.convert({"name": name, "ae_titles": [], **old, **changes}, Plan)
+        except msgspec.ValidationError as error:
+            raise BadRequest(
+                f"That cannot be an archive: {error}.", "See: peerpacs archives --help"
+            ) from None
+        if s3:
+            plan = msgspec.structs.replace(plan, s3=node.book.with_s3(s3))
+        node.put_archive(plan)
+        outcome = "made" if is_new else "changed"
+        node.audit.record("change", None, f"archive {outcome}", {"who": who, "archive": name})
+        return {"outcome": outcome, **_told(node.archive(name))}
 
-    def delete(self, target: str, reason: str, who: str) -> dict[str, Any]:
-        """Delete a study, series or instance."""
-        return self._register.make(Verb.DELETE, self._target(target), reason=reason, who=who)
 
-    def undo(self, decision: str, reason: str, who: str) -> dict[str, Any]:
-        """Take a decision back; a beginning of its id that fits no other is enough."""
-        return self._register.undo(decision, reason=reason, who=who)
+class Verbs(Mapping[str, Callable[..., Any]]):
+    """The node's verbs and its default archive's by name, those of another archive as `archive/verb`."""
 
-    def trace(self, study: str) -> dict[str, Any]:
-        """Tell the life of a study in sentences, oldest first."""
-        return life_of(study, self._node.catalog, self._node.held, self._node.home / "audit")
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
 
-    def _target(self, text: str) -> tuple[str, ...]:
-        """Return the UIDs from the study down that `study/series/instance` or any one UID names."""
-        uids = tuple(part for part in text.split("/") if part)
-        if len(uids) != 1:
-            return uids[:3]
-        [uid] = uids
-        if self._node.catalog.decisions(uid) or self._node.catalog.select(Selection(studies=uids)):
-            return uids
-        if entries := self._node.catalog.select(Selection(series=uids)):
-            return (entries[0].StudyInstanceUID, uid)
-        if entries := self._node.catalog.select(Selection(instances=uids)):
-            return (entries[0].StudyInstanceUID, entries[0].SeriesInstanceUID, uid)
-        raise NotFound(f"{uid} is neither a study nor a series nor an instance here.", "See: peerpacs find")
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        archive, _, verb = name.rpartition("/")
+        own = self._desk.own()
+        if archive and verb in own:
+            what = f"{verb.replace('_', ' ')} is about the whole node, not about one archive."
+            raise BadRequest(what, "Leave out --archive.")
+        return own[verb] if verb in own else self._desk.of(archive).verbs()[verb]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._desk.own(), **self._desk.of("").verbs()})
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _told(archive: Archive) -> dict[str, Any]:
+    totals = archive.catalog.totals()
+    bucket = archive.bucket
+    return {
+        **msgspec.to_builtins(archive.plan),
+        "studies": totals.studies,
+        "series": totals.series,
+        "instances": totals.instances,
+        "bytes": totals.size,
+        "stored_bytes": archive.quota.used(),
+        "is_nearly_full": archive.quota.is_nearly_full,
+        "bucket": bucket
+        and {
+            "is_online": bucket.away() is None,
+            "waiting": bucket.waiting(),
+            "trouble": bucket.trouble,
+        },
+    }

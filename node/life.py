@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,12 @@ _DONE = {
 }
 
 
-def life_of(study: str, catalog: CatalogWriter, held: HeldShelf, audit: Path) -> dict[str, Any]:
+def life_of(
+    study: str, catalog: CatalogWriter, held: HeldShelf, audit: Path, is_ours: Callable[[Line], bool]
+) -> dict[str, Any]:
     """Return `{"StudyInstanceUID", "now": sentence, "events": [{"time", "sentence"}, ...]}`, oldest first.
+
+    `is_ours` says which lines of the audit are about the archive that is asked.
 
     Raises:
         NotFound: neither the catalog nor the audit knows the study.
@@ -32,7 +36,7 @@ def life_of(study: str, catalog: CatalogWriter, held: HeldShelf, audit: Path) ->
     decisions = catalog.decisions(study)
     told = {decision.id for decision in decisions}
     entries = catalog.select(Selection(studies=(study,)))
-    events = [*_begun(entries), *_decided(decisions), *_audited(study, audit, told)]
+    events = [*_begun(entries), *_decided(decisions), *_audited(study, audit, told, is_ours)]
     now = _now(study, entries, catalog, held)
     if not events and now is None:
         raise NotFound(f"This node has never heard of study {study}.", "Look it up with: peerpacs find")
@@ -61,8 +65,10 @@ def _decided(decisions: list[Decision]) -> Iterator[dict[str, str]]:
         yield {"time": _time(decision.when), "sentence": sentence}
 
 
-def _audited(study: str, audit: Path, told: set[str]) -> Iterator[dict[str, str]]:
-    for line in read(audit, study):
+def _audited(
+    study: str, audit: Path, told: set[str], is_ours: Callable[[Line], bool]
+) -> Iterator[dict[str, str]]:
+    for line in filter(is_ours, read(audit, study)):
         # One UID may be the beginning of another.
         if study in _words(line.detail) and line.detail.get("decision") not in told:
             yield {"time": line.time, "sentence": _sentence(line)}

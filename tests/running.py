@@ -94,7 +94,7 @@ class RunningNode:
         return json.loads(self.cli(*arguments, "--json"))
 
 
-GROUPS = ("devices", "conflicts", "held", "rejected", "audit")
+GROUPS = ("archives", "devices", "conflicts", "held", "rejected", "audit")
 
 
 def dcmtk(program: str, *arguments: str, exit_code: int | None = 0) -> str:

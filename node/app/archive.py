@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from catalog import Clock, Damaged, LmdbCatalog
 from node.archives import DEFAULT, ArchiveBook, Plan
+from node.audit import ArchiveAudit
 from node.bucket import BucketStore
 from node.config import DISK
 from node.contracts import Audit, Scope
@@ -84,6 +85,7 @@ class Archive:
         is_default = plan.name == DEFAULT
         self._tables: Tables = shared.state if is_default else shared.state.of(plan.name)
         self._shelf = (shared.home if is_default else self.folder) / "rejected"
+        self.audit: Audit = shared.audit if is_default else ArchiveAudit(shared.audit, plan.name)
         self._opened = ExitStack()
         try:
             self._open_truth(catalog)
@@ -145,7 +147,7 @@ class Archive:
         )
         self.retriever = NodeRetriever(self.store, self.catalog, self.plan.ae_title)
         self.decisions = Decisions(self.store, self.catalog, self.held, clock)
-        self.register = Register(self.decisions, self._tables, self._shared.audit)
+        self.register = Register(self.decisions, self._tables, self.audit)
         issuer_of = self._shared.devices.issuer_of
         self.recovery = Recovery(self.ingest, self.decisions, self.register, issuer_of)
 

@@ -234,16 +234,19 @@ class Node:
     ) -> None:
         self.close()
 
-    def start_import(self, source: str) -> str:
+    def start_import(self, source: str, archive: str = DEFAULT) -> str:
         """Import a folder, zip file or DICOMDIR in the background; return the job's name.
 
         Raises:
             NotFound: there is nothing at the path.
         """
-        job = ImportJob(Path(source), self.ingest, self.home / "run" / "imports")
+        journals = self.home / "run" / "imports"
+        if archive != DEFAULT:
+            journals = journals / archive
+        job = ImportJob(Path(source), self.archive(archive).ingest, journals)
         name = f"import-{len(self._jobs) + 1}"
         self._jobs[name] = job
-        self.audit.record("import", None, "started", {"job": name})
+        self.audit.record("import", None, "started", {"job": name, "archive": archive})
         for number in range(_IMPORT_THREADS):
             self._run(f"{name}-{number}", lambda: self._work_off(job))
         return name

@@ -215,6 +215,11 @@ class BucketStore:
         sha256 = self._ledger.surplus(self.settings.cache_bytes, before)
         return sha256 is not None and self._evict(sha256)
 
+    def drop_one(self) -> bool:
+        """Drop the confirmed object that was read longest ago from the cache; say whether there was one."""
+        sha256 = self._ledger.surplus(-1, float("-inf"))
+        return sha256 is not None and self._evict(sha256)
+
     def probe_step(self) -> None:
         """Ask the bucket whether it is there, if it has not answered lately.
 
@@ -240,6 +245,11 @@ class BucketStore:
             return row is None or not row.local
 
         return is_away
+
+    @property
+    def trouble(self) -> str:
+        """What the bucket last refused or did not answer, with the remedy; empty when all goes well."""
+        return self._uploader.trouble
 
     def waiting(self) -> int:
         """Return how many objects and decisions the bucket does not have yet, or still has."""
@@ -272,8 +282,7 @@ class BucketStore:
             try:
                 return self._spool.keep(incoming, origin)
             except OutOfSpace:
-                sha256 = self._ledger.surplus(-1, float("-inf"))
-                if sha256 is None or not self._evict(sha256):
+                if not self.drop_one():
                     raise
 
     def _row_with(self, holding: Holding, place: bytes, origin: Origin) -> Callable[[Row | None], Row | None]:

@@ -66,6 +66,8 @@ class Uploader:
         self._failures = 0
         self._not_before = 0.0
         self._paced_until = 0.0
+        self.trouble = ""
+        """What went wrong with the last try, in sentences; empty after one that went well."""
 
     @property
     def may_send(self) -> bool:
@@ -108,7 +110,7 @@ class Uploader:
     def succeeded(self, sent: int) -> None:
         """Note that the bucket took so many bytes."""
         now = self._clock()
-        self._failures, self._not_before = 0, 0.0
+        self._failures, self._not_before, self.trouble = 0, 0.0, ""
         if self._settings.bytes_per_second:
             self._paced_until = max(self._paced_until, now) + sent / self._settings.bytes_per_second
 
@@ -117,6 +119,7 @@ class Uploader:
         self._failures += 1
         pause = min(2.0 ** min(self._failures - 1, 16), self._settings.longest_pause)
         self._not_before = self._clock() + pause
+        self.trouble = f"{error}"
         if self._failures == 1:
             text = "%s %d objects wait in the spool; the next try is in %d s."
             logger.error(text, error, self._ledger.count_waiting(), pause)

@@ -42,7 +42,11 @@ def _settings(function: F) -> F:
         click.option(
             "--services", callback=_words, help="What it may do: echo,store,find,move,get; +get adds one."
         ),
-        click.option("--called", callback=_words, help="Called AE titles it may use; empty = all."),
+        click.option(
+            "--called",
+            callback=_words,
+            help="Called AE titles it may use; empty = the default archive's, * = all.",
+        ),
         click.option(
             "--move-to", "move_destinations", callback=_words, help="AE titles it may C-MOVE to; * = all."
         ),
@@ -101,7 +105,7 @@ def add_device(session: Session, ae_title: str, **settings: Any) -> int:
             command = f"peerpacs devices edit {shlex.quote(ae_title)} --services +{services}"
             remedy = session.pasteable(f"Give it more with: {command}")
             raise BadRequest(f"{ae_title} is in the book already.", remedy)
-        device = book.put(_pinned(_changed(Device(ae_title=ae_title), settings)))
+        device = book.put(_pinned(_changed(Device(ae_title=ae_title), settings, _title(session))))
     _tell(session, "added", device)
     return 0
 
@@ -116,7 +120,7 @@ def edit_device(session: Session, ae_title: str, **settings: Any) -> int:
     Example: peerpacs devices edit CT1 --services echo,store,find
     """
     with _book(session) as book:
-        device = book.put(_pinned(_changed(book.find(ae_title), settings)))
+        device = book.put(_pinned(_changed(book.find(ae_title), settings, _title(session))))
     _tell(session, "changed", device)
     return 0
 
@@ -174,7 +178,13 @@ def _book(session: Session) -> Iterator[DeviceBook]:
         yield DeviceBook(state)
 
 
-def _changed(device: Device, settings: dict[str, Any]) -> Device:
+def _title(session: Session) -> str:
+    from node.config import load_config
+
+    return load_config(session.home).node.ae_title
+
+
+def _changed(device: Device, settings: dict[str, Any], default_title: str) -> Device:
     import msgspec
 
     from catalog import BadRequest
@@ -185,7 +195,7 @@ def _changed(device: Device, settings: dict[str, Any]) -> Device:
         said["tls"] = ""
     own = {
         "services": device.services,
-        "called": device.called,
+        "called": device.called or (default_title,),
         "move_destinations": device.move_destinations or (device.ae_title,),
     }
     for key, has in own.items():

@@ -14,6 +14,7 @@ from typing import Any, Final
 import click
 
 from node.cli import FAILED, Session, plural, readable, shared
+from node.commands.archives import troubles
 
 _LAST_CALL: Final = 9.5
 """Seconds after which a node that was told to stop leaves, whatever hangs: what it acknowledged is safe."""
@@ -99,6 +100,7 @@ def sentences(status: dict[str, Any], now: float) -> list[str]:
     if status["disk"]["is_full"]:
         lines.append("The disk is full: who stores is told A700 and sends again later. Free some space.")
     lines += _certificate(status.get("tls"), now)
+    lines += troubles(status["archives"])
     if status["conflicts"]:
         count = plural(status["conflicts"], "instance")
         lines.append(f"{count} came twice with other content. Decide: peerpacs conflicts list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import uuid
@@ -27,7 +28,9 @@ _PORTS = ("dicom", "tls", "web", "grid")
 @click.option("--tls-port", type=int, help="DICOM TLS port, 2762 unless said; 0 = none.")
 @click.option("--web-port", type=int, help="Web port, 8443 unless said; 0 = none.")
 @click.option("--grid-port", type=int, help="Port for other nodes, 7443 unless said; 0 = none.")
-@click.option("--storage", type=click.Choice(["disk"]), default="disk", help="Where objects are kept.")
+@click.option("--storage", default="disk", help="Where objects are kept: disk, or s3://bucket/prefix.")
+@click.option("--s3-endpoint", default="", help="URL of the S3 server; empty = Amazon's own.")
+@click.option("--s3-keys", type=click.Path(exists=True, dir_okay=False), help="File: access key, secret key.")
 @click.option("--dev", is_flag=True, help="Trust everybody on this machine. Not for a real hospital.")
 @click.option("--yes", is_flag=True, help="Ask nothing; use what was said and the defaults.")
 @shared
@@ -76,11 +79,14 @@ def make_node(home: Path, name: str, ae: str, settings: dict[str, Any], *, is_de
     own: dict[str, dict[str, Any]] = {
         "node": {"name": name, "ae_title": ae_title, "node_id": node_id, "issuer": settings["issuer"]},
         "storage": {"url": settings["storage"]},
+        "s3": {"endpoint": settings["s3_endpoint"]},
         **{key[:-5]: {"port": settings[key]} for key in said if settings[key] is not None},
     }
     home.mkdir(parents=True, exist_ok=True, mode=0o750)
+    keys = _read_keys(settings["s3_keys"])
     path = write_config(home, own)
     try:
+        _write_secrets(home / "secrets", keys)
         with State(home / "state") as state:
             if is_dev:
                 DeviceBook(state).put(DEV_RULE)
@@ -94,6 +100,31 @@ def make_node(home: Path, name: str, ae: str, settings: dict[str, Any], *, is_de
         path.unlink()
         raise
     return {**_made(config, home), "home": str(home), "config": str(path), "is_dev": is_dev}
+
+
+def _read_keys(path: str | None) -> list[str]:
+    """Return access key and secret key from a file with one on each line, or nothing.
+
+    Raises:
+        BadRequest: it has not two lines.
+    """
+    from catalog import BadRequest
+
+    if path is None:
+        return []
+    keys = Path(path).read_text(encoding="utf-8").split()
+    if len(keys) != 2:
+        remedy = "Write the access key on its first line and the secret key on its second."
+        raise BadRequest(f"{path} has {len(keys)} words instead of two.", remedy)
+    return keys
+
+
+def _write_secrets(folder: Path, keys: list[str]) -> None:
+    """Make the folder of secrets, with the bucket's credentials if they were given."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for name, key in zip(("s3-access-key", "s3-secret-key"), keys, strict=False):
+        with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"{key}\n")
 
 
 def _made(config: Config, home: Path) -> dict[str, Any]:

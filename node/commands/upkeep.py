@@ -22,16 +22,21 @@ if TYPE_CHECKING:
 def rebuild_command(session: Session, yes: bool) -> int:
     """Make the catalog again from the stored objects. Decisions are included; the node must not run.
 
+    Of the default archive, unless --archive names another.
+
     Example: peerpacs rebuild --home /var/lib/peerpacs --yes
     """
     import msgspec
 
     from node.app import rebuild
+    from node.archives import DEFAULT
 
     if not yes:
         click.confirm("Make the catalog again from all stored objects?", abort=True, err=True)
     with _counting(is_shown=not session.is_json and sys.stderr.isatty()) as show:
-        recovered = msgspec.to_builtins(rebuild(session.home, on_progress=show))
+        recovered = msgspec.to_builtins(
+            rebuild(session.home, on_progress=show, archive=session.archive or DEFAULT)
+        )
     objects, instances = plural(recovered["objects"], "object"), plural(recovered["instances"], "instance")
     decisions = plural(recovered["decisions"], "decision")
     lines = [

@@ -28,7 +28,6 @@ from pynetdicom.sop_class import register_uid
 from catalog import Holding, NotFound, Selection, encode_identifier
 from node.app import Node
 from node.contracts import Device, Service
-from node.desk import Desk
 from node.dimse import Requestor
 from node.dimse.commands import Command, decode_command, encode_command
 from node.dimse.pdu import decode_associate
@@ -648,7 +647,7 @@ def test_29_a_japanese_patient_corrected_to_another_leaves_as_that_one(
     one = named("\\ISO 2022 IR 87", old, StudyDescription="胸部", ReferringPhysicianName=old)
     assert sent(node, one, syntax=syntax) == [0]
     uid = one.StudyInstanceUID
-    Desk(node).correct(uid, [f"PatientName={new}", "PatientID=OTHER"], "the wrong person", "test")
+    node.desk.of("").correct(uid, [f"PatientName={new}", "PatientID=OTHER"], "the wrong person", "test")
     with destination(node, "READER", syntax) as reader:
         assert (
             outcome(node, keys("STUDY", PatientID="OTHER", StudyInstanceUID=uid), "READER", PATIENT)[1] == 1
@@ -729,7 +728,7 @@ def test_31_unknown_classes_and_syntaxes_are_kept_if_the_setting_says_so(
 def test_19_45_what_is_rejected_is_in_no_count_and_no_retrieve(node: Node) -> None:
     uid, made = study_of_two("HIDDEN")
     assert set(sent(node, *made)) == {0}
-    Desk(node).reject(f"{uid}/{uid}.1", "the wrong side", "test")
+    node.desk.of("").reject(f"{uid}/{uid}.1", "the wrong side", "test")
     asks = {"NumberOfStudyRelatedInstances": "", "ModalitiesInStudy": "", "InstanceAvailability": ""}
     [study] = found(node, keys("STUDY", StudyInstanceUID=uid, **asks))
     assert [study[keyword].value for keyword in asks] == [2, "CT", "ONLINE"]

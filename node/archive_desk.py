@@ -1,0 +1,117 @@
+"""What a person can ask about what an archive keeps, as verbs that take and return what JSON can say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from catalog import Attributes, Matching, NotFound, Selection, Verb, answer, understand
+from node.archives import DEFAULT
+from node.audit import Line
+from node.keys import attributes_of, check_values, question
+from node.life import life_of
+from node.review import Review
+
+if TYPE_CHECKING:
+    from node.app import Archive, Node
+
+
+class ArchiveDesk:
+    """The verbs of one archive; nothing of another can be seen or changed by them."""
+
+    def __init__(self, node: Node, archive: Archive) -> None:
+        self._node = node
+        self._archive = archive
+        self._register = archive.register
+        shelves = (archive.held, archive.rejected)
+        self.review = Review(
+            archive.catalog, archive.store, archive.ingest, shelves, self._register, archive.audit
+        )
+
+    def verbs(self) -> dict[str, Callable[..., Any]]:
+        """Return the verbs by name."""
+        review = self.review
+        own = (
+            self.find,
+            self.correct,
+            self.reject,
+            self.delete,
+            self.undo,
+            self.trace,
+            self.start_import,
+            self._node.import_progress,
+            self._node.stop_import,
+        )
+        waiting = (
+            review.conflicts,
+            review.conflict,
+            review.prefer,
+            review.held,
+            review.release,
+            review.discard,
+            review.rejected,
+            review.retake,
+            review.throw_away,
+        )
+        return {verb.__name__: verb for verb in (*own, *waiting)}
+
+    def start_import(self, source: str) -> str:
+        """Import a folder, zip file or DICOMDIR into this archive; return the job's name."""
+        return self._node.start_import(source, self._archive.name)
+
+    def find(self, keys: list[str], level: str = "", limit: int = 100) -> list[Attributes]:
+        """Return what matches `Keyword=Value` keys, at most `limit` (0 = all), as C-FIND would answer."""
+        query = understand(
+            question(keys, level),
+            patient_root=True,
+            matching=Matching.RELATIONAL | Matching.COMBINED_DATE_TIME,
+            is_lenient=False,
+        )
+        found = islice(self._archive.catalog.find(query), limit or None)
+        return [answer(query, each, ae_title=self._archive.plan.ae_title) for each in found]
+
+    def correct(self, target: str, attributes: list[str], reason: str, who: str) -> dict[str, Any]:
+        """Correct `Keyword=Value` attributes of a study, series or instance in everything that leaves."""
+        changed = attributes_of(attributes)
+        check_values(changed)
+        return self._register.make(
+            Verb.CORRECT, self._target(target), reason=reason, who=who, attributes=changed
+        )
+
+    def reject(self, target: str, reason: str, who: str) -> dict[str, Any]:
+        """Hide a study, series or instance from every answer; its bytes stay."""
+        return self._register.make(Verb.REJECT, self._target(target), reason=reason, who=who)
+
+    def delete(self, target: str, reason: str, who: str) -> dict[str, Any]:
+        """Delete a study, series or instance."""
+        return self._register.make(Verb.DELETE, self._target(target), reason=reason, who=who)
+
+    def undo(self, decision: str, reason: str, who: str) -> dict[str, Any]:
+        """Take a decision back; a beginning of its id that fits no other is enough."""
+        return self._register.undo(decision, reason=reason, who=who)
+
+    def trace(self, study: str) -> dict[str, Any]:
+        """Tell the life of a study in sentences, oldest first."""
+        lines = self._node.home / "audit"
+        return life_of(study, self._archive.catalog, self._archive.held, lines, self._is_ours)
+
+    def _target(self, text: str) -> tuple[str, ...]:
+        """Return the UIDs from the study down that `study/series/instance` or any one UID names."""
+        uids = tuple(part for part in text.split("/") if part)
+        if len(uids) != 1:
+            return uids[:3]
+        [uid] = uids
+        if self._archive.catalog.decisions(uid) or self._archive.catalog.select(Selection(studies=uids)):
+            return uids
+        if entries := self._archive.catalog.select(Selection(series=uids)):
+            return (entries[0].StudyInstanceUID, uid)
+        if entries := self._archive.catalog.select(Selection(instances=uids)):
+            return (entries[0].StudyInstanceUID, entries[0].SeriesInstanceUID, uid)
+        raise NotFound(f"{uid} is neither a study nor a series nor an instance here.", "See: peerpacs find")
+
+    def _is_ours(self, line: Line) -> bool:
+        """Say whether a line of the audit, which all archives share, is about this one."""
+        if line.called:
+            return line.called in self._archive.plan.ae_titles
+        return bool(line.detail.get("archive", DEFAULT) == self._archive.name)
