@@ -161,6 +161,9 @@ def _certificate(home: Path, config: Config) -> Finding | None:
         own_credentials(home, config).listener()
     except PacsError as error:
         return Finding(Mark.FAILURE, error.what.rstrip("."), error.next)
+    key = home / config.tls.key_file
+    if key.stat().st_mode & 0o077:
+        return Finding(Mark.WARNING, f"others than the node may read {key}", f"chmod 600 {key}")
     now = time.time()
     what = f"the TLS certificate ({certificate.subject}) {how_long(certificate.ends, now)}"
     if certificate.ends > now + WARN:

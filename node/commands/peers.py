@@ -163,8 +163,9 @@ def called(
     if config is None:
         raise click.UsageError(f"{words[0]}: name HOST PORT, or the book it is in with --home.")
     if words[0] == own:
-        host, port = _own_listener(session, config)
-        return Called(calling_ae or own, called_ae or own, host, port, words[1:], tls.security())
+        security = tls.security()
+        host, port = _own_listener(session, config, "tls" if security else "dicom")
+        return Called(calling_ae or own, called_ae or own, host, port, words[1:], security)
     device, security = _listener(session, config, words[0])
     there = called_ae or words[0]
     security = tls.security() or security
@@ -179,13 +180,13 @@ def _config(session: Session) -> Config | None:
     return load_config(session.home)
 
 
-def _own_listener(session: Session, config: Config) -> tuple[str, int]:
+def _own_listener(session: Session, config: Config, section: str) -> tuple[str, int]:
     from node.control import ask, is_running
 
-    host = "127.0.0.1" if config.dicom.host in ("0.0.0.0", "::") else config.dicom.host
-    if not is_running(session.home):
-        return host, config.dicom.port
-    return host, ask(session.home, "status")["ports"].get("dicom", config.dicom.port)
+    host = (config.tls.host if section == "tls" else "") or config.dicom.host
+    host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    port = config.tls.port if section == "tls" else config.dicom.port
+    return host, ask(session.home, "status")["ports"].get(section, port) if is_running(session.home) else port
 
 
 def _listener(session: Session, config: Config, ae_title: str) -> tuple[Device, Security | None]:

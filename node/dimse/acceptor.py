@@ -60,7 +60,7 @@ class DimseServer:
         self._per_address: Counter[str] = Counter()
         self._buckets: dict[str, tuple[float, float]] = {}
         self._lock = threading.Lock()
-        self._is_stopping = False
+        self._is_started = self._is_stopping = False
 
     def listen(
         self,
@@ -77,11 +77,16 @@ class DimseServer:
         Raises:
             OSError: the address is taken or not ours.
         """
-        return self._vestibule(tls).listen(host, port, shares_port=shares_port)
+        vestibule = self._vestibule(tls)
+        bound = vestibule.listen(host, port, shares_port=shares_port)
+        if self._is_started:
+            vestibule.start()
+        return bound
 
     def start(self) -> None:
         """Serve in threads of its own."""
         self._environment.pulse.start()
+        self._is_started = True
         for vestibule in self._vestibules.values():
             vestibule.start()
 

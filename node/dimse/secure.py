@@ -12,15 +12,15 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from .transport import Buffer, Closed, Connection, Silent
 
 RAW: Final = 1 << 17
 """Bytes of records that are read at once."""
-SLICE: Final = 1 << 17
-"""Bytes that are encrypted before they are sent."""
+SLICE: Final = 1 << 16
+"""Bytes that are encrypted before they are sent: so few that memory for them is found in the heap."""
 
 
 class TlsLayer:
@@ -123,6 +123,7 @@ class SecureConnection(Connection):
         super().__init__(sock, timeout)
         self.layer = layer
         self._raw = memoryview(bytearray(RAW))
+        self._gathered = memoryview(bytearray(SLICE))
         self._sending = threading.Lock()
         self._unsent = b""
         """Records that the kernel did not take at once."""
@@ -138,11 +139,10 @@ class SecureConnection(Connection):
         Raises:
             Closed, Silent: the peer is gone or takes nothing.
         """
-        data = memoryview(buffers[0] if len(buffers) == 1 else b"".join(buffers))
         with self._sending:
             self._send_unsent()
-            for start in range(0, len(data), SLICE):
-                self._send_all(self.layer.encrypt(data[start : start + SLICE]))
+            for part in self._slices(buffers):
+                self._send_all(self.layer.encrypt(part))
 
     def send_some(self, buffers: Sequence[Buffer]) -> list[Buffer]:
         """Send what the kernel takes at once and return the rest, at most a slice; records are kept here."""
@@ -223,6 +223,22 @@ class SecureConnection(Connection):
                     self._send_unsent()
                     self._send_all(self.layer.output())
             self.layer.feed(self._raw[: super()._receive(self._raw, 0)])
+
+    def _slices(self, buffers: Sequence[Buffer]) -> Iterator[memoryview]:
+        """Yield what the buffers hold in full slices, so that records are full; each is gone at the next."""
+        gathered, used = self._gathered, 0
+        for buffer in buffers:
+            view = memoryview(buffer)
+            while view:
+                step = min(len(view), SLICE - used)
+                gathered[used : used + step] = view[:step]
+                used += step
+                view = view[step:]
+                if used == SLICE:
+                    yield gathered
+                    used = 0
+        if used:
+            yield gathered[:used]
 
     def _send_unsent(self) -> None:
         if self._unsent:

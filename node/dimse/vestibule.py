@@ -73,8 +73,9 @@ class Vestibule:
         return int(listener.getsockname()[1])
 
     def start(self) -> None:
-        """Watch in a thread of its own."""
-        self._thread.start()
+        """Watch in a thread of its own, unless that was begun."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def serve(self) -> None:
         """Watch until `stop`."""

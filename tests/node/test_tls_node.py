@@ -91,6 +91,7 @@ def test_our_commands_speak_tls_in_dcmtks_manner(alpha: TlsNode, tmp_path: Path)
     alpha.cli("get", *STUDY, "-od", str(tmp_path), *call)
     assert len(list(tmp_path.glob("*.dcm"))) == 1
     assert "answered" in alpha.cli("echo", "-ic", *call)
+    assert "answered" in alpha.cli("echo", "ALPHA", *alpha.trust)
     alpha.cli("echo", "--tls", "-aec", "ALPHA", *alpha.address, exit_code=2)
 
 

@@ -298,3 +298,10 @@ def test_the_audit_says_how_an_association_was_protected(alpha: Node, own_pair: 
     echo(alpha, own_pair.client())
     until(lambda: alpha.trail.of("association"))
     assert alpha.trail.of("association")[0][1]["security"].startswith("TLSv1.3 TLS_AES_")
+
+
+def test_a_port_may_be_opened_while_others_serve(own_pair: Pair) -> None:
+    with serving() as node:
+        context = own_pair.server()
+        node.port = node.server.listen(LOOPBACK, 0, tls=lambda: context)
+        assert echo(node, own_pair.client()) < 5
