@@ -28,12 +28,14 @@ from .errors import (
     OutOfSpace,
     PacsError,
     Unavailable,
+    Uncertain,
     Unreadable,
 )
 from .header import Header, scan
 from .identifier import decode_identifier, encode_identifier
 from .levels import COMPUTED
 from .lmdb_catalog import LmdbCatalog
+from .lmdb_reader import LmdbReader, open_beside_writer
 from .matching import (
     NEVER_MATCHED,
     NUMBER_VR,
@@ -63,6 +65,7 @@ from .model import (
     Selection,
     Verb,
 )
+from .packs import ReadHeader
 from .question import answer, is_fully_supported, selection, understand
 from .shares import Share
 from .values import texts
@@ -106,6 +109,7 @@ __all__ = [
     "Incoming",
     "Level",
     "LmdbCatalog",
+    "LmdbReader",
     "Matching",
     "MoreNeeded",
     "Move",
@@ -118,11 +122,13 @@ __all__ = [
     "PacsError",
     "PatientKey",
     "Query",
+    "ReadHeader",
     "Reader",
     "Recorded",
     "Selection",
     "Share",
     "Unavailable",
+    "Uncertain",
     "Unreadable",
     "Verb",
     "actual_coding",
@@ -137,6 +143,7 @@ __all__ = [
     "known_vr",
     "matches",
     "nested",
+    "open_beside_writer",
     "scan",
     "selection",
     "texts",

@@ -10,6 +10,7 @@ PacsError
 ├── Busy            a limit was reached; the same request may succeed later
 ├── Damaged         bytes on disk are not the bytes that were stored
 └── Unavailable     the thing exists, but whoever holds it does not answer
+    └── Uncertain   nobody answered whether it was done; it may have been
 
 Each carries two sentences: what happened, and what the person can do next. Each border (DIMSE, web,
 wire) keeps one table from these classes to its own status codes.
@@ -76,3 +77,7 @@ class Unavailable(PacsError):
     """The thing exists, but whoever holds it does not answer."""
 
     retry = True
+
+
+class Uncertain(Unavailable):
+    """Nobody answered whether it was done; it may have been, so nothing may be undone."""

@@ -51,25 +51,6 @@ class LmdbReader:
         self._planner = Planner(environment, search)
         self._finder = Finder(environment, Headers(read_header), self._planner.propose, away)
 
-    @classmethod
-    def open(
-        cls, path: Path, search_path: Path, *, read_header: ReadHeader, map_size: int = MAP_SIZE
-    ) -> LmdbReader:
-        """Open a catalog that another process writes; that process must have made it before.
-
-        Raises:
-            PacsError: there is none, or it was made by another version.
-        """
-        environment = Environment(path, map_size=map_size, is_read_only=True)
-        try:
-            with environment.reading() as reading:
-                token = reading.get(TOKEN_KEY) or b""
-            search = SearchIndex(search_path, token, is_read_only=True)
-        except BaseException:
-            environment.close()
-            raise
-        return cls(environment, search, read_header, lambda: None)
-
     def close(self) -> None:
         """Give the catalog back; nothing of it is lost."""
         self._environment.close()
@@ -203,6 +184,20 @@ class LmdbReader:
         with self._environment.reading() as reading:
             stored = reading.get(META + b"totals")
             return TOTALS_CODEC.unpack(stored) if stored else Totals()
+
+
+def open_beside_writer(
+    path: Path, search_path: Path, map_size: int = MAP_SIZE
+) -> tuple[Environment, SearchIndex]:
+    """Open the parts of a catalog that another process writes, which must have made it before.
+
+    Raises:
+        PacsError: there is none.
+    """
+    environment = Environment(path, map_size=map_size, is_read_only=True)
+    with environment.reading() as reading:
+        token = reading.get(TOKEN_KEY) or b""
+    return environment, SearchIndex(search_path, token, is_read_only=True)
 
 
 def _conflict(reading: Reading, row: ConflictRow) -> Conflict:

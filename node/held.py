@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from catalog import Arrival, Holding, Move, Moved, NotPermitted
 from node.state import Tables
 
+_COUNT_ANEW = 256
 _FULL = "The shelf for unknown senders is full"
 
 
@@ -22,7 +23,8 @@ class HeldShelf:
     def __init__(self, state: Tables, allowance: Callable[[], int]) -> None:
         self._table = state.table("held", Arrival)
         self._allowance = allowance
-        self._bytes = sum(arrival.entry.holding.size for _, arrival in self._table.scan())
+        self._bytes = self._count()
+        self._admitted = 0
 
     @property
     def size(self) -> int:
@@ -39,7 +41,12 @@ class HeldShelf:
         Raises:
             NotPermitted: unknown senders have used up their share of the disk.
         """
-        if self._bytes + size > self._allowance():
+        self._admitted += 1
+        is_over = self._bytes + size > self._allowance()
+        if is_over or self._admitted % _COUNT_ANEW == 0:
+            # Other processes of this node put and take too.
+            self._bytes = self._count()
+        if is_over and self._bytes + size > self._allowance():
             raise NotPermitted(_FULL, "Release or discard some (peerpacs held list), or add the device.")
 
     def put(self, arrival: Arrival) -> None:
@@ -75,6 +82,9 @@ class HeldShelf:
 
         self._table.change({_key(move.SOPInstanceUID, move.was.sha256): moved})
         return outcome
+
+    def _count(self) -> int:
+        return sum(arrival.entry.holding.size for _, arrival in self._table.scan())
 
     def take(self, arrival: Arrival) -> None:
         """Remove the row of what was released or discarded; a second time is harmless."""

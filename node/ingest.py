@@ -30,6 +30,7 @@ from catalog import (
     PatientKey,
     Recorded,
     Unavailable,
+    Uncertain,
     Unreadable,
     scan,
 )
@@ -136,8 +137,13 @@ class NodeIngest:
         self._underway = Underway()
 
     def has_durably(self, SOPInstanceUID: str, sha256: bytes) -> bool:
-        """Say whether exactly these bytes are recorded, and on the disk."""
-        return self.catalog.holds(SOPInstanceUID, sha256) and sha256 not in self._underway
+        """Say whether exactly these bytes are recorded, and on the disk, whichever process took them in."""
+        if sha256 in self._underway or not self.catalog.holds(SOPInstanceUID, sha256):
+            return False
+        there = self.catalog.whereabouts(SOPInstanceUID, sha256)
+        if there is not None:
+            self.store.sync(there)
+        return there is not None
 
     def begin(
         self, caller: Caller, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str, *, is_held: bool
@@ -197,6 +203,9 @@ class NodeIngest:
         try:
             try:
                 [recorded] = self.catalog.record([arrival])
+            except Uncertain:
+                # Its row may be there. The next start reads the bytes again and makes sure that it is.
+                raise
             except Exception:
                 self.store.remove(holding)
                 raise
@@ -210,7 +219,7 @@ class NodeIngest:
             return recorded
         finally:
             for spare in self._underway.end(holding, is_spare):
-                if self.catalog.holds(arrival.entry.SOPInstanceUID, spare.sha256):
+                if self.has_durably(arrival.entry.SOPInstanceUID, spare.sha256):
                     self.store.remove(spare)
 
 
