@@ -67,6 +67,7 @@ from .model import (
 )
 from .packs import ReadHeader
 from .question import answer, is_fully_supported, selection, understand
+from .selecting import Claim
 from .shares import Share
 from .values import texts
 
@@ -96,6 +97,7 @@ __all__ = [
     "Catalog",
     "CatalogWriter",
     "Change",
+    "Claim",
     "Clock",
     "Coding",
     "Conflict",

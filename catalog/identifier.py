@@ -25,16 +25,18 @@ _SHORT: Final = frozenset(letters.decode() for letters in SHORT)
 _PADDED_BY_ZERO: Final = frozenset(("OB", "UI", "UN"))
 
 
-def decode_identifier(data: bytes | memoryview, TransferSyntaxUID: str) -> Attributes:
+def decode_identifier(
+    data: bytes | memoryview, TransferSyntaxUID: str, largest: int = _LARGEST
+) -> Attributes:
     """Return an Identifier's attributes, text decoded by Specific Character Set, which is kept as it came.
 
     Raises:
-        Unreadable: it cannot be parsed, or has more than 2 MB.
+        Unreadable: it cannot be parsed, or has more than `largest` bytes.
     """
-    if len(data) > _LARGEST:
+    if len(data) > largest:
         raise Unreadable(f"The Identifier has {len(data)} bytes.", "Ask in smaller portions.")
     try:
-        return read_data_set(memoryview(data), TransferSyntaxUID, len(data), _LARGEST)
+        return read_data_set(memoryview(data), TransferSyntaxUID, len(data), largest)
     except MoreNeeded as more:
         raise Unreadable("The Identifier ends too early.", "Send it again.") from more
 

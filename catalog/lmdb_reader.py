@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +29,7 @@ from .planning import Planner
 from .relocating import holding_of, stored_after
 from .rows import CONFLICT_CODEC, STUDY_CODEC, TOTALS_CODEC, ConflictRow, Totals
 from .search import SearchIndex
-from .selecting import claimed, entry_at, select, versions
+from .selecting import Claim, claimed, claims, entry_at, select, versions
 from .statements import Stated, of_series, of_study
 from .truth import CLAIM, CONFLICT, DECIDED, META, STUDY, Environment, Reading, joined, scan
 
@@ -178,6 +178,11 @@ class LmdbReader:
         """Return every stored version of a study, series or instance, hidden or not preferred ones too."""
         with self._environment.reading() as reading:
             return versions(reading, target)
+
+    def claims(self, uids: Iterable[str]) -> dict[str, list[Claim]]:
+        """Return every version behind each SOP Instance UID and whether it was rejected or deleted."""
+        with self._environment.reading() as reading:
+            return claims(reading, uids)
 
     def totals(self) -> Totals:
         """Return how much a query may see of everything, and how many conflicts are open."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from .errors import BadRequest
 from .levels import instance_rank, series_rank, visible_instances, visible_series
 from .model import Entry, Selection
 from .order import BY_SERIES, decoded, first_value, patient_prefix
+from .overlays import Decided, load
 from .rows import CLAIMS_CODEC, ENTRY_CODEC, INSTANCE_CODEC, SERIES_CODEC, STUDY_CODEC, StudyRow
 from .truth import CLAIM, INSTANCE, STUDY, VERSIONS, Reading, joined, scan, scan_keys, series_at
 
@@ -123,6 +125,30 @@ def entry_at(reading: Reading, study: str, series: str, instance: str) -> Entry 
     """Return the version that is kept in this place, preferred or not."""
     entries = claimed(reading, instance)
     return next((entry for entry in entries if _uids(entry) == (study, series, instance)), None)
+
+
+class Claim(NamedTuple):
+    """A version that claims a SOP Instance UID, and what persons decided about it."""
+
+    entry: Entry
+    is_hidden: bool
+    """Rejected or deleted."""
+    is_deleted: bool
+    """Deleted, so that its bytes may be gone."""
+
+
+def claims(reading: Reading, uids: Iterable[str]) -> dict[str, list[Claim]]:
+    """Return every version behind each SOP Instance UID, the preferred one first; none for unknown UIDs."""
+    decided: dict[str, Decided] = {}
+    found: dict[str, list[Claim]] = {}
+    for uid in uids:
+        found[uid] = versions = []
+        for entry in claimed(reading, uid):
+            study = entry.StudyInstanceUID
+            if study not in decided:
+                decided[study] = load(reading, study)
+            versions.append(Claim(entry, decided[study].hides(entry), decided[study].deletes(entry)))
+    return found
 
 
 def claimed(reading: Reading, SOPInstanceUID: str) -> list[Entry]:

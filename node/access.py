@@ -160,15 +160,16 @@ class Gatekeeper:
             return _ALLOWED
         who = f"{caller.ae_title} at {caller.address}"
         remedy = _to_allow(caller, device, service)
-        why = f"{who} may not C-{service.name} here: the device book does not allow it."
+        asked = "ask for commitment" if service is Service.COMMIT else f"C-{service.name}"
+        why = f"{who} may not {asked} here: the device book does not allow it."
         if device is None:
             if service is Service.STORE and self._unknown_senders is UnknownSenders.ACCEPT:
                 return _ALLOWED
             if service is Service.STORE and self._unknown_senders is UnknownSenders.HOLD:
                 held = f"{who} is not in the device book: what it sends waits until a person releases it."
                 return Verdict(True, held, remedy, is_held=True)
-            why = f"{who} may not C-{service.name} here: it is not in the device book."
-        self.refusals.note(caller, f"C-{service.name}", why, remedy)
+            why = f"{who} may not {asked} here: it is not in the device book."
+        self.refusals.note(caller, asked, why, remedy)
         return Verdict(False, why, remedy)
 
     def destination(self, caller: Caller, ae_title: str) -> Device | None:

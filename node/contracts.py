@@ -19,6 +19,8 @@ class Service(StrEnum):
     FIND = "find"
     MOVE = "move"
     GET = "get"
+    COMMIT = "commit"
+    """Storage Commitment: to ask for it, PS3.4 Annex J."""
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +30,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     address: str = ""
     """Host or CIDR network it calls from; empty = any address."""
     port: int = 0
-    """Where it listens for C-STORE and C-ECHO; 0 = it does not."""
+    """Where it listens for C-STORE, C-ECHO and the results of Storage Commitment; 0 = it does not."""
     services: tuple[Service, ...] = (Service.ECHO,)
     called: tuple[str, ...] = ()
     """Called AE titles it may use; empty = those of the default archive, `*` = every archive's."""
@@ -183,6 +185,64 @@ class Insight(Protocol):
         """Say whether a study, series or instance that cannot be seen was here once."""
 
 
+class Reference(NamedTuple):
+    """One instance as Storage Commitment names it, PS3.3 Table C.14-1."""
+
+    SOPClassUID: str
+    SOPInstanceUID: str
+
+
+class CommitmentResult(NamedTuple):
+    """The result of a Storage Commitment request: what an N-EVENT-REPORT says, PS3.4 J.3.3."""
+
+    TransactionUID: str
+    committed: tuple[Reference, ...]
+    failed: tuple[tuple[Reference, int], ...]
+    """With the Failure Reason (0008,1197) of each."""
+    RetrieveAETitle: str = ""
+
+
+class CommitmentAnswer(NamedTuple):
+    """Status of an N-ACTION-RSP or N-EVENT-REPORT-RSP (PS3.7 Annex C) and its Error Comment."""
+
+    status: int
+    comment: str = ""
+
+
+class Line(Protocol):
+    """An open association over which its other side can be told results."""
+
+    @property
+    def caller(self) -> Caller:
+        """The other side."""
+
+    def report(self, result: CommitmentResult) -> CommitmentAnswer:
+        """Send an N-EVENT-REPORT and return what is answered.
+
+        Raises:
+            Unavailable: the association ended, or nothing was answered in time.
+        """
+
+
+class Commitment(Protocol):
+    """Storage Commitment of one archive, and the results of what this node asked others."""
+
+    def request(self, line: Line, TransactionUID: str, references: Sequence[Reference]) -> CommitmentAnswer:
+        """Take a request; with status 0000 it is durable. Call `answered` once the response is out."""
+
+    def answered(self, line: Line, TransactionUID: str) -> None:
+        """Say that the response is out, so that the result may follow."""
+
+    def opened(self, line: Line) -> None:
+        """Say that an association is open which may be told results."""
+
+    def closed(self, line: Line) -> None:
+        """Say that it ended."""
+
+    def take_result(self, caller: Caller, result: CommitmentResult) -> CommitmentAnswer:
+        """Keep the result of something this node asked; with status 0000 it is durable."""
+
+
 class Scope(NamedTuple):
     """What a called AE title or a web root opens: an archive's catalog and its doors."""
 
@@ -192,6 +252,8 @@ class Scope(NamedTuple):
     ingest: Ingest
     retriever: Retriever
     insight: Insight | None = None
+    commitment: Commitment | None = None
+    """None: the archive commits to nothing."""
 
 
 class Audit(Protocol):

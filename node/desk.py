@@ -75,6 +75,9 @@ class Desk:
                 "bytes": sum(row["bytes"] for row in held),
             },
             "rejected": {"files": len(rejected), "bytes": sum(row["size"] for row in rejected)},
+            "commitments": [
+                row for archive in node.archives.values() for row in archive.commitment.waiting()
+            ],
             "refusals": [msgspec.to_builtins(refusal) for refusal in node.access.refusals.last()],
         }
 

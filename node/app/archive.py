@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -12,10 +13,12 @@ from catalog import Clock, Damaged, LmdbCatalog
 from node.archives import DEFAULT, ArchiveBook, Plan
 from node.audit import ArchiveAudit
 from node.bucket import BucketStore
+from node.commitment import BucketSafety, Call, Commitments, DiskSafety, Inquiries, Judge, Promises
 from node.config import DISK
 from node.contracts import Audit, Scope
 from node.decisions import Decisions
 from node.devices import DeviceBook
+from node.dimse import STORAGE
 from node.held import HeldShelf
 from node.ingest import Identity, NodeIngest
 from node.pacing import Pace
@@ -46,6 +49,10 @@ class Shared(NamedTuple):
     devices: DeviceBook
     audit: Audit
     book: ArchiveBook
+    pool: ThreadPoolExecutor
+    """For work of one task that is worth more than one core."""
+    call: Call
+    """Opens an association to a device, to tell it results."""
 
 
 class Chore(NamedTuple):
@@ -90,6 +97,7 @@ class Archive:
         try:
             self._open_truth(catalog)
             self._open_doors()
+            self.commitment = self._make_commitment()
             self.recovered = self.recovery.take(self.store.recover())
         except BaseException:
             self._opened.close()
@@ -119,13 +127,13 @@ class Archive:
 
     def _open_bucket(self) -> BucketStore | None:
         """Open the bucket over the segments, where the plan names one."""
-        plan, (home, _, clock, *_, book) = self.plan, self._shared
+        plan, home, book = self.plan, self._shared.home, self._shared.book
         if plan.storage == DISK:
             return None
         settings = bucket_settings(plan.storage, book.bucket_of(plan), home)
         key = home / "secrets" / f"objects-{plan.name}.key"
         key.parent.mkdir(mode=0o700, exist_ok=True)
-        return BucketStore(settings, self.segments, self._tables, key, clock)
+        return BucketStore(settings, self.segments, self._tables, key, self._shared.clock)
 
     def _open_doors(self) -> None:
         config, clock = self._shared.config, self._shared.clock
@@ -151,9 +159,25 @@ class Archive:
         issuer_of = self._shared.devices.issuer_of
         self.recovery = Recovery(self.ingest, self.decisions, self.register, issuer_of)
 
+    def _make_commitment(self) -> Commitments:
+        shared, clock = self._shared, self._shared.clock
+        safety = BucketSafety(self.bucket) if self.bucket else DiskSafety(self.segments)
+        known = STORAGE.__contains__
+        return Commitments(
+            Promises(self._tables, self.name, clock),
+            Inquiries(shared.state, clock),
+            Judge(self.catalog.claims, safety, is_storage=known, spread=shared.pool.map),
+            shared.devices.get,
+            shared.call,
+            shared.audit,
+            clock,
+        )
+
     def scope(self, ae_title: str) -> Scope:
         """Return what one of the archive's AE titles opens."""
-        return Scope(self.name, ae_title, self.catalog, self.ingest, self.retriever)
+        return Scope(
+            self.name, ae_title, self.catalog, self.ingest, self.retriever, commitment=self.commitment
+        )
 
     def change(self, plan: Plan) -> None:
         """Go by another plan from now on; AE titles and quota count at once, the rest at the next start."""
@@ -165,6 +189,7 @@ class Archive:
         clock = self._shared.clock
         yield Chore(f"publish {self.name}", 1.0, lambda: self.catalog.publish(clock()))
         yield Chore(f"tidy {self.name}", 60.0, self.catalog.tidy)
+        yield Chore(f"commitments of {self.name}", 3600.0, self.commitment.tidy)
 
     def loops(self) -> Iterator[Loop]:
         """Yield what wants threads of its own: the work of a bucket."""

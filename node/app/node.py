@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import ssl
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -20,12 +22,12 @@ from node.archives import DEFAULT, ArchiveBook, Plan
 from node.audit import AuditLog
 from node.certificates import ensure_certificate
 from node.config import load_config
-from node.contracts import Scope
+from node.contracts import Device, Line, Scope
 from node.control import ControlServer, HomeLock
 from node.credentials import own_credentials
 from node.desk import Desk
 from node.devices import DeviceBook
-from node.dimse import DimseServer, reencode
+from node.dimse import DimseServer, calling, reencode
 from node.importer import ImportJob
 from node.sections import Config
 from node.state import State
@@ -97,7 +99,11 @@ class Node:
         self.credentials = own_credentials(home, config)
         self.audit = AuditLog(home / "audit", self.clock)
         self._opened.callback(self.audit.close)
-        self._shared = Shared(home, config, self.clock, self.state, self.devices, self.audit, self.book)
+        pool = ThreadPoolExecutor(os.cpu_count(), "pool")
+        self._opened.callback(pool.shutdown, wait=False, cancel_futures=True)
+        self._shared = Shared(
+            home, config, self.clock, self.state, self.devices, self.audit, self.book, pool, self._call
+        )
         self.archives: dict[str, Archive] = {}
         for plan in [self.book.find(only)] if only else list(self.book):
             self._open_archive(plan, catalog)
@@ -281,6 +287,8 @@ class Node:
     def _tend(self, archive: Archive) -> None:
         self._run(f"{archive.name} syncer", lambda: archive.segments.sync_forever(self._stopping))
         self._run(f"{archive.name} indexer", lambda: self._index(archive))
+        self._run(f"{archive.name} judge", lambda: archive.commitment.judge_forever(self._stopping))
+        self._run(f"{archive.name} reports", lambda: archive.commitment.report_forever(self._stopping))
         for loop in archive.loops():
             self._run(loop.name, partial(self._go_round, loop))
 
@@ -327,6 +335,9 @@ class Node:
                 logger.exception("The chore %s fails; it is tried again", name)
             self._failing.add(name)
             return None
+
+    def _call(self, device: Device, ae_title: str) -> AbstractContextManager[Line]:
+        return calling(device, ae_title, limits(self.config), self.credentials.towards(device))
 
     def _scope(self, called_ae: str) -> Scope | None:
         for archive in tuple(self.archives.values()):

@@ -40,7 +40,9 @@ def _settings(function: F) -> F:
         click.option("--address", help="Host, IP address or network (10.1.7.0/24) it calls from."),
         click.option("--port", type=int, help="Port where it listens; 0 = it does not."),
         click.option(
-            "--services", callback=_words, help="What it may do: echo,store,find,move,get; +get adds one."
+            "--services",
+            callback=_words,
+            help="What it may do: echo,store,find,move,get,commit; +get adds one.",
         ),
         click.option(
             "--called",

@@ -110,6 +110,7 @@ def sentences(status: dict[str, Any], now: float) -> list[str]:
         lines.append(f"{count} from unknown senders ({senders}) wait for you: peerpacs held list")
     if rejected["files"]:
         lines.append(f"{plural(rejected['files'], 'data set')} could not be taken: peerpacs rejected list")
+    lines += _waiting_results(status["commitments"], now)
     refusals = status["refusals"]
     for refusal in refusals[:_SHOWN]:
         times = "once" if refusal["count"] == 1 else f"{refusal['count']} times"
@@ -134,6 +135,27 @@ def _certificate(tls: dict[str, Any] | None, now: float) -> list[str]:
             f"The TLS certificate {how_long(tls['ends'], now)}. Put a new one and its key in its place; "
             "no restart is needed."
         )
+    return lines
+
+
+def _waiting_results(rows: list[dict[str, Any]], now: float) -> list[str]:
+    """Return who waits for a result of Storage Commitment, and why."""
+    lines = []
+    for row in rows[:_SHOWN]:
+        what = f"{row['ae_title']} asked {_ago(now - row['asked'])} ago for commitment of "
+        what += plural(row["instances"], "instance")
+        if row["is_given_up"]:
+            lines += [
+                f"ALARM: {what} and could not be told the result: {row['why']}.",
+                "    It is told when it next calls. If its address is wrong, correct it: "
+                f"peerpacs devices edit {row['ae_title']} --address HOST --port PORT",
+            ]
+        elif row["why"]:
+            lines.append(f"{what}; it waits: {row['why']}. Next try in {_ago(row['next'] - now)}.")
+        else:
+            lines.append(f"{what}, which is being checked.")
+    if len(rows) > _SHOWN:
+        lines.append(f"{len(rows) - _SHOWN} more wait for a result of Storage Commitment: status --json")
     return lines
 
 

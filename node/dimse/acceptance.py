@@ -21,6 +21,7 @@ from .commands import (
     RESPONSE,
     Command,
 )
+from .commitment import close_line, open_line, serve_commitment
 from .find import serve_find
 from .negotiation import Context, negotiate
 from .pdu import (
@@ -41,7 +42,7 @@ from .retrieve import serve_get, serve_move
 from .session import Environment, Session, tell_refusal, trail
 from .statuses import MISTYPED_ARGUMENT, SOP_CLASS_NOT_SUPPORTED, SUCCESS, UNRECOGNIZED_OPERATION
 from .store import serve_store
-from .syntaxes import NOT_STORAGE, QUERY_RETRIEVE, VERIFICATION
+from .syntaxes import COMMITMENT, NOT_STORAGE, QUERY_RETRIEVE, VERIFICATION
 from .transport import Closed, Connection, Ended, Silent
 
 logger = logging.getLogger(__name__)
@@ -131,7 +132,12 @@ class Acceptance:
             return verdicts[service].is_allowed
 
         negotiated = negotiate(
-            request, caller.device, environment.limits, may, accept_unknown=environment.accept_unknown
+            request,
+            caller.device,
+            environment.limits,
+            may,
+            accept_unknown=environment.accept_unknown,
+            commits=scope.commitment is not None,
         )
         refused = [verdict for verdict in verdicts.values() if not verdict.is_allowed]
         if refused and not negotiated.contexts and caller.device is None:
@@ -176,6 +182,7 @@ class Acceptance:
         started = time.monotonic()
         self.environment.counters.add(accepted=1)
         ending = "ended in an error"
+        line = session.line = open_line(session)
         try:
             while True:
                 self._serve_next(session)
@@ -192,6 +199,8 @@ class Acceptance:
             raise
         finally:
             session.is_serving = False
+            if line:
+                close_line(session, line)
             self._record(session, ending, time.monotonic() - started)
 
     def _serve_next(self, session: Session) -> None:
@@ -199,7 +208,9 @@ class Acceptance:
         context, request = session.association.receive_command(self.environment.limits.idle)
         session.is_serving = True
         field = request.CommandField
-        if field & RESPONSE or field == C_CANCEL_RQ:
+        if session.association.took_answer(context, request):
+            pass
+        elif field & RESPONSE or field == C_CANCEL_RQ:
             if request.has_data_set:
                 session.association.skip_data_set(context)
         elif request.MessageID is None:
@@ -208,6 +219,8 @@ class Acceptance:
             serve_store(session, context, request)
         elif QUERY_RETRIEVE.get(context.abstract_syntax) == field:
             self._serve_query(session, context, request)
+        elif context.abstract_syntax == COMMITMENT:
+            serve_commitment(session, context, request)
         else:
             _serve_other(session, context, request)
         session.last_served = time.monotonic()

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from .commands import Command, decode_command
+from .commands import N_EVENT_REPORT_RQ, RESPONSE, Command, decode_command
 from .negotiation import Context
 from .pdu import (
     ABORT,
@@ -38,6 +38,7 @@ MAX_COMMAND: Final = 65536
 MAX_FRAGMENT: Final = 1 << 20
 _COMMAND: Final = 1
 _LAST: Final = 2
+_REPORT_ANSWER: Final = N_EVENT_REPORT_RQ | RESPONSE
 _SLACK: Final = 64
 """Some senders count their PDU headers twice or not at all; nothing is lost by reading a little more."""
 
@@ -65,6 +66,8 @@ class Association:
         self.contexts = contexts
         self.fragment = min(peer_max_pdu - 6, MAX_FRAGMENT) & ~1 if peer_max_pdu else MAX_FRAGMENT
         self.lock = threading.Lock()
+        self.on_report_answer: Callable[[Command], None] | None = None
+        """Is given the answers to notifications that were sent beside what the reading thread serves."""
         self._longest = max_pdu + _SLACK
         self._left = 0
         """Bytes of the current P-DATA-TF that were not read yet."""
@@ -96,6 +99,16 @@ class Association:
             return self._context(context_id), decode_command(data)
         except ValueError as error:
             raise Violation(INVALID_PARAMETER, str(error)) from None
+
+    def took_answer(self, context: Context, command: Command) -> bool:
+        """Hand over a response to a notification, its data set dropped; say whether the command was one."""
+        if command.CommandField != _REPORT_ANSWER:
+            return False
+        if command.has_data_set:
+            self.skip_data_set(context)
+        if self.on_report_answer:
+            self.on_report_answer(command)
+        return True
 
     def next_fragment(self, context: Context) -> tuple[int, bool]:
         """Return the length of the data set's next fragment and whether it is the last; read it then."""

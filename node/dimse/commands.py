@@ -13,6 +13,8 @@ C_FIND_RQ: Final = 0x0020
 C_MOVE_RQ: Final = 0x0021
 C_ECHO_RQ: Final = 0x0030
 C_CANCEL_RQ: Final = 0x0FFF
+N_EVENT_REPORT_RQ: Final = 0x0100
+N_ACTION_RQ: Final = 0x0130
 RESPONSE: Final = 0x8000
 NO_DATA_SET: Final = 0x0101
 
@@ -37,6 +39,8 @@ class Command(msgspec.Struct, frozen=True):
     ErrorID: int | None = None
     AffectedSOPInstanceUID: str | None = None
     RequestedSOPInstanceUID: str | None = None
+    EventTypeID: int | None = None
+    ActionTypeID: int | None = None
     NumberOfRemainingSuboperations: int | None = None
     NumberOfCompletedSuboperations: int | None = None
     NumberOfFailedSuboperations: int | None = None
@@ -65,6 +69,8 @@ _ELEMENTS: Final = """
 0903 US ErrorID
 1000 UI AffectedSOPInstanceUID
 1001 UI RequestedSOPInstanceUID
+1002 US EventTypeID
+1008 US ActionTypeID
 1020 US NumberOfRemainingSuboperations
 1021 US NumberOfCompletedSuboperations
 1022 US NumberOfFailedSuboperations

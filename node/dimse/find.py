@@ -116,7 +116,9 @@ def why_refused(error: Exception, what: str) -> tuple[int, str, tuple[str, ...]]
 
 def is_cancel(association: Association, request: Command) -> bool:
     """Read what came while a request is being answered: C-CANCEL-RQ for it, or the end of the association."""
-    _, command = association.receive_command()
+    context, command = association.receive_command()
+    if association.took_answer(context, command):
+        return False
     if command.CommandField != C_CANCEL_RQ:
         raise Violation(UNEXPECTED_PARAMETER, "a request came before the last one was answered")
     return command.MessageIDBeingRespondedTo == request.MessageID

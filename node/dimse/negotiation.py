@@ -2,7 +2,8 @@
 
 One transfer syntax is accepted per presentation context: for storage the first proposed that we can keep,
 since a sender then sends what it has, for identifiers the first we can read. Storage contexts may be used
-both ways when the requestor asks for the SCP role (C-GET); nothing else may.
+both ways when the requestor asks for the SCP role (C-GET), and so may Storage Commitment, whose provider
+calls with the result of what we asked; nothing else may.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from .commands import C_FIND_RQ, C_GET_RQ, C_MOVE_RQ
 from .limits import Limits
 from .pdu import Associate, ContextResult, ProposedContext, UserInformation
 from .syntaxes import (
+    COMMITMENT,
     FOR_IDENTIFIERS,
     NOT_STORAGE,
     QUERY_RETRIEVE,
@@ -69,8 +71,11 @@ def negotiate(
     may: Callable[[Service], bool],
     *,
     accept_unknown: bool,
+    commits: bool = False,
 ) -> Negotiated:
     """Decide about every presentation context and about what the user information asks for.
+
+    `commits` says whether what is called offers Storage Commitment.
 
     A context for a service that the caller may not use is rejected here, with user-rejection, so that
     nobody finds out only in the middle of an association.
@@ -80,6 +85,8 @@ def negotiate(
     allowed = device.transfer_syntaxes if device else ()
     for proposed in request.proposed:
         result = _result(proposed, request.user.roles, allowed, accept_unknown)
+        if proposed.abstract_syntax == COMMITMENT and not commits:
+            result = result._replace(result=ABSTRACT_SYNTAX_NOT_SUPPORTED)
         if result.result == ACCEPTANCE and not _is_permitted(
             proposed.abstract_syntax, request.user.roles, may
         ):
@@ -131,17 +138,20 @@ def _result(
 
 
 def _is_permitted(uid: str, roles: Mapping[str, tuple[bool, bool]], may: Callable[[Service], bool]) -> bool:
-    """Say whether the caller may use a context: as SCU; a receiver of C-GET asks for nothing but that."""
+    """Say whether the caller may use a context as SCU.
+
+    A receiver of C-GET asks for nothing but that, and who brings results of Storage Commitment for nothing.
+    """
     if uid in _SERVICES:
         return may(_SERVICES[uid])
     _, is_scp = _roles(uid, roles)
-    return is_scp or may(Service.STORE)
+    return is_scp or may(Service.COMMIT if uid == COMMITMENT else Service.STORE)
 
 
 def _roles(uid: str, proposed: Mapping[str, tuple[bool, bool]]) -> tuple[bool, bool]:
     """Return the requestor's roles, PS3.7 D.3.3.4: SCU alone unless it negotiates."""
     is_scu, is_scp = proposed.get(uid, (True, False))
-    return is_scu, is_scp and uid not in NOT_STORAGE
+    return is_scu, is_scp and (uid == COMMITMENT or uid not in NOT_STORAGE)
 
 
 def performed(uid: str, asked: bytes) -> bytes:

@@ -158,7 +158,9 @@ class Back:
     def end(self, is_unwanted: Callable[[], bool]) -> StoreResult:
         """Return the caller's answer, whatever else it says before."""
         while True:
-            _, command = self._association.receive_command()
+            context, command = self._association.receive_command()
+            if self._association.took_answer(context, command):
+                continue
             is_answer = command.CommandField == C_STORE_RQ | RESPONSE
             if is_answer and command.MessageIDBeingRespondedTo == self._message_id:
                 status = UNABLE_TO_PROCESS if command.Status is None else command.Status

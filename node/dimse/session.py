@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import Final
 
 from catalog import Clock, Damaged, Matching
-from node.contracts import Access, Audit, Caller, Device, Scope, Service, Verdict
+from node.contracts import Access, Audit, Caller, Device, Line, Scope, Service, Verdict
 from node.measures import Distribution, Sample
 
 from .association import Association
@@ -166,6 +166,8 @@ class Session:
         self.scope = scope
         self.matching = matching
         self.tally = Tally()
+        self.line: Line | None = None
+        """Over which results of Storage Commitment may go out."""
         self.is_serving = False
         """Whether a message is being answered, so that shutting down waits for it."""
         self.last_served = time.monotonic()
@@ -228,8 +230,10 @@ def response(request: Command, status: int, comment: str = "", tags: tuple[str, 
         Command(
             CommandField=request.CommandField | RESPONSE,
             MessageIDBeingRespondedTo=request.MessageID,
-            AffectedSOPClassUID=request.AffectedSOPClassUID,
-            AffectedSOPInstanceUID=request.AffectedSOPInstanceUID,
+            AffectedSOPClassUID=request.AffectedSOPClassUID or request.RequestedSOPClassUID,
+            AffectedSOPInstanceUID=request.AffectedSOPInstanceUID or request.RequestedSOPInstanceUID,
+            EventTypeID=request.EventTypeID,
+            ActionTypeID=request.ActionTypeID,
             Status=status,
             ErrorComment=error_comment(comment),
             OffendingElement=offending_element(tags),

@@ -22,7 +22,12 @@ QUERY_RETRIEVE: Final = {
 }
 """SOP Class to the request it is for, PS3.4 C.6.1.3 and C.6.2.3."""
 
-NOT_STORAGE: Final = frozenset((VERIFICATION, *QUERY_RETRIEVE))
+COMMITMENT: Final = "1.2.840.10008.1.20.1"
+"""Storage Commitment Push Model, PS3.4 J.3.5."""
+COMMITMENT_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
+"""Its one well-known SOP Instance."""
+
+NOT_STORAGE: Final = frozenset((VERIFICATION, COMMITMENT, *QUERY_RETRIEVE))
 """Every other abstract syntax that is accepted is a storage class."""
 
 IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
