@@ -6,7 +6,15 @@ from typing import Final
 
 from node.config import Config
 from node.dimse import Limits
-from node.dimse.commands import C_ECHO_RQ, C_FIND_RQ, C_GET_RQ, C_MOVE_RQ, C_STORE_RQ
+from node.dimse.commands import (
+    C_ECHO_RQ,
+    C_FIND_RQ,
+    C_GET_RQ,
+    C_MOVE_RQ,
+    C_STORE_RQ,
+    N_ACTION_RQ,
+    N_EVENT_REPORT_RQ,
+)
 from node.dimse.dialing import MAX_CONTEXTS
 from node.dimse.meanings import MEANINGS
 from node.dimse.negotiation import (
@@ -28,6 +36,8 @@ _SERVICES: Final = {
     C_FIND_RQ: "C-FIND",
     C_MOVE_RQ: "C-MOVE",
     C_GET_RQ: "C-GET",
+    N_ACTION_RQ: "N-ACTION",
+    N_EVENT_REPORT_RQ: "N-EVENT-REPORT",
 }
 _REJECTIONS: Final = {
     (1, 2): (1, "application-context-name-not-supported", "It is not DICOM's."),
@@ -115,5 +125,6 @@ def statuses() -> str:
     parts = []
     for number, (field, meanings) in enumerate(MEANINGS.items(), start=5):
         rows = [(f"{one.status:04X}", one.severity, one.name, one.when) for one in meanings]
-        parts.append(table(f"7-{number}", f"{_SERVICES[field]} as SCP", heads, rows))
+        role = "SCU" if field == N_EVENT_REPORT_RQ else "SCP"
+        parts.append(table(f"7-{number}", f"{_SERVICES[field]} as {role}", heads, rows))
     return "\n".join(parts)

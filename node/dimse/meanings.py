@@ -9,20 +9,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from .commands import C_ECHO_RQ, C_FIND_RQ, C_GET_RQ, C_MOVE_RQ, C_STORE_RQ
+from .commands import (
+    C_ECHO_RQ,
+    C_FIND_RQ,
+    C_GET_RQ,
+    C_MOVE_RQ,
+    C_STORE_RQ,
+    N_ACTION_RQ,
+    N_EVENT_REPORT_RQ,
+)
 from .statuses import (
     CANCEL,
     CANNOT_COUNT_MATCHES,
     CANNOT_PERFORM_SUBOPERATIONS,
+    CLASS_INSTANCE_CONFLICT,
     DESTINATION_UNKNOWN,
+    DUPLICATE_INVOCATION,
     IDENTIFIER_DOES_NOT_MATCH,
+    INVALID_ARGUMENT,
     INVALID_INSTANCE,
     MISTYPED_ARGUMENT,
+    NO_SUCH_ACTION,
+    NO_SUCH_EVENT_TYPE,
+    NO_SUCH_INSTANCE,
+    NO_SUCH_SOP_CLASS,
     NOT_AUTHORIZED,
     OUT_OF_RESOURCES,
     PENDING,
     PENDING_WITHOUT_OPTIONAL_KEYS,
     PROCESSING_FAILURE,
+    RESOURCE_LIMITATION,
     SOP_CLASS_NOT_SUPPORTED,
     SUBOPERATIONS_WITH_FAILURES,
     SUCCESS,
@@ -194,11 +210,72 @@ _MOVE: Final = (
     ),
 )
 
+_TARGET: Final = (
+    Meaning(NO_SUCH_INSTANCE, "Failure", "No such SOP Instance", "It is not the well-known one."),
+    Meaning(INVALID_INSTANCE, "Failure", "Invalid SOP Instance", "The request names no SOP Instance."),
+    Meaning(NO_SUCH_SOP_CLASS, "Failure", "No such SOP Class", "It is not that of the presentation context."),
+    Meaning(
+        CLASS_INSTANCE_CONFLICT,
+        "Failure",
+        "Class-Instance conflict",
+        "The SOP Instance is the well-known one of another SOP Class.",
+    ),
+)
+_NO_ACTION: Final = Meaning(
+    UNRECOGNIZED_OPERATION,
+    "Failure",
+    "Unrecognized operation",
+    "It is neither N-ACTION nor N-EVENT-REPORT, or the requestor gave up the role for it.",
+)
+_BROKEN: Final = Meaning(PROCESSING_FAILURE, "Failure", "Processing failure", "The node failed; see its log.")
+_ACTION: Final = (
+    Meaning(SUCCESS, "Success", "Success", "The request is on disk; its result follows."),
+    _BROKEN,
+    *_TARGET,
+    Meaning(
+        INVALID_ARGUMENT,
+        "Failure",
+        "Invalid argument value",
+        "There is no Transaction UID, no reference, a reference without a UID, or the data set is broken.",
+    ),
+    Meaning(NO_SUCH_ACTION, "Failure", "No such action", "The Action Type ID is not 1."),
+    _MAY_NOT,
+    Meaning(
+        DUPLICATE_INVOCATION,
+        "Failure",
+        "Duplicate invocation",
+        "The Transaction UID is in use for other references; once that is over, the result is reason 0131.",
+    ),
+    _NO_ACTION,
+    _NO_DATA_SET,
+    Meaning(
+        RESOURCE_LIMITATION,
+        "Failure",
+        "Resource limitation",
+        "More than 50 000 references or 8 MB, too many open requests, or the disk is full.",
+    ),
+)
+_REPORT: Final = (
+    Meaning(SUCCESS, "Success", "Success", "The result is on disk."),
+    _BROKEN,
+    *_TARGET,
+    Meaning(NO_SUCH_EVENT_TYPE, "Failure", "No such event type", "The Event Type ID is neither 1 nor 2."),
+    Meaning(
+        INVALID_ARGUMENT,
+        "Failure",
+        "Invalid argument value",
+        "The data set is broken, or nothing was asked of that AE title under the Transaction UID.",
+    ),
+    _NO_ACTION,
+)
+
 MEANINGS: Final[Mapping[int, tuple[Meaning, ...]]] = {
     C_ECHO_RQ: _ECHO,
     C_STORE_RQ: _STORE,
     C_FIND_RQ: _FIND,
     C_MOVE_RQ: _MOVE,
     C_GET_RQ: _GET,
+    N_ACTION_RQ: _ACTION,
+    N_EVENT_REPORT_RQ: _REPORT,
 }
 """By the Command Field of the request, PS3.4 Tables B.2-1, C.4-1, C.4-2 and C.4-3, PS3.7 Annex C."""

@@ -11,7 +11,9 @@ import pytest
 from catalog import NotPermitted
 from node.app import Node
 from node.contracts import Device, Service
-from node.dimse.commands import Command
+from node.devices import DEV_RULE
+from node.dimse.commands import N_ACTION_RQ, Command
+from node.dimse.meanings import MEANINGS
 from node.storage.places import place_of, segment_path
 from tests.homes import Peer, edited, phantoms, serving
 from tests.node.committing import LOOPBACK, PUSH_INSTANCE, Results, action, asking, listening, pairs
@@ -175,6 +177,24 @@ def test_other_actions_and_other_instances_are_refused(node: Node) -> None:
         for operation in (N_GET_RQ, N_SET_RQ, N_CREATE_RQ, N_DELETE_RQ):
             command = Command(CommandField=operation, RequestedSOPInstanceUID=PUSH_INSTANCE)
             assert scu.say(command) == 0x0211
+
+
+def test_every_status_that_is_answered_is_in_the_statement(node: Node) -> None:
+    asked = action([("1.2.840.10008.5.1.4.1.1.2", "1.2.3")])
+    heard: set[int] = set()
+    results = Results()
+    with asking(node.ports["dicom"], results) as scu:
+        other = Command(CommandField=N_GET_RQ, RequestedSOPInstanceUID=PUSH_INSTANCE)
+        heard |= {scu.ask(asked, kind=kind) for kind in (None, 1, 2)}
+        heard |= {scu.ask(asked, instance=uid) for uid in ("", "1.2.3", "1.2.840.10008.1.40.1")}
+        heard |= {scu.ask(data) for data in (None, b"", b"\xff" * 60, bytes((8 << 20) + 2))}
+        heard |= {scu.say(other)}
+        results.only()
+        node.devices.put(Device(ae_title="CT1", services=(Service.ECHO,)))
+        node.devices.remove(DEV_RULE.ae_title)
+        until(lambda: scu.ask(asked) == 0x0124)
+    elsewhere = {0x0110, 0x0118, 0x0124, 0x0210}
+    assert heard | elsewhere == {one.status for one in MEANINGS[N_ACTION_RQ]}
 
 
 def test_who_may_not_ask_is_told_so_when_the_association_begins(tmp_path: Path) -> None:
