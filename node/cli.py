@@ -28,6 +28,8 @@ _COMMANDS: Final = {
     "run": "running",
     "status": "running",
     "check": "checking",
+    "health": "watching",
+    "config": "watching",
     "devices": "devices",
     "archives": "archives",
     "import": "importing",

@@ -68,8 +68,7 @@ def load_config(home: Path, environ: Mapping[str, str] = os.environ) -> Config:
 
 def read_config(text: str, source: str, environ: Mapping[str, str]) -> Config:
     """Understand the text of a configuration; what it leaves out has its default. Raises as `load_config`."""
-    values = _values(_DEFAULTS.read_text(encoding="utf-8"), str(_DEFAULTS)) | _values(text, source)
-    values |= _overrides(environ)
+    values = _gathered(text, source, environ)
     sections: dict[str, Any] = {}
     for section, struct in get_type_hints(Config).items():
         given = {key: _convert((of, key), value) for (of, key), value in values.items() if of == section}
@@ -77,6 +76,36 @@ def read_config(text: str, source: str, environ: Mapping[str, str]) -> Config:
     config = Config(**sections)
     _check_together(config, source)
     return config
+
+
+class Origin(NamedTuple):
+    """One setting with its value, and where that comes from."""
+
+    section: str
+    key: str
+    value: Any
+    source: str
+
+
+def origins(home: Path, environ: Mapping[str, str] = os.environ) -> list[Origin]:
+    """Return every setting in the order of the sections. Raises as `load_config`."""
+    config, path = load_config(home, environ), home / FILE_NAME
+    values = _gathered(path.read_text(encoding="utf-8"), str(path), environ)
+    told = msgspec.to_builtins(config)
+    return [
+        Origin(section, key, value, _named(values[section, key].source))
+        for section, keys in told.items()
+        for key, value in keys.items()
+    ]
+
+
+def _named(source: str) -> str:
+    return "default" if source == str(_DEFAULTS) else source
+
+
+def _gathered(text: str, source: str, environ: Mapping[str, str]) -> dict[_Key, _Value]:
+    values = _values(_DEFAULTS.read_text(encoding="utf-8"), str(_DEFAULTS)) | _values(text, source)
+    return values | _overrides(environ)
 
 
 def write_config(home: Path, own: Mapping[str, Mapping[str, Any]]) -> Path:
@@ -211,7 +240,7 @@ def _kinds(section: str) -> dict[str, tuple[Any, Meta | None]]:
 def _check_together(config: Config, source: str) -> None:
     check_ae_title(config.node.ae_title, longest=16 - len(GRID_SUFFIX))
     taken: dict[int, str] = {}
-    for section in ("dicom", "tls", "web", "grid"):
+    for section in ("dicom", "tls", "web", "grid", "watch"):
         port = getattr(config, section).port
         if port and port in taken:
             what = f"{taken[port]}.port and {section}.port in {source} are both {port}."

@@ -32,7 +32,9 @@ class Desk:
 
     def own(self) -> dict[str, Callable[..., Any]]:
         """Return the verbs that are about the whole node."""
-        return {verb.__name__: verb for verb in (self.status, self.archives, self.put_archive)}
+        return {
+            verb.__name__: verb for verb in (self.status, self.readiness, self.archives, self.put_archive)
+        }
 
     def of(self, archive: str) -> ArchiveDesk:
         """Return the desk of an archive; empty means the default one.
@@ -41,6 +43,10 @@ class Desk:
             NotFound: there is none of that name.
         """
         return ArchiveDesk(self._node, self._node.archive(archive))
+
+    def readiness(self) -> dict[str, str]:
+        """Say of each thing that must be well what is wrong with it, or nothing."""
+        return {found.name: found.why for found in self._node.watch.readiness.findings()}
 
     def status(self) -> dict[str, Any]:
         """Say how the node is: its name, what it holds, what waits for a person, and who was refused."""

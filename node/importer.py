@@ -46,6 +46,8 @@ class Outcome(NamedTuple):
     name: str
     fate: Fate
     why: str = ""
+    size: int = 0
+    """Bytes of the data set, if it was stored."""
 
 
 class SourceFile(NamedTuple):
@@ -208,15 +210,17 @@ def _take(name: str, stream: IO[bytes], ingest: Ingest, caller: Caller) -> Outco
         caller, meta.SOPClassUID, meta.SOPInstanceUID, meta.TransferSyntaxUID, is_held=False
     )
     try:
-        piece = head[meta.offset :]
+        piece, size = head[meta.offset :], 0
         while piece:
+            size += len(piece)
             reception.space(len(piece))[:] = piece
             reception.filled(len(piece))
             piece = stream.read(_PIECE)
     except BaseException:
         reception.abandon()
         raise
-    return _outcome(name, reception)
+    outcome = _outcome(name, reception)
+    return outcome._replace(size=size) if outcome.fate is Fate.STORED else outcome
 
 
 def identify(head: bytes, *, is_whole: bool) -> tuple[Meta, Header | None]:
@@ -262,6 +266,7 @@ class ImportJob:
             raise NotFound(f"There is nothing at {source}.", "Check the path; it is read on the node's host.")
         self.source = source
         self.counts = dict.fromkeys(Fate, 0)
+        self.stored_bytes = 0
         self.skipped = 0
         """Files that an earlier run of this import stored already."""
         self.not_stored: list[Outcome] = []
@@ -308,8 +313,8 @@ class ImportJob:
                 "done earlier": self.skipped,
                 "is_over": self.is_over,
                 "failure": self.failure,
-                "odd": [outcome._asdict() for outcome in self.odd if self.is_over],
-                "not_stored": [outcome._asdict() for outcome in self.not_stored if self.is_over],
+                "odd": [_told(outcome) for outcome in self.odd if self.is_over],
+                "not_stored": [_told(outcome) for outcome in self.not_stored if self.is_over],
             }
 
     def _next(self) -> SourceFile | None:
@@ -341,6 +346,11 @@ class ImportJob:
         self.counts[outcome.fate] += 1
         if outcome.fate is Fate.STORED:
             self._ledger.add(file)
+            self.stored_bytes += outcome.size
             self.odd += [outcome] if outcome.why else []
         else:
             self.not_stored.append(outcome)
+
+
+def _told(outcome: Outcome) -> dict[str, str]:
+    return {"name": outcome.name, "fate": outcome.fate, "why": outcome.why}

@@ -1,4 +1,4 @@
-"""The log, on standard error: text for a person at a terminal, JSON lines for everything else.
+"""The log, on standard error or in a file: text for a person at a terminal, JSON lines for everything else.
 
 A JSON line has ts, level, logger and event, and assoc, peer and job where the caller named them with
 `extra=`. Libraries that quote values of data sets in their own messages are kept silent: no attribute of
@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 import warnings
+from logging.handlers import WatchedFileHandler
 from typing import Final, TextIO
 
 from node.sections import LogFormat, LogLevel
@@ -21,11 +22,17 @@ _CONTEXT: Final = ("assoc", "peer", "job")
 _QUOTING_LIBRARIES: Final = ("pydicom", "pynetdicom")
 
 
-def start_logging(level: LogLevel, form: LogFormat, stream: TextIO | None = None) -> None:
-    """Send everything from `level` on to the stream in the form that fits it; what was set before is gone."""
+def start_logging(level: LogLevel, form: LogFormat, stream: TextIO | None = None, file: str = "") -> None:
+    """Send everything from `level` on to the stream in the form that fits it; what was set before is gone.
+
+    With `file` it goes there instead, to the file that has this name at each moment.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     out = stream or sys.stderr
-    is_text = form is LogFormat.TEXT or (form is LogFormat.AUTO and out.isatty())
-    handler = logging.StreamHandler(out)
+    is_text = form is LogFormat.TEXT or (form is LogFormat.AUTO and not file and out.isatty())
+    handler = WatchedFileHandler(file, encoding="utf-8") if file else logging.StreamHandler(out)
     handler.setFormatter(TextLines() if is_text else JsonLines())
     root = logging.getLogger()
     for old in root.handlers[:]:

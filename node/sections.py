@@ -120,6 +120,13 @@ class ListenerSection(msgspec.Struct, frozen=True, kw_only=True):
     port: Port
 
 
+class WatchSection(msgspec.Struct, frozen=True, kw_only=True):
+    """The plain HTTP listener for watchers."""
+
+    host: Name
+    port: Port
+
+
 class StorageSection(msgspec.Struct, frozen=True, kw_only=True):
     """Where objects are kept, and when to stop taking them."""
 
@@ -173,6 +180,7 @@ class LogSection(msgspec.Struct, frozen=True, kw_only=True):
 
     level: LogLevel
     format: LogFormat
+    file: Annotated[str, Meta(max_length=400)]
 
 
 class ProcessesSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,6 +197,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     tls: TlsSection
     web: ListenerSection
     grid: ListenerSection
+    watch: WatchSection
     storage: StorageSection
     s3: S3Section
     senders: SendersSection

@@ -149,7 +149,7 @@ class PeerPACS(Server):
     def __init__(self, folder: Path, destination: Address) -> None:
         super().__init__(folder, "BENCH")
         self.home = folder / "home"
-        off = [f"--{door}-port=0" for door in ("tls", "web", "grid")]
+        off = [f"--{door}-port=0" for door in ("tls", "web", "grid", "watch")]
         port = f"--dicom-port={self.address.port}"
         self._set_up("init", "--name", "bench", "--ae", self.address.ae_title, port, *off, "--dev", "--yes")
         where = ("--address", "127.0.0.1", "--port", str(destination.port))

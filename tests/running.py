@@ -36,6 +36,7 @@ class RunningNode:
         self.ae_title = ae_title
         self.port = free_port()
         ports = ["--dicom-port", str(self.port), "--tls-port", "0", "--web-port", "0", "--grid-port", "0"]
+        ports += ["--watch-port", "0"]
         more = ["--dev"] if dev else []
         self.cli("init", "--name", ae_title.lower(), "--ae", ae_title, *ports, *more, *init, "--yes")
         self.process: subprocess.Popen[str] | None = None
@@ -94,7 +95,7 @@ class RunningNode:
         return json.loads(self.cli(*arguments, "--json"))
 
 
-GROUPS = ("archives", "devices", "conflicts", "held", "rejected", "audit")
+GROUPS = ("archives", "devices", "conflicts", "held", "rejected", "audit", "config")
 
 
 def dcmtk(program: str, *arguments: str, exit_code: int | None = 0) -> str:

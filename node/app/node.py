@@ -36,6 +36,7 @@ from node.transcoding import Transcoder
 from .archive import Archive, Chore, Loop, Shared
 from .rebuilding import CATALOG
 from .settings import limits
+from .watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ class Node:
         self._threads: list[threading.Thread] = []
         self._failing: set[str] = set()
         self._stopping = threading.Event()
+        self.watch = Watch(self.archives, self.dimse, self._jobs, home, config)
 
     def _open(self, purpose: str, catalog: str, only: str) -> None:
         home, config = self.home, self.config
@@ -193,8 +195,17 @@ class Node:
         self._open_ports()
         self._control = control = ControlServer(self.home, self.desk.verbs())
         self._run("control", lambda: control.serve(self._stopping))
+        self._show()
         self.audit.record("start", None, "ok", {"ports": self.ports})
         return self.ports
+
+    def _show(self) -> None:
+        """Let watchers see the node, and the watchdog what must go on from now."""
+        watch, section = self.watch, self.config.watch
+        if section.port and (port := watch.listen(section.host, section.port)):
+            self.ports["watch"] = port
+            self._run("watch", lambda: watch.server.serve(self._stopping))
+        watch.watch_threads(self._threads)
 
     def _open_ports(self) -> None:
         dicom, tls = self.config.dicom, self.config.tls
@@ -229,6 +240,7 @@ class Node:
         if self._control is not None:
             self._control.close()
             self.audit.record("stop", None, "ok", {})
+        self.watch.server.close()
         self.access.refusals.step()
         self._opened.close()
 
@@ -301,6 +313,7 @@ class Node:
         """Take every step that is due, those of archives that were added meanwhile too."""
         last: dict[str, float] = {}
         while not self._stopping.wait(_CHORE_PAUSE):
+            self.watch.hearts.beat("chores")
             for name, every, step in self._due():
                 # A clock that was set back makes nothing wait.
                 if not 0 <= self.clock() - last.setdefault(name, self.clock()) < every:

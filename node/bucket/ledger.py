@@ -118,6 +118,11 @@ class Ledger:
         with self._mutex:
             return len(self._waiting)
 
+    def count_here(self) -> int:
+        """Return how many objects the node's own disk has."""
+        with self._mutex:
+            return len(self._cached) + len(self._waiting)
+
     def postpone(self, sha256: bytes, until: float) -> None:
         """Do not try this one before."""
         with self._mutex:

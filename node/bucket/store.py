@@ -251,6 +251,10 @@ class BucketStore:
         """What the bucket last refused or did not answer, with the remedy; empty when all goes well."""
         return self._uploader.trouble
 
+    def count_here(self) -> int:
+        """Return how many objects can be read without the bucket."""
+        return self._ledger.count_here()
+
     def waiting(self) -> int:
         """Return how many objects and decisions the bucket does not have yet, or still has."""
         return self._ledger.count_waiting() + self._decisions.count()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import signal
@@ -16,6 +17,7 @@ import click
 from node.cli import FAILED, Session, plural, readable, shared
 from node.commands.archives import troubles
 
+logger = logging.getLogger(__name__)
 _LAST_CALL: Final = 9.5
 """Seconds after which a node that was told to stop leaves, whatever hangs: what it acknowledged is safe."""
 _SHOWN: Final = 10
@@ -32,9 +34,10 @@ def run_command(session: Session) -> int:
     from node.app import open_node
     from node.config import load_config
     from node.logs import start_logging
+    from node.watching import Watchdog, notify
 
     config = load_config(session.home)
-    start_logging(config.log.level, config.log.format)
+    start_logging(config.log.level, config.log.format, file=config.log.file)
     _allow_many_files()
     stop = threading.Event()
     _stop_on_signals(stop)
@@ -48,12 +51,24 @@ def run_command(session: Session) -> int:
         said = {"ready": True, "ae_title": config.node.ae_title, "ports": ports, "process": os.getpid()}
         session.say(said, [line])
         sys.stdout.flush()
+        notify(READY=1, STATUS=line.removeprefix("ready: "))
+        dog = Watchdog(node.watch.hearts.silent, time.monotonic)
         # In beats: a signal that the kernel gives to another thread is heard when this one next wakes.
         while not stop.wait(_BEAT):
-            pass
+            _tell_of_silence(dog.step())
+        notify(STOPPING=1, STATUS="Finishing or aborting what is in flight")
         signal.setitimer(signal.ITIMER_REAL, _LAST_CALL)
     signal.setitimer(signal.ITIMER_REAL, 0)
     return 0
+
+
+def _tell_of_silence(silent: list[str]) -> None:
+    if silent:
+        logger.error(
+            "%s: does not turn any more. The service manager is not told that all is well, so it will start "
+            "the node anew; what was acknowledged is safe.",
+            ", ".join(silent),
+        )
 
 
 def _allow_many_files() -> None:

@@ -17,7 +17,7 @@ from node.cli import Session, readable, shared, who
 if TYPE_CHECKING:
     from node.sections import Config
 
-_PORTS = ("dicom", "tls", "web", "grid")
+_PORTS = ("dicom", "tls", "web", "grid", "watch")
 
 
 @click.command("init")
@@ -28,6 +28,7 @@ _PORTS = ("dicom", "tls", "web", "grid")
 @click.option("--tls-port", type=int, help="DICOM TLS port, 2762 unless said; 0 = none.")
 @click.option("--web-port", type=int, help="Web port, 8443 unless said; 0 = none.")
 @click.option("--grid-port", type=int, help="Port for other nodes, 7443 unless said; 0 = none.")
+@click.option("--watch-port", type=int, help="Port for /metrics and health, 8080 unless said; 0 = none.")
 @click.option("--storage", default="disk", help="Where objects are kept: disk, or s3://bucket/prefix.")
 @click.option("--s3-endpoint", default="", help="URL of the S3 server; empty = Amazon's own.")
 @click.option("--s3-keys", type=click.Path(exists=True, dir_okay=False), help="File: access key, secret key.")
@@ -142,7 +143,9 @@ def _made(config: Config, home: Path) -> dict[str, Any]:
 
 def _what_was_made(made: dict[str, Any]) -> list[str]:
     later = [
-        f"{name} {port}" for name, port in made["ports"].items() if port and name not in ("dicom", "tls")
+        f"{name} {port}"
+        for name, port in made["ports"].items()
+        if port and name not in ("dicom", "tls", "watch")
     ]
     free = readable(shutil.disk_usage(made["home"]).free)
     lines = [

@@ -36,6 +36,8 @@ class CommandLine:
     def init(self, *words: str, code: int = 0) -> str:
         """Make a node that listens nowhere unless told."""
         ports = [
-            f"--{name}-port=0" for name in ("dicom", "tls", "web", "grid") if f"--{name}-port" not in words
+            f"--{name}-port=0"
+            for name in ("dicom", "tls", "web", "grid", "watch")
+            if f"--{name}-port" not in words
         ]
         return self("init", "--name", "alpha", "--ae", "ALPHA", *ports, *words, "--yes", code=code)

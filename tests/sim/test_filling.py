@@ -20,7 +20,9 @@ SHARED = study(5, 0)
 def home(tmp_path: Path) -> Path:
     """A node with one study of one instance."""
     me = {"name": "bench", "ae_title": "BENCH", "node_id": "bench"}
-    write_config(tmp_path, {"node": me, **{door: {"port": 0} for door in ("dicom", "tls", "web", "grid")}})
+    write_config(
+        tmp_path, {"node": me, **{door: {"port": 0} for door in ("dicom", "tls", "web", "grid", "watch")}}
+    )
     with open_node(tmp_path) as node:
         [instance] = instances(SHARED)
         incoming = node.store.incoming()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import configparser
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.running import PEERPACS
+from node.dimse import Requestor
+from tests.homes import phantoms
+from tests.running import PEERPACS, RunningNode, free_port
 
 PACKAGING = Path(__file__).parents[3] / "packaging"
 UNIT = PACKAGING / "systemd" / "peerpacs.service"
@@ -87,3 +90,40 @@ def test_ufw_reads_the_profiles() -> None:
     for name in profiles.sections():
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._+-]*", name)
         assert {*profiles[name]} == {"title", "description", "ports"}
+
+
+def calls_in(group: str) -> set[str]:
+    """Return the system calls of a group like @system-service, those of the groups within it too."""
+    said = subprocess.run(["systemd-analyze", "syscall-filter", group], capture_output=True, text=True).stdout
+    names = {
+        line.strip() for line in said.splitlines()[1:] if line.strip() and not line.strip().startswith("#")
+    }
+    return {call for name in names for call in (calls_in(name) if name.startswith("@") else {name})}
+
+
+@pytest.mark.slow
+def test_the_node_makes_no_system_call_that_the_sandbox_forbids(tmp_path: Path) -> None:
+    node = RunningNode(tmp_path / "alpha", "ALPHA", "--watch-port", str(free_port()))
+    used = tmp_path / "calls"
+    traced = ["strace", "-f", "-qq", "-c", "-U", "name", "-o", str(used)]
+    environ = {**os.environ, "PEERPACS__LOG__FORMAT": "json"}
+    process = subprocess.Popen(
+        [*traced, PEERPACS, "run", "--home", str(node.home)], stdout=subprocess.PIPE, text=True, env=environ
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line.startswith("ready"), line
+    [raw] = phantoms(1, size=4000)
+    requestor = Requestor("PEER", "127.0.0.1", node.port, "ALPHA")
+    assert [answer.status for answer in requestor.store([raw])] == [0]
+    assert node.cli("find", "-k", "StudyInstanceUID=")
+    assert "[+]storage ok" in node.cli("health")
+    os.kill(int(re.findall(r"process (\d+)", line)[0]), signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+    process.stdout.close()
+    made = {
+        line.strip() for line in used.read_text().splitlines() if re.fullmatch(r"\s*[a-z][a-z0-9_]+\s*", line)
+    }
+    made -= {"total", "name", "syscall"}
+    assert {"openat", "fdatasync", "sendmsg"} & made
+    assert made <= calls_in("@system-service") - calls_in("@privileged"), made

@@ -1,0 +1,119 @@
+"""What watchers see of a node: its numbers, what must be well for it to be ready, and who must turn."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from catalog import Availability
+from node.certificates import describe
+from node.dimse import DimseServer
+from node.importer import Fate, ImportJob
+from node.measures import Measures, Sample
+from node.sections import Config
+from node.watching import Check, Heartbeats, Pages, Readiness, WatchServer
+from node.watching.exposition import Exposition
+from node.watching.readiness import has_room, is_writable
+
+from .archive import Archive
+from .settings import MB
+
+logger = logging.getLogger(__name__)
+
+
+class Watch:
+    """Puts together what is read of one node; the web asks `pages`, other parts add to `measures`."""
+
+    def __init__(
+        self,
+        archives: Mapping[str, Archive],
+        dimse: DimseServer,
+        jobs: Mapping[str, ImportJob],
+        home: Path,
+        config: Config,
+    ) -> None:
+        """Take the node's parts."""
+        self._archives, self._jobs = archives, jobs
+        self._least = config.storage.stop_below_mb * MB
+        self._certificate = home / config.tls.certificate_file if config.tls.port else None
+        self.measures = Measures()
+        self.hearts = Heartbeats(time.monotonic)
+        for source in (_build, dimse.samples, self._imported, self._kept, self._certificates):
+            self.measures.add(source)
+        checks = [
+            Check("catalog", self._catalogs),
+            Check("storage", self._stores),
+            Check("disk", self._disks),
+        ]
+        if config.dicom.port or config.tls.port:
+            checks.append(Check("dicom", lambda: "" if dimse.is_listening() else "nobody listens"))
+            self.hearts.ask("dimse-acceptor", dimse.is_turning)
+        self.readiness = Readiness(checks)
+        self.pages = Pages(Exposition(self.measures), self.readiness, time.monotonic)
+        self.server = WatchServer(self.pages, time.monotonic)
+
+    def watch_threads(self, threads: Iterable[threading.Thread]) -> None:
+        """Have the watchdog ask whether these threads still live, and whether the catalogs can be read."""
+        expected = tuple(threads)
+        self.hearts.ask("threads", lambda: all(thread.is_alive() for thread in expected))
+        self.hearts.ask("catalog", lambda: not self._catalogs())
+
+    def listen(self, host: str, port: int) -> int:
+        """Bind the watchers' address; return the port, or 0 when it is taken: that stops no node."""
+        try:
+            return self.server.listen(host, port)
+        except OSError as error:
+            logger.error(
+                "Port %d on %s cannot be opened: %s. The node runs, but /metrics, /livez and /readyz are not "
+                "there. Stop what listens there (peerpacs check names it), or set watch.port.",
+                port, host, error.strerror,
+            )  # fmt: skip
+            return 0
+
+    def _catalogs(self) -> str:
+        for archive in tuple(self._archives.values()):
+            archive.catalog.head()
+        return ""
+
+    def _stores(self) -> str:
+        folders = [archive.folder / "incoming" for archive in tuple(self._archives.values())]
+        return next((f"{folder}: {why}" for folder in folders if (why := is_writable(folder))), "")
+
+    def _disks(self) -> str:
+        folders = {archive.folder for archive in tuple(self._archives.values())}
+        return next((why for folder in sorted(folders) if (why := has_room(folder, self._least))), "")
+
+    def _imported(self) -> Iterator[Sample]:
+        jobs = tuple(self._jobs.values())
+        yield Sample("instances_received_total", sum(job.counts[Fate.STORED] for job in jobs), ("import",))
+        yield Sample("received_bytes_total", sum(job.stored_bytes for job in jobs), ("import",))
+
+    def _kept(self) -> Iterator[Sample]:
+        folders: dict[int, Path] = {}
+        for archive in tuple(self._archives.values()):
+            folders.setdefault(archive.folder.stat().st_dev, archive.folder)
+            instances, bucket = archive.catalog.totals().instances, archive.bucket
+            online = min(instances, bucket.count_here()) if bucket and bucket.away() else instances
+            yield Sample("holdings", online, (Availability.ONLINE,))
+            yield Sample("holdings", instances - online, (Availability.UNAVAILABLE,))
+        for folder in folders.values():
+            yield Sample("store_free_bytes", _free(folder))
+
+    def _certificates(self) -> Iterator[Sample]:
+        if self._certificate is not None:
+            yield Sample("certificate_expiry_timestamp_seconds", describe(self._certificate).ends, ("",))
+
+
+def _build() -> Iterator[Sample]:
+    yield Sample("build_info", 1, (version("peerpacs"), platform.python_version()))
+
+
+def _free(folder: Path) -> int:
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
