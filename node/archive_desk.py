@@ -12,6 +12,7 @@ from node.audit import Line
 from node.keys import attributes_of, check_values, question
 from node.life import life_of
 from node.review import Review
+from node.storekeeping import Storekeeping
 
 if TYPE_CHECKING:
     from node.app import Archive, Node
@@ -28,6 +29,11 @@ class ArchiveDesk:
         self.review = Review(
             archive.catalog, archive.store, archive.ingest, shelves, self._register, archive.audit
         )
+
+    @property
+    def storekeeping(self) -> Storekeeping:
+        """What is asked about the disks and the soundness of what lies on them."""
+        return Storekeeping(self._archive, self._archive.verifications, self._node.verify)
 
     def verbs(self) -> dict[str, Callable[..., Any]]:
         """Return the verbs by name."""
@@ -54,7 +60,7 @@ class ArchiveDesk:
             review.retake,
             review.throw_away,
         )
-        return {verb.__name__: verb for verb in (*own, *waiting)}
+        return {verb.__name__: verb for verb in (*own, *waiting)} | self.storekeeping.verbs()
 
     def start_import(self, source: str) -> str:
         """Import a folder, zip file or DICOMDIR into this archive; return the job's name."""

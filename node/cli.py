@@ -47,6 +47,8 @@ _COMMANDS: Final = {
     "undo": "deciding",
     "trace": "deciding",
     "rebuild": "upkeep",
+    "verify": "verifying",
+    "storage": "storing",
     "audit": "upkeep",
     "conformance": "stating",
     "bench": "upkeep",

@@ -53,7 +53,7 @@ class Desk:
         node = self._node
         review = self.of("").review
         held, rejected = review.held(), review.rejected()
-        totals, disk = node.catalog.totals(), os.statvfs(node.main.folder)
+        totals, storage = node.catalog.totals(), self.of("").storekeeping.summary()
         return {
             "name": node.config.node.name,
             "ae_title": node.config.node.ae_title,
@@ -66,11 +66,8 @@ class Desk:
                 "instances": totals.instances,
                 "bytes": totals.size,
             },
-            "disk": {
-                "free": disk.f_bavail * disk.f_frsize,
-                "size": disk.f_blocks * disk.f_frsize,
-                "is_full": disk.f_bavail * disk.f_frsize < node.config.storage.stop_below_mb << 20,
-            },
+            "disk": _disk(node, storage["volumes"]),
+            "storage": storage,
             "archives": self.archives(),
             "associations": node.dimse.counters(),
             "tls": self._tls(),
@@ -149,6 +146,20 @@ class Verbs(Mapping[str, Callable[..., Any]]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def _disk(node: Node, volumes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return how full the disks of the default archive are together; of a bucket, its spool's."""
+    if volumes:
+        is_full = not any(volume["state"] == "ok" for volume in volumes)
+        return {
+            **{key: sum(volume[key] for volume in volumes) for key in ("free", "size")},
+            "is_full": is_full,
+        }
+    disk = os.statvfs(node.main.folder)
+    free = disk.f_bavail * disk.f_frsize
+    is_full = free < node.config.storage.stop_below_mb << 20
+    return {"free": free, "size": disk.f_blocks * disk.f_frsize, "is_full": is_full}
 
 
 def _told(archive: Archive) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from catalog import (
     scan,
 )
 from node.contracts import Caller, StoreResult
+from node.damage import Mender
 from node.held import HeldShelf
 from node.rejected import Rejected, RejectedShelf
 from node.storage import file_meta
@@ -124,8 +125,12 @@ class NodeIngest:
         clock: Clock,
         on_new: Callable[[Entry, Recorded], None] = lambda entry, recorded: None,
         claim: Callable[[int], None] = lambda size: None,
+        mender: Mender | None = None,
     ) -> None:
-        """Take the parts; `claim(size)` raises OutOfSpace when the archive may have no more bytes."""
+        """Take the parts; `claim(size)` raises OutOfSpace when the archive may have no more bytes.
+
+        Equal bytes of what the `mender` knows as damaged take its place.
+        """
         self.store = store
         self.catalog = catalog
         self.held = held
@@ -134,11 +139,18 @@ class NodeIngest:
         self.clock = clock
         self.on_new = on_new
         self.claim = claim
+        self._mender = mender
         self._underway = Underway()
+
+    def is_damaged(self, sha256: bytes) -> bool:
+        """Say whether the bytes are here, but not as they were stored."""
+        return self._mender is not None and sha256 in self._mender.book
 
     def has_durably(self, SOPInstanceUID: str, sha256: bytes) -> bool:
         """Say whether exactly these bytes are recorded, and on the disk, whichever process took them in."""
-        if sha256 in self._underway or not self.catalog.holds(SOPInstanceUID, sha256):
+        if sha256 in self._underway or self.is_damaged(sha256):
+            return False
+        if not self.catalog.holds(SOPInstanceUID, sha256):
             return False
         there = self.catalog.whereabouts(SOPInstanceUID, sha256)
         if there is not None:
@@ -185,6 +197,8 @@ class NodeIngest:
         holding = self.store.keep(incoming, origin)
         try:
             arrival = self.arrival(header, syntax, holding, origin, issuer)
+            if self.is_damaged(holding.sha256) and self._mends(arrival):
+                return Recorded.SAME
             if origin.is_held:
                 self.store.sync(holding)
                 self.held.put(arrival)
@@ -196,6 +210,16 @@ class NodeIngest:
         if recorded is not Recorded.SAME:
             self.on_new(arrival.entry, recorded)
         return recorded
+
+    def _mends(self, arrival: Arrival) -> bool:
+        """Put the bytes in the place of damaged ones; False when no row names those any more."""
+        assert self._mender is not None
+        holding = arrival.entry.holding
+        self.store.sync(holding)
+        if self._mender.mend(arrival.entry.SOPInstanceUID, holding):
+            return True
+        self._mender.book.clear(holding.sha256)
+        return False
 
     def _record(self, arrival: Arrival) -> Recorded:
         holding, is_spare = arrival.entry.holding, False
@@ -278,7 +302,7 @@ class InstanceReception:
         if ingest.has_durably(header.SOPInstanceUID, digest):
             return Recorded.SAME
         if self._is_held:
-            if ingest.held.holds(header.SOPInstanceUID, digest):
+            if ingest.held.holds(header.SOPInstanceUID, digest) and not ingest.is_damaged(digest):
                 return Recorded.SAME
             ingest.held.admit(self._incoming.size)
         origin = Origin(caller.ae_title, int(ingest.clock() * 1000), self._is_held)

@@ -26,7 +26,7 @@ class Pace:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._last = float("-inf")
+        self._last = self._asked = float("-inf")
         self._waiting_since: float | None = None
 
     def arrived(self) -> None:
@@ -34,6 +34,15 @@ class Pace:
         self._last = self._clock()
         if self._waiting_since is None:
             self._waiting_since = self._last
+
+    def asked(self) -> None:
+        """Note that an instance was opened to be sent."""
+        self._asked = self._clock()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody stores or retrieves just now."""
+        return self._is_busy() or 0 <= self._clock() - self._asked < _LULL
 
     def rest_first(self) -> float:
         """Return how long to rest before the next step; 0 if it is due."""

@@ -5,8 +5,10 @@ Nearly every object has no correction and is read straight from the store into t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
+
+from msgspec.structs import replace
 
 from catalog import (
     CatalogWriter,
@@ -14,6 +16,7 @@ from catalog import (
     Decision,
     Entry,
     MoreNeeded,
+    NotFound,
     ObjectStore,
     Reader,
     Verb,
@@ -21,6 +24,7 @@ from catalog import (
 )
 from node.contracts import Outgoing
 from node.correction import correct
+from node.damage import DamageBook
 from node.storage import file_meta
 
 _HEAD: Final = 1 << 16
@@ -77,12 +81,27 @@ class CorrectedInstance:
 
 
 class NodeRetriever:
-    """Satisfies `Retriever` for one archive; `system` is the AE title that corrections are told under."""
+    """Satisfies `Retriever` for one archive; `system` is the AE title that corrections are told under.
 
-    def __init__(self, store: ObjectStore, catalog: CatalogWriter, system: str) -> None:
+    What the book says is damaged is not sent. `is_verifying` has each object read and hashed beforehand.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        catalog: CatalogWriter,
+        system: str,
+        damage: DamageBook | None = None,
+        *,
+        is_verifying: bool = False,
+        on_open: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store = store
         self._catalog = catalog
         self._system = system
+        self._damage = damage
+        self._is_verifying = is_verifying
+        self._on_open = on_open
 
     def expect(self, entries: Sequence[Entry]) -> None:
         """Have the store fetch ahead what will be opened soon, in this order."""
@@ -96,7 +115,8 @@ class NodeRetriever:
             Damaged: its bytes are not what was stored; they are never sent.
             Unavailable: whoever holds it does not answer.
         """
-        stored = StoredInstance(entry, self._store.open(entry.holding))
+        self._on_open()
+        stored = StoredInstance(entry, self._reader(entry))
         if not self._catalog.overlay(entry):
             return stored
         try:
@@ -106,6 +126,30 @@ class NodeRetriever:
             stored.close()
             raise
         return CorrectedInstance(stored, header, tail)
+
+    def _reader(self, entry: Entry) -> Reader:
+        if self._damage and entry.holding.sha256 in self._damage:
+            raise Damaged(
+                f"Its stored bytes are damaged and are not sent: {entry.SOPInstanceUID}.",
+                "Send it again from where it came; peerpacs verify --list names all that are damaged.",
+            )
+        try:
+            return self._opened(entry)
+        except NotFound:
+            # It was moved to another volume since its row was read.
+            held = self._catalog.whereabouts(entry.SOPInstanceUID, entry.holding.sha256)
+            if held is None or held == entry.holding:
+                raise
+            return self._opened(replace(entry, holding=held))
+        except Damaged as error:
+            if self._damage:
+                self._damage.mark(entry, error.what)
+            raise
+
+    def _opened(self, entry: Entry) -> Reader:
+        if self._is_verifying:
+            self._store.verify(entry.holding)
+        return self._store.open(entry.holding)
 
     def _corrections(self, entry: Entry) -> list[Decision]:
         decisions = self._catalog.decisions(entry.StudyInstanceUID)

@@ -139,6 +139,7 @@ class StorageSection(msgspec.Struct, frozen=True, kw_only=True):
     buffer_mb: Megabytes
     spill_above_mb: Megabytes
     held_percent: Annotated[float, Meta(ge=0, le=100)]
+    verify_reads: bool
 
 
 class S3Section(msgspec.Struct, frozen=True, kw_only=True):

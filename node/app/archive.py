@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from catalog import Clock, Damaged, LmdbCatalog
+from catalog import Clock, Damaged, Entry, LmdbCatalog, Recorded
 from node.archives import DEFAULT, ArchiveBook, Plan
 from node.audit import ArchiveAudit
 from node.bucket import BucketStore
@@ -30,13 +30,15 @@ from node.rejected import RejectedShelf
 from node.retriever import NodeRetriever
 from node.sections import Config
 from node.state import State, Tables
-from node.storage import SegmentStore
+from node.storage import SegmentStore, VolumeStore, has_objects
+from node.verification import Verification
 
+from .care import Care
+from .chores import Chore, Loop
 from .rebuilding import CATALOG, finish_swap, search_of
 from .settings import MB, bucket_settings, storage_settings
 
 _BUSY_PAUSE: Final = 0.02
-_IDLE_PAUSE: Final = 0.2
 
 
 class Shared(NamedTuple):
@@ -53,24 +55,6 @@ class Shared(NamedTuple):
     """For work of one task that is worth more than one core."""
     call: Call
     """Opens an association to a device, to tell it results."""
-
-
-class Chore(NamedTuple):
-    """A step to take in the background, again and again."""
-
-    name: str
-    every: float
-    """Seconds between two steps; 0 = at every round."""
-    step: Callable[[], object]
-
-
-class Loop(NamedTuple):
-    """A step for a thread of its own: it says whether there may be more to do at once."""
-
-    name: str
-    step: Callable[[], bool]
-    busy_pause: float = 0.0
-    idle_pause: float = _IDLE_PAUSE
 
 
 class Archive:
@@ -93,6 +77,7 @@ class Archive:
         self._tables: Tables = shared.state if is_default else shared.state.of(plan.name)
         self._shelf = (shared.home if is_default else self.folder) / "rejected"
         self.audit: Audit = shared.audit if is_default else ArchiveAudit(shared.audit, plan.name)
+        self.verifications: dict[str, Verification] = {}
         self._opened = ExitStack()
         try:
             self._open_truth(catalog)
@@ -106,13 +91,20 @@ class Archive:
     def _open_truth(self, catalog: str) -> None:
         folder, clock = self.folder, self._shared.clock
         finish_swap(folder)
-        if catalog == CATALOG and not (folder / CATALOG).exists() and any(folder.glob("objects/??")):
+        if catalog == CATALOG and not (folder / CATALOG).exists() and has_objects(folder):
             what = f"The catalog of {folder} is gone, but its objects are there."
             raise Damaged(what, "Run peerpacs rebuild: it makes the catalog again from the objects.")
         settings = storage_settings(self._shared.config)
-        self.segments = SegmentStore(folder / "objects", folder / "incoming", clock, settings)
-        self.bucket = self._open_bucket()
-        self.store: SegmentStore | BucketStore = self.bucket or self.segments
+        folders = (folder / "objects", folder / "incoming")
+        self.segments: SegmentStore | VolumeStore
+        if self.plan.storage == DISK:
+            self.bucket = None
+            owner = f"{self._shared.config.node.node_id}/{self.name}"
+            self.segments = VolumeStore(*folders, clock, settings, owner)
+        else:
+            self.segments = SegmentStore(*folders, clock, settings)
+            self.bucket = self._open_bucket(self.segments)
+        self.store: SegmentStore | VolumeStore | BucketStore = self.bucket or self.segments
         self._opened.callback(self.store.close)
         self.catalog = LmdbCatalog(
             folder / catalog,
@@ -125,15 +117,13 @@ class Archive:
         # Closed before the store, which then notes that nothing is left to replay.
         self._opened.callback(self.catalog.close)
 
-    def _open_bucket(self) -> BucketStore | None:
-        """Open the bucket over the segments, where the plan names one."""
+    def _open_bucket(self, spool: SegmentStore) -> BucketStore:
+        """Open the bucket over the segments."""
         plan, home, book = self.plan, self._shared.home, self._shared.book
-        if plan.storage == DISK:
-            return None
         settings = bucket_settings(plan.storage, book.bucket_of(plan), home)
         key = home / "secrets" / f"objects-{plan.name}.key"
         key.parent.mkdir(mode=0o700, exist_ok=True)
-        return BucketStore(settings, self.segments, self._tables, key, self._shared.clock)
+        return BucketStore(settings, spool, self._tables, key, self._shared.clock)
 
     def _open_doors(self) -> None:
         config, clock = self._shared.config, self._shared.clock
@@ -150,10 +140,20 @@ class Archive:
         limit, warn = self.plan.quota_mb * 1_000_000, config.storage.quota_warn_percent
         self.quota = Quota(self.name, limit, warn, self._stored_bytes, clock)
         doors = (self.store, self.catalog, self.held, self.rejected)
-        self.ingest = NodeIngest(
-            *doors, identity, clock, on_new=lambda *_: self.pace.arrived(), claim=self.quota.claim
+        parts = (self.catalog, self.held, self._tables, clock, self.pace, self._stored_bytes)
+        self.care = Care(self.name, self.store, *parts)
+        # Closed before the catalog.
+        self._opened.callback(self.care.close)
+        mender, claim = self.care.mender, self.quota.claim
+        self.ingest = NodeIngest(*doors, identity, clock, on_new=self._arrived, claim=claim, mender=mender)
+        self.retriever = NodeRetriever(
+            self.store,
+            self.catalog,
+            self.plan.ae_title,
+            self.care.book,
+            is_verifying=config.storage.verify_reads,
+            on_open=self.pace.asked,
         )
-        self.retriever = NodeRetriever(self.store, self.catalog, self.plan.ae_title)
         self.decisions = Decisions(self.store, self.catalog, self.held, clock)
         self.register = Register(self.decisions, self._tables, self.audit)
         issuer_of = self._shared.devices.issuer_of
@@ -173,6 +173,11 @@ class Archive:
             clock,
         )
 
+    @property
+    def clock(self) -> Clock:
+        """What time it is, for whoever works on this archive."""
+        return self._shared.clock
+
     def scope(self, ae_title: str) -> Scope:
         """Return what one of the archive's AE titles opens."""
         return Scope(
@@ -190,9 +195,11 @@ class Archive:
         yield Chore(f"publish {self.name}", 1.0, lambda: self.catalog.publish(clock()))
         yield Chore(f"tidy {self.name}", 60.0, self.catalog.tidy)
         yield Chore(f"commitments of {self.name}", 3600.0, self.commitment.tidy)
+        yield from self.care.chores()
 
     def loops(self) -> Iterator[Loop]:
-        """Yield what wants threads of its own: the work of a bucket."""
+        """Yield what wants threads of its own: scrub and drain, the work of a bucket."""
+        yield from self.care.loops(self.recovery.take)
         if self.bucket is None:
             return
         section = self._shared.book.bucket_of(self.plan)
@@ -210,9 +217,17 @@ class Archive:
         assert self.bucket is not None
         return self.bucket.tend_step()
 
+    def _arrived(self, entry: Entry, recorded: Recorded) -> None:
+        self.pace.arrived()
+        self.care.intake.add(entry.holding.size)
+
     def _stored_bytes(self) -> int:
         return self.catalog.totals().stored + self.held.size
 
     def _held_allowance(self) -> int:
-        disk = os.statvfs(self.folder)
-        return int(disk.f_blocks * disk.f_frsize * self._shared.config.storage.held_percent / 100)
+        if isinstance(self.segments, VolumeStore):
+            size = sum(state.room.size for state in self.segments.states())
+        else:
+            disk = os.statvfs(self.folder)
+            size = disk.f_blocks * disk.f_frsize
+        return int(size * self._shared.config.storage.held_percent / 100)

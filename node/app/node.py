@@ -32,8 +32,10 @@ from node.importer import ImportJob
 from node.sections import Config
 from node.state import State
 from node.transcoding import Transcoder
+from node.verification import Verification
 
-from .archive import Archive, Chore, Loop, Shared
+from .archive import Archive, Shared
+from .chores import Chore, Loop
 from .rebuilding import CATALOG
 from .settings import limits
 from .watch import Watch
@@ -290,6 +292,15 @@ class Node:
     def _work_off(self, job: ImportJob) -> None:
         while not self._stopping.is_set() and job.step():
             pass
+
+    def verify(self, name: str, job: Verification) -> None:
+        """Have a thread take a verification's steps, resting as it says, until it is over."""
+
+        def loop() -> None:
+            while not job.is_over and not self._stopping.wait(job.step()):
+                pass
+
+        self._run(name, loop)
 
     def _run(self, name: str, loop: Callable[[], None]) -> None:
         thread = threading.Thread(target=loop, name=name, daemon=True)

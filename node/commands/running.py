@@ -16,6 +16,7 @@ import click
 
 from node.cli import FAILED, Session, plural, readable, shared
 from node.commands.archives import troubles
+from node.commands.storing import storage_sentences
 
 logger = logging.getLogger(__name__)
 _LAST_CALL: Final = 9.5
@@ -115,6 +116,7 @@ def sentences(status: dict[str, Any], now: float) -> list[str]:
     if status["disk"]["is_full"]:
         lines.append("The disk is full: who stores is told A700 and sends again later. Free some space.")
     lines += _certificate(status.get("tls"), now)
+    lines += storage_sentences(status["storage"])
     lines += troubles(status["archives"])
     if status["conflicts"]:
         count = plural(status["conflicts"], "instance")

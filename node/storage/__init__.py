@@ -5,7 +5,7 @@ from .reading import StoredFile
 from .replay import Damage, Item, Kept, KeptDecision, SegmentEnd
 from .segments import SegmentStore, StorageSettings
 from .spread import VolumeState, VolumeStore
-from .volumes import Volume
+from .volumes import Volume, has_objects
 
 __all__ = [
     "IMPLEMENTATION_CLASS_UID",
@@ -23,5 +23,6 @@ __all__ = [
     "VolumeStore",
     "data_set_offset",
     "file_meta",
+    "has_objects",
     "read_meta",
 ]

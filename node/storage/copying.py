@@ -86,7 +86,7 @@ class SegmentCopy:
     def _copies(self, fd: int, offset: int, member: Member) -> bool:
         match member.kind:
             case Kind.OBJECT:
-                return self._is_wanted(Stretch(member, offset, _instance_at(fd, offset, member)))
+                return self._is_wanted(Stretch(member, offset, instance_at(fd, offset, member)))
             case Kind.DECISION:
                 return True
             case Kind.DELETED:
@@ -117,7 +117,7 @@ def objects_in(path: Path) -> list[Stretch]:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return [
-            Stretch(found.member, found.offset, _instance_at(fd, found.offset, found.member))
+            Stretch(found.member, found.offset, instance_at(fd, found.offset, found.member))
             for found in find_members(fd, check=lambda fd, offset, member: True)
             if found.member and found.is_whole and found.member.kind is Kind.OBJECT
         ]
@@ -125,7 +125,7 @@ def objects_in(path: Path) -> list[Stretch]:
         os.close(fd)
 
 
-def _instance_at(fd: int, offset: int, member: Member) -> str:
+def instance_at(fd: int, offset: int, member: Member) -> str:
     """Return the SOP Instance UID that the File Meta Information names, empty if it names none."""
     try:
         return read_meta(os.pread(fd, min(_HEAD, member.size), offset + BLOCK)).SOPInstanceUID

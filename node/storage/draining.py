@@ -28,8 +28,8 @@ from .volumes import write_durably
 
 logger = logging.getLogger(__name__)
 
-_NOTE: Final = "draining.json"
-_GRACE: Final = 30.0
+_NOTES: Final = "draining.json"
+_GRACE: Final = 5.0
 """Seconds a drained segment stays: who looked a row up before it moved has opened the object by then."""
 _REST: Final = 60.0
 _LOOK_AGAIN: Final = 3600.0
@@ -50,7 +50,7 @@ class Rows(Protocol):
 
 
 class _Note(msgspec.Struct, frozen=True):
-    """`objects/draining.json` of the volume that is drained: where the copy of a segment is."""
+    """One of `objects/draining.json` of the volume that is drained: where the copy of a segment is."""
 
     source: int
     volume: int
@@ -110,6 +110,9 @@ class Drain:
     def _all(self) -> Iterator[bool]:
         while True:
             self._free()
+            for store in self._store.present():
+                for note in self._notes(store.volume):
+                    yield from self._go_on(Segment(store.volume, note.source), note)
             for state in self._store.states():
                 if state.state == "draining":
                     yield from self._drain(self._store.store(state.volume.number))
@@ -142,19 +145,28 @@ class Drain:
         return 0 <= self._clock() - self._stuck.get(segment, float("-inf")) < _LOOK_AGAIN
 
     def _move(self, source: Segment, *, is_forced: bool) -> Iterator[bool]:
-        """Copy one segment, or go on with its copy, and have the rows name that."""
-        note = self._noted(source)
-        if note is None:
-            note = yield from self._copy(source, is_forced)
-        if note is None:
+        """Copy one segment and have the rows name the copy."""
+        note = yield from self._copy(source, is_forced)
+        if note is not None:
+            yield from self._follow(source, note)
+        else:
             self._stuck[source] = self._clock()
             self._has_looked &= is_forced
-            return
+
+    def _go_on(self, source: Segment, note: _Note) -> Iterator[bool]:
+        """Finish with a segment that was copied, even if its volume is not to be drained any more."""
+        if not self._path(source).exists():
+            self._forget(source)
+        elif source not in self._leaving and not self._is_stuck(source):
+            yield from self._follow(source, note)
+
+    def _follow(self, source: Segment, note: _Note) -> Iterator[bool]:
+        """Have the rows name the copy of a segment, which may go a little later."""
         moves = self._moves(source, note)
         for start in range(0, len(moves), _BATCH):
             self._rows.relocate(moves[start : start + _BATCH])
             yield True
-        self._leaving[source] = _Leaving(moves, note.is_whole or is_forced, self._clock())
+        self._leaving[source] = _Leaving(moves, note.is_whole, self._clock())
 
     def _copy(self, source: Segment, is_forced: bool) -> Generator[bool, None, _Note | None]:
         """Return where the copy is that was made; None when the segment has to stay."""
@@ -167,9 +179,10 @@ class Drain:
                 yield True
             if copy.damaged and (copy.is_decision_damaged if is_forced else not copy.objects):
                 return None
+            is_whole = is_forced or not copy.damaged
             if copy.is_empty:
-                return _Note(source.number, -1, -1, not copy.damaged)
-            return self._publish(source, target, file, not copy.damaged)
+                return _Note(source.number, -1, -1, is_whole)
+            return self._publish(source, target, file, is_whole)
         except OSError as error:
             raise refusal(error, target.objects) from error
         finally:
@@ -180,7 +193,7 @@ class Drain:
         number, marker = target.claim()
         try:
             note = _Note(source.number, target.volume, number, is_whole)
-            write_durably(self._note_path(source.volume), msgspec.json.encode(note))
+            self._write(source.volume, [*self._notes(source.volume), note])
             target.publish(file, number)
         finally:
             # The note is better than a replay: it knows that there are rows already.
@@ -233,8 +246,7 @@ class Drain:
                     store.remove(move.was)
                 self._stuck[source] = self._clock()
                 self._has_looked = False
-            if self._noted(source):
-                self._note_path(source.volume).unlink(missing_ok=True)
+            self._forget(source)
 
     def _drop_useless_copies(self, source: Segment, rows: dict[Move, Holding | None]) -> None:
         """Remove copies of what was removed meanwhile, and those that no row names though there is one."""
@@ -248,16 +260,27 @@ class Drain:
         return segment_path(self._store.store(segment.volume).objects, segment.number)
 
     def _note_path(self, volume: int) -> Path:
-        return self._store.store(volume).objects / _NOTE
+        return self._store.store(volume).objects / _NOTES
 
-    def _noted(self, source: Segment) -> _Note | None:
-        """Return the note of a segment whose copy is there."""
+    def _notes(self, volume: int) -> list[_Note]:
+        """Return the notes about segments of a volume whose copies have their names."""
         try:
-            note = msgspec.json.decode(self._note_path(source.volume).read_bytes(), type=_Note)
+            notes = msgspec.json.decode(self._note_path(volume).read_bytes(), type=list[_Note])
         except (FileNotFoundError, msgspec.MsgspecError):
-            return None
-        is_there = self._path(Segment(note.volume, note.number)).exists()
-        return note if note.source == source.number and is_there else None
+            return []
+        return [note for note in notes if self._path(Segment(note.volume, note.number)).exists()]
+
+    def _write(self, volume: int, notes: list[_Note]) -> None:
+        path = self._note_path(volume)
+        if notes:
+            write_durably(path, msgspec.json.encode(notes))
+        else:
+            path.unlink(missing_ok=True)
+
+    def _forget(self, source: Segment) -> None:
+        notes = self._notes(source.volume)
+        if any(note.source == source.number for note in notes):
+            self._write(source.volume, [note for note in notes if note.source != source.number])
 
 
 def _lies_in(segment: Segment, holding: Holding) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -142,6 +142,21 @@ class VolumeStore:
     def verify(self, holding: Holding) -> None:
         """Read a kept file whole. Raises as `open`, and Damaged when it does not have its SHA-256."""
         self._read(holding, lambda store: store.verify(holding))
+
+    def prefetch(self, holdings: Iterable[Holding]) -> None:
+        """Do nothing: every file is near."""
+
+    def is_safe(self, holding: Holding) -> bool:
+        """Say whether the object's header stands at its place, on a disk that is there."""
+        try:
+            return self._store_of(holding).is_safe(holding)
+        except (PacsError, OSError):
+            return False
+
+    def present(self) -> list[SegmentStore]:
+        """Return the volumes that are there."""
+        self.states()
+        return [*self._stores.values()]
 
     def remove(self, holding: Holding, erase: bool = False) -> None:
         """Free the bytes; with `erase` overwrite them first. Removing twice is harmless.

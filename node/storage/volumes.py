@@ -186,6 +186,12 @@ class VolumeList:
             os.close(fd)
 
 
+def has_objects(archive: Path) -> bool:
+    """Say whether an archive's folder has objects, or a list of volumes that have them."""
+    objects = archive / "objects"
+    return (objects / LIST).exists() or any(objects.glob("??"))
+
+
 def _numbered(known: Volumes, number: int) -> Volume:
     for volume in known.volumes:
         if volume.number == number:

@@ -51,18 +51,18 @@ def study_of(instance: RawInstance) -> str:
 def test_without_its_catalog_a_node_says_rebuild_and_that_brings_all_back(tmp_path: Path) -> None:
     sent = fill(tmp_path)
     with open_node(tmp_path) as node:
-        made = node.desk.correct(study_of(sent[0]), ["PatientID=X1"], reason="r", who="me")
-        hidden = node.desk.reject(study_of(sent[1]), reason="r", who="me")
+        made = node.desk.of("").correct(study_of(sent[0]), ["PatientID=X1"], reason="r", who="me")
+        hidden = node.desk.of("").reject(study_of(sent[1]), reason="r", who="me")
     shutil.rmtree(archive(tmp_path) / "catalog")
     with pytest.raises(Damaged, match="rebuild"):
         open_node(tmp_path)
     assert rebuild(tmp_path).instances == len(sent)
     with open_node(tmp_path) as node:
-        assert len(node.desk.find([], limit=0)) == 3
-        assert len(node.desk.find(["PatientID=X1"])) == 1
+        assert len(node.desk.of("").find([], limit=0)) == 3
+        assert len(node.desk.of("").find(["PatientID=X1"])) == 1
         for decision in (made, hidden):
-            node.desk.undo(decision["decision"][:8], reason="u", who="me")
-        assert len(node.desk.find([], limit=0)) == 4
+            node.desk.of("").undo(decision["decision"][:8], reason="u", who="me")
+        assert len(node.desk.of("").find([], limit=0)) == 4
 
 
 def test_without_its_state_a_node_says_what_is_lost_and_rebuild_finds_the_rest(
@@ -72,25 +72,25 @@ def test_without_its_state_a_node_says_what_is_lost_and_rebuild_finds_the_rest(
     with serving(tmp_path, is_trusting=False) as node:
         node.devices.remove("*")
         assert Peer(node, "STRANGER").store(*phantoms(9)) == [0]
-        hidden = node.desk.reject(study_of(sent[1]), reason="r", who="me")
+        hidden = node.desk.of("").reject(study_of(sent[1]), reason="r", who="me")
     shutil.rmtree(tmp_path / "state")
     with caplog.at_level(logging.ERROR), open_node(tmp_path) as node:
         assert "device book" in caplog.text
-        assert len(node.desk.find([], limit=0)) == 3
+        assert len(node.desk.of("").find([], limit=0)) == 3
     assert rebuild(tmp_path).held == 1
     with open_node(tmp_path) as node:
         assert node.desk.status()["held"]["senders"] == ["STRANGER"]
-        node.desk.undo(hidden["decision"][:8], reason="u", who="me")
-        assert len(node.desk.find([], limit=0)) == 4
+        node.desk.of("").undo(hidden["decision"][:8], reason="u", who="me")
+        assert len(node.desk.of("").find([], limit=0)) == 4
 
 
 def test_a_decision_is_taken_back_once(tmp_path: Path) -> None:
     sent = fill(tmp_path, studies=1)
     with open_node(tmp_path) as node:
-        made = node.desk.reject(study_of(sent[0]), reason="r", who="me")
-        node.desk.undo(made["decision"], reason="u", who="me")
+        made = node.desk.of("").reject(study_of(sent[0]), reason="r", who="me")
+        node.desk.of("").undo(made["decision"], reason="u", who="me")
         with pytest.raises(PacsError, match="taken back before"):
-            node.desk.undo(made["decision"], reason="u", who="me")
+            node.desk.of("").undo(made["decision"], reason="u", who="me")
 
 
 def test_without_its_search_index_a_node_answers_and_grows_it_back(tmp_path: Path) -> None:
@@ -98,9 +98,9 @@ def test_without_its_search_index_a_node_answers_and_grows_it_back(tmp_path: Pat
     shutil.rmtree(archive(tmp_path) / "search")
     with open_node(tmp_path) as node:
         key = "StudyDescription=*hant*"
-        assert len(node.desk.find([key])) == 4
+        assert len(node.desk.of("").find([key])) == 4
         until(lambda: node.catalog.index(time.time() + 60) == 0)
-        assert len(node.desk.find([key])) == 4
+        assert len(node.desk.of("").find([key])) == 4
     assert (archive(tmp_path) / "search" / "meta.json").exists()
 
 
@@ -110,12 +110,12 @@ def test_the_search_index_grows_back_under_a_running_node(tmp_path: Path) -> Non
         key = "StudyDescription=*hant*"
         until((archive(tmp_path) / "search" / "meta.json").exists)
         shutil.rmtree(archive(tmp_path) / "search")
-        assert len(node.desk.find([key])) == 4
+        assert len(node.desk.of("").find([key])) == 4
         assert Peer(node).store(*phantoms(2)) == [0]
         until((archive(tmp_path) / "search" / "meta.json").exists)
-        assert len(node.desk.find([key])) == 5
+        assert len(node.desk.of("").find([key])) == 5
     with serving(tmp_path) as node:
-        assert len(node.desk.find([key])) == 5
+        assert len(node.desk.of("").find([key])) == 5
 
 
 def test_a_segment_that_lost_its_end_is_told_and_the_rest_is_served(
@@ -127,9 +127,9 @@ def test_a_segment_that_lost_its_end_is_told_and_the_rest_is_served(
     with caplog.at_level(logging.ERROR), serving(tmp_path) as node:
         assert "had been stored for good" in caplog.text
         assert node.recovered.damaged
-        assert 0 < len(node.desk.find([], limit=0)) < 4
+        assert 0 < len(node.desk.of("").find([], limit=0)) < 4
         assert not any(Peer(node).store(*sent))
-        assert len(node.desk.find([], limit=0)) == 4
+        assert len(node.desk.of("").find([], limit=0)) == 4
         assert all(len(Peer(node).get(study_of(one))) == 1 for one in sent)
 
 
@@ -172,7 +172,7 @@ def look_around(home: Path) -> None:
     """Ask a node for its devices and studies."""
     with open_node(home) as node:
         node.devices.find("*")
-        node.desk.find([])
+        node.desk.of("").find([])
 
 
 def test_a_clock_that_jumps_does_not_disturb_storing(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_kill_9_in_the_middle_of_a_command_leaves_a_whole_node(tmp_path: Path, d
         node.devices.remove("*")
         for number in range(40):
             assert Peer(node, "STRANGER").store(*phantoms(9, number)) == [0]
-        uid = str(node.desk.find([])[0]["0020000D"]["Value"][0])
+        uid = str(node.desk.of("").find([])[0]["0020000D"]["Value"][0])
     words = {
         "rebuild": ["rebuild", "--yes"],
         "reject": ["reject", uid, "--reason", "r"],
@@ -271,7 +271,7 @@ def test_kill_9_in_the_middle_of_a_command_leaves_a_whole_node(tmp_path: Path, d
         command.kill()
         command.wait()
         with open_node(tmp_path) as node:
-            status, seen = node.desk.status(), len(node.desk.find([], limit=0))
+            status, seen = node.desk.status(), len(node.desk.of("").find([], limit=0))
             assert status["archive"]["instances"] + status["held"]["instances"] in (42, 43)
             assert seen == status["archive"]["studies"]
     rebuild(tmp_path)

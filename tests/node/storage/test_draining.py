@@ -41,7 +41,7 @@ class Site(NamedTuple):
         came = Came(received=int(self.clock.now * 1000), is_held=is_held)
         holding = keep(self.store, content(number, size), came)
         made = arrival(f"1.{number}", f"1.{number}.1", f"1.{number}.1.1")
-        made = replace(made, entry=replace(made.entry, holding=holding))
+        made = replace(made, entry=replace(made.entry, holding=holding, received=came.received))
         if is_held:
             self.held.put(made)
         else:
