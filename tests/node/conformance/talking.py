@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Any
 
 from catalog import Attributes, encode_identifier
 from node.app import Node
 from node.dimse import Limits
-from node.dimse.commands import C_CANCEL_RQ, C_STORE_RQ, RESPONSE, Command, encode_command
+from node.dimse.commands import C_CANCEL_RQ, C_STORE_RQ, N_EVENT_REPORT_RQ, RESPONSE, Command, encode_command
 from node.dimse.dialing import Peer, dial, hang_up
 from tests.homes import EXPLICIT, RawInstance
 
@@ -39,18 +40,19 @@ class Talk:
         instance: str | None = None,
         destination: str | None = None,
         is_cancelled: bool = False,
+        **fields: Any,
     ) -> list[int]:
         """Send a request on the context of an abstract syntax; return all statuses, the final one last."""
         on = self.contexts[context]
-        command = Command(
-            CommandField=field,
-            MessageID=1,
-            Priority=0,
-            CommandDataSetType=0x0101 if data is None else 1,
-            AffectedSOPClassUID=uid or context,
-            AffectedSOPInstanceUID=instance,
-            MoveDestination=destination,
-        )
+        usual = {
+            "MessageID": 1,
+            "Priority": 0,
+            "CommandDataSetType": 0x0101 if data is None else 1,
+            "AffectedSOPClassUID": uid or context,
+            "AffectedSOPInstanceUID": instance,
+            "MoveDestination": destination,
+        }
+        command = Command(CommandField=field, **(usual | fields))
         if isinstance(data, dict):
             data = encode_identifier(data, EXPLICIT)
         self.association.send(on, encode_command(command), data)
@@ -70,9 +72,9 @@ class Talk:
             context, command = self.association.receive_command(20)
             if command.has_data_set:
                 self.association.skip_data_set(context)
-            if command.CommandField == C_STORE_RQ:
+            if command.CommandField in (C_STORE_RQ, N_EVENT_REPORT_RQ):
                 answer = Command(
-                    CommandField=C_STORE_RQ | RESPONSE,
+                    CommandField=command.CommandField | RESPONSE,
                     MessageIDBeingRespondedTo=command.MessageID,
                     AffectedSOPClassUID=command.AffectedSOPClassUID,
                     AffectedSOPInstanceUID=command.AffectedSOPInstanceUID,
