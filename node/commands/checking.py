@@ -26,6 +26,7 @@ _SYNCS: Final = 20
 _SLOW_SYNC: Final = 0.030
 _SLOW_DISK: Final = 50e6
 _FILES: Final = 4096
+_MEANT: Final = {"dicom": "DICOM", "tls": "DICOM TLS", "watch": "watchers"}
 _LISTENING: Final = "0A"
 """TCP_LISTEN in /proc/net/tcp, see include/net/tcp_states.h of Linux."""
 _UNSYNCHRONISED: Final = 5
@@ -79,6 +80,7 @@ def examine(home: Path) -> Iterator[Finding]:
         _lock,
         _dicom_port,
         _tls_port,
+        _watch_port,
         _certificate,
         _dev_rule,
         _space,
@@ -173,6 +175,24 @@ def _certificate(home: Path, config: Config) -> Finding | None:
     return Finding(Mark.WARNING if certificate.ends > now else Mark.FAILURE, what, fix)
 
 
+def _watch_port(home: Path, config: Config) -> Finding | None:
+    from node.control import ask, is_running
+
+    host, port = config.watch.host, config.watch.port
+    if not port:
+        return None
+    if not is_running(home):
+        return _is_free(host, port, "watch")
+    if "watch" in ask(home, "status", timeout=10.0)["ports"]:
+        return Finding(Mark.GOOD, f"port {port} answers watchers")
+    holder = _holder(port) or "another process"
+    return Finding(
+        Mark.FAILURE,
+        f"port {port} belongs to {holder}, so nobody can watch the node",
+        "stop that, or set another watch.port in peerpacs.toml, and start the node again",
+    )
+
+
 def _is_free(host: str, port: int, section: str) -> Finding:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -183,7 +203,7 @@ def _is_free(host: str, port: int, section: str) -> Finding:
             what = f"port {port} cannot be opened ({error.strerror})"
             fix = f"{holder} has it; stop that" if holder else f"set another {section}.port in peerpacs.toml"
             return Finding(Mark.FAILURE, what, fix)
-    return Finding(Mark.GOOD, f"port {port} is free for {'DICOM' if section == 'dicom' else 'DICOM TLS'}")
+    return Finding(Mark.GOOD, f"port {port} is free for {_MEANT[section]}")
 
 
 def _answers(host: str, port: int, ae_title: str, security: Security | None = None) -> Finding:

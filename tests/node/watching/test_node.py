@@ -138,6 +138,17 @@ def test_a_taken_port_stops_no_node(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert "set watch.port" in caplog.text
 
 
+def test_the_doctor_names_who_holds_the_watchers_port(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        node = RunningNode(tmp_path / "alpha", "ALPHA", "--watch-port", str(port))
+        assert f"✗ port {port} cannot be opened" in node.cli("check", exit_code=1)
+        node.start()
+        assert f"✗ port {port} belongs to" in node.cli("check", exit_code=1)
+        node.stop()
+    assert f"✓ port {port} is free for watchers" in node.cli("check", exit_code=0)
+
+
 def test_the_watchdog_asks_who_must_turn(tmp_path: Path) -> None:
     with serving(tmp_path / "alpha") as node:
         hearts = node.watch.hearts
