@@ -7,12 +7,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Letter(_message.Message):
-    __slots__ = ("what", "next")
+    __slots__ = ("what", "next", "is_quiet")
     WHAT_FIELD_NUMBER: _ClassVar[int]
     NEXT_FIELD_NUMBER: _ClassVar[int]
+    IS_QUIET_FIELD_NUMBER: _ClassVar[int]
     what: str
     next: str
-    def __init__(self, what: _Optional[str] = ..., next: _Optional[str] = ...) -> None: ...
+    is_quiet: bool
+    def __init__(self, what: _Optional[str] = ..., next: _Optional[str] = ..., is_quiet: _Optional[bool] = ...) -> None: ...
 
 class ProbeRequest(_message.Message):
     __slots__ = ("now_ms", "certificate")
@@ -161,7 +163,7 @@ class Certificate(_message.Message):
     def __init__(self, chain: _Optional[_Iterable[bytes]] = ..., bundle: _Optional[bytes] = ..., crls: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Member(_message.Message):
-    __slots__ = ("node_id", "name", "site", "addresses", "ae_titles", "is_dial_only", "is_authority", "revision", "relays")
+    __slots__ = ("node_id", "name", "site", "addresses", "ae_titles", "is_dial_only", "is_authority", "revision", "relays", "door")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SITE_FIELD_NUMBER: _ClassVar[int]
@@ -171,6 +173,7 @@ class Member(_message.Message):
     IS_AUTHORITY_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     RELAYS_FIELD_NUMBER: _ClassVar[int]
+    DOOR_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     name: str
     site: str
@@ -180,7 +183,8 @@ class Member(_message.Message):
     is_authority: bool
     revision: int
     relays: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, node_id: _Optional[str] = ..., name: _Optional[str] = ..., site: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., ae_titles: _Optional[_Iterable[str]] = ..., is_dial_only: _Optional[bool] = ..., is_authority: _Optional[bool] = ..., revision: _Optional[int] = ..., relays: _Optional[_Iterable[str]] = ...) -> None: ...
+    door: str
+    def __init__(self, node_id: _Optional[str] = ..., name: _Optional[str] = ..., site: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., ae_titles: _Optional[_Iterable[str]] = ..., is_dial_only: _Optional[bool] = ..., is_authority: _Optional[bool] = ..., revision: _Optional[int] = ..., relays: _Optional[_Iterable[str]] = ..., door: _Optional[str] = ...) -> None: ...
 
 class LinkMessage(_message.Message):
     __slots__ = ("hello", "heartbeat", "refused", "moved", "documents", "dial_back", "directory")
@@ -201,7 +205,7 @@ class LinkMessage(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., refused: _Optional[_Union[Letter, _Mapping]] = ..., moved: _Optional[_Union[HeadMoved, _Mapping]] = ..., documents: _Optional[_Union[Documents, _Mapping]] = ..., dial_back: _Optional[_Union[DialBack, _Mapping]] = ..., directory: _Optional[_Union[Directory, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("node_id", "grid_id", "site", "instance", "now_ms", "features", "protocol", "versions", "heads", "seen", "member")
+    __slots__ = ("node_id", "grid_id", "site", "instance", "now_ms", "features", "protocol", "versions", "heads", "seen", "member", "nonce", "certificate", "proof")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     GRID_ID_FIELD_NUMBER: _ClassVar[int]
     SITE_FIELD_NUMBER: _ClassVar[int]
@@ -213,6 +217,9 @@ class Hello(_message.Message):
     HEADS_FIELD_NUMBER: _ClassVar[int]
     SEEN_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     grid_id: bytes
     site: str
@@ -224,7 +231,10 @@ class Hello(_message.Message):
     heads: _containers.RepeatedCompositeFieldContainer[Head]
     seen: _containers.RepeatedCompositeFieldContainer[Seen]
     member: Member
-    def __init__(self, node_id: _Optional[str] = ..., grid_id: _Optional[bytes] = ..., site: _Optional[str] = ..., instance: _Optional[int] = ..., now_ms: _Optional[int] = ..., features: _Optional[int] = ..., protocol: _Optional[int] = ..., versions: _Optional[_Union[Versions, _Mapping]] = ..., heads: _Optional[_Iterable[_Union[Head, _Mapping]]] = ..., seen: _Optional[_Iterable[_Union[Seen, _Mapping]]] = ..., member: _Optional[_Union[Member, _Mapping]] = ...) -> None: ...
+    nonce: bytes
+    certificate: bytes
+    proof: bytes
+    def __init__(self, node_id: _Optional[str] = ..., grid_id: _Optional[bytes] = ..., site: _Optional[str] = ..., instance: _Optional[int] = ..., now_ms: _Optional[int] = ..., features: _Optional[int] = ..., protocol: _Optional[int] = ..., versions: _Optional[_Union[Versions, _Mapping]] = ..., heads: _Optional[_Iterable[_Union[Head, _Mapping]]] = ..., seen: _Optional[_Iterable[_Union[Seen, _Mapping]]] = ..., member: _Optional[_Union[Member, _Mapping]] = ..., nonce: _Optional[bytes] = ..., certificate: _Optional[bytes] = ..., proof: _Optional[bytes] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("now_ms", "versions", "heads", "seen")

@@ -33,7 +33,7 @@ from .certificates import (
     to_pem,
 )
 from .keys import PublicKey, key_pem, make_key, parse_key, read_secret, write_secret
-from .names import grid_id_of
+from .names import Identity, grid_id_of
 from .rows import Issued, PeerRow, Tables
 from .sealed import key_id
 from .trust import Documents, Trust, begin
@@ -114,16 +114,9 @@ class Authority:
         self._tables.issued.put(node.node_id.encode() + b"/" + serial, row)
         return to_der(leaf), to_der(self.issuer.certificate)
 
-    def renew(self, node_id: str, key: PublicKey) -> tuple[bytes, ...]:
-        """Return a new chain for a node that showed a certificate that counts.
-
-        Raises:
-            NotFound: this authority does not know the node yet; the directory brings it.
-        """
-        row = self._tables.peers.get(node_id.encode())
-        if row is None:
-            raise NotFound(f"{node_id} is not known here yet.", "Try again in a minute.")
-        return self.issue(Node(node_id, row.site, row.name), key)
+    def renew(self, identity: Identity, key: PublicKey) -> tuple[bytes, ...]:
+        """Return a new chain for whom a certificate that counts speaks for; site and name stay."""
+        return self.issue(Node(identity.node_id, identity.site, identity.name), key)
 
     def revoke(self, node_id: str) -> PeerRow:
         """Expel a node: every certificate it has counts no more, here at once, elsewhere as gossip comes.

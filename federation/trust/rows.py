@@ -117,6 +117,8 @@ class PeerRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     revision: int = 0
     relays: tuple[str, ...] = ()
     """host:port at which somebody forwards to it."""
+    door: str = ""
+    """host:port at which it forwards to others."""
     static: tuple[str, ...] = ()
     """Addresses that this node's admin named; tried first and never replaced."""
     state: str = "member"

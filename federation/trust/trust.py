@@ -70,6 +70,7 @@ class Trust:
         self._clock = clock
         self._read: dict[bytes, Document] = {}
         self._identities: dict[bytes, Identity] = {}
+        self._issued: dict[str, int] = {}
         self._bundle: Bundle | None = None
         self.refresh()
         if self._bundle is None:
@@ -120,6 +121,7 @@ class Trust:
                 self._identities = {}
             self._identities[digest] = identity
         self.check(identity)
+        self._issued[identity.node_id] = max(self._issued.get(identity.node_id, 0), identity.issued)
         return identity
 
     def _recognise(self, certificate: x509.Certificate) -> Identity:
@@ -165,6 +167,11 @@ class Trust:
     def revoked_since(self, node_id: str) -> int:
         """Return when this node was expelled, seconds since 1970, or 0."""
         return self._revoked.get(node_serial(node_id), 0)
+
+    def is_expelled(self, node_id: str) -> bool:
+        """Say whether this node was expelled and, as far as is known here, has not come back since."""
+        since = self.revoked_since(node_id)
+        return bool(since) and self._issued.get(node_id, 0) <= since
 
     def stale_lists(self) -> float:
         """Return the age in seconds of the oldest CRL of an authority in force; 0 when each is fresh."""

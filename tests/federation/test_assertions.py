@@ -110,7 +110,9 @@ def test_a_certificate_in_it_is_judged_like_any_other(grid: Grid, pair: tuple[Me
 
 def test_one_made_before_a_rotation_still_counts(grid: Grid, pair: tuple[Member, Member]) -> None:
     text, key = _made(pair), make_key()
-    pair[0].credentials.replace(key, grid.authority.renew(pair[0].node_id, key.public_key()))
+    pair[0].credentials.replace(
+        key, grid.authority.renew(pair[0].credentials.pair.identity, key.public_key())
+    )
     assert _verify(pair, text) == ASKER
 
 

@@ -183,7 +183,7 @@ def test_a_renewed_pair_is_in_force_without_a_restart(grid: Grid) -> None:
     assert member.credentials.is_due()
     key = make_key()
     old = member.credentials.pair
-    member.credentials.replace(key, grid.authority.renew(member.node_id, key.public_key()))
+    member.credentials.replace(key, grid.authority.renew(member.credentials.pair.identity, key.public_key()))
     assert not member.credentials.is_due()
     assert member.credentials.pair.identity.serial != old.identity.serial
     assert grid.trust.identify(old.leaf).node_id == grid.trust.identify(member.credentials.pair.leaf).node_id
@@ -191,7 +191,7 @@ def test_a_renewed_pair_is_in_force_without_a_restart(grid: Grid) -> None:
 
 def test_a_pair_that_does_not_belong_together_never_takes_the_place_of_one_that_does(grid: Grid) -> None:
     member = grid.node("brno")
-    chain = grid.authority.renew(member.node_id, make_key().public_key())
+    chain = grid.authority.renew(member.credentials.pair.identity, make_key().public_key())
     with pytest.raises(Damaged):
         write_pair(member.folder, make_key(), chain)
     with pytest.raises(Damaged, match="somebody else"):
@@ -246,7 +246,7 @@ def test_the_root_changes_by_old_and_new_then_new_alone(grid: Grid) -> None:
     names = (*grid.trust.bundle.authorities, to_der(authority.certificate))
     grid.trust.accept(Documents(bundle=with_authorities(grid.trust.bundle, successor, names)))
     issuing = Authority(authority, grid.trust, grid.tables, grid.clock)
-    leaf = issuing.renew(alpha.node_id, make_key().public_key())[0]
+    leaf = issuing.renew(alpha.credentials.pair.identity, make_key().public_key())[0]
     grid.trust.accept(Documents(bundle=without_root(grid.trust.bundle, successor, root.certificate)))
     for member in (alpha, late):
         grid.tell(member)
@@ -284,7 +284,7 @@ def test_a_second_authority_may_renew_and_expel(grid: Grid) -> None:
         Documents(bundle=with_authorities(grid.trust.bundle, root, (*grid.trust.bundle.authorities, der)))
     )
     second = Authority(Issuer(parse(der), key), grid.trust, grid.tables, grid.clock)
-    assert grid.trust.identify(second.renew(alpha.node_id, make_key().public_key())[0])
+    assert grid.trust.identify(second.renew(alpha.credentials.pair.identity, make_key().public_key())[0])
     second.revoke(beta.node_id)
     with pytest.raises(NotPermitted, match="expelled"):
         grid.trust.identify(beta.credentials.pair.leaf)

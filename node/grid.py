@@ -1,0 +1,332 @@
+"""This node in its grid: the parts of federation put together, live from founding or joining on."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from catalog import BadRequest, Clock, NotFound, PacsError
+from federation.links.channels import Channels
+from federation.links.door import Door, dial_back
+from federation.links.enrolling import Enrolling, Probing, Renewing
+from federation.links.gate import Gate, Visit
+from federation.links.joining import Joiner, Waiting
+from federation.links.links import Links
+from federation.links.roll import Alarm, Roll
+from federation.links.rpc import MAX_CONNECTION_AGE, letters
+from federation.links.server import GridServer, Register
+from federation.links.session import SILENT, News, Own, Spawn
+from federation.links.splicing import Splicer
+from federation.links.talk import Talk
+from federation.trust.authority import AUTHORITY_FILE, Authority, found, read_issuer
+from federation.trust.certificates import NODE_LIFETIME, Node, make_request
+from federation.trust.credentials import NODE_FILE, Credentials, check_admission, write_pair
+from federation.trust.enrolment import Applicant, Registrar
+from federation.trust.keys import make_key
+from federation.trust.rows import Tables
+from federation.trust.ticket import Ticket
+from federation.trust.trust import Documents, Trust
+from protos import trust_pb2 as wire
+from protos import trust_pb2_grpc as services
+
+logger = logging.getLogger(__name__)
+
+IDENTITY: Final = "identity"
+_RENEW_DEADLINE: Final = 20.0
+
+
+class Settings(NamedTuple):
+    """What the configuration says about the grid."""
+
+    node_id: str
+    name: str
+    site: str = ""
+    """Of a node that founds a grid; whoever joins is told its site by the invitation."""
+    ae_titles: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    port: int = 0
+    join_port: int = 0
+    door_port: int = -1
+    """-1: no door."""
+    addresses: tuple[str, ...] = ()
+    """host:port at which others reach this node; empty: host and port."""
+    door_address: str = ""
+    """host:port at which others reach the door; empty: host and its port."""
+    is_dial_only: bool = False
+    proxy: str = ""
+    lifetime: float = NODE_LIFETIME
+    max_age: float = MAX_CONNECTION_AGE
+
+
+class Outside(NamedTuple):
+    """What a grid needs of the node around it."""
+
+    clock: Clock
+    monotonic: Clock
+    spawn: Spawn
+    audit: Callable[[Visit], None]
+    alarm: Callable[[Alarm], None]
+    stop: threading.Event
+    news: Callable[[Gate], News] = lambda gate: SILENT
+    services: Callable[[Gate], tuple[Register, ...]] = lambda gate: ()
+    """Servicers of the catalog and of objects, which ask the gate who calls."""
+    discovered: Callable[[str], tuple[str, ...]] = lambda node_id: ()
+    """Addresses of a node that were seen on the LAN."""
+
+
+class Grid:
+    """Membership: nothing until the node founds or joins; then servers, sessions and channels."""
+
+    def __init__(self, home: Path, settings: Settings, tables: Tables, outside: Outside) -> None:
+        self.folder = home / IDENTITY
+        self.settings = settings
+        self.tables = tables
+        self._outside = outside
+        self.membership: Membership | None = None
+        if (self.folder / NODE_FILE).exists():
+            self._open()
+
+    @property
+    def node(self) -> Node:
+        """The node as a request for a certificate names it."""
+        return Node(self.settings.node_id, "", self.settings.name)
+
+    def member(self) -> Membership:
+        """Return the node's membership.
+
+        Raises:
+            NotFound: it is in no grid.
+        """
+        if self.membership is None:
+            what = "This node is in no grid."
+            raise NotFound(
+                what, "Found one with the first invitation: peerpacs invite; or: peerpacs join TICKET"
+            )
+        return self.membership
+
+    def found(self, name: str) -> None:
+        """Found a grid with this node as its authority.
+
+        Raises:
+            BadRequest: the node is in a grid already, or the name is too long.
+        """
+        settings, clock = self.settings, self._outside.clock
+        trust, authority = found(self.folder, self.tables, name, clock, settings.lifetime)
+        key = make_key()
+        node = Node(settings.node_id, settings.site or settings.name, settings.name)
+        write_pair(self.folder, key, authority.issue(node, key.public_key()))
+        logger.info("This node founded the grid %s.", trust.grid_id.hex())
+        self._open()
+
+    def joiner(self) -> Joiner:
+        """Return what takes this node into a grid."""
+        return Joiner(self.folder, self.node, self.tables, self._outside.clock, self.settings.proxy)
+
+    def ask(self, ticket: Ticket) -> Waiting:
+        """Ask to join with a ticket.
+
+        Raises:
+            BadRequest: the node is in a grid already.
+            PacsError: the request was refused, or nobody answers there.
+        """
+        if self.membership is not None and self.membership.credentials.days_left() > 0:
+            if ticket.grid_id != self.membership.trust.grid_id:
+                raise BadRequest("This node is in another grid.", "A node is in one grid.")
+            raise BadRequest("This node is in that grid already.", "See: peerpacs peers")
+        return self.joiner().ask(ticket, self.applicant())
+
+    def applicant(self) -> Applicant:
+        """Return what this node says of itself when it asks."""
+        own = self.settings
+        return Applicant(own.name, own.ae_titles, own.addresses, own.is_dial_only)
+
+    def collect(self) -> bool:
+        """Look how the request stands; say whether the node is in the grid now.
+
+        Raises:
+            NotFound: no request waits.
+            NotPermitted: it was denied.
+        """
+        joiner = self.joiner()
+        waiting = joiner.waiting()
+        if waiting is None:
+            raise NotFound("No request of this node waits.", "Begin with: peerpacs join TICKET")
+        if joiner.collect(waiting) is None:
+            return False
+        if self.membership is not None:
+            self.membership.close()
+        self._open()
+        return True
+
+    def _open(self) -> None:
+        self.membership = Membership(self.folder, self.settings, self.tables, self._outside)
+
+    def step(self) -> None:
+        """Do what is due."""
+        if self.membership is not None:
+            self.membership.step()
+
+    def close(self) -> None:
+        """End everything."""
+        if self.membership is not None:
+            self.membership.close()
+
+
+class Membership:
+    """A node that has a certificate: listening, connected, renewing."""
+
+    def __init__(self, folder: Path, settings: Settings, tables: Tables, outside: Outside) -> None:
+        self.settings, self.tables, self._outside = settings, tables, outside
+        clock = outside.clock
+        self.credentials = Credentials(folder, clock)
+        identity = self.credentials.pair.identity
+        self.trust = Trust(tables.documents, identity.grid_id, clock)
+        self.instance = secrets.randbits(63) | 1
+        self.roll = Roll(
+            identity.node_id, identity.grid_id, self.instance, clock, outside.monotonic, outside.alarm
+        )
+        self.gate = Gate(self.trust, identity.node_id, clock, outside.audit, self.roll.instance_of)
+        self.channels = Channels(
+            self.credentials, self.trust, self.instance, clock, outside.audit, settings.proxy
+        )
+        self.authority = self._authority(folder)
+        self.registrar = Registrar(self.authority, self.trust, tables, clock) if self.authority else None
+        self.splicer = Splicer()
+        self.ports: dict[str, int] = {}
+        self._alarmed: dict[str, float] = {}
+        self._servers = self._bind()
+        self.links = self._connect()
+        outside.spawn("splicer", lambda: self.splicer.serve(outside.stop))
+        for server in self._servers:
+            server.start()
+
+    def _authority(self, folder: Path) -> Authority | None:
+        try:
+            issuer = read_issuer(folder / AUTHORITY_FILE)
+        except NotFound:
+            return None
+        return Authority(issuer, self.trust, self.tables, self._outside.clock, self.settings.lifetime)
+
+    def _bind(self) -> list[GridServer]:
+        """Take the ports: for peers, for who wants to join, and the door."""
+        settings = self.settings
+        peers = GridServer(self.credentials, self.trust, gate=self.gate, max_age=settings.max_age)
+        desk = GridServer(self.credentials, self.trust, gate=None, threads=16)
+        self.ports["grid"] = peers.bind(settings.host, settings.port)
+        self.ports["join"] = desk.bind(settings.host, settings.join_port)
+        return [peers, desk]
+
+    def _connect(self) -> Links:
+        """Make what runs over the ports, now that their numbers are known."""
+        settings, outside, (peers, desk) = self.settings, self._outside, self._servers
+        grid = self.ports["grid"]
+        self.door = Door(
+            self.splicer,
+            settings.node_id,
+            grid,
+            lambda node_id, token: self.links.ask_to_dial_back(node_id, token),
+            outside.monotonic,
+        )
+        if settings.door_port >= 0:
+            self.ports["door"] = self.door.listen(settings.host, settings.door_port)
+        talk = Talk(
+            self._own(),
+            self.credentials,
+            self.trust,
+            self.tables,
+            self.roll,
+            self.gate,
+            self.channels,
+            outside.spawn,
+            outside.clock,
+            outside.monotonic,
+            lambda door, token: dial_back(self.splicer, door, token, grid, settings.proxy),
+            outside.news(self.gate),
+        )
+        links = Links(talk, outside.discovered)
+        peers.add(links.register)
+        probing: Probing = Probing(self.credentials, self.trust, outside.clock)
+        if self.authority is not None and self.registrar is not None:
+            peers.add(Renewing(self.gate, self.trust, self.authority).register)
+            probing = Enrolling(
+                self.credentials, self.trust, self.tables, self.registrar, outside.clock, talk.myself
+            )
+        desk.add(probing.register)
+        for register in outside.services(self.gate):
+            peers.add(register)
+        return links
+
+    def _own(self) -> Own:
+        settings, ports = self.settings, self.ports
+        here = (f"{settings.host}:{ports['grid']}",)
+        return Own(
+            () if settings.is_dial_only else settings.addresses or here,
+            settings.ae_titles,
+            settings.is_dial_only,
+            self.authority is not None,
+            settings.door_address or f"{settings.host}:{ports['door']}" if "door" in ports else "",
+        )
+
+    def step(self) -> None:
+        """Do what is due: sessions, renewal, lists of what is revoked, and telling a person."""
+        self.links.step()
+        self.door.step()
+        if self.authority is not None and self.registrar is not None:
+            self.authority.step()
+            self.registrar.step()
+        if self.credentials.is_due():
+            self._renew()
+        self._tell()
+
+    def _renew(self) -> None:
+        """Have another key certified by whichever authority of the grid can be reached."""
+        key = make_key()
+        identity = self.credentials.pair.identity
+        chain: tuple[bytes, ...] = ()
+        if self.authority is not None:
+            chain = self.authority.renew(identity, key.public_key())
+        else:
+            chain = self._renewed_elsewhere(make_request(key, Node(identity.node_id, "", identity.name)))
+        if chain:
+            check_admission(self.trust, chain, identity.node_id, key)
+            self.credentials.replace(key, chain)
+            self.channels.refresh()
+            logger.info("This node's certificate was renewed.")
+
+    def _renewed_elsewhere(self, csr: bytes) -> tuple[bytes, ...]:
+        for _, row in list(self.tables.peers.scan()):
+            if not row.is_authority or row.state != "member":
+                continue
+            try:
+                stub = services.EnrollStub(self.links.channel(row.node_id))
+                with letters(row.name):
+                    issued = stub.Renew(wire.RenewRequest(csr=csr), timeout=_RENEW_DEADLINE)
+                self.trust.accept(Documents(bundle=issued.bundle, crls=tuple(issued.crls)))
+                return tuple(issued.chain)
+            except PacsError as error:
+                logger.warning("%s did not renew this node's certificate: %s", row.node_id, error)
+        return ()
+
+    def _tell(self) -> None:
+        """Tell a person, once a day each, what cannot go on like this."""
+        own, now = self.settings.node_id, self._outside.clock()
+        told = {"certificate": self.credentials.alarm()}
+        if age := self.trust.stale_lists():
+            told["revocation"] = (
+                f"The grid's list of expelled nodes is {age / 3600:.0f} hours old: no authority was reached."
+            )
+        for kind, what in told.items():
+            if what and now - self._alarmed.get(kind, 0.0) > 86400:
+                self._alarmed[kind] = now
+                self._outside.alarm(Alarm(kind, own, what, "See: peerpacs peers"))
+
+    def close(self) -> None:
+        """End sessions, servers and channels."""
+        self.links.close()
+        for server in self._servers:
+            server.stop()
+        self.channels.close()
