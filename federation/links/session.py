@@ -48,6 +48,8 @@ class Conversation:
         self.standing = standing
         self.sent = 0.0
         """Monotonic seconds of the last heartbeat."""
+        self.theirs = wire.Versions()
+        """What the other side has of the documents that travel."""
         self.is_over = False
         self._outbox: queue.SimpleQueue[wire.LinkMessage | None] = queue.SimpleQueue()
 

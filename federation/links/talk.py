@@ -53,6 +53,7 @@ class Talk:
         self._lock = threading.Lock()
         self._revision = int(clock() * 1000)
         self._relays: tuple[str, ...] = ()
+        self._acted_on = trust.generation
 
     @property
     def own_id(self) -> str:
@@ -168,9 +169,8 @@ class Talk:
         heads: Iterable[wire.Head],
         seen: Iterable[wire.Seen],
     ) -> None:
-        documents = gossip.lacking(self.trust, versions)
-        if documents is not None:
-            session.send(documents=documents)
+        session.theirs = versions
+        self._give(session)
         assert session.standing is not None
         self._news.heard(session.standing.identity.node_id, heads, seen)
 
@@ -200,11 +200,19 @@ class Talk:
 
     def trust_changed(self) -> None:
         """Act on newer documents at once: cut who counts no more, and pass the news on."""
+        self._acted_on = self.trust.generation
         self.gate.step()
         self.channels.refresh()
         for session in list(self._live.values()):
-            self._beat(session)
+            self._give(session)
         self._cut()
+
+    def _give(self, session: Conversation) -> None:
+        """Send the documents that the other side lacks."""
+        documents = gossip.lacking(self.trust, session.theirs)
+        if documents is not None:
+            session.theirs = gossip.versions_message(self.trust)
+            session.send(documents=documents)
 
     def _cut(self) -> None:
         for node_id, session in list(self._live.items()):
@@ -231,7 +239,8 @@ class Talk:
 
     def step(self) -> None:
         """Send the heartbeats that are due, end what is dead or not trusted any more."""
-        if self.trust.refresh():
+        self.trust.refresh()
+        if self.trust.generation != self._acted_on:
             self.trust_changed()
         self.gate.step()
         self._cut()

@@ -66,6 +66,8 @@ class Trust:
             NotFound: no bundle is here yet.
         """
         self.grid_id = grid_id
+        self.generation = 0
+        """Grows whenever a document has become another."""
         self._documents = documents
         self._clock = clock
         self._read: dict[bytes, Document] = {}
@@ -96,6 +98,7 @@ class Trust:
         self._revoked = {line.serial: line.since for each in lists.values() for line in each.lines}
         self._made = {key: each.made for key, each in lists.items()}
         self._bundle, self._read, self._identities = bundle, found, {}
+        self.generation += 1
         return True
 
     def roots_pem(self) -> bytes:

@@ -91,6 +91,11 @@ class Peer:
         """Say whether it is connected with all of them."""
         return all(self.member.roll.standing(other.node_id) is not None for other in others)
 
+    def tables_relays(self, other: Peer) -> tuple[str, ...]:
+        """Return where somebody forwards to another node, as far as this one knows."""
+        row = self.grid.tables.peers.get(other.node_id.encode())
+        return row.relays if row else ()
+
     def ask(self, other: Peer, text: bytes = b"hello", timeout: float = 10.0) -> bytes:
         """Make one call to another node."""
         channel = self.member.links.channel(other.node_id)

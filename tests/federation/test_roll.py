@@ -1,0 +1,164 @@
+"""Who is connected: one machine per identity, one session per pair, silence noticed, versions overlap."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from federation.links.roll import DEAD, FEATURES, PROTOCOL, Alarm, Backoff, Refused, Roll, Standing
+from federation.trust.names import Identity
+from protos import trust_pb2 as wire
+from tests.federation.members import Hand
+
+GRID = b"g" * 16
+SMALL, OWN, LARGE = (str(uuid.UUID(int=number << 100)) for number in (1, 2, 3))
+
+
+class Side:
+    """A roll with its clocks and what it told."""
+
+    def __init__(self) -> None:
+        self.clock, self.monotonic = Hand(), Hand(100.0)
+        self.alarms: list[Alarm] = []
+        self.roll = Roll(OWN, GRID, 7, self.clock, self.monotonic, self.alarms.append)
+
+    def greet(self, node_id: str = LARGE, *, dialed: bool = False, **changes: Any) -> Standing:
+        """Take in a Hello with some fields changed."""
+        said = {
+            "node_id": node_id,
+            "grid_id": GRID,
+            "instance": 1,
+            "now_ms": int(self.clock() * 1000),
+            "features": FEATURES,
+            "protocol": PROTOCOL,
+        }
+        identity = Identity(GRID, node_id, "site", "name", 1, 0, 2)
+        return self.roll.greet(wire.Hello(**(said | changes)), identity, is_dialed=dialed)
+
+
+def test_a_hello_must_be_of_its_certificate_and_of_this_grid() -> None:
+    side, identity = Side(), Identity(GRID, LARGE, "site", "name", 1, 0, 2)
+    for hello in (wire.Hello(node_id=SMALL, grid_id=GRID), wire.Hello(node_id=LARGE, grid_id=b"h" * 16)):
+        with pytest.raises(Refused, match="with the certificate of"):
+            side.roll.greet(hello, identity, is_dialed=False)
+
+
+def test_a_second_machine_with_one_identity_is_refused_until_the_first_is_silent() -> None:
+    side = Side()
+    side.greet(instance=1)
+    with pytest.raises(Refused, match="another machine"):
+        side.greet(instance=2)
+    assert [alarm.kind for alarm in side.alarms] == ["clone"]
+    side.monotonic.now += DEAD + 1
+    assert side.greet(instance=2).instance == 2
+
+
+def test_a_node_that_left_may_come_back_as_another_instance_at_once() -> None:
+    side = Side()
+    side.roll.leave(side.greet(instance=1))
+    assert side.greet(instance=2)
+    assert not side.alarms
+
+
+def test_this_nodes_own_identity_elsewhere_is_an_alarm() -> None:
+    side = Side()
+    with pytest.raises(Refused, match="own identity"):
+        side.greet(OWN)
+    assert [alarm.kind for alarm in side.alarms] == ["clone"]
+
+
+@pytest.mark.parametrize(("node_id", "kept"), [(SMALL, False), (LARGE, True)])
+def test_of_two_sessions_the_one_stays_that_the_smaller_id_dialed(node_id: str, kept: bool) -> None:
+    """Both sides dial at once; whichever order the Hellos come in, both keep the same session."""
+    for first_is_ours in (True, False):
+        side = Side()
+        side.greet(node_id, dialed=first_is_ours)
+        side.monotonic.now += 0.1
+        if first_is_ours is kept:
+            with pytest.raises(Refused) as refused:
+                side.greet(node_id, dialed=not first_is_ours)
+            assert refused.value.is_quiet
+        else:
+            assert side.greet(node_id, dialed=not first_is_ours).is_dialed is kept
+        assert not side.alarms
+
+
+def test_silence_ends_a_session_and_a_heartbeat_keeps_it() -> None:
+    side = Side()
+    standing = side.greet()
+    side.monotonic.now += DEAD - 1
+    side.roll.heard(standing)
+    side.monotonic.now += DEAD - 1
+    assert side.roll.is_current(standing)
+    side.monotonic.now += 2
+    assert side.roll.standing(LARGE) is None
+    assert not side.roll.is_current(standing)
+
+
+def test_an_old_session_that_ends_does_not_take_the_new_one_with_it() -> None:
+    side = Side()
+    old = side.greet()
+    side.monotonic.now += DEAD + 1
+    new = side.greet(instance=2)
+    assert not side.roll.leave(old)
+    side.roll.heard(old)
+    assert side.roll.standing(LARGE) == new
+
+
+@pytest.mark.parametrize(
+    ("skew", "told"), [(0, ""), (299, ""), (-299, ""), (7200, "ahead of"), (-86400, "behind")]
+)
+def test_only_a_clock_that_is_off_by_more_than_five_minutes_is_told(skew: int, told: str) -> None:
+    side = Side()
+    standing = side.greet(now_ms=int((side.clock() + skew) * 1000))
+    assert standing.skew == pytest.approx(skew, abs=0.01)
+    assert [told in alarm.what for alarm in side.alarms] == ([True] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("protocol", "speaks"),
+    [(PROTOCOL - 1, True), (PROTOCOL, True), (PROTOCOL + 1, True), (PROTOCOL + 2, False)],
+)
+def test_a_node_speaks_with_the_version_before_and_after(protocol: int, speaks: bool) -> None:
+    side = Side()
+    if speaks:
+        assert side.greet(protocol=protocol)
+        return
+    with pytest.raises(Refused, match="needs an update"):
+        side.greet(protocol=protocol)
+    assert [alarm.kind for alarm in side.alarms] == ["version"]
+
+
+def test_features_are_those_both_sides_have() -> None:
+    side = Side()
+    assert side.greet(features=0xFF00 | 0b101).features == FEATURES & 0b101
+
+
+@given(st.binary(max_size=300))
+def test_fields_of_a_newer_version_survive_and_no_bytes_break_a_message(raw: bytes) -> None:
+    """Unknown fields are kept as bytes; what is no message is refused by the parser and nothing else."""
+    newer = wire.Hello(node_id="n").SerializeToString() + b"\xfa\x3f\x03new"
+    assert b"new" in wire.Hello.FromString(newer).SerializeToString()
+    for kind in (wire.LinkMessage, wire.JoinMessage, wire.ProbeRequest, wire.RenewRequest):
+        try:
+            kind.FromString(raw)
+        except Exception as error:
+            assert type(error).__name__ == "DecodeError"  # noqa: PT017
+
+
+def test_a_backoff_doubles_up_to_a_minute_with_jitter() -> None:
+    for draw, least, most in ((0.0, 0.8, 48.0), (0.999, 1.39, 84.0)):
+        backoff, now, pauses = Backoff(lambda draw=draw: draw), 0.0, []  # type: ignore[misc]
+        for _ in range(9):
+            backoff.failed(now)
+            pause = next(step / 10 for step in range(2000) if backoff.is_due(now + step / 10))
+            pauses.append(pause)
+        assert pauses[0] == pytest.approx(least, abs=0.11)
+        assert pauses[-1] == pytest.approx(most, abs=0.11)
+        assert pauses == sorted(pauses)
+        backoff.worked()
+        assert backoff.is_due(now)
