@@ -9,7 +9,7 @@ from typing import Final
 from .find import Away, Finder, Question
 from .forgetting import find_lost
 from .indexing import TOKEN_KEY
-from .levels import visible_series
+from .levels import visible_instances, visible_series
 from .log import ALL, Digest
 from .log_reading import LogReading
 from .model import (
@@ -48,6 +48,7 @@ class LmdbReader:
         self, environment: Environment, search: SearchIndex, read_header: ReadHeader, away: Away
     ) -> None:
         self._environment = environment
+        self._away = away
         self._planner = Planner(environment, search)
         self._finder = Finder(environment, Headers(read_header), self._planner.propose, away)
 
@@ -99,9 +100,12 @@ class LmdbReader:
             row = STUDY_CODEC.unpack(stored) if stored else None
             if row is None or not row.instances:
                 return None
-            found = visible_series(reading, StudyInstanceUID)
+            found = list(visible_series(reading, StudyInstanceUID))
             series = [of_series(each, is_settled=not each.is_dirty) for _, each in found]
-            return Stated(of_study(row), series)
+            is_away = self._away()
+            entries = (entry for key, _ in found if is_away for entry in visible_instances(reading, key))
+            is_here = not any(is_away(entry.holding) for entry in entries) if is_away else True
+            return Stated(of_study(row), series, is_here)
 
     def select(self, selection: Selection) -> list[Entry]:
         """See `Catalog.select`; raises BadRequest when nothing at all is named."""

@@ -62,7 +62,7 @@ class Planner:
         """Yield studies as order and UID."""
         keys = {tag: key for tag, key in question.query.keys.items() if not is_universal(key)}
         fresh: dict[bytes, bytes] | None = None
-        asked = _askable(question, keys)
+        asked = askable(question, keys)
         with self._environment.reading() as reading:
             named = _named(reading, keys)
             if named is None:
@@ -113,7 +113,7 @@ class Planner:
             size = min(2 * size, _LARGEST_PAGE)
 
 
-def _askable(question: Question, keys: Attributes) -> Attributes:
+def askable(question: Question, keys: Attributes) -> Attributes:
     """Return the keys that must all hold within one series, and so within one document."""
     asked = {tag: key for tag, key in keys.items() if tag not in NOT_MATCHED and tag not in COMPUTED}
     if question.level is Level.STUDY:

@@ -65,6 +65,8 @@ class Stated(NamedTuple):
 
     study: StudyStatement
     series: list[SeriesStatement]
+    is_here: bool = True
+    """Whether all of it can be read just now."""
 
 
 def of_study(row: StudyRow) -> StudyStatement:

@@ -17,7 +17,7 @@ from catalog.log import Digest
 from catalog.truth import Environment, Reading, scan, scan_keys
 
 from .messages import Delta, Repair, SnapshotBegin, SnapshotEnd, SnapshotPart
-from .mirror_rows import DIGEST, META, ROW, SOURCE, STAMP, STATE, STATE_CODEC, SourceState, part_of
+from .mirror_rows import DIGEST, ROW, SOURCE, STAMP, STATE, STATE_CODEC, SourceState, part_of
 from .mirror_writing import DIGEST_ROW, OutOfStep, Sources, WouldVanish, Writing, listing
 
 MAP_SIZE: Final = 256 << 30
@@ -224,10 +224,9 @@ class Mirror:
         with self.reading() as reading:
             return listing(reading, source, buckets)
 
-    def note(self, name: bytes, value: bytes) -> None:
-        """Keep a small value."""
-        with self._environment.changing() as txn:
-            txn.put(META + name, value)
+    def changing(self) -> AbstractContextManager[Any]:
+        """Open a write transaction, for those who keep something beside the rows."""
+        return self._environment.changing()
 
     def rows(self, source: int) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, row) of everything a source states, in key order; for verification."""

@@ -22,12 +22,13 @@ from catalog.truth import INDEX
 
 # The first byte of a key says what lies under it; INDEX is b"x".
 DIGEST: Final = b"g"  # source, bucket -> count and sum
+HASHED: Final = b"e"  # hash of a study, patient or accession, source -> nothing
 HOLDER: Final = b"h"  # study, zero, source -> nothing
 STUDY_NUMBER: Final = b"k"  # number in the search index -> study
 NUMBER_OF: Final = b"K"  # study -> its number in the search index
 META: Final = b"m"  # name -> value
 SOURCE: Final = b"n"  # share, owner -> source
-UNINDEXED: Final = b"o"  # study -> the search index does not know it as it is
+UNINDEXED: Final = b"o"  # study -> a mark: the search index does not know it as it is
 STATE: Final = b"p"  # source -> SourceState
 ROW: Final = b"r"  # source, key -> stamp and row
 
@@ -110,6 +111,26 @@ def is_study(key: bytes) -> bool:
     return b"\0" not in key
 
 
+class HashedStudy(msgspec.Struct, array_like=True, frozen=True):
+    """A study of a peer that grants no more than keyed hashes, to know whom to ask."""
+
+    version: int
+    study: bytes
+    patient: bytes
+    accession: bytes
+
+
+_read_hashed: Final = msgspec.msgpack.Decoder(HashedStudy).decode
+
+
+def _hashes_of(row: bytes) -> tuple[bytes, ...]:
+    try:
+        hashed = _read_hashed(row)
+    except msgspec.DecodeError:
+        return ()
+    return tuple(each for each in (hashed.study, hashed.patient, hashed.accession) if 0 < len(each) <= 64)
+
+
 def study_of(row: bytes) -> StudyStatement | None:
     """Return a study's statement; None for a row of another kind or of a program newer than this."""
     try:
@@ -124,6 +145,7 @@ def places_of(key: bytes, row: bytes, source: bytes) -> Iterator[bytes]:
     yield HOLDER + key + b"\0" + source
     statement = study_of(row)
     if statement is None:
+        yield from (HASHED + each + source for each in _hashes_of(row))
         return
     try:
         attributes = decoded(statement.attributes)

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterable
 from hashlib import sha256
 from itertools import islice
+from secrets import token_bytes
 from typing import Any, Final
 
 from catalog import BadRequest, Change, Head, NotPermitted
@@ -94,6 +95,8 @@ class Writing:
         stored = txn.get(STATE + self._source)
         self.state = STATE_CODEC.unpack(stored) if stored else SourceState(b"", 0)
         self.now = now
+        # Differs from that of every other transaction, so that the search index sees what changed again.
+        self._mark = token_bytes(8)
 
     def put(self, key: bytes, value: bytes = b"") -> None:
         """Store a value when the transaction ends."""
@@ -187,7 +190,7 @@ class Writing:
             self._place(key, row, set(old))
             self.state.studies += was is None
         else:
-            self._puts.append((UNINDEXED + key[: key.index(b"\0")], b""))
+            self._puts.append((UNINDEXED + key[: key.index(b"\0")], self._mark))
 
     def _place(self, key: bytes, row: bytes, old: set[bytes]) -> None:
         """Have a study found under what it states now, and no more under what it stated before."""
@@ -195,12 +198,12 @@ class Writing:
         for place in old - new:
             self._txn.delete(place)
         self._puts.extend((place, b"") for place in new)
-        self._puts.append((UNINDEXED + key, b""))
+        self._puts.append((UNINDEXED + key, self._mark))
 
     def _remove(self, key: bytes, was: bytes) -> None:
         self._txn.delete(self._rows + key)
         self._count(key, was[STAMP.size :], -1)
-        self._puts.append((UNINDEXED + key.partition(b"\0")[0], b""))
+        self._puts.append((UNINDEXED + key.partition(b"\0")[0], self._mark))
         if is_study(key):
             self.state.studies -= 1
             for place in places_of(key, was[STAMP.size :], self._source):

@@ -165,6 +165,10 @@ class CatalogClaims:
         assert told[-1].seq == reach.catalog.head().seq
         assert reach.catalog.changes(told[2].seq, 2) == told[3:5]
 
+
+class WriterClaims(CatalogClaims):
+    """What the writer of a catalog promises besides, to those who keep the objects."""
+
     def test_what_was_moved_is_named_in_its_new_place_and_nobody_is_told(self, reach: Reach) -> None:
         three_studies(reach)
         reach.state()

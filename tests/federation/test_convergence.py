@@ -37,6 +37,15 @@ def tens(study: str, rows: Any) -> dict[bytes, bytes]:
 TERMS = [Share(SHARE, "evens", evens), Share(SHARE, "tens", tens)]
 
 
+def projected(rows: dict[bytes, bytes], share: Share) -> dict[bytes, bytes]:
+    """Return what a share holds if it is made from nothing."""
+    studies: dict[bytes, dict[bytes, bytes]] = {}
+    for key, row in rows.items():
+        studies.setdefault(key.partition(b"\0")[0], {})[key] = row
+    made = [share.project(study.decode(), found) for study, found in studies.items()]
+    return {key: row for each in made for key, row in each.items()}
+
+
 class Story:
     """One run: three nodes, everything that may befall them, and what must hold meanwhile."""
 
@@ -224,8 +233,10 @@ class Story:
             self.end_clone()
         for node in self.nodes:
             self.clock.now += 5
+            node.catalog.share(TERMS[:1])
             for _ in range(3):
                 node.publish()
+            assert live(node.catalog, SHARE) == projected(live(node.catalog), TERMS[0])
         pairs = [(a, b, share) for a in self.nodes for b in self.nodes if a is not b for share in (0, SHARE)]
         for reader, owner, share in pairs:
             for _ in range(60):

@@ -1,0 +1,122 @@
+"""Which instances a grid retrieve names, and where each comes from: here first, else whoever holds most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from catalog import BadRequest, Entry, Level, PacsError, Query, Selection, Unavailable
+from catalog.levels import instance_rank
+
+from .identities import PATIENT_ID, Asker
+from .merging import HERE, Merged, MergedSeries
+from .proposing import in_order
+from .sight import Grid, Sight
+
+
+class Missing(NamedTuple):
+    """Instances of a series that nobody who can be reached holds."""
+
+    StudyInstanceUID: str
+    SeriesInstanceUID: str
+    instances: int
+    sites: tuple[str, ...]
+    """Who holds them."""
+
+
+class Chosen(NamedTuple):
+    """What a retrieve comes to: entries in series and instance order, and what cannot be had."""
+
+    entries: list[Entry]
+    missing: list[Missing]
+
+    def all_or_unavailable(self) -> list[Entry]:
+        """Return the entries.
+
+        Raises:
+            Unavailable: something is named, and nothing of it can be had.
+        """
+        if self.missing and not self.entries:
+            sites = sorted({site for each in self.missing for site in each.sites})
+            raise Unavailable(
+                f"Held by {', '.join(sites)}, which cannot be reached now.", "Try again when it can."
+            )
+        return self.entries
+
+
+def choose(grid: Grid, asker: Asker, selection: Selection) -> Chosen:
+    """Return what unique keys name.
+
+    Raises:
+        BadRequest: nothing is named.
+    """
+    query = _question(selection)
+    sight = Sight(grid, asker, query)
+    chooser = _Chooser(grid, sight, selection)
+    for study in sorted(in_order(sight.proposal(), sight.judge), key=lambda study: study.StudyInstanceUID):
+        for series in study.series:
+            if not selection.series or series.SeriesInstanceUID in selection.series:
+                chooser.add(study, series)
+    return Chosen(chooser.entries, chooser.missing)
+
+
+def _question(selection: Selection) -> Query:
+    """Return the question whose studies hold everything that is named."""
+    keys = {
+        tag: {"vr": vr, "Value": list(values)}
+        for tag, vr, values in (
+            (PATIENT_ID, "LO", selection.patient),
+            ("0020000D", "UI", selection.studies),
+            ("0020000E", "UI", selection.series),
+            ("00080018", "UI", selection.instances),
+        )
+        if values
+    }
+    if not keys:
+        raise BadRequest("A retrieve names a patient, study, series or instance.", "Give a unique key.")
+    return Query(level=Level.STUDY, keys=keys, issuers=selection.issuers)
+
+
+class _Chooser:
+    def __init__(self, grid: Grid, sight: Sight, selection: Selection) -> None:
+        self._grid = grid
+        self._sight = sight
+        self._selection = selection
+        self._sites = {each.owner: each.site for each in sight.standing.values()}
+        self.entries: list[Entry] = []
+        self.missing: list[Missing] = []
+
+    def add(self, study: Merged, series: MergedSeries) -> None:
+        """Take the named instances of a series."""
+        found = {entry.SOPInstanceUID: entry for entry in self._here(study, series)}
+        if len(found) < series.instances:
+            for entry in self._elsewhere(series):
+                found.setdefault(entry.SOPInstanceUID, entry)
+        named = set(self._selection.instances)
+        chosen = [entry for uid, entry in found.items() if not named or uid in named]
+        self.entries.extend(sorted(chosen, key=instance_rank))
+        left = len(named) - len(chosen) if named else series.instances - len(found)
+        away = [holder.owner for holder, _ in series.holders if not holder.is_reachable]
+        if left > 0 and away:
+            sites = tuple(self._sites.get(owner, "this node") for owner in away)
+            self.missing.append(Missing(study.StudyInstanceUID, series.SeriesInstanceUID, left, sites))
+
+    def _here(self, study: Merged, series: MergedSeries) -> list[Entry]:
+        if not any(holder.owner == HERE for holder, _ in series.holders):
+            return []
+        uids = (study.StudyInstanceUID,), (series.SeriesInstanceUID,)
+        return self._grid.own.select(Selection(studies=uids[0], series=uids[1]))
+
+    def _elsewhere(self, series: MergedSeries) -> Iterator[Entry]:
+        count = 0
+        for holder, statement in series.holders:
+            if holder.owner == HERE or not holder.is_reachable:
+                continue
+            try:
+                entries = self._grid.manifest(holder.owner, statement)
+            except PacsError:
+                continue
+            yield from entries
+            count = max(count, len(entries))
+            if count >= series.instances:
+                return

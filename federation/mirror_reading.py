@@ -1,0 +1,93 @@
+"""What the mirror knows of a study: everybody's statements about it, and whether they still count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from typing import Final, NamedTuple
+
+import msgspec
+
+from catalog.order import decoded, study_order
+from catalog.statements import WIRE_VERSION, SeriesStatement, Stated, read_series
+from catalog.truth import Reading, scan, scan_keys
+
+from .mirror_rows import HASHED, HOLDER, ROW, SOURCE_BYTES, STAMP, STATE, STATE_CODEC, part_of, study_of
+
+_OLDEST: Final = 0
+
+
+class Mirrored(NamedTuple):
+    """One source's statements about a study."""
+
+    source: int
+    stated: Stated
+    is_confirmed: bool
+    """Whether they belong to the history the source's log has now."""
+
+
+def sources_of(reading: Reading, study: bytes) -> Iterator[int]:
+    """Yield the sources that state something about a study."""
+    prefix = HOLDER + study + b"\0"
+    for key in scan_keys(reading, prefix):
+        if len(key) == len(prefix) + SOURCE_BYTES:
+            yield int.from_bytes(key[-SOURCE_BYTES:], "big")
+
+
+def mirrored(reading: Reading, study: bytes, wanted: Set[int] | None = None) -> list[Mirrored]:
+    """Return what every source, or every wanted one, states about a study."""
+    found = []
+    for source in list(sources_of(reading, study)):
+        if wanted is None or source in wanted:
+            stated = _stated(reading, source, study)
+            if stated is not None:
+                found.append(stated)
+    return found
+
+
+def _stated(reading: Reading, source: int, study: bytes) -> Mirrored | None:
+    place = ROW + part_of(source) + study
+    stored = reading.get(place)
+    statement = study_of(stored[STAMP.size :]) if stored else None
+    if stored is None or statement is None or statement.StudyInstanceUID.encode() != study:
+        return None
+    series = [
+        found
+        for _, row in scan(reading, place + b"\0")
+        if (found := _series_of(row[STAMP.size :])) is not None
+    ]
+    return Mirrored(source, Stated(statement, series), _is_confirmed(reading, source, stored))
+
+
+def _is_confirmed(reading: Reading, source: int, stored: bytes) -> bool:
+    state = reading.get(STATE + part_of(source))
+    confirmed = STATE_CODEC.unpack(state).confirmed if state else _OLDEST
+    return bool(STAMP.unpack_from(stored)[0] >= confirmed)
+
+
+def _series_of(row: bytes) -> SeriesStatement | None:
+    try:
+        series = read_series(row)
+    except msgspec.DecodeError:
+        return None
+    return series if series.version == WIRE_VERSION and series.instances > 0 else None
+
+
+def tails_of(reading: Reading, study: bytes) -> list[bytes]:
+    """Return order and UID of a study as its holders state it: one, unless they differ in its date."""
+    found = set()
+    for each in mirrored(reading, study):
+        try:
+            found.add(study_order(decoded(each.stated.study.attributes)) + study)
+        except msgspec.DecodeError:
+            continue
+    return sorted(found)
+
+
+def hashed_at(reading: Reading, hash: bytes) -> list[int]:
+    """Return the sources that know this keyed hash of a study, patient or accession number."""
+    prefix = HASHED + hash
+    return [
+        int.from_bytes(key[-SOURCE_BYTES:], "big")
+        for key in scan_keys(reading, prefix)
+        if len(key) == len(prefix) + SOURCE_BYTES
+    ]

@@ -1,0 +1,178 @@
+"""Who proposes a grid question's studies: the mirror's indexes and the own catalog, in one order of answers.
+
+What is proposed is judged by the merged study. Where that has another date than the statement by which it
+was proposed, it waits for its place in the order.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
+from typing import Final
+
+import msgspec
+
+from catalog import Attributes, Level, Query, is_universal, texts
+from catalog.find import Question
+from catalog.levels import COMPUTED, level_of
+from catalog.order import BY_DATE, study_order
+from catalog.planning import askable
+from catalog.search import Hit
+from catalog.spans import INDEXES, date_span, walk
+from catalog.truth import Reading, end_of
+
+from .identities import ISSUER, PATIENT_ID, IdentityTest
+from .merging import Merged as Judged
+from .mirror import Mirror
+from .mirror_reading import tails_of
+from .mirror_rows import tail_of
+from .mirror_search import MirrorSearch, studies_of, unindexed
+
+ORDER: Final = 20
+"""Bytes of the study order in front of the UID in what is proposed."""
+_ENOUGH: Final = 2000
+"""Studies of a small index that are looked at before it counts as too common."""
+_KEYS_ENOUGH: Final = 20_000
+_FIRST_PAGE: Final = 128
+_LARGEST_PAGE: Final = 8192
+_STUDY_UID, _INSTANCE_UID, _SOP_CLASS, _DATE = "0020000D", "00080018", "00080016", "00080020"
+_IN_ROWS: Final = frozenset({Level.PATIENT, Level.STUDY, Level.SERIES})
+_LISTS: Final = frozenset({"00080061", "00080062"})
+
+
+def narrowed(query: Query, identity: IdentityTest) -> Query:
+    """Return the question as it can be proposed for: with every Patient ID that is meant, and no issuer."""
+    keys = {tag: key for tag, key in query.keys.items() if tag not in (PATIENT_ID, ISSUER)}
+    if (ids := identity.proposed()) is not None:
+        keys[PATIENT_ID] = ids
+    return msgspec.structs.replace(query, keys=keys, issuers=None, limit=0)
+
+
+class Proposal:
+    """Tails (order and UID) in the order of answers; `is_all` if they are few and all of them are here."""
+
+    def __init__(self, streams: list[Iterator[bytes]], is_all: bool) -> None:
+        self.streams = streams
+        self.is_all = is_all
+
+
+class MirrorPlanner:
+    """Proposes studies of the mirror, every one that could match among them."""
+
+    def __init__(self, mirror: Mirror, search: MirrorSearch) -> None:
+        self._mirror = mirror
+        self._search = search
+
+    def propose(self, query: Query) -> Proposal:
+        """Return what could match, as streams that are each in the order of answers."""
+        keys = {tag: key for tag, key in query.keys.items() if not is_universal(key)}
+        asked = _in_documents(askable(Question(query), keys))
+        with self._mirror.reading() as reading:
+            few = _named(reading, keys)
+            if few is None:
+                few = _indexed(reading, keys)
+            if few is not None:
+                return Proposal([iter(few)], True)
+            if _INSTANCE_UID in keys and not asked:
+                # Which study an instance of a peer belongs to, no mirror says.
+                return Proposal([], True)
+            # The rows are read before the search index, so that nothing can slip through between.
+            waiting = unindexed(reading) if asked.keys() - {_DATE} else None
+            fresh = sorted(tail for study in waiting or () for tail in tails_of(reading, study))
+        if waiting is not None and (pages := self._search.index.propose(asked)) is not None:
+            return Proposal([iter(fresh), self._searched(pages)], False)
+        return Proposal([self._by_date(keys)], False)
+
+    def _searched(self, pages: Iterator[list[Hit]]) -> Iterator[bytes]:
+        for hits in pages:
+            with self._mirror.reading() as reading:
+                studies = list(studies_of(reading, (hit.number for hit in hits)))
+                tails = [tails[0] for study in studies if (tails := tails_of(reading, study))]
+            yield from sorted(tails)
+
+    def _by_date(self, keys: Attributes) -> Iterator[bytes]:
+        start, end = date_span(keys) or (BY_DATE, end_of(BY_DATE))
+        size = _FIRST_PAGE
+        last = b""
+        while True:
+            with self._mirror.reading() as reading:
+                page = list(islice(walk(reading, start, end), size))
+            for place in page:
+                tail = tail_of(place)
+                if tail != last:
+                    yield tail
+                last = tail
+            if len(page) < size:
+                return
+            start = page[-1] + b"\0"
+            size = min(2 * size, _LARGEST_PAGE)
+
+
+def _in_documents(asked: Attributes) -> Attributes:
+    """Return the keys that the documents of the mirror's search index know an answer to."""
+    return {
+        tag: key
+        for tag, key in asked.items()
+        if tag in _LISTS or tag == _SOP_CLASS or (level_of(tag) in _IN_ROWS and tag not in COMPUTED)
+    }
+
+
+def _named(reading: Reading, keys: Attributes) -> list[bytes] | None:
+    if _STUDY_UID not in keys:
+        return None
+    uids = dict.fromkeys(texts(keys[_STUDY_UID]))
+    return sorted(tail for uid in uids for tail in tails_of(reading, uid.encode()))
+
+
+def _indexed(reading: Reading, keys: Attributes) -> list[bytes] | None:
+    """Return the studies of the first small index that has few enough, or None."""
+    for tag, spans_of in INDEXES.items():
+        if tag not in keys or not (spans := spans_of(keys)):
+            continue
+        found: set[bytes] = set()
+        left = _KEYS_ENOUGH
+        for start, end in spans:
+            for place in islice(walk(reading, start, end), left):
+                found.add(tail_of(place))
+                left -= 1
+            if len(found) > _ENOUGH or left <= 0:
+                break
+        else:
+            return sorted(found)
+    return None
+
+
+def united(proposal: Proposal, own: Iterator[list[bytes]]) -> Proposal:
+    """Return what mirror and own catalog propose together."""
+    flat = (tail for page in own for tail in page)
+    if not proposal.is_all:
+        return Proposal([*proposal.streams, flat], False)
+    first = list(islice(flat, _ENOUGH + 1))
+    if len(first) <= _ENOUGH:
+        return Proposal([*proposal.streams, iter(first)], True)
+    return Proposal([*proposal.streams, chain(first, flat)], False)
+
+
+def in_order(proposal: Proposal, judge: Callable[[str], Judged | None]) -> Iterator[Judged]:
+    """Yield what `judge` makes of each study proposed, once, by the order it has itself."""
+    tails = heapq.merge(*proposal.streams)
+    waiting: list[tuple[bytes, Judged]] = []
+    seen: set[bytes] = set()
+    for tail in tails:
+        while waiting and not proposal.is_all and waiting[0][0] <= tail:
+            yield heapq.heappop(waiting)[1]
+        uid = tail[ORDER:]
+        if uid in seen:
+            continue
+        seen.add(uid)
+        judged = judge(uid.decode())
+        if judged is None:
+            continue
+        own_tail = study_order(judged.attributes) + uid
+        if proposal.is_all or own_tail > tail:
+            heapq.heappush(waiting, (own_tail, judged))
+        else:
+            yield judged
+    while waiting:
+        yield heapq.heappop(waiting)[1]

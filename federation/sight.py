@@ -1,0 +1,145 @@
+"""What one device sees of the grid at one moment: the studies a question means, and everybody on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Set
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from catalog import Attributes, Catalog, Entry, Level, PatientKey, Query
+from catalog.statements import SeriesStatement, Stated
+
+from .grid_answers import Answers
+from .identities import NO_LINKS, Asker, IdentityTest, Links, Shown, shown
+from .merging import HERE, Holder, Merged, merge
+from .mirror import Mirror
+from .mirror_reading import mirrored
+from .proposing import MirrorPlanner, Proposal, in_order, narrowed, united
+
+
+class Own(Catalog, Protocol):
+    """The node's own catalog, as much of it as the grid is made from."""
+
+    def propose(self, query: Query) -> Iterator[list[bytes]]:
+        """Yield studies as order and UID, in the order of answers, every one that could match among them."""
+
+    def stated(self, StudyInstanceUID: str) -> Stated | None:
+        """Return what the log would state about a study now."""
+
+
+class Standing(NamedTuple):
+    """How a mirrored peer is just now."""
+
+    site: str
+    owner: bytes
+    is_reachable: bool
+    age: float | None
+    """Seconds since its mirror was known to be right; None: there is none yet."""
+
+
+Manifest = Callable[[bytes, SeriesStatement], list[Entry]]
+"""Takes an owner and its series; returns its instances, with places from which they can be opened.
+
+Raises Unavailable where it cannot be had; whoever gives it keeps what it got by the series' digest.
+"""
+
+
+class Grid(NamedTuple):
+    """What a union is made from."""
+
+    own: Own
+    mirror: Mirror
+    planner: MirrorPlanner
+    standing: Callable[[], Mapping[int, Standing]]
+    """By source: the peers that grant their catalog; nobody else's rows are answered."""
+    manifest: Manifest
+    links: Callable[[], Links] = lambda: NO_LINKS
+    alarm: Callable[[str, list[bytes]], None] = lambda study, owners: None
+    """Told of a study UID that two patients claim, and of the owners who state the other one."""
+
+
+class Sight:
+    """One question of one device: what it may see, as it stands at this moment."""
+
+    def __init__(self, grid: Grid, asker: Asker, query: Query) -> None:
+        self._grid = grid
+        self._asker = asker
+        self._query = query
+        self._links = grid.links()
+        self._identity = IdentityTest(query, asker, self._links)
+        self.standing = grid.standing()
+        self._sources: Set[int] = self.standing.keys()
+        self.answers = Answers(query, grid.own, grid.manifest)
+
+    def find(self) -> Iterator[Attributes]:
+        """Yield the answers, in the order of all lists of studies."""
+        people: set[tuple[str, ...]] = set()
+        for study in in_order(self.proposal(), self.judge):
+            seen = shown(study.patient, self._asker, self._links)
+            if self._query.level is Level.PATIENT:
+                person = self._links.person(study.patient)
+                if person in people:
+                    continue
+            for answer in self.answers.of(study, seen, self.of_person):
+                if self._query.level is Level.PATIENT:
+                    people.add(person)
+                yield answer
+
+    def proposal(self) -> Proposal:
+        """Return every study that could match."""
+        wide = narrowed(self._query, self._identity)
+        if not self._sources:
+            return united(Proposal([], True), self._grid.own.propose(wide))
+        return united(self._grid.planner.propose(wide), self._grid.own.propose(wide))
+
+    def judge(self, StudyInstanceUID: str) -> Merged | None:
+        """Return the study if its patient is one the question means."""
+        study = self.study(StudyInstanceUID)
+        if study is None:
+            return None
+        seen = shown(study.patient, self._asker, self._links)
+        if not self._is_of_issuers(study.patient, seen) or not self._identity.accepts(study.patient, seen):
+            return None
+        return study
+
+    def study(self, StudyInstanceUID: str) -> Merged | None:
+        """Return what everybody together states about a study."""
+        holders = []
+        if (own := self._grid.own.stated(StudyInstanceUID)) is not None:
+            holders.append(Holder(HERE, own, own.is_here))
+        if self._sources:
+            with self._grid.mirror.reading() as reading:
+                found = mirrored(reading, StudyInstanceUID.encode(), self._sources)
+            for each in found:
+                standing = self.standing[each.source]
+                is_reachable = standing.is_reachable and each.is_confirmed
+                holders.append(Holder(standing.owner, each.stated, is_reachable))
+        study = merge(holders, self._links)
+        if study is not None and study.others:
+            self._grid.alarm(StudyInstanceUID, [each.owner for each in study.others])
+        return study
+
+    def _is_of_issuers(self, patient: PatientKey, seen: Shown) -> bool:
+        issuers = self._query.issuers
+        if issuers is None:
+            return True
+        linked = {issuer for issuer, _ in self._links.of((patient.IssuerOfPatientID, patient.PatientID))}
+        return bool((linked | {seen.IssuerOfPatientID}) & set(issuers))
+
+    def of_person(self, study: Merged) -> Iterator[Merged]:
+        """Yield all studies of a study's patient, under whatever identity."""
+        if not study.patient.PatientID:
+            yield study
+            return
+        person = self._links.person(study.patient)
+        ids = sorted({id for _, id in self._links.of(study.patient[:2])})
+        key = {"vr": "LO", "Value": ids}
+        query = msgspec.structs.replace(
+            self._query, keys={"00100020": key}, level=Level.STUDY, issuers=None, limit=0
+        )
+        own = self._grid.own.propose(query)
+        proposal = self._grid.planner.propose(query) if self._sources else Proposal([], True)
+        for found in in_order(united(proposal, own), self.study):
+            if self._links.person(found.patient) == person:
+                yield found

@@ -1,0 +1,282 @@
+"""One grid out of many catalogs: series counted once, patients never mixed, what is missing is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from catalog import Attributes, Level, Query, Selection, Unavailable
+from federation import union
+from federation.identities import Asker, ForeignIds, Links, prefixed, read_links, rewritten, shown
+from federation.outcomes import Part
+from federation.union import TooManyMatches
+from tests.catalog.samples import Ticking, arrival, query
+from tests.federation.grids import Node
+from tests.federation.unions import Seen
+
+ALPHA = Asker(issuer="ALPHA")
+AVAILABILITY = {"00080056": {"vr": "CS"}}
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Iterator[Seen]:
+    clock = Ticking()
+    nodes = [Node(tmp_path / name, clock) for name in ("alpha", "beta", "gamma")]
+    seen = Seen(*nodes)
+    yield seen
+    seen.close()
+
+
+def beta_of(grid: Seen) -> Node:
+    return grid.peers[b"beta"]
+
+
+def gamma_of(grid: Seen) -> Node:
+    return grid.peers[b"gamma"]
+
+
+def values(answers: list[Attributes], tag: str) -> list[object]:
+    return [answer.get(tag, {}).get("Value", [None])[0] for answer in answers]
+
+
+def split_study(grid: Seen) -> None:
+    """One study: a series here, one at beta, one at both peers, one partly here and wholly at gamma."""
+    grid.here.catalog.record([arrival("1", "1.1", "1.1.1"), arrival("1", "1.4", "1.4.1", SeriesNumber=4)])
+    beta_of(grid).catalog.record(
+        [arrival("1", "1.2", "1.2.1", SeriesNumber=2), arrival("1", "1.3", "1.3.1", SeriesNumber=3)]
+    )
+    gamma_of(grid).catalog.record(
+        [
+            arrival("1", "1.3", "1.3.1", SeriesNumber=3),
+            arrival("1", "1.4", "1.4.1", SeriesNumber=4),
+            arrival("1", "1.4", "1.4.2", SeriesNumber=4, InstanceNumber="2"),
+        ]
+    )
+    grid.sync()
+
+
+def availability(grid: Seen) -> dict[object, object]:
+    found = grid.find(query(Level.SERIES, StudyInstanceUID="1", **AVAILABILITY))
+    return dict(zip(values(found, "0020000E"), values(found, "00080056"), strict=True))
+
+
+def test_a_study_split_over_three_nodes_is_one_with_every_series_counted_once(grid: Seen) -> None:
+    split_study(grid)
+    wanted = {tag: {"vr": "IS"} for tag in ("00201206", "00201208", "00080056")}
+    (study,) = grid.find(query(Level.STUDY, StudyDescription="CHEST", **wanted))
+    assert [study[tag]["Value"] for tag in wanted] == [[4], [5], ["NEARLINE"]]
+    assert availability(grid) == {"1.1": "ONLINE", "1.2": "NEARLINE", "1.3": "NEARLINE", "1.4": "NEARLINE"}
+    images = grid.find(query(Level.IMAGE, StudyInstanceUID="1", SeriesInstanceUID="1.4", **AVAILABILITY))
+    assert list(zip(values(images, "00080018"), values(images, "00080056"), strict=True)) == [
+        ("1.4.1", "ONLINE"),
+        ("1.4.2", "NEARLINE"),
+    ]
+
+
+def test_a_retrieve_takes_what_is_here_from_here_and_the_rest_from_who_holds_it(grid: Seen) -> None:
+    split_study(grid)
+    entries = grid.catalog.select(Selection(studies=("1",)))
+    assert [(entry.SOPInstanceUID, entry.holding.where) for entry in entries] == [
+        ("1.1.1", b"0:0"),
+        ("1.2.1", b"peer:beta"),
+        ("1.3.1", b"peer:beta"),
+        ("1.4.1", b"0:0"),
+        ("1.4.2", b"peer:gamma"),
+    ]
+
+
+def test_when_a_holder_is_down_its_parts_are_unavailable_unless_another_has_them(grid: Seen) -> None:
+    split_study(grid)
+    grid.down = {b"beta"}
+    assert availability(grid) == {"1.1": "ONLINE", "1.2": "UNAVAILABLE", "1.3": "NEARLINE", "1.4": "NEARLINE"}
+    (study,) = grid.find(query(Level.STUDY, StudyInstanceUID="1", **AVAILABILITY))
+    assert study["00080056"]["Value"] == ["UNAVAILABLE"]
+    uids = [entry.SOPInstanceUID for entry in grid.catalog.select(Selection(studies=("1",)))]
+    assert uids == ["1.1.1", "1.3.1", "1.4.1", "1.4.2"]
+    with pytest.raises(Unavailable, match="site beta"):
+        grid.catalog.select(Selection(series=("1.2",)))
+
+
+def test_rows_of_a_history_that_ended_are_not_taken_for_reachable(grid: Seen) -> None:
+    split_study(grid)
+    with grid.here.mirror._writing(grid.here.mirror.source(b"beta", 0)) as writing:
+        writing.state.confirmed = 99
+    assert availability(grid)["1.2"] == "UNAVAILABLE"
+
+
+def test_one_study_uid_with_two_patients_is_the_own_ones_study_and_both_are_alarmed(grid: Seen) -> None:
+    grid.here.catalog.record([arrival("1", "1.1", "1.1.1", PatientName="MINE^ONE")])
+    beta_of(grid).catalog.record([arrival("1", "1.9", "1.9.1", PatientID="8", PatientName="OTHER^TWO")])
+    grid.sync()
+    (study,) = grid.find(query(Level.STUDY, StudyInstanceUID="1", **{"00201206": {"vr": "IS"}}))
+    assert study["00100010"]["Value"] == [{"Alphabetic": "MINE^ONE"}]
+    assert study["00201206"]["Value"] == [1]
+    assert ("1", [b"beta"]) in grid.alarms
+    assert grid.find(query(Level.STUDY, PatientID="8")) == []
+    assert [e.SOPInstanceUID for e in grid.catalog.select(Selection(studies=("1",)))] == ["1.1.1"]
+
+
+def test_where_no_own_study_settles_it_the_home_does_the_same_everywhere(grid: Seen) -> None:
+    later = 1_700_000_000_000 + 5000
+    beta_of(grid).catalog.record([arrival("1", "1.1", "1.1.1", PatientID="B", received=later)])
+    gamma_of(grid).catalog.record([arrival("1", "1.2", "1.2.1", PatientID="C")])
+    grid.sync()
+    assert values(grid.find(query(Level.STUDY, StudyInstanceUID="1")), "00100020") == ["C"]
+    assert grid.alarms[-1] == ("1", [b"beta"])
+
+
+def two_hospitals(grid: Seen) -> None:
+    """The number 4711 at both hospitals: two people."""
+    grid.here.catalog.record([arrival("1", "1.1", "1.1.1", issuer="ALPHA")])
+    beta_of(grid).catalog.record(
+        [
+            arrival("2", "2.1", "2.1.1", issuer="BETA", PatientName="ELSE^SOMEBODY"),
+            arrival("3", "3.1", "3.1.1", issuer="BETA", PatientID="99"),
+        ]
+    )
+    grid.sync()
+
+
+def found(grid: Seen, asker: Asker, **keys: object) -> list[object]:
+    return values(grid.find(query(Level.STUDY, **keys), asker), "0020000D")
+
+
+def test_a_patient_id_without_an_issuer_is_never_another_hospitals_same_number(grid: Seen) -> None:
+    two_hospitals(grid)
+    for asker in (ALPHA, Asker("ALPHA", foreign_ids=ForeignIds.KEEP)):
+        assert found(grid, asker, PatientID="4711") == ["1"]
+        assert found(grid, asker, PatientID="47*") == ["1"]
+        assert found(grid, asker, PatientID="*4711") == ["1"]
+    assert found(grid, ALPHA, PatientID="BETA/4711") == ["2"]
+    assert found(grid, ALPHA, PatientID="4711", IssuerOfPatientID="BETA") == ["2"]
+    assert found(grid, Asker("ALPHA", all_issuers=True), PatientID="4711") == ["1", "2"]
+    chosen = grid.as_seen_by(ALPHA).select(Selection(patient=("4711",)))
+    assert [entry.SOPInstanceUID for entry in chosen] == ["1.1.1"]
+    chosen = grid.as_seen_by(ALPHA).select(Selection(patient=("BETA/4711",)))
+    assert [entry.SOPInstanceUID for entry in chosen] == ["2.1.1"]
+
+
+def test_a_foreign_patient_is_shown_with_its_issuer_and_may_be_asked_for_as_shown(grid: Seen) -> None:
+    two_hospitals(grid)
+    (study,) = grid.find(query(Level.STUDY, StudyInstanceUID="2"), ALPHA)
+    assert (study["00100020"]["Value"], study["00100021"]["Value"]) == (["BETA/4711"], ["BETA"])
+    assert found(grid, ALPHA, PatientID=study["00100020"]["Value"][0]) == ["2"]
+    (study,) = grid.find(
+        query(Level.STUDY, StudyInstanceUID="2"), Asker("ALPHA", foreign_ids=ForeignIds.KEEP)
+    )
+    assert (study["00100020"]["Value"], study["00100021"]["Value"]) == (["4711"], ["BETA"])
+
+
+def test_a_linked_identity_is_found_under_the_askers_own_number_and_unlinked_it_is_not(grid: Seen) -> None:
+    two_hospitals(grid)
+    assert found(grid, ALPHA, PatientID="4711") == ["1"]
+    grid.links = Links(read_links("issuer,id,issuer,id\nALPHA,4711,BETA,99\n"))
+    assert found(grid, ALPHA, PatientID="4711") == ["1", "3"]
+    (study,) = grid.find(query(Level.STUDY, StudyInstanceUID="3"), ALPHA)
+    assert (study["00100020"]["Value"], study["00100021"]["Value"]) == (["4711"], ["ALPHA"])
+    counts = {"00201200": {"vr": "IS"}}
+    patients = grid.find(query(Level.PATIENT, PatientID="4711", **counts), ALPHA)
+    assert [patient["00201200"]["Value"] for patient in patients] == [[2]]
+    entries = grid.as_seen_by(ALPHA).select(Selection(patient=("4711",)))
+    assert [entry.SOPInstanceUID for entry in entries] == ["1.1.1", "3.1.1"]
+
+
+def test_linked_identities_of_one_study_uid_are_one_patient(grid: Seen) -> None:
+    grid.here.catalog.record([arrival("1", "1.1", "1.1.1", issuer="ALPHA")])
+    beta_of(grid).catalog.record([arrival("1", "1.2", "1.2.1", issuer="BETA", PatientID="99")])
+    grid.sync()
+    series = query(Level.SERIES, StudyInstanceUID="1")
+    assert values(grid.find(series), "0020000E") == ["1.1"]
+    grid.links = Links([(("ALPHA", "4711"), ("BETA", "99"))])
+    grid.alarms.clear()
+    assert values(grid.find(series), "0020000E") == ["1.1", "1.2"]
+    assert grid.alarms == []
+
+
+def test_prefixed_ids_fit_their_vr_and_stay_different() -> None:
+    long = "H" * 60
+    assert prefixed("BETA", "4711") == "BETA/4711"
+    assert len(prefixed(long, "12345")) == 64
+    assert prefixed(long, "12345") != prefixed(long, "12346")
+    patient = arrival("1", "1.1", "1.1.1").patient
+    assert rewritten({}, shown(patient, Asker("OTHER")))["00100020"]["Value"] == ["ALPHA/4711"]
+
+
+def test_links_that_are_no_links_are_refused_whole() -> None:
+    with pytest.raises(Exception, match="Line 2"):
+        read_links("A,1,B,2\nA,1,B\n")
+
+
+@pytest.mark.parametrize("is_indexed", [False, True])
+def test_answers_come_in_one_order_over_the_whole_grid(grid: Seen, is_indexed: bool) -> None:
+    chance = Random(7)
+    for n in range(120):
+        date, time = f"2024{chance.randint(1, 12):02d}01", f"{chance.randint(0, 23):02d}0000"
+        facts = {"StudyDate": date, "StudyTime": time, "Modality": chance.choice(["CT", "MR"])}
+        for node in chance.sample([grid.here, *grid.peers.values()], chance.randint(1, 3)):
+            node.catalog.record(
+                [arrival(f"7.{n}", f"7.{n}.{node.name[0]}", f"7.{n}.{node.name[0]}.1", **facts)]
+            )
+    # Where two sites state different dates, the study stands where its answer says.
+    grid.here.catalog.record([arrival("8", "8.1", "8.1.1", StudyDate="20200101")])
+    beta_of(grid).catalog.record([arrival("8", "8.2", "8.2.1", StudyDate="20250101")])
+    grid.sync()
+    if is_indexed:
+        grid.index()
+    for question in (
+        query(Level.STUDY),
+        query(Level.STUDY, StudyDescription="*HES*"),
+        query(Level.STUDY, PatientName="DOE*"),
+        query(Level.STUDY, StudyDate="20190101-20251231"),
+    ):
+        answers = grid.find(question)
+        assert len(answers) == 121
+        order = [(a["00080020"]["Value"][0], a["00080030"]["Value"][0]) for a in answers]
+        assert order == sorted(order, reverse=True)
+    wanted = grid.find(query(Level.STUDY, **{"00080061": {"vr": "CS", "Value": ["MR"]}}))
+    assert 0 < len(wanted) < 121
+
+
+def test_the_limit_of_the_grid_ends_an_answer_with_an_error_after_what_fits(
+    grid: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(union, "MOST_ANSWERS", 5)
+    for n in range(6):
+        beta_of(grid).catalog.record([arrival(f"{n}", f"{n}.1", f"{n}.1.1")])
+    grid.sync()
+    answers = grid.catalog.find(query(Level.STUDY))
+    assert len([next(answers) for _ in range(5)]) == 5
+    with pytest.raises(TooManyMatches):
+        next(answers)
+    assert len(grid.find(query(Level.STUDY, limit=5))) == 5
+
+
+def test_only_peers_that_grant_their_catalog_count_and_each_tells_its_age(
+    grid: Seen,
+) -> None:
+    split_study(grid)
+    grid.ages[b"gamma"] = None
+    _, outcomes = grid.catalog.ask(query(Level.STUDY, StudyInstanceUID="1"))
+    assert [(each.site, each.part, each.age) for each in outcomes] == [
+        ("site beta", Part.MIRROR, 1.0),
+        ("site gamma", Part.NONE, None),
+    ]
+    del grid.peers[b"gamma"]
+    beta_of(grid).stop()
+    del grid.peers[b"beta"]
+    assert values(grid.find(query(Level.SERIES, StudyInstanceUID="1")), "0020000E") == ["1.1", "1.4"]
+
+
+def test_keys_that_are_not_synchronised_are_answered_for_what_is_here_and_said_to_be_unjudged_elsewhere(
+    grid: Seen,
+) -> None:
+    split_study(grid)
+    key = {"00181151": {"vr": "IS", "Value": ["100"]}}
+    question = Query(level=Level.STUDY, keys=key)
+    answers, outcomes = grid.catalog.ask(question)
+    assert list(answers) == []
+    assert [each.can_judge for each in outcomes] == [False, False]
+    assert all(each.can_judge for each in grid.catalog.ask(Query(level=Level.STUDY, keys={}))[1])
