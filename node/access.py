@@ -125,6 +125,8 @@ class Gatekeeper:
         self._unknown_senders = config.senders.unknown_senders
         self._hosts = _Hosts(clock)
         self.refusals = Refusals(state, clock)
+        self.on_admitted: Callable[[str], None] = lambda ae_title: None
+        """Called with the AE title of each device that is let in: it has shown that it is there."""
 
     def admit(self, calling_ae: str, address: str, called_ae: str) -> Caller | Rejection:
         """Let an association in, or say why not; a refusal is remembered for `peerpacs status`."""
@@ -144,6 +146,7 @@ class Gatekeeper:
         usable = self._usable(caller, rows)
         device = _together(usable)
         if device is not None and device.services:
+            self.on_admitted(caller.ae_title)
             return caller._replace(device=device)
         own = next((row for row in rows if row.ae_title == caller.ae_title), None)
         return caller if own is None else self._turn_away(caller, own, own in usable)

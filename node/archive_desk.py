@@ -6,13 +6,15 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from catalog import Attributes, Matching, NotFound, Selection, Verb, answer, understand
+from catalog import Attributes, Matching, Verb, answer, understand
 from node.archives import DEFAULT
 from node.audit import Line
 from node.keys import attributes_of, check_values, question
 from node.life import life_of
 from node.review import Review
 from node.storekeeping import Storekeeping
+from node.targets import target_of
+from node.transfers.desk import TransferDesk
 
 if TYPE_CHECKING:
     from node.app import Archive, Node
@@ -60,7 +62,12 @@ class ArchiveDesk:
             review.retake,
             review.throw_away,
         )
-        return {verb.__name__: verb for verb in (*own, *waiting)} | self.storekeeping.verbs()
+        node, archive = self._node, self._archive
+        transfers = TransferDesk(
+            lambda: node.transfers, archive.name, archive.catalog, node.devices, archive.audit
+        )
+        named: tuple[Callable[..., Any], ...] = (*own, *waiting, *transfers.verbs())
+        return {verb.__name__: verb for verb in named} | self.storekeeping.verbs()
 
     def start_import(self, source: str) -> str:
         """Import a folder, zip file or DICOMDIR into this archive; return the job's name."""
@@ -82,16 +89,20 @@ class ArchiveDesk:
         changed = attributes_of(attributes)
         check_values(changed)
         return self._register.make(
-            Verb.CORRECT, self._target(target), reason=reason, who=who, attributes=changed
+            Verb.CORRECT, target_of(self._archive.catalog, target), reason=reason, who=who, attributes=changed
         )
 
     def reject(self, target: str, reason: str, who: str) -> dict[str, Any]:
         """Hide a study, series or instance from every answer; its bytes stay."""
-        return self._register.make(Verb.REJECT, self._target(target), reason=reason, who=who)
+        return self._register.make(
+            Verb.REJECT, target_of(self._archive.catalog, target), reason=reason, who=who
+        )
 
     def delete(self, target: str, reason: str, who: str) -> dict[str, Any]:
         """Delete a study, series or instance."""
-        return self._register.make(Verb.DELETE, self._target(target), reason=reason, who=who)
+        return self._register.make(
+            Verb.DELETE, target_of(self._archive.catalog, target), reason=reason, who=who
+        )
 
     def undo(self, decision: str, reason: str, who: str) -> dict[str, Any]:
         """Take a decision back; a beginning of its id that fits no other is enough."""
@@ -101,20 +112,6 @@ class ArchiveDesk:
         """Tell the life of a study in sentences, oldest first."""
         lines = self._node.home / "audit"
         return life_of(study, self._archive.catalog, self._archive.held, lines, self._is_ours)
-
-    def _target(self, text: str) -> tuple[str, ...]:
-        """Return the UIDs from the study down that `study/series/instance` or any one UID names."""
-        uids = tuple(part for part in text.split("/") if part)
-        if len(uids) != 1:
-            return uids[:3]
-        [uid] = uids
-        if self._archive.catalog.decisions(uid) or self._archive.catalog.select(Selection(studies=uids)):
-            return uids
-        if entries := self._archive.catalog.select(Selection(series=uids)):
-            return (entries[0].StudyInstanceUID, uid)
-        if entries := self._archive.catalog.select(Selection(instances=uids)):
-            return (entries[0].StudyInstanceUID, entries[0].SeriesInstanceUID, uid)
-        raise NotFound(f"{uid} is neither a study nor a series nor an instance here.", "See: peerpacs find")
 
     def _is_ours(self, line: Line) -> bool:
         """Say whether a line of the audit, which all archives share, is about this one."""

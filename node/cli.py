@@ -38,6 +38,8 @@ _COMMANDS: Final = {
     "send": "moving",
     "get": "moving",
     "move": "moving",
+    "forward": "transfers",
+    "transfers": "transfers",
     "conflicts": "reviewing",
     "held": "reviewing",
     "rejected": "reviewing",

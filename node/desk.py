@@ -81,6 +81,7 @@ class Desk:
             "commitments": [
                 row for archive in node.archives.values() for row in archive.commitment.waiting()
             ],
+            "transfers": {standing.value: count for standing, count in node.transfers.counts().items()},
             "refusals": [msgspec.to_builtins(refusal) for refusal in node.access.refusals.last()],
         }
 

@@ -30,6 +30,8 @@ DEV_RULE: Final = Device(
     move_destinations=(ANY,),
     note="written by init --dev: everybody on this machine may do everything",
 )
+COMPLETE_AFTER: Final = Device(ae_title=ANY).complete_after
+"""For senders that are not in the book, and for imports."""
 VERIFY: Final = "verify"
 UNVERIFIED: Final = "unverified"
 PINNED: Final = "sha256:"
@@ -86,6 +88,11 @@ class DeviceBook:
         """Return the assigning authority of the Patient IDs that an AE sends without one, or empty."""
         device = self.get(ae_title)
         return device.issuer if device else ""
+
+    def complete_after(self, ae_title: str) -> float:
+        """Return the seconds of silence after which a study that an AE sends counts as complete."""
+        device = self.get(ae_title)
+        return device.complete_after if device else COMPLETE_AFTER
 
     def __iter__(self) -> Iterator[Device]:
         for _, device in self._table.scan():

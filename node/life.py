@@ -97,6 +97,9 @@ def _sentence(line: Line) -> str:
         "store": f"{who} stored{instances} of it",
         "get": f"{who} fetched{instances} of it",
         "move": f"{who} had{instances} of it sent to {line.detail.get('destination', 'another system')}",
+        "forward": f"{who} forwarded{instances} of it to {line.detail.get('destination')}",
+        "transfer": f"{who} asked to {line.detail.get('what')} it to {line.detail.get('destination')}",
+        "complete": f"It was complete with{instances}",
     }.get(line.event, f"{who}: {line.event}{instances}")
     return f"{sentence}." if line.outcome == "success" else f"{sentence}; outcome: {line.outcome}."
 

@@ -184,6 +184,14 @@ class LogSection(msgspec.Struct, frozen=True, kw_only=True):
     file: Annotated[str, Meta(max_length=400)]
 
 
+class TransfersSection(msgspec.Struct, frozen=True, kw_only=True):
+    """What this node sends, and who carries it."""
+
+    workers: Annotated[int, Meta(ge=1, le=64)]
+    per_destination: Annotated[int, Meta(ge=1, le=64)]
+    listen: Annotated[str, Meta(max_length=200, pattern=r"^((ipc|tcp)://.+)?$")]
+
+
 class ProcessesSection(msgspec.Struct, frozen=True, kw_only=True):
     """How the node is spread over processes."""
 
@@ -204,4 +212,5 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     senders: SendersSection
     rejected: RejectedSection
     log: LogSection
+    transfers: TransfersSection
     processes: ProcessesSection

@@ -75,11 +75,14 @@ class Table(Generic[T]):
             what = f"The node's state cannot take another row of {self._name}: {error}."
             raise OutOfSpace(what, "Free space on the disk of the home folder.") from error
 
-    def scan(self, prefix: bytes = b"") -> Iterator[tuple[bytes, T]]:
-        """Yield (key, row) of every key that begins so, in key order, as they are at the first step."""
+    def scan(self, prefix: bytes = b"", begin: bytes = b"") -> Iterator[tuple[bytes, T]]:
+        """Yield (key, row) of every key that begins so, in key order, as they are at the first step.
+
+        `begin` is how the first key goes on after the prefix, or comes before it.
+        """
         start = self._prefix + prefix
         with self._environment.begin() as transaction, transaction.cursor() as cursor:
-            found = cursor.set_range(start)
+            found = cursor.set_range(start + begin)
             while found and cursor.key().startswith(start):
                 key = cursor.key()[len(self._prefix) :]
                 yield key, self._read(key, cursor.value())

@@ -95,7 +95,7 @@ class RunningNode:
         return json.loads(self.cli(*arguments, "--json"))
 
 
-GROUPS = ("storage", "archives", "devices", "conflicts", "held", "rejected", "audit", "config")
+GROUPS = ("storage", "archives", "devices", "conflicts", "held", "rejected", "audit", "config", "transfers")
 
 
 def dcmtk(program: str, *arguments: str, exit_code: int | None = 0) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -14,6 +15,7 @@ from node.archives import DEFAULT, ArchiveBook, Plan
 from node.audit import ArchiveAudit
 from node.bucket import BucketStore
 from node.commitment import BucketSafety, Call, Commitments, DiskSafety, Inquiries, Judge, Promises
+from node.completeness import Completeness
 from node.config import DISK
 from node.contracts import Audit, Scope
 from node.decisions import Decisions
@@ -31,6 +33,7 @@ from node.retriever import NodeRetriever
 from node.sections import Config
 from node.state import State, Tables
 from node.storage import SegmentStore, VolumeStore, has_objects
+from node.study_events import StudyComplete, StudyEvents, described
 from node.verification import Verification
 
 from .care import Care
@@ -158,6 +161,21 @@ class Archive:
         self.register = Register(self.decisions, self._tables, self.audit)
         issuer_of = self._shared.devices.issuer_of
         self.recovery = Recovery(self.ingest, self.decisions, self.register, issuer_of)
+        self._open_events()
+
+    def _open_events(self) -> None:
+        devices, audit = self._shared.devices, self.audit
+        self.study_events = StudyEvents(self._tables)
+        self._completeness = Completeness(
+            self.study_events,
+            self.catalog,
+            devices.complete_after,
+            self._shared.clock,
+        )
+        self.subscribers: dict[str, Callable[[StudyComplete], object]] = {
+            "audit": lambda event: audit.record("complete", None, "success", described(event))
+        }
+        """Who takes each event about a study: routing, prefetch and exports belong here."""
 
     def _make_commitment(self) -> Commitments:
         shared, clock = self._shared, self._shared.clock
@@ -196,6 +214,11 @@ class Archive:
         yield Chore(f"tidy {self.name}", 60.0, self.catalog.tidy)
         yield Chore(f"commitments of {self.name}", 3600.0, self.commitment.tidy)
         yield from self.care.chores()
+        yield Chore(f"completeness {self.name}", 1.0, self._completeness.step)
+        yield Chore(f"study events {self.name}", 3600.0, lambda: self.study_events.tidy(clock()))
+        for subscriber, take in tuple(self.subscribers.items()):
+            follow = partial(self.study_events.follow, subscriber, take)
+            yield Chore(f"{subscriber} of {self.name}", 1.0, follow)
 
     def loops(self) -> Iterator[Loop]:
         """Yield what wants threads of its own: scrub and drain, the work of a bucket."""

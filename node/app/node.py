@@ -28,13 +28,16 @@ from node.credentials import own_credentials
 from node.desk import Desk
 from node.devices import DeviceBook
 from node.dimse import DimseServer, calling, reencode
+from node.forwarding import Calling
 from node.importer import ImportJob
 from node.sections import Config
 from node.state import State
 from node.transcoding import Transcoder
+from node.transfers import TransferQueue
 from node.verification import Verification
 
 from .archive import Archive, Shared
+from .carrying import Carrying, carriers_of
 from .chores import Chore, Loop
 from .rebuilding import CATALOG
 from .settings import limits
@@ -97,6 +100,7 @@ class Node:
         self.state = State(home / "state")
         self._opened.callback(self.state.close)
         self.devices = DeviceBook(self.state)
+        self._carrying = Carrying(home, config.transfers, self.clock, self.state)
         self.book = ArchiveBook(self.state, config)
         self.book.adopt(home / "archives")
         self.access = Gatekeeper(self.state, config, self.clock, self.book.titles)
@@ -195,6 +199,7 @@ class Node:
         for archive in self.archives.values():
             self._tend(archive)
         self._open_ports()
+        self._carry()
         self._control = control = ControlServer(self.home, self.desk.verbs())
         self._run("control", lambda: control.serve(self._stopping))
         self._show()
@@ -222,6 +227,18 @@ class Node:
             self.ports["tls"] = self._listen("tls", host, tls.port, self.credentials.listener)
         self.dimse.start()
 
+    def _carry(self) -> None:
+        towards = Calling(self.devices.get, limits(self.config), self.credentials.towards)
+        carriers = carriers_of(self.archives, towards, self.transcoder, self.audit)
+        for loop in self._carrying.begin(carriers, self._stopping.is_set):
+            self._run(loop.name, partial(self._go_round, loop))
+        self.access.on_admitted = self.transfers.heard_from
+
+    @property
+    def transfers(self) -> TransferQueue:
+        """The durable queue of what this node sends by itself."""
+        return self._carrying.queue
+
     def _listen(
         self, section: str, host: str, port: int, tls: Callable[[], ssl.SSLContext] | None = None
     ) -> int:
@@ -235,10 +252,11 @@ class Node:
     def close(self) -> None:
         """Finish or abort what is in flight, write everything down, and let the home go."""
         self.dimse.stop(_DRAIN)
-        self.transcoder.close()
         self._stopping.set()
         for thread in self._threads:
             thread.join(timeout=2.0)
+        self.transcoder.close()
+        self._carrying.close(is_quiet=not any(thread.is_alive() for thread in self._threads))
         if self._control is not None:
             self._control.close()
             self.audit.record("stop", None, "ok", {})
@@ -334,6 +352,7 @@ class Node:
     def _due(self) -> Iterator[Chore]:
         yield Chore("audit", 0.0, self.audit.step)
         yield Chore("refusals", 0.0, self.access.refusals.step)
+        yield Chore("transfers", 3600.0, self.transfers.tidy)
         for archive in tuple(self.archives.values()):
             yield from archive.chores()
 

@@ -128,6 +128,7 @@ def sentences(status: dict[str, Any], now: float) -> list[str]:
     if rejected["files"]:
         lines.append(f"{plural(rejected['files'], 'data set')} could not be taken: peerpacs rejected list")
     lines += _waiting_results(status["commitments"], now)
+    lines += _transfers(status["transfers"])
     refusals = status["refusals"]
     for refusal in refusals[:_SHOWN]:
         times = "once" if refusal["count"] == 1 else f"{refusal['count']} times"
@@ -174,6 +175,12 @@ def _waiting_results(rows: list[dict[str, Any]], now: float) -> list[str]:
     if len(rows) > _SHOWN:
         lines.append(f"{len(rows) - _SHOWN} more wait for a result of Storage Commitment: status --json")
     return lines
+
+
+def _transfers(counts: dict[str, int]) -> list[str]:
+    """Return what is sent, if anything is, and what a person should look at."""
+    said = ", ".join(f"{count} {standing}" for standing, count in counts.items() if count)
+    return [f"Transfers: {said}. See: peerpacs transfers list"] if said else []
 
 
 def _how_it_runs(status: dict[str, Any], now: float) -> str:

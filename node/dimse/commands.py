@@ -19,7 +19,9 @@ RESPONSE: Final = 0x8000
 NO_DATA_SET: Final = 0x0101
 
 MEDIUM: Final = 0
-"""Priority (0000,0700); 1 is HIGH, 2 is LOW."""
+HIGH: Final = 1
+LOW: Final = 2
+"""Priority (0000,0700), PS3.7 Annex E.1."""
 
 
 class Command(msgspec.Struct, frozen=True):

@@ -71,6 +71,10 @@ class Delivery:
         self.last_word: PacsError | None = None
         """Why nothing more can be sent."""
 
+    def expect(self, pairs: Iterable[Pair]) -> None:
+        """Have further pairs proposed together with the others when an association is opened next."""
+        self._pairs |= dict.fromkeys(pairs)
+
     def prepare(self, outgoing: Outgoing) -> None:
         """Read the beginning of the next instance while the peer still works on the last one."""
         self._sender.load(outgoing)

@@ -5,6 +5,7 @@ Changes hold at once for everybody here; whatever gathered goes to disk in one c
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from threading import RLock
@@ -38,6 +39,7 @@ class Book:
         self._open: dict[str, Transfer] = {}
         self._changed: dict[str, Transfer] = {}
         """What is not on disk yet."""
+        self._failed: set[str] = set()
         self._progress: dict[tuple[str, int], Progress] = {}
         self._blamed: dict[str, set[str]] = {}
         """Transfers that wait because their destination does not answer."""
@@ -45,7 +47,7 @@ class Book:
         for _, transfer in self._table.scan():
             if transfer.standing is Standing.RUNNING:
                 transfer = replace(transfer, standing=Standing.WAITING, due=now + GRACE)
-            if not transfer.standing.is_over:
+            if transfer.standing not in (Standing.DONE, Standing.CANCELLED):
                 self._keep(transfer)
                 if transfer.blames_destination and transfer.standing is Standing.WAITING:
                     self.hold(transfer)
@@ -57,6 +59,15 @@ class Book:
     def open(self) -> dict[str, Transfer]:
         """Return what is not over."""
         return self._open
+
+    def counts(self) -> dict[Standing, int]:
+        """Return how many transfers stand how, those that need nobody any more left out."""
+        with self.mutex:
+            counts = Counter(transfer.standing for transfer in self._open.values())
+            counts[Standing.FAILED] = len(self._failed)
+            return {
+                each: counts[each] for each in Standing if each not in (Standing.DONE, Standing.CANCELLED)
+            }
 
     def find(self, id: str) -> Transfer:
         """Return the transfer of this id, or the only one whose id begins so.
@@ -103,9 +114,10 @@ class Book:
         """Forget what is not on disk yet of a transfer."""
         del self._changed[id]
         self._open.pop(id, None)
+        self._failed.discard(id)
         self.schedule.discard(id)
         stored = self._table.get(id.encode())
-        if stored and not stored.standing.is_over:
+        if stored:
             self._keep(stored)
 
     def progress(self, transfer: Transfer) -> Progress:
@@ -164,6 +176,10 @@ class Book:
 
     def _keep(self, transfer: Transfer) -> None:
         id, is_waiting = transfer.id, transfer.standing is Standing.WAITING
+        if transfer.standing is Standing.FAILED:
+            self._failed.add(id)
+        else:
+            self._failed.discard(id)
         if transfer.standing.is_over:
             self._open.pop(id, None)
         else:

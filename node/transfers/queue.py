@@ -45,6 +45,7 @@ class TransferQueue:
         self.leases = Leases(self._book, chance or random.Random())
         self.commit = self._book.commit
         self.tidy = self._book.tidy
+        self.counts = self._book.counts
 
     def enqueue(
         self, order: Order, lane: Lane = Lane.NORMAL, who: str = "", reason: str = "", *, again: bool = False
@@ -183,12 +184,6 @@ class TransferQueue:
     def hold_on(self, destination: str) -> Hold | None:
         """Return why nothing goes to a destination, and until when; None when nothing is in the way."""
         return self._book.schedule.holds.get(destination)
-
-    def counts(self) -> dict[Standing, int]:
-        """Return how many transfers that are not over stand how."""
-        with self._book.mutex:
-            standings = [transfer.standing for transfer in self._book.open().values()]
-            return {standing: standings.count(standing) for standing in Standing if not standing.is_over}
 
     def _ask(
         self, id: str, change: Callable[[Transfer], dict[str, Any]], also: tuple[Standing, ...] = ()

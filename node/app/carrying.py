@@ -1,0 +1,97 @@
+"""The transfers of a node: their queue, its own workers, and the wires by which others may come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Final
+
+import zmq
+
+from catalog import Clock
+from node.contracts import Audit, Scope
+from node.dimse.outgoing import Convert
+from node.forwarding import Calling, ForwardCarrier
+from node.sections import TransfersSection
+from node.state import State
+from node.transfers import Kind, TransferQueue
+from node.transfers.serving import LeaseServer
+from node.transfers.wires import make_keys
+from node.transfers.worker import Carrier, Pulse, Worker
+
+from .archive import Archive
+from .chores import Loop
+
+_INSIDE: Final = "inproc://transfers"
+_BEAT: Final = 0.5
+"""Seconds that each step waits for something to do before it looks whether the node stops."""
+
+
+def carriers_of(
+    archives: Mapping[str, Archive], calling: Calling, convert: Convert, audit: Audit
+) -> dict[Kind, Carrier]:
+    """Return who carries which kind of transfer."""
+
+    def scope_of(name: str) -> Scope | None:
+        archive = archives.get(name)
+        return archive.scope(archive.plan.ae_title) if archive else None
+
+    return {Kind.DELIVER: ForwardCarrier(scope_of, calling, convert, audit)}
+
+
+class Carrying:
+    """The queue and, between `begin` and `close`, the lease server and the workers of this process."""
+
+    def __init__(self, home: Path, section: TransfersSection, clock: Clock, state: State) -> None:
+        self._home = home
+        self._section = section
+        self._clock = clock
+        self._state = state
+        self._server: LeaseServer | None = None
+        self._workers: list[Worker] = []
+
+    @cached_property
+    def queue(self) -> TransferQueue:
+        """The durable queue; opened when it is first needed."""
+        places = self._section.per_destination
+        return TransferQueue(self._state, self._home / "transfers", self._clock, per_destination=places)
+
+    def begin(self, carriers: Mapping[Kind, Carrier], is_stopping: Callable[[], bool]) -> Iterator[Loop]:
+        """Listen in process and where the configuration says; yield what wants threads of its own.
+
+        Raises:
+            Busy, BadRequest: the address in the configuration is taken, or none.
+        """
+        context, clock, url = zmq.Context(), self._clock, self._section.listen
+        self._context = context
+        self._server = LeaseServer(self.queue, context, clock)
+        self._server.listen(_INSIDE)
+        if url:
+            keys = self._home / "secrets" / "transfers.key"
+            self._server.listen(url, make_keys(keys) if url.startswith("tcp") else None)
+        self._pulse = Pulse(context, _INSIDE, clock)
+        self._workers = [
+            Worker(context, _INSIDE, carriers, self._pulse, clock, is_stopping=is_stopping)
+            for _ in range(self._section.workers)
+        ]
+        yield Loop("leases", partial(_step, self._server.step))
+        yield Loop("pulse", partial(_step, self._pulse.step))
+        for number, worker in enumerate(self._workers):
+            yield Loop(f"worker {number}", partial(_step, worker.step))
+
+    def close(self, *, is_quiet: bool) -> None:
+        """Take in what the workers said last; `is_quiet` says that the threads of all loops have ended."""
+        if self._server is None:
+            return
+        self._server.close()
+        if is_quiet:
+            for worker in self._workers:
+                worker.close()
+            self._pulse.close()
+            self._context.term()
+
+
+def _step(step: Callable[[float], object]) -> bool:
+    step(_BEAT)
+    return True
