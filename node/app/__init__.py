@@ -5,7 +5,8 @@ needs, so that a simulator can build the same node on a clock of its own.
 """
 
 from .archive import Archive
-from .node import Node, open_node
+from .node import Node
+from .opening import open_node
 from .rebuilding import rebuild
 
 __all__ = ["Archive", "Node", "open_node", "rebuild"]

@@ -7,7 +7,6 @@ import os
 import ssl
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
@@ -21,7 +20,6 @@ from node.access import Gatekeeper
 from node.archives import DEFAULT, ArchiveBook, Plan
 from node.audit import AuditLog
 from node.certificates import ensure_certificate
-from node.config import load_config
 from node.contracts import Device, Line, Scope
 from node.control import ControlServer, HomeLock
 from node.credentials import own_credentials
@@ -387,16 +385,3 @@ class Node:
             if called_ae in archive.plan.ae_titles:
                 return archive.scope(called_ae)
         return None
-
-
-def open_node(
-    home: Path, clock: Clock = time.time, purpose: str = "node", *, catalog: str = CATALOG, only: str = ""
-) -> Node:
-    """Open the node of a home folder; `purpose` names who works on it, for others that would.
-
-    Raises:
-        NotFound: there is no node in that folder.
-        BadRequest: its configuration is wrong.
-        Busy: another process works on it.
-    """
-    return Node(home, load_config(home), clock, purpose, catalog=catalog, only=only)

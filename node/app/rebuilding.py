@@ -31,7 +31,7 @@ def rebuild(
     Raises:
         Busy: the node runs; stop it first.
     """
-    from .node import open_node
+    from .opening import open_node
 
     folder = home / "archives" / archive
     finish_swap(folder)
