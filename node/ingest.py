@@ -147,7 +147,11 @@ class NodeIngest:
         return self._mender is not None and sha256 in self._mender.book
 
     def has_durably(self, SOPInstanceUID: str, sha256: bytes) -> bool:
-        """Say whether exactly these bytes are recorded, and on the disk, whichever process took them in."""
+        """Say whether exactly these bytes are recorded, and on the disk, whichever process took them in.
+
+        Raises:
+            Unavailable: they are recorded, but their disk is not there.
+        """
         if sha256 in self._underway or self.is_damaged(sha256):
             return False
         if not self.catalog.holds(SOPInstanceUID, sha256):
@@ -187,8 +191,19 @@ class NodeIngest:
         patient = self.identity.patient(header, issuer)
         return Arrival(entry=entry, patient=patient, study=header.study, series=header.series)
 
-    def keep(self, incoming: Incoming, header: Header, syntax: str, origin: Origin, issuer: str) -> Recorded:
+    def keep(
+        self,
+        incoming: Incoming,
+        header: Header,
+        syntax: str,
+        origin: Origin,
+        issuer: str,
+        *,
+        is_away: bool = False,
+    ) -> Recorded:
         """Make an instance durable and record it; the disk syncs while the catalog commits.
+
+        `is_away` says that equal bytes are recorded on a disk that is not there: these take their place.
 
         Raises:
             OutOfSpace: nothing was kept.
@@ -197,7 +212,7 @@ class NodeIngest:
         holding = self.store.keep(incoming, origin)
         try:
             arrival = self.arrival(header, syntax, holding, origin, issuer)
-            if self.is_damaged(holding.sha256) and self._mends(arrival):
+            if (is_away or self.is_damaged(holding.sha256)) and self._mends(arrival):
                 return Recorded.SAME
             if origin.is_held:
                 self.store.sync(holding)
@@ -213,7 +228,8 @@ class NodeIngest:
 
     def _mends(self, arrival: Arrival) -> bool:
         """Put the bytes in the place of damaged ones; False when no row names those any more."""
-        assert self._mender is not None
+        if self._mender is None:
+            return False
         holding = arrival.entry.holding
         self.store.sync(holding)
         if self._mender.mend(arrival.entry.SOPInstanceUID, holding):
@@ -299,15 +315,20 @@ class InstanceReception:
         """
         ingest, caller = self._ingest, self._caller
         digest = self._incoming.digest()
-        if ingest.has_durably(header.SOPInstanceUID, digest):
-            return Recorded.SAME
+        is_away = False
+        try:
+            if ingest.has_durably(header.SOPInstanceUID, digest):
+                return Recorded.SAME
+        except Unavailable:
+            is_away = True
         if self._is_held:
             if ingest.held.holds(header.SOPInstanceUID, digest) and not ingest.is_damaged(digest):
                 return Recorded.SAME
             ingest.held.admit(self._incoming.size)
         origin = Origin(caller.ae_title, int(ingest.clock() * 1000), self._is_held)
         issuer = caller.device.issuer if caller.device else ""
-        return ingest.keep(self._incoming, header, self._expected.TransferSyntaxUID, origin, issuer)
+        syntax = self._expected.TransferSyntaxUID
+        return ingest.keep(self._incoming, header, syntax, origin, issuer, is_away=is_away)
 
     def abandon(self) -> None:
         """Forget it: the association ended in the middle."""

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from catalog import Arrival, Decision, PacsError
+from catalog import Arrival, Decision, PacsError, Recorded
 from node.decisions import Decisions
 from node.ingest import NodeIngest, Origin
 from node.reading import first_bytes, header_of
@@ -71,7 +71,7 @@ class Recovery:
             else:
                 self._forget_behind(item, recovered)
             on_progress(recovered)
-        self._flush()
+        self._flush(recovered)
         return recovered
 
     def _take_object(self, kept: Kept, recovered: Recovered) -> None:
@@ -89,13 +89,12 @@ class Recovery:
             recovered.held += 1
             self._ingest.held.put(arrival)
             return
-        recovered.instances += 1
         self._batch.append(arrival)
         if len(self._batch) >= _BATCH:
-            self._flush()
+            self._flush(recovered)
 
     def _take_decision(self, kept: KeptDecision, recovered: Recovered) -> None:
-        self._flush()
+        self._flush(recovered)
         recovered.decisions += 1
         try:
             decision = msgspec.json.decode(kept.text, type=Decision)
@@ -111,10 +110,12 @@ class Recovery:
         if lost:
             logger.warning("%d rows are taken back: their bytes are not on the disk", len(lost))
 
-    def _flush(self) -> None:
+    def _flush(self, recovered: Recovered) -> None:
         batch, self._batch = self._batch, []
         if batch:
-            self._ingest.catalog.record(batch)
+            recorded = self._ingest.catalog.record(batch)
+            # What lies in the segments twice counts once.
+            recovered.instances += sum(each is not Recorded.SAME for each in recorded)
 
     def _arrival(self, kept: Kept) -> Arrival:
         reader = self._ingest.store.open(kept.holding)
