@@ -231,6 +231,7 @@ class Node:
         for loop in self._carrying.begin(carriers, self._stopping.is_set):
             self._run(loop.name, partial(self._go_round, loop))
         self.access.on_admitted = self.transfers.heard_from
+        self.watch.measures.add(self.transfers.samples)
 
     @property
     def transfers(self) -> TransferQueue:

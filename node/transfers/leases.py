@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from .book import Book
+from .counting import Counting
 from .model import STUCK, Item, Kind, Lane, Outcome, Standing, Transfer, Verdict
 from .progress import Progress
 from .schedule import backoff
@@ -53,6 +54,7 @@ class Leases:
         self._book = book
         self._chance = chance
         self._held: dict[str, _Held] = {}
+        self.counting = Counting()
 
     def __contains__(self, id: str) -> bool:
         return id in self._held
@@ -102,8 +104,9 @@ class Leases:
             if transfer is None or transfer.run != run or transfer.standing is Standing.DONE:
                 return
             progress = self._book.progress(transfer)
-            had = len(progress.done)
+            had, size = len(progress.done), progress.size
             progress.note(items)
+            self.counting.arrived(transfer.order.destination, progress.size - size)
             progress.planned.update(planned)
             if len(progress.done) > had and transfer.order.destination in self._book.schedule.holds:
                 self._book.release(transfer.order.destination)
@@ -120,6 +123,7 @@ class Leases:
             has_moved = len(progress.done) > arrived
             counted = replace(transfer, lease="", series=progress.series(), size=progress.size)
             ended = self._book.put(self._ended(counted, outcome, progress, has_moved))
+            self.counting.ended(ended, outcome)
             if ended.blames_destination:
                 self._book.hold(ended)
             self._book.let_go(ended, is_over=ended.standing is Standing.DONE)

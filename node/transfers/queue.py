@@ -14,6 +14,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from catalog import BadRequest, Clock, OutOfSpace
+from node.measures import Sample
 from node.state import State
 
 from .book import Book
@@ -171,6 +172,11 @@ class TransferQueue:
         """Return all that is known, as it is now, the oldest first."""
         with self._book.mutex:
             return sorted(map(self._counted, self._book), key=lambda transfer: transfer.created)
+
+    def samples(self) -> list[Sample]:
+        """Return what watchers see of the queue."""
+        with self._book.mutex:
+            return list(self.leases.counting.samples(self._book.open().values()))
 
     def failures(self, id: str) -> list[Item]:
         """Return the instances of a transfer that failed, and why. Raises as `find`."""

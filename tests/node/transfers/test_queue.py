@@ -347,3 +347,20 @@ def test_what_was_done_long_ago_is_forgotten_and_what_failed_is_not(bench: Bench
     with pytest.raises(NotFound):
         bench.queue.find(done)
     assert not list((bench.folder / "transfers").rglob("*.1"))
+
+
+def test_watchers_see_how_transfers_stand_and_what_arrived_or_failed(bench: Bench) -> None:
+    bench.order("1.2.3")
+    bench.order("1.2.4", lane=Lane.BULK)
+    grant = bench.give()
+    bench.queue.leases.note(grant.transfer.id, grant.transfer.run, [Item("1.3", "1.4", 5000)])
+    found = {(sample.name, *sample.labels): sample.value for sample in bench.queue.samples()}
+    assert found == {
+        ("transfers", "running", "normal"): 1,
+        ("transfers", "waiting", "bulk"): 1,
+        ("transfer_bytes_total", "CT3", "out"): 5000,
+    }
+    bench.finish(grant, SILENT)
+    found = {(sample.name, *sample.labels): sample.value for sample in bench.queue.samples()}
+    assert found["transfer_failures_total", "CT3", "unreachable"] == 1
+    assert found["transfers", "waiting", "normal"] == 1
