@@ -240,12 +240,13 @@ def _kinds(section: str) -> dict[str, tuple[Any, Meta | None]]:
 def _check_together(config: Config, source: str) -> None:
     check_ae_title(config.node.ae_title, longest=16 - len(GRID_SUFFIX))
     taken: dict[int, str] = {}
-    for section in ("dicom", "tls", "web", "grid", "watch"):
-        port = getattr(config, section).port
+    sections = ("dicom", "tls", "web", "grid", "watch")
+    ports = {f"{name}.port": getattr(config, name).port for name in sections}
+    for name, port in {**ports, "web.plain_port": config.web.plain_port}.items():
         if port and port in taken:
-            what = f"{taken[port]}.port and {section}.port in {source} are both {port}."
+            what = f"{taken[port]} and {name} in {source} are both {port}."
             raise BadRequest(what, "Give each its own, or 0 for none.")
-        taken[port] = section
+        taken[port] = name
     check_storage(config.storage.url, f"storage.url in {source}")
     if config.storage.resume_above_mb < config.storage.stop_below_mb:
         what = f"storage.resume_above_mb in {source} is lower than storage.stop_below_mb."

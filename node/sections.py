@@ -127,6 +127,13 @@ class WatchSection(msgspec.Struct, frozen=True, kw_only=True):
     port: Port
 
 
+class WebSection(msgspec.Struct, frozen=True, kw_only=True):
+    """The web listeners."""
+
+    port: Port
+    plain_port: Port
+
+
 class StorageSection(msgspec.Struct, frozen=True, kw_only=True):
     """Where objects are kept, and when to stop taking them."""
 
@@ -204,7 +211,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     node: NodeSection
     dicom: DicomSection
     tls: TlsSection
-    web: ListenerSection
+    web: WebSection
     grid: ListenerSection
     watch: WatchSection
     storage: StorageSection

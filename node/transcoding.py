@@ -88,7 +88,8 @@ class Transcoder:
         """Take the folder for large results; the system's for temporary files if it is None."""
         self._reencode = reencode
         self._folder = str(folder) if folder else None
-        self._codecs = Codecs()
+        self.codecs = Codecs()
+        """The codec processes, for whoever needs single frames decoded."""
 
     def __call__(self, outgoing: Outgoing, accepted: Collection[str]) -> Outgoing | None:
         """Return the instance in one of the accepted syntaxes, or None if none of them is made here.
@@ -123,7 +124,7 @@ class Transcoder:
 
     def close(self) -> None:
         """End the codec processes."""
-        self._codecs.close()
+        self.codecs.close()
 
     def _pieces(self, outgoing: Outgoing, is_implicit: bool) -> Iterator[bytes]:
         image = image_of(outgoing, is_implicit)
@@ -132,7 +133,7 @@ class Transcoder:
         if image.pixels is None:
             yield from image.header({})
         elif image.pixels.length == UNDEFINED:
-            with self._codecs.one() as codec:
+            with self.codecs.one() as codec:
                 yield from image.decoded(lambda frame: codec.decode(frame, image.picture))
             yield from image.behind()
         else:

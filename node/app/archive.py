@@ -198,9 +198,8 @@ class Archive:
 
     def scope(self, ae_title: str) -> Scope:
         """Return what one of the archive's AE titles opens."""
-        return Scope(
-            self.name, ae_title, self.catalog, self.ingest, self.retriever, commitment=self.commitment
-        )
+        doors = (self.catalog, self.ingest, self.retriever)
+        return Scope(self.name, ae_title, *doors, insight=self.catalog, commitment=self.commitment)
 
     def change(self, plan: Plan) -> None:
         """Go by another plan from now on; AE titles and quota count at once, the rest at the next start."""

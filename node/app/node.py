@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from catalog import Busy, Clock, NotFound
 from node.access import Gatekeeper
@@ -40,6 +40,10 @@ from .chores import Chore, Loop
 from .rebuilding import CATALOG
 from .settings import limits
 from .watch import Watch
+from .website import make_web
+
+if TYPE_CHECKING:
+    from node.web import WebServer
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +89,7 @@ class Node:
         self.ports: dict[str, int] = {}
         self.desk = Desk(self)
         self._control: ControlServer | None = None
+        self._web: WebServer | None = None
         self._jobs: dict[str, ImportJob] = {}
         self._threads: list[threading.Thread] = []
         self._failing: set[str] = set()
@@ -223,6 +228,10 @@ class Node:
         if tls.port:
             host = tls.host or dicom.host
             self.ports["tls"] = self._listen("tls", host, tls.port, self.credentials.listener)
+        if self.config.web.plain_port:
+            folder = self.main.folder / "incoming"
+            self._web = make_web(self.archives, self.audit, self.transcoder, self.clock, folder)
+            self.ports["web"] = self._web.start("127.0.0.1", self.config.web.plain_port)
         self.dimse.start()
 
     def _carry(self) -> None:
@@ -250,7 +259,9 @@ class Node:
 
     def close(self) -> None:
         """Finish or abort what is in flight, write everything down, and let the home go."""
-        self.dimse.stop(_DRAIN)
+        if self._web is not None:
+            self._web.stop(_DRAIN / 3)
+        self.dimse.stop(_DRAIN if self._web is None else 2 * _DRAIN / 3)
         self._stopping.set()
         for thread in self._threads:
             thread.join(timeout=2.0)

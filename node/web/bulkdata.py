@@ -112,7 +112,7 @@ def _send(exchange: Exchange, content: Readable, ranges: list[MediaRange], etag:
     if exchange.is_known(etag, is_immutable=False):
         content.close()
     elif is_multipart:
-        location = exchange.service.removesuffix(exchange.root) + exchange.request.path
+        location = exchange.service + exchange.request.path.removeprefix(exchange.root)
         body = Related(OCTETS, [Part(OCTETS, location, lambda: content, content.size)], content.close)
         exchange.stream(body, body.media_type)
     else:

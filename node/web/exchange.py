@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,10 @@ from catalog import Clock, Entry, NotFound, Selection
 from node.contracts import Audit, Caller, Outgoing, Scope
 from node.pixels import Codecs
 
-from .gate import Gate
+from .gate import LOCAL_NAMES, Gate
 from .problems import Gone
 
-Convert = Callable[[Outgoing, Iterable[str]], Outgoing | None]
+Convert = Callable[[Outgoing, Collection[str]], Outgoing | None]
 _IMMUTABLE: Final = "private, max-age=31536000, immutable"
 _CHANGEABLE: Final = "private, no-cache"
 
@@ -76,7 +76,13 @@ class Exchange:
     @property
     def service(self) -> str:
         """The URL of the scope's DICOMweb service, as the client knows it."""
-        return f"{self.request.prefix}{self.root}"
+        request = self.request
+        name, port = request.netloc, str(request.env.get("SERVER_PORT", ""))
+        # dicomweb-client leaves the port out of its Host header. Whoever asks this machine by such a name
+        # came without a proxy, so the port is the one listened on.
+        if name.lower() in LOCAL_NAMES and port not in ("", "80"):
+            name = f"{name}:{port}"
+        return f"{request.scheme}://{name}{self.root}"
 
     def url(self, study: str, series: str = "", instance: str = "") -> str:
         """Return the URL of a study, series or instance."""

@@ -15,7 +15,7 @@ from node.contracts import Caller, Scope, Verdict
 
 SOURCE: Final = "DICOMWEB"
 """What instances that came over the web have as their source while nobody logs in."""
-_LOCAL_NAMES: Final = frozenset(("localhost", "127.0.0.1", "[::1]"))
+LOCAL_NAMES: Final = frozenset(("localhost", "127.0.0.1", "[::1]"))
 
 
 class Right(StrEnum):
@@ -59,7 +59,7 @@ class LoopbackGate:
         name = request.get_header("Host", default="").lower()
         host = name if name.endswith("]") else name.rpartition(":")[0] or name
         origin = request.get_header("Origin", default="")
-        if host not in _LOCAL_NAMES:
+        if host not in LOCAL_NAMES:
             return Refused(403, "The node is asked under a foreign name.", "Use http://localhost.")
         if origin and origin.split("://")[-1].lower() != name:
             return Refused(403, "A page of another site asks.", "Open the node's own pages.")

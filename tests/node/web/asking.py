@@ -14,11 +14,9 @@ from typing import Any, NamedTuple
 import pydicom
 
 from node.app import Node
-from node.contracts import Scope
-from node.pixels import Codecs
 from node.storage import file_meta
-from node.web import WebServer
 from tests.homes import Peer, RawInstance, serving
+from tests.running import free_port
 
 JSON = "application/dicom+json"
 
@@ -53,7 +51,6 @@ class Web:
 
     node: Node
     port: int
-    server: WebServer
     root: str = "/dicom-web"
     peer: Peer = field(init=False)
 
@@ -92,16 +89,8 @@ class Web:
 @contextlib.contextmanager
 def web(home: Path, **sections: dict[str, object]) -> Iterator[Web]:
     """Yield a serving node whose web server listens on a free port."""
-    with serving(home, **sections) as node:
-        title = node.config.node.ae_title
-        scope = Scope("main", title, node.catalog, node.ingest, node.retriever, node.catalog)
-        codecs = Codecs()
-        server = WebServer({"/dicom-web": lambda: scope}, node.audit, node.transcoder, codecs, node.clock)
-        try:
-            yield Web(node, server.start("127.0.0.1", 0), server)
-        finally:
-            server.stop(2.0)
-            codecs.close()
+    with serving(home, web={"plain_port": free_port(), "port": 0}, **sections) as node:
+        yield Web(node, node.ports["web"])
 
 
 def file_of(instance: RawInstance) -> bytes:

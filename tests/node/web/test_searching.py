@@ -13,6 +13,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from catalog import BadRequest
+from node.web import WebServer
 from sim.phantoms import Patient
 from tests.homes import RawInstance, attribute, edited, phantoms
 from tests.node.web.asking import Answer, Web, web
@@ -236,8 +237,11 @@ def test_only_this_machine_under_its_own_name_is_let_in(site: Web, tmp_path: Pat
     assert site.get("/studies", Host="pacs.example:8080").status == 403
     assert site.get("/studies", Origin="http://evil.example").status == 403
     assert site.get("/studies", Host=f"localhost:{site.port}").status == 200
+    node = site.node
+    unsafe = WebServer({}, node.audit, node.transcoder, node.transcoder.codecs, node.clock)
     with pytest.raises(BadRequest, match="nobody can log in"):
-        site.server.start("0.0.0.0", 0)
+        unsafe.start("0.0.0.0", 0)
+    unsafe.stop(1.0)
 
 
 def test_what_is_not_there_is_told_as_a_problem(site: Web) -> None:
