@@ -47,6 +47,7 @@ class ArchiveDesk:
             self.delete,
             self.undo,
             self.trace,
+            self.references,
             self.start_import,
             self._node.import_progress,
             self._node.stop_import,
@@ -68,6 +69,11 @@ class ArchiveDesk:
         )
         named: tuple[Callable[..., Any], ...] = (*own, *waiting, *transfers.verbs())
         return {verb.__name__: verb for verb in named} | self.storekeeping.verbs()
+
+    def references(self, study: str) -> list[tuple[str, str]]:
+        """Return SOP Class and SOP Instance UID of every instance of a study that can be seen."""
+        entries = self._archive.catalog.select(Selection(studies=(study,)))
+        return [(entry.SOPClassUID, entry.SOPInstanceUID) for entry in entries]
 
     def start_import(self, source: str) -> str:
         """Import a folder, zip file or DICOMDIR into this archive; return the job's name."""

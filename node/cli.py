@@ -38,6 +38,7 @@ _COMMANDS: Final = {
     "send": "moving",
     "get": "moving",
     "move": "moving",
+    "commit": "committing",
     "forward": "transfers",
     "transfers": "transfers",
     "conflicts": "reviewing",

@@ -37,6 +37,9 @@ EXPLICIT: Final = "1.2.840.10008.1.2.1"
 VERIFICATION: Final = "1.2.840.10008.1.1"
 STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
+COMMITMENT: Final = "1.2.840.10008.1.20.1"
+COMMITMENT_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
+_IN_ONE_PIECE: Final = 4096
 PENDING: Final = (0xFF00, 0xFF01)
 
 
@@ -156,12 +159,35 @@ class Association:
             response |= {0x0800: encode_us(0x0101), 0x0900: encode_us(0), 0x1000: received[0x1000]}
             self._socket.sendall(p_data(context, 0x03, encode_command(response)))
 
+    def commit(self, request: bytes) -> tuple[int, bytes]:
+        """Ask for commitment, wait for the result, acknowledge it; return Event Type ID and its data set.
+
+        Raises:
+            ProtocolError: the request was refused.
+        """
+        command = {0x0003: encode_uid(COMMITMENT), 0x0100: encode_us(0x0130), 0x0110: encode_us(1)}
+        command |= {0x0800: encode_us(0), 0x1001: encode_uid(COMMITMENT_INSTANCE), 0x1008: encode_us(1)}
+        self._send(COMMITMENT, command, request)
+        if status := status_of(self._read_command()[1]):
+            raise ProtocolError(f"N-ACTION ended with status {status:04X}.")
+        context, report = self._read_command()
+        result = bytearray()
+        self._read_data_set(result.extend)
+        answer = {0x0002: encode_uid(COMMITMENT), 0x0100: encode_us(0x8100), 0x0120: report[0x0110]}
+        answer |= {0x0800: encode_us(0x0101), 0x0900: encode_us(0)}
+        self._socket.sendall(p_data(context, 0x03, encode_command(answer)))
+        return int.from_bytes(report[0x1002], "little"), bytes(result)
+
     def _send(self, sop_class: str, command: Command, identifier: bytes = b"") -> None:
         if sop_class not in self._contexts:
             raise ProtocolError(f"The peer did not accept a presentation context for {sop_class}.")
         context = self._contexts[sop_class]
         message = p_data(context, 0x03, encode_command(command))
-        self._socket.sendall(message + p_data(context, 0x02, identifier) if identifier else message)
+        if len(identifier) > _IN_ONE_PIECE:
+            self._socket.sendall(message)
+            self._send_data_set(sop_class, memoryview(identifier), is_last=True)
+        else:
+            self._socket.sendall(message + p_data(context, 0x02, identifier) if identifier else message)
 
     def _send_data_set(self, sop_class: str, data: memoryview, is_last: bool) -> None:
         step = min(self._peer_maximum or MAXIMUM_LENGTH, MAXIMUM_LENGTH) - 6

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from .capacity import Loaded, Memory
 from .cases import Case, Retrieve, storing
+from .committing import Commitment
 from .finding import Find
 from .report import Report
 from .runner import FAILURES, Runner
@@ -31,6 +32,7 @@ def all_cases(is_quick: bool) -> list[Case]:
     return [
         *storing(share),
         Retrieve(repetitions=2 if is_quick else 5),
+        Commitment(count=round(1000 * share)),
         Find(studies=2000 if is_quick else 20_000, repetitions=5 if is_quick else 15),
         Loaded(count=round(500_000 * share), sent=round(4000 * share)),
         Memory(frames=round(2048 * share)),

@@ -90,9 +90,9 @@ class RunningNode:
         assert done.returncode == exit_code, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    def json(self, *arguments: str) -> Any:
+    def json(self, *arguments: str, exit_code: int = 0) -> Any:
         """Run a command with --json and return what it says."""
-        return json.loads(self.cli(*arguments, "--json"))
+        return json.loads(self.cli(*arguments, "--json", exit_code=exit_code))
 
 
 GROUPS = ("storage", "archives", "devices", "conflicts", "held", "rejected", "audit", "config", "transfers")

@@ -60,7 +60,7 @@ def send_command(
     there = called(session, words, calling_ae, called_ae, tls)
     if not there.rest:
         raise click.UsageError("What to send? Name files or folders behind HOST PORT or NAME.")
-    sendable, unreadable = _sendable(_files(Path(word) for word in there.rest))
+    sendable, unreadable = sendable_files(Path(word) for word in there.rest)
     sent = list(_send(there, sendable))
     failed = [each for each in sent if _is_failure(each.status)]
     report: dict[str, Any] = {
@@ -85,7 +85,7 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-class _Sendable(NamedTuple):
+class Sendable(NamedTuple):
     """A DICOM file and what must be negotiated for it."""
 
     path: Path
@@ -93,23 +93,24 @@ class _Sendable(NamedTuple):
     TransferSyntaxUID: str
 
 
-def _sendable(paths: Iterable[Path]) -> tuple[list[_Sendable], list[tuple[Path, str]]]:
+def sendable_files(paths: Iterable[Path]) -> tuple[list[Sendable], list[tuple[Path, str]]]:
+    """Return the DICOM files among files and folders, and what is not DICOM, with the reason."""
     from catalog import Unreadable
     from node.dimse import Part10File
 
     sendable, unreadable = [], []
-    for path in paths:
+    for path in _files(paths):
         try:
             file = Part10File(path)
         except Unreadable as error:
             unreadable.append((path, str(error)))
             continue
-        sendable.append(_Sendable(path, file.SOPClassUID, file.TransferSyntaxUID))
+        sendable.append(Sendable(path, file.SOPClassUID, file.TransferSyntaxUID))
         file.close()
     return sendable, unreadable
 
 
-def _send(there: Called, sendable: list[_Sendable]) -> Iterator[Sent]:
+def _send(there: Called, sendable: list[Sendable]) -> Iterator[Sent]:
     from node.dimse import Part10File, reencode
     from node.transcoding import Transcoder
 
