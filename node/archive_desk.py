@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from catalog import Attributes, Matching, Verb, answer, understand
+from catalog import Attributes, Matching, Selection, Verb, answer, understand
 from node.archives import DEFAULT
 from node.audit import Line
 from node.keys import attributes_of, check_values, question
