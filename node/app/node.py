@@ -34,9 +34,10 @@ from node.transcoding import Transcoder
 from node.transfers import TransferQueue
 from node.verification import Verification
 
-from .archive import Archive, Shared
+from .archive import Archive
 from .carrying import Carrying, carriers_of
 from .chores import Chore, Loop
+from .doors import Shared
 from .rebuilding import CATALOG
 from .settings import limits
 from .watch import Watch

@@ -6,7 +6,6 @@ import logging
 import ssl
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
@@ -16,6 +15,7 @@ from node.contracts import Access, Audit, Rejection, Scope
 from node.measures import Sample
 
 from .acceptance import Acceptance
+from .admission import Admission, CountedAdmission
 from .arrivals import Arrival, SecureArrival, TurnedAway
 from .dialing import REQUESTED
 from .limits import Limits
@@ -44,11 +44,12 @@ class DimseServer:
         accept_unknown: bool = False,
         convert: Convert = reencode,
         secure: Secure = lambda device: None,
+        admission: Admission | None = None,
     ) -> None:
         """Take what opens the archives; `accept_unknown` lets SOP Classes and syntaxes of no table in.
 
         `convert` makes an instance fit a receiver that did not accept the syntax it is stored in; `secure`
-        says how a device is called for a C-MOVE.
+        says how a device is called for a C-MOVE. `admission` counts for several processes together.
         """
         self._environment = Environment(
             resolve, access, audit, limits, clock, Pulse(), Counters(), accept_unknown, convert, secure
@@ -56,9 +57,7 @@ class DimseServer:
         self._limits = limits
         self._vestibules: dict[Callable[[], ssl.SSLContext] | None, Vestibule] = {}
         self._serving: dict[Acceptance, threading.Thread] = {}
-        self._per_ae: Counter[str] = Counter()
-        self._per_address: Counter[str] = Counter()
-        self._buckets: dict[str, tuple[float, float]] = {}
+        self._admission = admission or CountedAdmission(limits)
         self._lock = threading.Lock()
         self._is_started = self._is_stopping = False
 
@@ -175,54 +174,15 @@ class DimseServer:
             acceptance.run()
         finally:
             if acceptance.calling_ae:
-                self._discharge(acceptance)
+                self._admission.discharge(acceptance.calling_ae, acceptance.address)
             with self._lock:
                 self._serving.pop(acceptance, None)
             vestibule.see_off(acceptance.connection, acceptance.address)
 
     def _admit(self, calling_ae: str, address: str) -> Rejection | None:
-        """Count an association, or say which limit it would break: always transient, PS3.8 Table 9-21."""
-        limits = self._limits
-        with self._lock:
-            if self._is_stopping:
-                return Rejection(2, 3, 1, "this node stops")
-            if not self._is_paced(address):
-                return Rejection(2, 3, 1, "associations come too fast from this address")
-            for count, limit, what in (
-                (self._per_ae.total(), limits.associations, "in all"),
-                (self._per_ae[calling_ae or "?"], limits.associations_per_ae, "of this AE title"),
-                (self._per_address[address], limits.associations_per_address, "from this address"),
-            ):
-                if count >= limit:
-                    return Rejection(2, 3, 2, f"{count} associations {what} are open, the limit")
-            self._per_ae[calling_ae or "?"] += 1
-            self._per_address[address] += 1
-        return None
-
-    def _is_paced(self, address: str) -> bool:
-        """A bucket of tokens per address, refilled with time."""
-        now, rate, burst = time.monotonic(), self._limits.associations_per_second, self._limits.burst
-        if len(self._buckets) > 4096:
-            full = [
-                name for name, (then, left) in self._buckets.items() if left + (now - then) * rate > burst
-            ]
-            for name in full:
-                del self._buckets[name]
-        then, left = self._buckets.get(address, (now, float(burst)))
-        left = min(float(burst), left + (now - then) * rate)
-        is_paced = left >= 1
-        self._buckets[address] = (now, left - is_paced)
-        return is_paced
-
-    def _discharge(self, acceptance: Acceptance) -> None:
-        with self._lock:
-            for counter, key in (
-                (self._per_ae, acceptance.calling_ae),
-                (self._per_address, acceptance.address),
-            ):
-                counter[key] -= 1
-                if counter[key] <= 0:
-                    del counter[key]
+        if self._is_stopping:
+            return Rejection(2, 3, 1, "this node stops")
+        return self._admission.admit(calling_ae, address)
 
     def _end(self, is_last_call: bool) -> None:
         """Abort associations that have nothing in flight, or all of them."""

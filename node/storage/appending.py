@@ -17,6 +17,7 @@ from pathlib import Path
 
 from .members import END, Member, member_length, pack
 from .places import make_folder, segment_path, sync_folder
+from .space import refusal
 from .syncing import GroupSync
 
 OPEN = "open"
@@ -210,6 +211,28 @@ class GrowingSegment:
             os.ftruncate(self._fd, self.end)
         except OSError:
             self._is_cut_short = True
+
+
+def sync_foreign(objects: Path, number: int) -> None:
+    """Make durable what another process of this node has appended to a segment of its own.
+
+    Costs a look at the folder of open segments when there is no such process.
+
+    Raises:
+        Unavailable, OutOfSpace: the disk refused.
+    """
+    if not (objects / OPEN / f"{number:06d}").exists():
+        return
+    try:
+        fd = os.open(segment_path(objects, number), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fdatasync(fd)
+    except OSError as error:
+        raise refusal(error, objects) from error
+    finally:
+        os.close(fd)
 
 
 def new_stamp() -> bytes:

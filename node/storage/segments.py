@@ -19,7 +19,7 @@ from pathlib import Path
 
 from catalog import BadRequest, Clock, Damaged, Holding, Incoming, NotFound, Origin
 
-from .appending import OPEN, GrowingSegment, Marker, new_stamp
+from .appending import OPEN, GrowingSegment, Marker, new_stamp, sync_foreign
 from .incoming import Buffers, IncomingObject, SpillFolder
 from .members import Kind, Member, is_decision_id, member_length, pack
 from .places import Place, highest_number, make_folder, place_of, segment_numbers, segment_path, sync_folder
@@ -136,6 +136,7 @@ class SegmentStore:
         place = self._place(holding)
         segment = self._growing.get(place.segment)
         if segment is None:
+            sync_foreign(self.objects, place.segment)
             return
         try:
             segment.group.wait(place.offset + member_length(holding.size))

@@ -1,0 +1,154 @@
+"""What a process opens of an archive: its objects, its catalog, and the doors to both."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from catalog import Clock, Entry, LmdbCatalog, Recorded
+from node.archives import DEFAULT, ArchiveBook, Plan
+from node.audit import ArchiveAudit
+from node.bucket import BucketStore
+from node.commitment import BucketSafety, Call, Commitments, DiskSafety, Inquiries, Judge, Promises
+from node.contracts import Audit, Scope
+from node.decisions import Decisions
+from node.devices import DeviceBook
+from node.dimse import STORAGE
+from node.held import HeldShelf
+from node.ingest import Identity, NodeIngest
+from node.pacing import Pace
+from node.processes import GatewayCatalog
+from node.quota import Quota
+from node.recovery import Recovery
+from node.register import Register
+from node.rejected import RejectedShelf
+from node.retriever import NodeRetriever
+from node.sections import Config
+from node.state import State, Tables
+from node.storage import SegmentStore, VolumeStore
+
+from .care import Care
+from .settings import MB, storage_settings
+
+
+class Shared(NamedTuple):
+    """What all archives of a node use together."""
+
+    home: Path
+    config: Config
+    clock: Clock
+    state: State
+    devices: DeviceBook
+    audit: Audit
+    book: ArchiveBook
+    pool: ThreadPoolExecutor
+    """For work of one task that is worth more than one core."""
+    call: Call
+    """Opens an association to a device, to tell it results."""
+
+
+class Doors:
+    """An archive as one process of the node has it; close it when everything that uses it has ended."""
+
+    catalog: LmdbCatalog | GatewayCatalog
+    segments: SegmentStore | VolumeStore
+    store: SegmentStore | VolumeStore | BucketStore
+    bucket: BucketStore | None = None
+
+    def __init__(self, plan: Plan, shared: Shared) -> None:
+        """Open nothing yet: who inherits opens store and catalog, and then calls `open_doors`."""
+        self.plan = plan
+        self.name = plan.name
+        self.folder = shared.home / "archives" / plan.name
+        self.shared = shared
+        is_default = plan.name == DEFAULT
+        self.tables: Tables = shared.state if is_default else shared.state.of(plan.name)
+        self._shelf = (shared.home if is_default else self.folder) / "rejected"
+        self.audit: Audit = shared.audit if is_default else ArchiveAudit(shared.audit, plan.name)
+        self.opened = ExitStack()
+
+    def open_volumes(self) -> VolumeStore:
+        """Open the disks that keep the objects; nothing is read of them."""
+        folders = (self.folder / "objects", self.folder / "incoming")
+        owner = f"{self.shared.config.node.node_id}/{self.name}"
+        return VolumeStore(*folders, self.clock, storage_settings(self.shared.config), owner)
+
+    def open_doors(self) -> None:
+        """Put the doors in front of store and catalog."""
+        config, clock = self.shared.config, self.shared.clock
+        self.held = HeldShelf(self.tables, self._held_allowance)
+        self.rejected = RejectedShelf(
+            self._shelf,
+            max_bytes=config.rejected.max_mb * MB,
+            max_age=config.rejected.max_days * 86400.0,
+            clock=clock,
+        )
+        issuer = self.plan.issuer or config.node.issuer
+        identity = Identity(issuer, frozenset(p.upper() for p in config.node.placeholders))
+        self.pace = Pace(clock)
+        limit, warn = self.plan.quota_mb * 1_000_000, config.storage.quota_warn_percent
+        self.quota = Quota(self.name, limit, warn, self._stored_bytes, clock)
+        doors = (self.store, self.catalog, self.held, self.rejected)
+        parts = (self.catalog, self.held, self.tables, clock, self.pace, self._stored_bytes)
+        self.care = Care(self.name, self.store, *parts)
+        mender, claim = self.care.mender, self.quota.claim
+        self.ingest = NodeIngest(*doors, identity, clock, on_new=self._arrived, claim=claim, mender=mender)
+        self.retriever = NodeRetriever(
+            self.store,
+            self.catalog,
+            self.plan.ae_title,
+            self.care.book,
+            is_verifying=config.storage.verify_reads,
+            on_open=self.pace.asked,
+        )
+        self.decisions = Decisions(self.store, self.catalog, self.held, clock)
+        self.register = Register(self.decisions, self.tables, self.audit)
+        issuer_of = self.shared.devices.issuer_of
+        self.recovery = Recovery(self.ingest, self.decisions, self.register, issuer_of)
+        self.commitment = self._make_commitment()
+
+    def _make_commitment(self) -> Commitments:
+        shared, clock = self.shared, self.shared.clock
+        safety = BucketSafety(self.bucket) if self.bucket else DiskSafety(self.segments)
+        known = STORAGE.__contains__
+        return Commitments(
+            Promises(self.tables, self.name, clock),
+            Inquiries(shared.state, clock),
+            Judge(self.catalog.claims, safety, is_storage=known, spread=shared.pool.map),
+            shared.devices.get,
+            shared.call,
+            shared.audit,
+            clock,
+        )
+
+    @property
+    def clock(self) -> Clock:
+        """What time it is, for whoever works on this archive."""
+        return self.shared.clock
+
+    def scope(self, ae_title: str) -> Scope:
+        """Return what one of the archive's AE titles opens."""
+        doors = (self.catalog, self.ingest, self.retriever)
+        return Scope(self.name, ae_title, *doors, insight=self.catalog, commitment=self.commitment)
+
+    def close(self) -> None:
+        """Write everything down and give everything back."""
+        self.opened.close()
+
+    def _arrived(self, entry: Entry, recorded: Recorded) -> None:
+        self.pace.arrived()
+        self.care.intake.add(entry.holding.size)
+
+    def _stored_bytes(self) -> int:
+        return self.catalog.totals().stored + self.held.size
+
+    def _held_allowance(self) -> int:
+        if isinstance(self.segments, VolumeStore):
+            size = sum(state.room.size for state in self.segments.states())
+        else:
+            disk = os.statvfs(self.folder)
+            size = disk.f_blocks * disk.f_frsize
+        return int(size * self.shared.config.storage.held_percent / 100)
