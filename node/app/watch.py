@@ -17,6 +17,7 @@ from node.dimse import DimseServer
 from node.importer import Fate, ImportJob
 from node.measures import Measures, Sample
 from node.sections import Config
+from node.storage import VolumeStore
 from node.watching import Check, Heartbeats, Pages, Readiness, WatchServer
 from node.watching.exposition import Exposition
 from node.watching.readiness import has_room, is_writable
@@ -86,8 +87,19 @@ class Watch:
         return next((f"{folder}: {why}" for folder in folders if (why := is_writable(folder))), "")
 
     def _disks(self) -> str:
-        folders = {archive.folder for archive in tuple(self._archives.values())}
-        return next((why for folder in sorted(folders) if (why := has_room(folder, self._least))), "")
+        return next(
+            (why for archive in tuple(self._archives.values()) if (why := self._is_full(archive))), ""
+        )
+
+    def _is_full(self, archive: Archive) -> str:
+        if not isinstance(archive.segments, VolumeStore):
+            return has_room(archive.folder, self._least)
+        states = [each.state for each in archive.segments.states()]
+        if "ok" in states:
+            return ""
+        if states == ["full"]:
+            return has_room(archive.folder, self._least) or "it was full, and has not enough room again"
+        return f"no volume of {archive.name} takes objects: {', '.join(states)}"
 
     def _imported(self) -> Iterator[Sample]:
         jobs = tuple(self._jobs.values())
@@ -95,15 +107,15 @@ class Watch:
         yield Sample("received_bytes_total", sum(job.stored_bytes for job in jobs), ("import",))
 
     def _kept(self) -> Iterator[Sample]:
-        folders: dict[int, Path] = {}
+        free: dict[int, int] = {}
         for archive in tuple(self._archives.values()):
-            folders.setdefault(archive.folder.stat().st_dev, archive.folder)
+            for folder in _folders(archive):
+                free[folder.stat().st_dev] = _free(folder)
             instances, bucket = archive.catalog.totals().instances, archive.bucket
             online = min(instances, bucket.count_here()) if bucket and bucket.away() else instances
             yield Sample("holdings", online, (Availability.ONLINE,))
             yield Sample("holdings", instances - online, (Availability.UNAVAILABLE,))
-        for folder in folders.values():
-            yield Sample("store_free_bytes", _free(folder))
+        yield Sample("store_free_bytes", sum(free.values()))
 
     def _certificates(self) -> Iterator[Sample]:
         if self._certificate is not None:
@@ -112,6 +124,15 @@ class Watch:
 
 def _build() -> Iterator[Sample]:
     yield Sample("build_info", 1, (version("peerpacs"), platform.python_version()))
+
+
+def _folders(archive: Archive) -> list[Path]:
+    """Return where the archive's objects lie, missing volumes left out."""
+    if not isinstance(archive.segments, VolumeStore):
+        return [archive.folder]
+    objects = archive.folder / "objects"
+    states = archive.segments.states()
+    return [each.volume.folder(objects) for each in states if each.state != "missing"]
 
 
 def _free(folder: Path) -> int:
