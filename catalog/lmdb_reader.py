@@ -93,6 +93,11 @@ class LmdbReader:
         """Yield studies as order and UID, in the order of answers, every one that could match among them."""
         return self._planner.propose(Question(query))
 
+    def rows_of(self, StudyInstanceUID: str, share: int = ALL) -> dict[bytes, bytes]:
+        """Return what a share's log says of a study and its series now, by key; tombstones too."""
+        with self.reading_log(share) as log:
+            return log.rows_of(StudyInstanceUID.encode())
+
     def stated(self, StudyInstanceUID: str) -> Stated | None:
         """Return what the log would state about a study now; None if nothing of it is seen."""
         with self._environment.reading() as reading:

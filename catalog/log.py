@@ -145,6 +145,16 @@ def snapshot(reading: Reading, after: bytes, limit: int, share: int = ALL) -> li
     return [Change(int.from_bytes(row[:8], "big"), key[len(prefix) :], row[8:]) for key, row in rows]
 
 
+def rows_of(reading: Reading, study: bytes, share: int = ALL) -> dict[bytes, bytes]:
+    """Return the live rows of a study and its series, by key; tombstones too."""
+    prefix = PUBLISHED + part_of(share)
+    stored = reading.get(prefix + study)
+    found = {study: stored[8:]} if stored else {}
+    for key, row in scan(reading, prefix + study + b"\0"):
+        found[key[len(prefix) :]] = row[8:]
+    return found
+
+
 def chain_at(reading: Reading, seq: int, share: int = ALL) -> bytes | None:
     """Return the chain value of a commit that ended at `seq`; None if there was none, or long ago."""
     if seq == 0:

@@ -14,6 +14,7 @@ from .log import (
     digests,
     read_floor,
     read_head,
+    rows_of,
     snapshot,
 )
 from .model import Change, Head
@@ -51,6 +52,10 @@ class LogReading:
     def snapshot(self, after: bytes, limit: int) -> list[Change]:
         """Return at most `limit` live rows behind the key `after`, in key order."""
         return snapshot(self._reading, after, limit, self._share)
+
+    def rows_of(self, study: bytes) -> dict[bytes, bytes]:
+        """Return the live rows of a study and its series, by key; tombstones too."""
+        return rows_of(self._reading, study, self._share)
 
     def chain_at(self, seq: int) -> bytes | None:
         """Return the chain value at a number where a commit ended, or None."""

@@ -12,10 +12,10 @@ from typing import Final, NamedTuple
 import msgspec
 
 from .commit import Batch
-from .log import ALL, Ledger, part_of
+from .log import Ledger, part_of, rows_of
 from .rows import Codec
 from .statements import EVICTED, LEFT_SHARE, is_tombstone
-from .truth import META, PUBLISHED, SHARED, Reading, Reads, scan
+from .truth import META, SHARED, Reading, Reads, scan
 
 SHARES: Final = 64
 """Share numbers go from 0, everything, to 63."""
@@ -68,7 +68,7 @@ def project(batch: Batch, share: Share, studies: Iterable[bytes]) -> int:
     """State in the share's log what it has of these studies now; return how many rows changed."""
     ledger = Ledger(batch, share.number)
     for study in studies:
-        stated = _stated(batch, study)
+        stated = rows_of(batch.reading(), study)
         live = {key: row for key, row in stated.items() if not is_tombstone(row)}
         rows = dict(share.project(study.decode(), live)) if live else {}
         place = SHARED + part_of(share.number) + study
@@ -89,13 +89,3 @@ def _reason(stated: Mapping[bytes, bytes], study: bytes, key: bytes) -> bytes:
     """Return why a share has a key no more: gone altogether, or only not shared."""
     row = stated.get(key, stated.get(study, EVICTED))
     return row if is_tombstone(row) else LEFT_SHARE
-
-
-def _stated(batch: Batch, study: bytes) -> dict[bytes, bytes]:
-    prefix = PUBLISHED + part_of(ALL)
-    found = {}
-    if stored := batch.get(prefix + study):
-        found[study] = stored[8:]
-    for key, stored in scan(batch.reading(), prefix + study + b"\0"):
-        found[key[len(prefix) :]] = stored[8:]
-    return found

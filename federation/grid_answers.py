@@ -47,6 +47,8 @@ class Answers:
         """Keys that mirrors know nothing of: only who holds the instances can judge them."""
         if query.level is Level.IMAGE:
             self.unmirrored = frozenset(tag for tag in extras if level_of(tag) is None)
+        self.live: Callable[[str], Iterable[Attributes]] = lambda study: ()
+        """What owners that were asked answer about a study, at the level asked for."""
 
     def of(self, study: Merged, seen: Shown, of_person: OfPerson) -> Iterator[Attributes]:
         """Yield the answers of the level asked for."""
@@ -65,6 +67,7 @@ class Answers:
             parts = [part for series in study.series for part in self._parts(series)]
             if self._deep and any(holder.owner == HERE for holder in study.holders):
                 parts.extend(self._own_values(Level.STUDY, study.StudyInstanceUID))
+            parts.extend(self.live(study.StudyInstanceUID))
             attributes.update(united(parts, question.extras))
         if not question.of_extras or question.of_extras(attributes):
             yield attributes
@@ -82,6 +85,7 @@ class Answers:
             if self._deep and _is_here(series):
                 uids = study.StudyInstanceUID, series.SeriesInstanceUID
                 parts.extend(self._own_values(Level.SERIES, *uids))
+            parts.extend(self._live_of(study, _SERIES_UID, series))
             attributes.update(united(parts, question.extras))
         if not question.of_extras or question.of_extras(attributes):
             yield attributes
@@ -103,20 +107,29 @@ class Answers:
         found: dict[str, Attributes] = {}
         if _is_here(series):
             found = self._own_instances(study, series, above)
+        elsewhere = series.availability
+        if elsewhere is Availability.ONLINE:
+            elsewhere = Availability.NEARLINE
+        for answer in self._live_of(study, _SERIES_UID, series):
+            own = {tag: value for tag, value in answer.items() if tag not in above}
+            attributes = {**above, **own, AVAILABILITY: available(elsewhere)}
+            found.setdefault(answer[_INSTANCE_UID]["Value"][0], attributes)
         if len(found) < series.instances:
             for entry in self.entries_elsewhere(series):
                 attributes = instance_attributes(above, entry)
-                attributes[AVAILABILITY] = available(
-                    Availability.UNAVAILABLE
-                    if series.availability is Availability.UNAVAILABLE
-                    else Availability.NEARLINE
-                )
+                attributes[AVAILABILITY] = available(elsewhere)
                 found.setdefault(entry.SOPInstanceUID, attributes)
         for attributes in sorted(found.values(), key=_instance_rank):
             if question.of_instance and not question.of_instance(attributes):
                 continue
             if not question.of_extras or question.of_extras(attributes):
                 yield attributes
+
+    def _live_of(self, study: Merged, tag: str, series: MergedSeries) -> list[Attributes]:
+        """Return what owners that were asked answer about a series."""
+        uid = series.SeriesInstanceUID
+        found = self.live(study.StudyInstanceUID)
+        return [each for each in found if (each.get(tag, {}).get("Value") or [""])[0] == uid]
 
     def _own_instances(self, study: Merged, series: MergedSeries, above: Attributes) -> dict[str, Attributes]:
         keys: Attributes = {

@@ -104,9 +104,6 @@ class Owner(Protocol):
     BadRequest where what was asked can never be.
     """
 
-    def head(self, share: int) -> Head:
-        """Return the end of the share's log."""
-
     def pull(self, request: PullRequest) -> Iterator[PullReply]:
         """Yield what brings the follower up to the head of now."""
 

@@ -54,7 +54,7 @@ class LogOwner:
         self._log = log
 
     def head(self, share: int) -> Head:
-        """See `Owner.head`."""
+        """Return the end of the share's log, for heartbeats and notifications."""
         with self._log.reading_log(share) as log:
             return log.head
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from catalog import Attributes, Catalog, Entry, Level, PatientKey, Query
+from catalog import Attributes, Catalog, Entry, Level, PatientKey, Query, is_universal
 from catalog.statements import SeriesStatement, Stated
 
 from .grid_answers import Answers
@@ -59,6 +59,18 @@ class Grid(NamedTuple):
     """Told of a study UID that two patients claim, and of the owners who state the other one."""
 
 
+class Live(NamedTuple):
+    """What an owner that was asked says now, of the studies that match."""
+
+    stated: Mapping[str, Stated]
+    answers: Mapping[str, list[Attributes]]
+    """By study: its matches of the level asked for, with keys that are not synchronised."""
+    tails: list[bytes]
+    """Order and UID of each."""
+    is_all: bool = True
+    """Whether it has no others."""
+
+
 class Sight:
     """One question of one device: what it may see, as it stands at this moment."""
 
@@ -71,6 +83,23 @@ class Sight:
         self.standing = grid.standing()
         self._sources: Set[int] = self.standing.keys()
         self.answers = Answers(query, grid.own, grid.manifest)
+        self.wide = narrowed(query, self._identity)
+        self._live: Mapping[int, Live] = {}
+
+    @property
+    def can_judge(self) -> bool:
+        """Whether mirrors can say yes or no to every key."""
+        keys = self._query.keys
+        return all(is_universal(keys[tag]) for tag in self.answers.unmirrored)
+
+    def add_live(self, live: Mapping[int, Live]) -> None:
+        """Let what these owners said now count instead of what is mirrored of them."""
+        self._live = live
+        self.answers.live = self._live_answers
+
+    def _live_answers(self, StudyInstanceUID: str) -> Iterator[Attributes]:
+        for each in self._live.values():
+            yield from each.answers.get(StudyInstanceUID, ())
 
     def find(self) -> Iterator[Attributes]:
         """Yield the answers, in the order of all lists of studies."""
@@ -88,10 +117,10 @@ class Sight:
 
     def proposal(self) -> Proposal:
         """Return every study that could match."""
-        wide = narrowed(self._query, self._identity)
-        if not self._sources:
-            return united(Proposal([], True), self._grid.own.propose(wide))
-        return united(self._grid.planner.propose(wide), self._grid.own.propose(wide))
+        own = self._grid.own.propose(self.wide)
+        proposal = self._grid.planner.propose(self.wide) if self._sources else Proposal([], True)
+        proposal.streams.extend(iter(each.tails) for each in self._live.values())
+        return united(proposal, own)
 
     def judge(self, StudyInstanceUID: str) -> Merged | None:
         """Return the study if its patient is one the question means."""
@@ -105,20 +134,34 @@ class Sight:
 
     def study(self, StudyInstanceUID: str) -> Merged | None:
         """Return what everybody together states about a study."""
-        holders = []
-        if (own := self._grid.own.stated(StudyInstanceUID)) is not None:
-            holders.append(Holder(HERE, own, own.is_here))
-        if self._sources:
-            with self._grid.mirror.reading() as reading:
-                found = mirrored(reading, StudyInstanceUID.encode(), self._sources)
-            for each in found:
-                standing = self.standing[each.source]
-                is_reachable = standing.is_reachable and each.is_confirmed
-                holders.append(Holder(standing.owner, each.stated, is_reachable))
-        study = merge(holders, self._links)
+        holders = list(self._holders(StudyInstanceUID))
+        if not any(is_current for _, is_current in holders):
+            return None
+        study = merge([holder for holder, _ in holders], self._links)
         if study is not None and study.others:
             self._grid.alarm(StudyInstanceUID, [each.owner for each in study.others])
         return study
+
+    def _holders(self, StudyInstanceUID: str) -> Iterator[tuple[Holder, bool]]:
+        """Yield who holds the study, and whether that is known to be so.
+
+        Of an owner that was asked, what is mirrored only adds to studies that somebody else holds too:
+        whether the rest does not match or is gone, it does not say.
+        """
+        if (own := self._grid.own.stated(StudyInstanceUID)) is not None:
+            yield Holder(HERE, own, own.is_here), True
+        found: dict[int, tuple[Stated, bool, bool]] = {}
+        if self._sources:
+            with self._grid.mirror.reading() as reading:
+                for each in mirrored(reading, StudyInstanceUID.encode(), self._sources):
+                    live = self._live.get(each.source)
+                    found[each.source] = each.stated, each.is_confirmed, live is None or not live.is_all
+        for source, live in self._live.items():
+            if (stated := live.stated.get(StudyInstanceUID)) is not None:
+                found[source] = stated, True, True
+        for source, (stated, is_confirmed, is_current) in found.items():
+            standing = self.standing[source]
+            yield Holder(standing.owner, stated, standing.is_reachable and is_confirmed), is_current
 
     def _is_of_issuers(self, patient: PatientKey, seen: Shown) -> bool:
         issuers = self._query.issuers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from catalog import Attributes, Change, Entry, Head, OutOfSpace, Query, Selection, is_universal
+from catalog import Attributes, Change, Entry, Head, OutOfSpace, Query, Selection
 
 from .choosing import choose
 from .identities import Asker
@@ -46,14 +46,12 @@ class UnionCatalog:
         """Return the matches, and how each site takes part in them."""
         sight = Sight(self._grid, self._asker, query)
         standing = sight.standing
-        can_judge = not any(
-            tag in sight.answers.unmirrored and not is_universal(key) for tag, key in query.keys.items()
-        )
+        can_judge = sight.can_judge
         outcomes = [
             Outcome(each.site, Part.NONE if each.age is None else Part.MIRROR, each.age, can_judge=can_judge)
             for each in standing.values()
         ]
-        return _limited(sight.find(), query.limit), outcomes
+        return limited(sight.find(), query.limit), outcomes
 
     def select(self, selection: Selection) -> list[Entry]:
         """See `Catalog.select`; raises Unavailable when nobody who holds any of it can be reached."""
@@ -68,7 +66,8 @@ class UnionCatalog:
         return self._grid.own.head(share)
 
 
-def _limited(found: Iterator[Attributes], limit: int) -> Iterator[Attributes]:
+def limited(found: Iterator[Attributes], limit: int) -> Iterator[Attributes]:
+    """Yield answers up to the asker's limit, or the grid's; raises TooManyMatches behind the latter."""
     for count, answer in enumerate(found):
         if count == MOST_ANSWERS:
             raise TooManyMatches

@@ -1,0 +1,133 @@
+"""Grid questions that ask the owners: live all of them, hybrid those whose copies are old; then merged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+from queue import Empty, SimpleQueue
+from typing import Final, NamedTuple
+
+import msgspec
+
+from catalog import Attributes, Query
+from catalog.order import decoded, study_order
+from catalog.statements import Stated, read_series, read_study
+
+from .asking import MOST_MATCHES, LiveMatch
+from .fanout import DEADLINE, Breaker, Reply, Round
+from .identities import Asker
+from .outcomes import Outcome, Part
+from .sight import Grid, Live, Sight, Standing
+from .union import limited
+
+FRESH: Final = 15.0
+"""Seconds up to which hybrid trusts a copy."""
+
+
+class Mode(StrEnum):
+    """Where the answers of a grid question come from."""
+
+    SYNCED = "synced"
+    HYBRID = "hybrid"
+    LIVE = "live"
+
+
+class Done(NamedTuple):
+    """What became of one question to one owner."""
+
+    source: int
+    matches: list[LiveMatch]
+    is_cut: bool = False
+    error: str = ""
+
+
+Ask = Callable[[int, Query, int, float, Callable[[Done], None]], None]
+"""Puts a question to a source: at most so many matches, within so many seconds; calls back once, soon."""
+Now = Callable[[], float]
+
+
+class LiveGrid:
+    """Asks owners and merges; `now` is a monotonic clock in seconds."""
+
+    def __init__(self, grid: Grid, ask: Ask, breakers: Callable[[int], Breaker], now: Now) -> None:
+        self._grid = grid
+        self._ask = ask
+        self._breakers = breakers
+        self._now = now
+
+    def ask(
+        self, query: Query, asker: Asker, mode: Mode, deadline: float = DEADLINE
+    ) -> tuple[Iterator[Attributes], list[Outcome]]:
+        """Return the matches, and how each site took part; returns when the round is over.
+
+        Raises:
+            BadRequest: a key has a value that its VR does not allow.
+        """
+        sight = Sight(self._grid, asker, query)
+        standing = sight.standing
+        asked = {source: each for source, each in standing.items() if _is_asked(each, mode)}
+        can_judge = sight.can_judge
+        has_copy = frozenset(source for source, each in standing.items() if each.age is not None)
+        replies = (
+            self._round(sight.wide, asked, has_copy if can_judge else frozenset(), deadline) if asked else {}
+        )
+        sight.add_live({source: _live(reply) for source, reply in replies.items() if reply.is_answered})
+        outcomes = [_outcome(each, replies.get(source), can_judge) for source, each in standing.items()]
+        return limited(sight.find(), query.limit), outcomes
+
+    def _round(
+        self, query: Query, asked: Mapping[int, Standing], has_copy: frozenset[int], deadline: float
+    ) -> dict[int, Reply]:
+        breakers = {source: self._breakers(source) for source in asked}
+        start = self._now()
+        reachable = [source for source, each in asked.items() if each.is_reachable]
+        round = Round(reachable, breakers, has_copy=has_copy, now=start, deadline=deadline)
+        done: SimpleQueue[Done] = SimpleQueue()
+        for source, end in round.asked().items():
+            self._ask(source, query, MOST_MATCHES, end - start, done.put)
+        while (until := round.until(self._now())) is not None:
+            try:
+                came = done.get(timeout=max(until - self._now(), 0.0))
+            except Empty:
+                continue
+            if came.error:
+                round.failed(came.source, came.error, self._now())
+            else:
+                round.answered(came.source, came.matches, came.is_cut, self._now())
+        unreachable = {source: Reply([], "it cannot be reached") for source in asked.keys() - set(reachable)}
+        return {**round.replies, **unreachable}
+
+
+def _is_asked(standing: Standing, mode: Mode) -> bool:
+    if mode is Mode.SYNCED:
+        return False
+    is_fresh = standing.age is not None and standing.age <= FRESH
+    return mode is Mode.LIVE or not is_fresh
+
+
+def _outcome(standing: Standing, reply: Reply | None, can_judge: bool) -> Outcome:
+    if reply is not None and reply.is_answered:
+        error = "it has more matches than one answer holds" if reply.is_cut else ""
+        return Outcome(standing.site, Part.LIVE, 0.0, error)
+    error = reply.error if reply else ""
+    if standing.age is None:
+        return Outcome(standing.site, Part.NONE, None, error)
+    part = Part.MIRROR if reply is None else Part.FALLBACK
+    return Outcome(standing.site, part, standing.age, error, can_judge)
+
+
+def _live(reply: Reply) -> Live:
+    """Return an owner's matches by study; what cannot be read is left out, as it is from a mirror."""
+    stated: dict[str, Stated] = {}
+    answers: dict[str, list[Attributes]] = {}
+    tails: list[bytes] = []
+    for match in reply.matches:
+        try:
+            study = read_study(match.rows[0])
+            series = [read_series(row) for row in match.rows[1:]]
+            tails.append(study_order(decoded(study.attributes)) + study.StudyInstanceUID.encode())
+            answers[study.StudyInstanceUID] = [decoded(each) for each in match.answers]
+        except (msgspec.DecodeError, IndexError):
+            continue
+        stated[study.StudyInstanceUID] = Stated(study, series)
+    return Live(stated, answers, sorted(tails), not reply.is_cut)
