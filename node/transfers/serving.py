@@ -168,9 +168,11 @@ class LeaseServer:
                 del self._workers[address]
 
     def _give(self) -> Iterator[tuple[_Address, ToWorker]]:
-        for address, worker in self._workers.items():
+        for address, worker in list(self._workers.items()):
             if worker.is_idle and (grant := self._queue.leases.give(worker.name, worker.kinds)):
                 worker.served = worker.turn
+                # Who has just been given something stands at the end of the line.
+                self._workers[address] = self._workers.pop(address)
                 self._carriers[grant.lease] = address
                 yield address, _job(grant, worker.turn)
 

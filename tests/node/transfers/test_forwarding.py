@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -11,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
+from catalog import NotFound
 from node.app import Node
+from node.archives import Plan
 from node.contracts import Device, Service
+from node.transfers import Kind, Order, Standing
 from tests.homes import Peer, RawInstance, phantoms, serving
 from tests.node.commandline import CommandLine
 from tests.running import RunningNode, free_port, until
@@ -275,3 +280,68 @@ def test_dcmtk_takes_what_is_forwarded_once_it_is_started(
     finally:
         scp.kill()
         scp.wait()
+
+
+def test_a_device_that_calls_is_tried_at_once(node: Node, receiver: Receiver) -> None:
+    store(node)
+    id = forward(node, study_of(node))
+    until(lambda: shown(node, id)["tries"] == 1)
+    node.transfers.hasten(id)
+    told = until(lambda: shown(node, id) if shown(node, id)["tries"] == 2 else None)
+    receiver.on()
+    Peer(node, "CT3").find()
+    assert wait(node, id)["ended"] < told["next_try"]
+
+
+def test_a_device_gets_the_transfer_syntaxes_it_may_have(node: Node, receiver: Receiver) -> None:
+    implicit = "1.2.840.10008.1.2"
+    seen: set[str] = set()
+    receiver.on()
+
+    def keep(event: Any) -> int:
+        seen.add(str(event.context.transfer_syntax))
+        return 0
+
+    receiver._server.unbind(evt.EVT_C_STORE, receiver._store)
+    receiver._server.bind(evt.EVT_C_STORE, keep)
+    node.devices.put(replace(device(receiver.port), transfer_syntaxes=(implicit,)))
+    store(node)
+    wait(node, forward(node, study_of(node)))
+    assert seen == {implicit}
+
+
+def test_transfers_of_one_archive_are_not_seen_from_another(node: Node, receiver: Receiver) -> None:
+    store(node)
+    study = study_of(node)
+    id = forward(node, study)
+    node.put_archive(Plan(name="other", ae_titles=("OTHER",)))
+    other = node.desk.of("other").verbs()
+    assert other["transfers"]() == []
+    for verb in ("transfer", "cancel_transfer", "retry_transfer", "raise_transfer"):
+        with pytest.raises(NotFound):
+            other[verb](id=id)
+    with pytest.raises(NotFound):
+        other["forward"](target=study, destination="CT3")
+
+
+def test_the_node_lets_workers_in_where_the_configuration_says(tmp_path: Path, receiver: Receiver) -> None:
+    listen = f"tcp://127.0.0.1:{free_port()}"
+    with serving(tmp_path / "home", transfers={"listen": listen}) as node:
+        keys, out = node.home / "secrets" / "worker.key", tmp_path / "out"
+        assert keys.stat().st_mode & 0o777 == 0o600
+        words = ["-m", "tests.node.transfers.worker_process", listen, str(out), str(keys)]
+        worker = subprocess.Popen([sys.executable, *words], cwd=Path(__file__).parents[3])
+        try:
+            # None of the node's own workers can deliver to it, and each try is another one's turn.
+            order = Order(kind=Kind.DELIVER, destination="ELSEWHERE", StudyInstanceUID="1.2")
+            id = node.transfers.enqueue(order).id
+
+            def is_done() -> bool:
+                node.transfers.heard_from("ELSEWHERE")
+                return node.transfers.find(id).standing is Standing.DONE
+
+            until(is_done)
+        finally:
+            worker.kill()
+            worker.wait()
+        assert len(out.read_text().splitlines()) == 20

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog import BadRequest, NotFound
+from catalog import BadRequest, NotFound, OutOfSpace
 from node.state import State
 from node.transfers import Item, Kind, Lane, Order, Outcome, Standing, TransferQueue, Verdict
 from node.transfers.leases import LEASE, Grant
@@ -364,3 +364,23 @@ def test_watchers_see_how_transfers_stand_and_what_arrived_or_failed(bench: Benc
     found = {(sample.name, *sample.labels): sample.value for sample in bench.queue.samples()}
     assert found["transfer_failures_total", "CT3", "unreachable"] == 1
     assert found["transfers", "waiting", "normal"] == 1
+
+
+def test_when_the_state_is_full_nothing_is_taken_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.state._MAP_SIZE", 1 << 17)
+    bench, ids = Bench(tmp_path), set()
+
+    def fill() -> None:
+        for number in range(1000):
+            ids.add(bench.order(f"1.{number}"))
+
+    with pytest.raises(OutOfSpace):
+        fill()
+    assert {transfer.id for transfer in bench.queue.transfers()} == ids
+    grant = bench.give()
+    bench.queue.leases.finish(grant.transfer.id, grant.lease, OVER)
+    bench.reopen()
+    assert {transfer.id for transfer in bench.queue.transfers()} == ids
+    bench.state.close()
