@@ -41,6 +41,8 @@ class Book:
         """What is not on disk yet."""
         self._failed: set[str] = set()
         self._progress: dict[tuple[str, int], Progress] = {}
+        self._spent: list[Progress] = []
+        """What nobody needs any more once the changes are on disk."""
         self._blamed: dict[str, set[str]] = {}
         """Transfers that wait because their destination does not answer."""
         now = clock()
@@ -105,6 +107,9 @@ class Book:
             if rows:
                 self._table.change({key: lambda _, row=row: row for key, row in rows.items()})  # type: ignore[misc]
                 self._changed.clear()
+            # Not before: a crash in between would have everything sent again.
+            while self._spent:
+                self._spent.pop().remove()
 
     def changed(self) -> set[str]:
         """Return what is not on disk yet."""
@@ -130,10 +135,9 @@ class Book:
     def let_go(self, transfer: Transfer, *, is_over: bool) -> None:
         """Give back what following a transfer took, and its answers too when nobody needs them any more."""
         progress = self.progress(transfer)
+        progress.close()
         if is_over:
-            progress.remove()
-        else:
-            progress.close()
+            self._spent.append(progress)
         del self._progress[transfer.id, transfer.run]
 
     def hold(self, transfer: Transfer) -> None:
@@ -172,6 +176,7 @@ class Book:
                 if transfer.id not in self._open:
                     self.let_go(transfer, is_over=True)
                     self._table.delete(transfer.id.encode())
+            self.commit()
             return len(old)
 
     def _keep(self, transfer: Transfer) -> None:

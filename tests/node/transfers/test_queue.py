@@ -102,6 +102,19 @@ def test_what_was_ordered_and_what_arrived_survives_a_crash(bench: Bench) -> Non
     assert grant.settled == ()
 
 
+def test_a_crash_right_before_it_is_written_that_a_transfer_is_done_has_nothing_sent_again(
+    bench: Bench,
+) -> None:
+    id = bench.order("1.2")
+    grant = bench.give()
+    bench.queue.commit()
+    bench.queue.leases.note(id, 1, [Item("1.2.1", "1.2.1.1", 5)])
+    bench.queue.leases.finish(id, grant.lease, OVER)
+    bench.reopen()
+    bench.clock.now += LEASE
+    assert bench.give().settled == ("1.2.1.1",)
+
+
 def test_a_line_that_a_crash_cut_short_counts_as_not_arrived(bench: Bench) -> None:
     id = bench.order("1.2")
     bench.give()
