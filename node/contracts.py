@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -150,6 +150,23 @@ class Outgoing(Protocol):
 
     def close(self) -> None:
         """Give back what reading took."""
+
+
+class Place(NamedTuple):
+    """Where bytes lie in an open file, for sending them without reading them."""
+
+    descriptor: int
+    offset: int
+    is_there: Callable[[], bool]
+    """Says afterwards whether what was sent really were these bytes."""
+
+
+@runtime_checkable
+class InFile(Protocol):
+    """What an `Outgoing` may be besides: one whose data set may lie in a file of this machine as it is."""
+
+    def place(self) -> Place | None:
+        """Return where the data set begins, behind its File Meta Information; good until `close`."""
 
 
 class Retriever(Protocol):

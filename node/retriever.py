@@ -22,10 +22,10 @@ from catalog import (
     Verb,
     scan,
 )
-from node.contracts import Outgoing
+from node.contracts import Outgoing, Place
 from node.correction import correct
 from node.damage import DamageBook
-from node.storage import file_meta
+from node.storage import StoredFile, file_meta
 
 _HEAD: Final = 1 << 16
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
@@ -48,6 +48,13 @@ class StoredInstance:
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """Fill the buffer with the data set from `offset`; return how many bytes there were."""
         return self._reader.read_into(buffer, self._start + offset)
+
+    def place(self) -> Place | None:
+        """Return where the data set begins in a segment, if it lies in one."""
+        reader = self._reader
+        if not isinstance(reader, StoredFile):
+            return None
+        return Place(reader.fileno(), reader.offset + self._start, reader.is_there)
 
     def close(self) -> None:
         """Give back what reading took."""

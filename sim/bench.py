@@ -24,6 +24,7 @@ from .finding import Find
 from .report import Report
 from .runner import FAILURES, Runner
 from .servers import dcmtk_program, orthanc_program
+from .webcases import web_cases
 
 
 def all_cases(is_quick: bool) -> list[Case]:
@@ -36,6 +37,7 @@ def all_cases(is_quick: bool) -> list[Case]:
         Find(studies=2000 if is_quick else 20_000, repetitions=5 if is_quick else 15),
         Loaded(count=round(500_000 * share), sent=round(4000 * share)),
         Memory(frames=round(2048 * share)),
+        *web_cases(share),
     ]
 
 

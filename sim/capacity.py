@@ -110,8 +110,8 @@ class Memory(Case):
         described = study(run, 0, modality="XA", frames=self.frames, size=self.frames * MEGABYTE + 8192)
         large = next(instances(described))
         idle = server.anonymous_memory()
-        arriving, arrival = _watched(server, lambda: _arrive(server.address, large))
-        leaving, departure = _watched(
+        arriving, arrival = watched(server, lambda: _arrive(server.address, large))
+        leaving, departure = watched(
             server, lambda: _leave(server.address, described.StudyInstanceUID, large)
         )
         return {
@@ -137,7 +137,7 @@ def _leave(address: Address, StudyInstanceUID: str, large: Instance) -> None:
         raise ClientError(f"C-GET of {large.size} bytes brought {got}.")
 
 
-def _watched(server: Server, action: Callable[[], None]) -> tuple[int, float]:
+def watched(server: Server, action: Callable[[], object]) -> tuple[int, float]:
     """The most anonymous memory the server had during the action, in bytes, and its seconds."""
     over = Event()
     with ThreadPoolExecutor(1) as pool:

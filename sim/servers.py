@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from .association import VERIFICATION, Association
 from .pdu import Address, ProtocolError
@@ -182,24 +182,30 @@ class Orthanc(Server):
 
     def __init__(self, folder: Path, destination: Address) -> None:
         super().__init__(folder, "ORTHANC")
-        self._settings = {
-            "StorageDirectory": str(folder / "storage"),
-            "IndexDirectory": str(folder / "storage"),
+        self._destination = destination
+        self._http_port = free_port()
+        (folder / "orthanc.json").write_text(self.configuration)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what is in its configuration file."""
+        destination = self._destination
+        return {
+            "StorageDirectory": str(self.folder / "storage"),
+            "IndexDirectory": str(self.folder / "storage"),
             "DicomPort": self.address.port,
-            "HttpPort": free_port(),
+            "HttpPort": self._http_port,
             "DicomModalities": {destination.ae_title: [destination.ae_title, "127.0.0.1", destination.port]},
             "DicomAlwaysAllowFind": True,
             "DicomAlwaysAllowGet": True,
             "DicomAlwaysAllowMove": True,
         }
-        (folder / "orthanc.json").write_text(self.configuration)
 
     def command(self) -> list[str]:
         return [orthanc_program(), str(self.folder / "orthanc.json")]
 
     @property
     def configuration(self) -> str:
-        return json.dumps(self._settings, indent=2)
+        return json.dumps(self.settings(), indent=2)
 
 
 class StoreSCP(Server):
@@ -275,15 +281,18 @@ def dcmtk_program(name: str) -> str:
     return path
 
 
-def orthanc_program() -> str:
+def orthanc_program(package: str = "orthanc") -> str:
     """Return the path of Orthanc: the one `ORTHANC` names, or one unpacked by tools/orthanc.sh.
+
+    `package` is Debian's, or that of a plugin, which is unpacked together with its own Orthanc.
 
     Raises:
         ServerError: it could not be brought here; the text says why.
     """
-    if named := os.environ.get("ORTHANC"):
+    named = os.environ.get("ORTHANC")
+    if named and package == "orthanc":
         return named
-    done = subprocess.run([_ROOT / "tools" / "orthanc.sh"], capture_output=True, text=True)
+    done = subprocess.run([_ROOT / "tools" / "orthanc.sh", package], capture_output=True, text=True)
     if done.returncode:
         raise ServerError(f"Orthanc is not here and could not be fetched:\n{done.stderr}")
     return done.stdout.strip()

@@ -8,7 +8,11 @@ in.
 from __future__ import annotations
 
 import logging
+import os
+import select
 import socket
+import ssl
+import sys
 import time
 import traceback
 from pathlib import PurePath
@@ -18,14 +22,17 @@ from cheroot import server as cheroot
 from cheroot import wsgi
 from cheroot.makefile import StreamReader, StreamWriter
 
+from catalog import Damaged
+
 from .body import Body
+from .streams import FilePiece, Piece
 
 logger = logging.getLogger(__name__)
 BODY: Final = "peerpacs.body"
 """The key under which a request's environment has its `Body`."""
 _HEADER_SECONDS: Final = 15.0
-_DIRECT: Final = 16384
-"""Pieces from this size on are sent without being copied."""
+_SMALL: Final = 16384
+"""Pieces up to this size are not worth a packet of their own."""
 
 
 class _Deadline(socket.SocketIO):
@@ -138,22 +145,47 @@ class Gateway(wsgi.Gateway_10):
             # Less came than was announced: only the end of the connection can say so.
             self.req.close_connection = True
 
-    def _send(self, piece: bytes | memoryview) -> None:
-        request = self.req
-        if len(piece) < _DIRECT:
-            request.ensure_headers_sent()
-            request.write(bytes(piece))
+    def _send(self, piece: Piece) -> None:
+        request, size = self.req, len(piece)
+        request.ensure_headers_sent()
+        connection, left = request.conn.socket, self.remaining_bytes_out
+        if request.chunked_write:
+            connection.sendall(b"%x\r\n" % size)
+        if isinstance(piece, FilePiece):
+            self._send_file(connection, piece)
+        elif size < _SMALL and left is not None and size < left and not _is_tls(connection):
+            # It goes out with what follows it.
+            connection.sendall(piece, socket.MSG_MORE)
         else:
-            request.ensure_headers_sent()
-            connection = request.conn.socket
-            if request.chunked_write:
-                connection.sendall(b"%x\r\n" % len(piece))
-                connection.sendall(piece)
-                connection.sendall(b"\r\n")
-            else:
-                connection.sendall(piece)
-        if self.remaining_bytes_out is not None:
-            self.remaining_bytes_out -= len(piece)
+            connection.sendall(piece)
+        if request.chunked_write:
+            connection.sendall(b"\r\n")
+        if left is not None:
+            self.remaining_bytes_out = left - size
+
+    def _send_file(self, connection: socket.socket, piece: FilePiece) -> None:
+        if _is_tls(connection):
+            for part in piece.read():
+                connection.sendall(part)
+        else:
+            ready = select.poll()
+            ready.register(connection, select.POLLOUT)
+            place, end = piece.offset, piece.offset + len(piece)
+            while place < end:
+                try:
+                    sent = os.sendfile(connection.fileno(), piece.descriptor, place, end - place)
+                except BlockingIOError:
+                    if not ready.poll(1000 * self.req.server.timeout):
+                        raise TimeoutError("timed out") from None
+                    continue
+                if not sent:
+                    raise Damaged("A segment is cut off.", "Run: peerpacs rebuild")
+                place += sent
+        piece.check()
+
+
+def _is_tls(connection: socket.socket) -> bool:
+    return isinstance(connection, ssl.SSLSocket)
 
 
 class Server(wsgi.Server):
@@ -190,8 +222,6 @@ class Server(wsgi.Server):
 
 def trail(error: BaseException | None = None) -> str:
     """Return the kind of an error and where it came from, without what it says."""
-    import sys
-
     error = error or sys.exc_info()[1]
     if error is None:
         return "unknown"

@@ -5,13 +5,14 @@ Pieces lie in one buffer that is used again, so that an answer of any length tak
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from catalog import Damaged
-from node.contracts import Outgoing
+from catalog import Damaged, NotFound
+from node.contracts import InFile, Outgoing, Place
 from node.storage import file_meta
 
 _PIECE: Final = 1 << 20
@@ -28,8 +29,45 @@ class Readable(Protocol):
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """Fill the buffer from `offset`; return how many bytes there were."""
 
+    def place(self) -> Place | None:
+        """Return where its first byte lies, if all of it is in one piece in a file."""
+
     def close(self) -> None:
         """Give back what reading took."""
+
+
+class FilePiece:
+    """Some bytes of a file as a piece of a body: they are sent, never read."""
+
+    def __init__(self, place: Place, start: int, size: int) -> None:
+        self.descriptor = place.descriptor
+        self.offset = place.offset + start
+        self._is_there = place.is_there
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def check(self) -> None:
+        """Make sure, after they were sent, that it were these bytes.
+
+        Raises:
+            NotFound: the object was removed meanwhile.
+        """
+        if not self._is_there():
+            raise NotFound("The object was removed while it was sent.", "Ask again.")
+
+    def read(self) -> Iterator[bytes]:
+        """Yield the bytes, for a connection that cannot send files."""
+        for start in range(0, self._size, _PIECE):
+            yield os.pread(self.descriptor, min(_PIECE, self._size - start), self.offset + start)
+
+
+Piece = bytes | memoryview | FilePiece
+
+
+def _place_of(outgoing: Outgoing) -> Place | None:
+    return outgoing.place() if isinstance(outgoing, InFile) else None
 
 
 class Bytes:
@@ -44,6 +82,9 @@ class Bytes:
         piece = self._data[offset : offset + len(buffer)]
         buffer[: len(piece)] = piece
         return len(piece)
+
+    def place(self) -> None:
+        """In memory."""
 
     def close(self) -> None:
         """Nothing was taken."""
@@ -66,15 +107,20 @@ class Part10:
         inside = max(0, offset - len(self._meta))
         return len(piece) + self._outgoing.read_into(buffer[len(piece) :], inside)
 
+    def place(self) -> Place | None:
+        """Return where the file begins: what is stored has the very same File Meta Information."""
+        found = _place_of(self._outgoing)
+        return found and found._replace(offset=found.offset - len(self._meta))
+
     def close(self) -> None:
         """Close the instance."""
         self._outgoing.close()
 
 
 class Window:
-    """Some of the bytes of another, from `start` on; satisfies `Readable`."""
+    """Some of the bytes of an instance, from `start` on; satisfies `Readable`."""
 
-    def __init__(self, whole: Readable | Outgoing, start: int, size: int) -> None:
+    def __init__(self, whole: Outgoing, start: int, size: int) -> None:
         self._whole = whole
         self._start = start
         self.size = size
@@ -83,6 +129,11 @@ class Window:
         """Fill the buffer from `offset`; return how many bytes there were."""
         left = max(0, self.size - offset)
         return self._whole.read_into(buffer[:left], self._start + offset) if left else 0
+
+    def place(self) -> Place | None:
+        """Return where the first of them lies."""
+        found = _place_of(self._whole)
+        return found and found._replace(offset=found.offset + self._start)
 
     def close(self) -> None:
         """Nothing: the whole is its opener's to close."""
@@ -94,6 +145,7 @@ class Owned:
     def __init__(self, content: Readable, give_back: Callable[[], None]) -> None:
         self.size = content.size
         self.read_into = content.read_into
+        self.place = content.place
         self._content = content
         self._give_back = give_back
 
@@ -111,7 +163,10 @@ class Single:
         self._start = start
         self.size = content.size if size is None else size
 
-    def __iter__(self) -> Iterator[memoryview]:
+    def __iter__(self) -> Iterator[Piece]:
+        place = self._content.place()
+        if place and self.size:
+            return iter((FilePiece(place, self._start, self.size),))
         buffer = memoryview(bytearray(min(_PIECE, self.size)))
         return _pieces(self._content, buffer, 0, self._start, self.size)
 
@@ -171,12 +226,18 @@ class Related:
             total += len(self._opening(part, number)) + part.size
         return total
 
-    def __iter__(self) -> Iterator[memoryview | bytes]:
-        buffer = memoryview(bytearray(_PIECE))
+    def __iter__(self) -> Iterator[Piece]:
+        buffer = memoryview(b"")
         for number, part in enumerate(self._parts):
             content = part.open()
             try:
                 opening = self._opening(part, number)
+                place = content.place()
+                if place and content.size:
+                    yield opening
+                    yield FilePiece(place, 0, content.size)
+                    continue
+                buffer = buffer or memoryview(bytearray(_PIECE))
                 buffer[: len(opening)] = opening
                 yield from _pieces(content, buffer, len(opening), 0, content.size)
             finally:

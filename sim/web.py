@@ -1,0 +1,117 @@
+"""DICOMweb's side of the servers under test, and the lean HTTP client that all of them are asked with."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Final, Protocol
+
+from .clients import ClientError
+from .pdu import Address
+from .servers import Orthanc, PeerPACS, Server, free_port, orthanc_program
+
+ROOT: Final = "/dicom-web"
+_PLUGIN: Final = "orthanc-dicomweb"
+_BUFFER: Final = 1 << 20
+
+
+class HasWeb(Protocol):
+    """A server that speaks DICOMweb at `web_port`, below /dicom-web."""
+
+    web_port: int
+
+
+class WebPeerPACS(PeerPACS):
+    """Our node with its web server on."""
+
+    def __init__(self, folder: Path, destination: Address) -> None:
+        super().__init__(folder, destination)
+        self.web_port = free_port()
+
+    def command(self) -> list[str]:
+        return ["env", f"PEERPACS__WEB__PLAIN_PORT={self.web_port}", *super().command()]
+
+
+class WebOrthanc(Orthanc):
+    """Orthanc with its DICOMweb plugin, both in their default configuration but for ports."""
+
+    def __init__(self, folder: Path, destination: Address) -> None:
+        self.web_port = free_port()
+        super().__init__(folder, destination)
+
+    def command(self) -> list[str]:
+        return [orthanc_program(_PLUGIN), str(self.folder / "orthanc.json")]
+
+    def settings(self) -> dict[str, Any]:
+        plugins = Path(orthanc_program(_PLUGIN)).parent.parent / "root/usr/share/orthanc/plugins"
+        web = {"Enable": True, "Root": f"{ROOT}/", "EnableWado": True}
+        return {
+            **super().settings(),
+            "HttpPort": self.web_port,
+            "Plugins": [str(plugins / "libOrthancDicomWeb.so")],
+            "DicomWeb": web,
+        }
+
+
+def web_port(server: Server) -> int:
+    """Return the port at which a server speaks DICOMweb."""
+    assert isinstance(server, WebPeerPACS | WebOrthanc)
+    return server.web_port
+
+
+class Client:
+    """One HTTP connection that stays open; bodies are read into one buffer and, unless wanted, dropped."""
+
+    _buffer: ClassVar = memoryview(bytearray(_BUFFER))
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+
+    def __enter__(self) -> Client:
+        self._connection.connect()
+        self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def get(self, path: str, accept: str, expected: int = 200) -> int:
+        """Ask below the root and drop what comes; return its length in bytes.
+
+        Raises:
+            ClientError: the status was another one.
+        """
+        response = self._ask("GET", path, None, {"Accept": accept}, expected)
+        total = 0
+        while count := response.readinto(self._buffer):
+            total += count
+        return total
+
+    def read(self, path: str, accept: str = "application/dicom+json", empty: bytes = b"[]") -> bytes:
+        """Ask below the root; return what came, `empty` for 204. Raises as `get`."""
+        response = self._ask("GET", path, None, {"Accept": accept}, 200, 204)
+        return response.read() or empty
+
+    def post(self, path: str, body: bytes | Iterator[bytes], length: int, content_type: str) -> bytes:
+        """Send a body of that length below the root; return the answer. Raises as `get`."""
+        headers = {
+            "Accept": "application/dicom+json",
+            "Content-Type": content_type,
+            "Content-Length": str(length),
+        }
+        return self._ask("POST", path, body, headers, 200).read()
+
+    def _ask(
+        self, method: str, path: str, body: Any, headers: dict[str, str], *expected: int
+    ) -> http.client.HTTPResponse:
+        self._connection.request(method, ROOT + path, body, headers)
+        response = self._connection.getresponse()
+        if response.status not in expected:
+            what = response.read()[:500].decode("utf-8", "replace")
+            raise ClientError(f"{method} {path} was answered with {response.status}: {what}")
+        return response
