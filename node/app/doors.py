@@ -113,14 +113,20 @@ class Doors:
     def _make_commitment(self) -> Commitments:
         shared, clock = self.shared, self.shared.clock
         safety = BucketSafety(self.bucket) if self.bucket else DiskSafety(self.segments)
-        known = STORAGE.__contains__
+        judge = Judge(
+            self.catalog.claims,
+            safety,
+            is_storage=STORAGE.__contains__,
+            spread=shared.pool.map,
+            on_damage=lambda entry: self.care.book.mark(entry, "Found when commitment was asked for."),
+        )
         return Commitments(
             Promises(self.tables, self.name, clock),
             Inquiries(shared.state, clock),
-            Judge(self.catalog.claims, safety, is_storage=known, spread=shared.pool.map),
+            judge,
             shared.devices.get,
             shared.call,
-            shared.audit,
+            self.audit,
             clock,
         )
 

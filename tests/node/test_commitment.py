@@ -111,6 +111,7 @@ def test_each_reference_is_told_once_with_its_own_reason(node: Node) -> None:
         "1.2.3.4": 0x0112,
         "1.2.3.5": 0x0122,
     }
+    assert [row.SOPInstanceUID for row in node.main.care.book] == [damaged.SOPInstanceUID]
 
 
 def study_of(node: Node, SOPInstanceUID: str) -> str:
