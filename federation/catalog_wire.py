@@ -91,7 +91,7 @@ def pull_reply(reply: PullReply) -> pb.PullReply:
             rows=_rows(reply.rows),
         )
         return pb.PullReply(snapshot_part=part)
-    end = pb.SnapshotEnd(at=_position(reply.at), after=reply.after, number=reply.number, sum=reply.sum)
+    end = pb.SnapshotEnd(at=_position(reply.at), after=reply.after)
     return pb.PullReply(snapshot_end=end)
 
 
@@ -115,7 +115,7 @@ def _read_part(reply: pb.PullReply) -> SnapshotPart:
 
 def _read_end(reply: pb.PullReply) -> SnapshotEnd:
     end = reply.snapshot_end
-    return SnapshotEnd(_head(end.at), end.after, end.number, end.sum)
+    return SnapshotEnd(_head(end.at), end.after)
 
 
 _READ_REPLY: Final[dict[str, Callable[[pb.PullReply], PullReply]]] = {

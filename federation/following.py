@@ -176,6 +176,8 @@ class Follower:
             mirror.extend(source, reply)
         elif isinstance(reply, SnapshotEnd):
             mirror.finish(source, reply)
+            # What was taken in on trust is proved before anything else is.
+            self._check_at = now
 
     def _compare(self, reply: DigestReply, now: float) -> None:
         self.told(reply.head, now)

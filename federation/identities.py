@@ -141,6 +141,7 @@ class IdentityTest:
         )
         self._ids = tuple(text.strip() for text in texts(keys[PATIENT_ID])) if PATIENT_ID in keys else ()
         self._tells_issuer = ISSUER in keys
+        self._issuers = [text.strip() for text in texts(keys[ISSUER])] if ISSUER in keys else [asker.issuer]
         self._asker = asker
         self._links = links
 
@@ -156,6 +157,19 @@ class IdentityTest:
         if not (self._tells_issuer or self._asker.all_issuers):
             return False
         return self._test(_as_keys(patient.IssuerOfPatientID, patient.PatientID))
+
+    def identities(self, ids: Iterable[str]) -> list[Identity]:
+        """Return the identities that exact Patient IDs mean, links included."""
+        found: set[Identity] = set()
+        for id in ids:
+            if not id:
+                continue
+            for issuer in self._issuers:
+                found |= self._links.of((issuer, id))
+            if "/" in id:
+                issuer, _, foreign = id.partition("/")
+                found.add((issuer, foreign))
+        return sorted(found)
 
     def proposed(self) -> dict[str, Any] | None:
         """Return the Patient ID key that every patient it means is found by; None: do not narrow by it."""

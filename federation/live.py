@@ -65,14 +65,17 @@ class LiveGrid:
         """
         sight = Sight(self._grid, asker, query)
         standing = sight.standing
-        asked = {source: each for source, each in standing.items() if _is_asked(each, mode)}
+        asked = {source: each for source, each in standing.items() if _is_asked(sight, source, mode)}
         can_judge = sight.can_judge
         has_copy = frozenset(source for source, each in standing.items() if each.age is not None)
         replies = (
             self._round(sight.wide, asked, has_copy if can_judge else frozenset(), deadline) if asked else {}
         )
         sight.add_live({source: _live(reply) for source, reply in replies.items() if reply.is_answered})
-        outcomes = [_outcome(each, replies.get(source), can_judge) for source, each in standing.items()]
+        outcomes = [
+            _outcome(each, replies.get(source), can_judge and (_has_copy(each) or source not in asked))
+            for source, each in standing.items()
+        ]
         return limited(sight.find(), query.limit), outcomes
 
     def _round(
@@ -98,11 +101,19 @@ class LiveGrid:
         return {**round.replies, **unreachable}
 
 
-def _is_asked(standing: Standing, mode: Mode) -> bool:
+def _is_asked(sight: Sight, source: int, mode: Mode) -> bool:
+    standing = sight.standing[source]
+    if standing.hashes is not None:
+        # No mirror holds more of it than hashes: it is asked unless they say that it has nothing.
+        return mode is Mode.LIVE or standing.age is None or sight.hinted(source) is not False
     if mode is Mode.SYNCED:
         return False
     is_fresh = standing.age is not None and standing.age <= FRESH
     return mode is Mode.LIVE or not is_fresh
+
+
+def _has_copy(standing: Standing) -> bool:
+    return standing.age is not None and standing.hashes is None
 
 
 def _outcome(standing: Standing, reply: Reply | None, can_judge: bool) -> Outcome:

@@ -63,12 +63,10 @@ class SnapshotPart(NamedTuple):
 
 
 class SnapshotEnd(NamedTuple):
-    """There are no rows behind `after`; what this answer carried was so many, with this sum of SHA-256."""
+    """There are no rows behind `after`, so all have been given; digests are to be compared next."""
 
     at: Head
     after: bytes
-    number: int
-    sum: bytes
 
 
 PullReply = Delta | SnapshotBegin | SnapshotPart | SnapshotEnd

@@ -18,10 +18,10 @@ from catalog.truth import Environment, Reading, scan, scan_keys
 
 from .messages import Delta, Repair, SnapshotBegin, SnapshotEnd, SnapshotPart
 from .mirror_rows import DIGEST, ROW, SOURCE, STAMP, STATE, STATE_CODEC, SourceState, part_of
-from .mirror_writing import DIGEST_ROW, OutOfStep, Sources, WouldVanish, Writing, listing
+from .mirror_writing import DIGEST_ROW, OutOfStep, WouldVanish, Writing, listing
 
 MAP_SIZE: Final = 256 << 30
-_SWEPT_AT_ONCE: Final = 10_000
+_SWEPT_AT_ONCE: Final = 20_000
 
 
 class Mirror:
@@ -30,11 +30,12 @@ class Mirror:
     `clock` is the node's own: no other clock is ever compared with it.
     """
 
-    def __init__(self, path: Path, *, clock: Clock, map_size: int = MAP_SIZE) -> None:
-        self._environment = Environment(path, map_size=map_size)
+    def __init__(
+        self, path: Path, *, clock: Clock, map_size: int = MAP_SIZE, is_read_only: bool = False
+    ) -> None:
+        """Open, or make; read-only for the processes beside the one that writes."""
+        self._environment = Environment(path, map_size=map_size, is_read_only=is_read_only)
         self._clock = clock
-        with self._environment.reading() as reading:
-            self._sources = Sources(reading)
 
     def close(self) -> None:
         """Finish; what was applied stays applied whether or not anybody calls this."""
@@ -61,19 +62,25 @@ class Mirror:
 
     def source(self, owner: bytes, share: int) -> int:
         """Return the number of a share of an owner; a new one if it never had one."""
-        known = self._sources.number(owner, share)
+        name = SOURCE + bytes((share,)) + owner
+        with self.reading() as reading:
+            known = reading.get(name)
         if known is not None:
-            return known
-        number = self._sources.next()
+            return int.from_bytes(known, "big")
+        number = max(self.sources(), default=0) + 1
         with self._writing(number) as writing:
-            writing.put(SOURCE + bytes((share,)) + owner, part_of(number))
+            writing.put(name, part_of(number))
             writing.state = SourceState(owner, share)
-        self._sources.add(number, owner, share)
         return number
 
     def sources(self) -> dict[int, tuple[bytes, int]]:
-        """Return owner and share of every source."""
-        return self._sources.all()
+        """Return owner and share of every source; 0 is nobody's number."""
+        start = len(SOURCE)
+        with self.reading() as reading:
+            return {
+                int.from_bytes(number, "big"): (name[start + 1 :], name[start])
+                for name, number in scan(reading, SOURCE)
+            }
 
     def state(self, source: int) -> SourceState:
         """Return how far a source is mirrored.

@@ -33,19 +33,20 @@ _NUMBERS: Final = META + b"numbers"
 class MirrorSearch:
     """Keeps the search index up with the mirror; one thread steps it, any may ask."""
 
-    def __init__(self, mirror: Mirror, path: Path) -> None:
+    def __init__(self, mirror: Mirror, path: Path, *, is_read_only: bool = False) -> None:
+        """Open, or make; read-only for the processes beside the one that writes."""
         self._mirror = mirror
         with mirror.reading() as reading:
             token = reading.get(_TOKEN)
-        if token is None:
+        if token is None and not is_read_only:
             token = token_bytes(16)
             with mirror.changing() as txn:
                 txn.put(_TOKEN, token)
-        self.index = SearchIndex(path, token)
-        self._token = token
+        self._token = token or b""
+        self.index = SearchIndex(path, self._token, is_read_only=is_read_only)
         self._taken: dict[bytes, bytes] = {}
         self._committed = float("-inf")
-        if self.index.is_new:
+        if self.index.is_new and not is_read_only:
             self._mark_all()
 
     def close(self) -> None:

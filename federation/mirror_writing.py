@@ -20,7 +20,6 @@ from .mirror_rows import (
     LONGEST_KEY,
     LONGEST_ROW,
     ROW,
-    SOURCE,
     STAMP,
     STATE,
     STATE_CODEC,
@@ -56,31 +55,6 @@ class WouldVanish(NotPermitted):
 
 class OutOfStep(Exception):
     """What came does not continue what was applied; nothing was changed, and a pull sets it right."""
-
-
-class Sources:
-    """The numbers of the sources, read once."""
-
-    def __init__(self, reading: Reading) -> None:
-        self._numbers = {
-            (key[2:], key[1]): int.from_bytes(value, "big") for key, value in scan(reading, SOURCE)
-        }
-
-    def number(self, owner: bytes, share: int) -> int | None:
-        """Return the number of a source, or None."""
-        return self._numbers.get((owner, share))
-
-    def next(self) -> int:
-        """Return a number nobody has; 0 is nobody's."""
-        return max(self._numbers.values(), default=0) + 1
-
-    def add(self, number: int, owner: bytes, share: int) -> None:
-        """Take a source in."""
-        self._numbers[owner, share] = number
-
-    def all(self) -> dict[int, tuple[bytes, int]]:
-        """Return owner and share of every source."""
-        return {number: name for name, number in list(self._numbers.items())}
 
 
 class Writing:
@@ -150,7 +124,9 @@ class Writing:
         if state.snapshot is not None and state.snapshot.is_first:
             generation, start = state.generation, self._rows
             self._puts.extend(
-                (start + change.key, STAMP.pack(generation, change.seq) + change.row) for change in rows
+                (start + change.key, STAMP.pack(generation, change.seq) + change.row)
+                for change in rows
+                if not is_tombstone(change.row)
             )
             return
         old = self._stored(rows)

@@ -49,6 +49,12 @@ def narrowed(query: Query, identity: IdentityTest) -> Query:
     return msgspec.structs.replace(query, keys=keys, issuers=None, limit=0)
 
 
+def exact_values(keys: Attributes, tag: str) -> list[str]:
+    """Return the values of a key that has no wildcards; none if it has, or is not there."""
+    values = [text.strip() for text in texts(keys[tag])] if tag in keys else []
+    return values if not any(set(value) & set("*?") for value in values) else []
+
+
 class Proposal:
     """Tails (order and UID) in the order of answers; `is_all` if they are few and all of them are here."""
 

@@ -14,8 +14,8 @@ from .grid_answers import Answers
 from .identities import NO_LINKS, Asker, IdentityTest, Links, Shown, shown
 from .merging import HERE, Holder, Merged, merge
 from .mirror import Mirror
-from .mirror_reading import mirrored
-from .proposing import MirrorPlanner, Proposal, in_order, narrowed, united
+from .mirror_reading import hashed_at, mirrored
+from .proposing import MirrorPlanner, Proposal, exact_values, in_order, narrowed, united
 
 
 class Own(Catalog, Protocol):
@@ -28,6 +28,19 @@ class Own(Catalog, Protocol):
         """Return what the log would state about a study now."""
 
 
+class Hashes(Protocol):
+    """The keyed hashes under which an owner states what it grants no more of."""
+
+    def study(self, StudyInstanceUID: str) -> bytes:
+        """Return the hash of a study's UID."""
+
+    def patient(self, IssuerOfPatientID: str, PatientID: str) -> bytes:
+        """Return the hash of a patient, or nothing for one without an id."""
+
+    def accession(self, AccessionNumber: str) -> bytes:
+        """Return the hash of an accession number, or nothing."""
+
+
 class Standing(NamedTuple):
     """How a mirrored peer is just now."""
 
@@ -36,6 +49,8 @@ class Standing(NamedTuple):
     is_reachable: bool
     age: float | None
     """Seconds since its mirror was known to be right; None: there is none yet."""
+    hashes: Hashes | None = None
+    """Set where it grants only hashes: then it has to be asked whenever one of them is meant."""
 
 
 Manifest = Callable[[bytes, SeriesStatement], list[Entry]]
@@ -91,6 +106,23 @@ class Sight:
         """Whether mirrors can say yes or no to every key."""
         keys = self._query.keys
         return all(is_universal(keys[tag]) for tag in self.answers.unmirrored)
+
+    def hinted(self, source: int) -> bool | None:
+        """Say whether a source that grants only hashes has what is asked for; None: they cannot tell."""
+        hashes = self.standing[source].hashes
+        keys = self._query.keys
+        if hashes is None:
+            return None
+        wanted: list[bytes] = [hashes.study(uid) for uid in exact_values(keys, "0020000D")]
+        if not wanted:
+            wanted = [hashes.accession(number) for number in exact_values(keys, "00080050")]
+        if not wanted and not self._asker.all_issuers:
+            identities = self._identity.identities(exact_values(keys, "00100020"))
+            wanted = [hashes.patient(*identity) for identity in identities]
+        if not wanted:
+            return None
+        with self._grid.mirror.reading() as reading:
+            return any(source in hashed_at(reading, each) for each in wanted if each)
 
     def add_live(self, live: Mapping[int, Live]) -> None:
         """Let what these owners said now count instead of what is mirrored of them."""

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/catalog.proto\x12\x0bpeerpacs.v1\"5\n\x08Position\x12\r\n\x05\x65poch\x18\x01 \x01(\x06\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12\r\n\x05\x63hain\x18\x03 \x01(\x0c\"0\n\x04Rows\x12\x0c\n\x04seqs\x18\x01 \x03(\x04\x12\x0c\n\x04keys\x18\x02 \x03(\x0c\x12\x0c\n\x04rows\x18\x03 \x03(\x0c\"\xba\x01\n\x0bPullRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\r\n\x05share\x18\x02 \x01(\r\x12#\n\x04seen\x18\x03 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12&\n\x07reached\x18\x04 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12(\n\tresume_at\x18\x05 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12\x14\n\x0cresume_after\x18\x06 \x01(\x0c\"\xcf\x01\n\tPullReply\x12#\n\x05\x64\x65lta\x18\x01 \x01(\x0b\x32\x12.peerpacs.v1.DeltaH\x00\x12/\n\x0esnapshot_begin\x18\x02 \x01(\x0b\x32\x15.peerpacs.v1.PositionH\x00\x12\x32\n\rsnapshot_part\x18\x03 \x01(\x0b\x32\x19.peerpacs.v1.SnapshotPartH\x00\x12\x30\n\x0csnapshot_end\x18\x04 \x01(\x0b\x32\x18.peerpacs.v1.SnapshotEndH\x00\x42\x06\n\x04kind\"~\n\x05\x44\x65lta\x12\x0c\n\x04prev\x18\x01 \x01(\x04\x12!\n\x02\x61t\x18\x02 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12#\n\x04head\x18\x03 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12\x1f\n\x04rows\x18\x04 \x01(\x0b\x32\x11.peerpacs.v1.Rows\"\x94\x01\n\x0cSnapshotPart\x12!\n\x02\x61t\x18\x01 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12#\n\x04head\x18\x02 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\x0c\x12\x0c\n\x04last\x18\x04 \x01(\x0c\x12\x1f\n\x04rows\x18\x05 \x01(\x0b\x32\x11.peerpacs.v1.Rows\"\\\n\x0bSnapshotEnd\x12!\n\x02\x61t\x18\x01 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x0c\x12\x0e\n\x06number\x18\x03 \x01(\x04\x12\x0b\n\x03sum\x18\x04 \x01(\x0c\"/\n\rDigestRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\r\n\x05share\x18\x02 \x01(\r\"a\n\x0b\x44igestReply\x12#\n\x04head\x18\x01 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12\x0f\n\x07\x62uckets\x18\x02 \x03(\r\x12\x0e\n\x06\x63ounts\x18\x03 \x03(\x04\x12\x0c\n\x04sums\x18\x04 \x01(\x0c\"w\n\rBucketRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\r\n\x05share\x18\x02 \x01(\r\x12#\n\x04seen\x18\x03 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12\x0f\n\x07\x62uckets\x18\x04 \x03(\r\x12\x10\n\x08listings\x18\x05 \x03(\x0c\"\\\n\x06Repair\x12#\n\x04seen\x18\x01 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12\x1f\n\x04rows\x18\x02 \x01(\x0b\x32\x11.peerpacs.v1.Rows\x12\x0c\n\x04gone\x18\x03 \x03(\x0c\"P\n\x0fManifestRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\r\n\x05share\x18\x02 \x01(\r\x12\r\n\x05study\x18\x03 \x01(\t\x12\x0e\n\x06series\x18\x04 \x01(\t\" \n\rManifestReply\x12\x0f\n\x07\x65ntries\x18\x01 \x03(\x0c\"K\n\x0b\x46indRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\r\n\x05share\x18\x02 \x01(\r\x12\r\n\x05query\x18\x03 \x01(\x0c\x12\r\n\x05limit\x18\x04 \x01(\r\",\n\tFindReply\x12\x0f\n\x07matches\x18\x01 \x03(\x0c\x12\x0e\n\x06is_cut\x18\x02 \x01(\x08\x32\x8b\x02\n\x07\x43\x61talog\x12:\n\x04Pull\x12\x18.peerpacs.v1.PullRequest\x1a\x16.peerpacs.v1.PullReply0\x01\x12?\n\x07\x44igests\x12\x1a.peerpacs.v1.DigestRequest\x1a\x18.peerpacs.v1.DigestReply\x12;\n\x06\x42ucket\x12\x1a.peerpacs.v1.BucketRequest\x1a\x13.peerpacs.v1.Repair0\x01\x12\x46\n\x08Manifest\x12\x1c.peerpacs.v1.ManifestRequest\x1a\x1a.peerpacs.v1.ManifestReply0\x01\x32\x43\n\x05Query\x12:\n\x04\x46ind\x12\x18.peerpacs.v1.FindRequest\x1a\x16.peerpacs.v1.FindReply0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/catalog.proto\x12\x0bpeerpacs.v1\"5\n\x08Position\x12\r\n\x05\x65poch\x18\x01 \x01(\x06\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12\r\n\x05\x63hain\x18\x03 \x01(\x0c\"0\n\x04Rows\x12\x0c\n\x04seqs\x18\x01 \x03(\x04\x12\x0c\n\x04keys\x18\x02 \x03(\x0c\x12\x0c\n\x04rows\x18\x03 \x03(\x0c\"\xba\x01\n\x0bPullRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\r\n\x05share\x18\x02 \x01(\r\x12#\n\x04seen\x18\x03 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12&\n\x07reached\x18\x04 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12(\n\tresume_at\x18\x05 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12\x14\n\x0cresume_after\x18\x06 \x01(\x0c\"\xcf\x01\n\tPullReply\x12#\n\x05\x64\x65lta\x18\x01 \x01(\x0b\x32\x12.peerpacs.v1.DeltaH\x00\x12/\n\x0esnapshot_begin\x18\x02 \x01(\x0b\x32\x15.peerpacs.v1.PositionH\x00\x12\x32\n\rsnapshot_part\x18\x03 \x01(\x0b\x32\x19.peerpacs.v1.SnapshotPartH\x00\x12\x30\n\x0csnapshot_end\x18\x04 \x01(\x0b\x32\x18.peerpacs.v1.SnapshotEndH\x00\x42\x06\n\x04kind\"~\n\x05\x44\x65lta\x12\x0c\n\x04prev\x18\x01 \x01(\x04\x12!\n\x02\x61t\x18\x02 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12#\n\x04head\x18\x03 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12\x1f\n\x04rows\x18\x04 \x01(\x0b\x32\x11.peerpacs.v1.Rows\"\x94\x01\n\x0cSnapshotPart\x12!\n\x02\x61t\x18\x01 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12#\n\x04head\x18\x02 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\x0c\x12\x0c\n\x04last\x18\x04 \x01(\x0c\x12\x1f\n\x04rows\x18\x05 \x01(\x0b\x32\x11.peerpacs.v1.Rows\"?\n\x0bSnapshotEnd\x12!\n\x02\x61t\x18\x01 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x0c\"/\n\rDigestRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\r\n\x05share\x18\x02 \x01(\r\"a\n\x0b\x44igestReply\x12#\n\x04head\x18\x01 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12\x0f\n\x07\x62uckets\x18\x02 \x03(\r\x12\x0e\n\x06\x63ounts\x18\x03 \x03(\x04\x12\x0c\n\x04sums\x18\x04 \x01(\x0c\"w\n\rBucketRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\r\n\x05share\x18\x02 \x01(\r\x12#\n\x04seen\x18\x03 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12\x0f\n\x07\x62uckets\x18\x04 \x03(\r\x12\x10\n\x08listings\x18\x05 \x03(\x0c\"\\\n\x06Repair\x12#\n\x04seen\x18\x01 \x01(\x0b\x32\x15.peerpacs.v1.Position\x12\x1f\n\x04rows\x18\x02 \x01(\x0b\x32\x11.peerpacs.v1.Rows\x12\x0c\n\x04gone\x18\x03 \x03(\x0c\"P\n\x0fManifestRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\r\n\x05share\x18\x02 \x01(\r\x12\r\n\x05study\x18\x03 \x01(\t\x12\x0e\n\x06series\x18\x04 \x01(\t\" \n\rManifestReply\x12\x0f\n\x07\x65ntries\x18\x01 \x03(\x0c\"K\n\x0b\x46indRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\r\n\x05share\x18\x02 \x01(\r\x12\r\n\x05query\x18\x03 \x01(\x0c\x12\r\n\x05limit\x18\x04 \x01(\r\",\n\tFindReply\x12\x0f\n\x07matches\x18\x01 \x03(\x0c\x12\x0e\n\x06is_cut\x18\x02 \x01(\x08\x32\x8b\x02\n\x07\x43\x61talog\x12:\n\x04Pull\x12\x18.peerpacs.v1.PullRequest\x1a\x16.peerpacs.v1.PullReply0\x01\x12?\n\x07\x44igests\x12\x1a.peerpacs.v1.DigestRequest\x1a\x18.peerpacs.v1.DigestReply\x12;\n\x06\x42ucket\x12\x1a.peerpacs.v1.BucketRequest\x1a\x13.peerpacs.v1.Repair0\x01\x12\x46\n\x08Manifest\x12\x1c.peerpacs.v1.ManifestRequest\x1a\x1a.peerpacs.v1.ManifestReply0\x01\x32\x43\n\x05Query\x12:\n\x04\x46ind\x12\x18.peerpacs.v1.FindRequest\x1a\x16.peerpacs.v1.FindReply0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,25 +44,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SNAPSHOTPART']._serialized_start=670
   _globals['_SNAPSHOTPART']._serialized_end=818
   _globals['_SNAPSHOTEND']._serialized_start=820
-  _globals['_SNAPSHOTEND']._serialized_end=912
-  _globals['_DIGESTREQUEST']._serialized_start=914
-  _globals['_DIGESTREQUEST']._serialized_end=961
-  _globals['_DIGESTREPLY']._serialized_start=963
-  _globals['_DIGESTREPLY']._serialized_end=1060
-  _globals['_BUCKETREQUEST']._serialized_start=1062
-  _globals['_BUCKETREQUEST']._serialized_end=1181
-  _globals['_REPAIR']._serialized_start=1183
-  _globals['_REPAIR']._serialized_end=1275
-  _globals['_MANIFESTREQUEST']._serialized_start=1277
-  _globals['_MANIFESTREQUEST']._serialized_end=1357
-  _globals['_MANIFESTREPLY']._serialized_start=1359
-  _globals['_MANIFESTREPLY']._serialized_end=1391
-  _globals['_FINDREQUEST']._serialized_start=1393
-  _globals['_FINDREQUEST']._serialized_end=1468
-  _globals['_FINDREPLY']._serialized_start=1470
-  _globals['_FINDREPLY']._serialized_end=1514
-  _globals['_CATALOG']._serialized_start=1517
-  _globals['_CATALOG']._serialized_end=1784
-  _globals['_QUERY']._serialized_start=1786
-  _globals['_QUERY']._serialized_end=1853
+  _globals['_SNAPSHOTEND']._serialized_end=883
+  _globals['_DIGESTREQUEST']._serialized_start=885
+  _globals['_DIGESTREQUEST']._serialized_end=932
+  _globals['_DIGESTREPLY']._serialized_start=934
+  _globals['_DIGESTREPLY']._serialized_end=1031
+  _globals['_BUCKETREQUEST']._serialized_start=1033
+  _globals['_BUCKETREQUEST']._serialized_end=1152
+  _globals['_REPAIR']._serialized_start=1154
+  _globals['_REPAIR']._serialized_end=1246
+  _globals['_MANIFESTREQUEST']._serialized_start=1248
+  _globals['_MANIFESTREQUEST']._serialized_end=1328
+  _globals['_MANIFESTREPLY']._serialized_start=1330
+  _globals['_MANIFESTREPLY']._serialized_end=1362
+  _globals['_FINDREQUEST']._serialized_start=1364
+  _globals['_FINDREQUEST']._serialized_end=1439
+  _globals['_FINDREPLY']._serialized_start=1441
+  _globals['_FINDREPLY']._serialized_end=1485
+  _globals['_CATALOG']._serialized_start=1488
+  _globals['_CATALOG']._serialized_end=1755
+  _globals['_QUERY']._serialized_start=1757
+  _globals['_QUERY']._serialized_end=1824
 # @@protoc_insertion_point(module_scope)

@@ -81,16 +81,12 @@ class SnapshotPart(_message.Message):
     def __init__(self, at: _Optional[_Union[Position, _Mapping]] = ..., head: _Optional[_Union[Position, _Mapping]] = ..., after: _Optional[bytes] = ..., last: _Optional[bytes] = ..., rows: _Optional[_Union[Rows, _Mapping]] = ...) -> None: ...
 
 class SnapshotEnd(_message.Message):
-    __slots__ = ("at", "after", "number", "sum")
+    __slots__ = ("at", "after")
     AT_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
-    NUMBER_FIELD_NUMBER: _ClassVar[int]
-    SUM_FIELD_NUMBER: _ClassVar[int]
     at: Position
     after: bytes
-    number: int
-    sum: bytes
-    def __init__(self, at: _Optional[_Union[Position, _Mapping]] = ..., after: _Optional[bytes] = ..., number: _Optional[int] = ..., sum: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, at: _Optional[_Union[Position, _Mapping]] = ..., after: _Optional[bytes] = ...) -> None: ...
 
 class DigestRequest(_message.Message):
     __slots__ = ("archive", "share")

@@ -99,7 +99,7 @@ def bootstrap(mirror: Mirror, source: int, rows: list[Change]) -> tuple[float, f
         mirror.extend(source, SnapshotPart(at, at, after, part[-1].key, part))
         after = part[-1].key
     written = time.perf_counter()
-    mirror.finish(source, SnapshotEnd(at, after, len(rows), b""))
+    mirror.finish(source, SnapshotEnd(at, after))
     return written - start, time.perf_counter() - start
 
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from catalog import Decision, PacsError, Share, Verb
+from catalog import Change, Decision, PacsError, Share, Verb
 from federation import mirror_writing, serving
-from federation.following import exchange
+from federation.following import REPAIRED, exchange
 from tests.catalog.samples import Ticking, arrival
 from tests.federation.grids import Cut, Node, known, live
 
@@ -58,6 +58,7 @@ class Story:
         self.copies: dict[tuple[bytes, str], list[Path]] = {}
         self.cuts: set[frozenset[bytes]] = set()
         self.said: dict[tuple[bytes, bytes, int], list[Any]] = {}
+        self.damaged: set[tuple[bytes, bytes, int]] = set()
         self.made = 0
         for node in self.nodes:
             node.catalog.share(TERMS[:1])
@@ -86,6 +87,7 @@ class Story:
             self.forget: 3,
             self.share: 2,
             self.renew: 1,
+            self.rot: 3,
         }
         self.clock.now += self.chance.choice([0.1, 0.3, 1.0, 5.0])
         self.chance.choices(list(deeds), list(deeds.values()))[0]()
@@ -151,6 +153,13 @@ class Story:
         return is_busy
 
     def check(self, reader: Node, named: Node, owner: Node, share: int) -> None:
+        damaged = (reader.name, named.name, share)
+        follower = reader.follower(named.name, share)
+        if REPAIRED in {finding.kind for finding in follower.findings}:
+            self.damaged.discard(damaged)
+        follower.findings.clear()
+        if damaged in self.damaged:
+            return
         state = reader.mirror.state(reader.mirror.source(named.name, share))
         if state.seen == owner.owner.head(share) and state.is_whole:
             assert reader.mirrored(named.name, share) == live(owner.catalog, share)
@@ -163,7 +172,9 @@ class Story:
             follower = reader.followers.get((owner_name, share))
             said = self.said[reader_name, owner_name, share]
             if follower and said:
-                for late in self.chance.choices(said, k=10):
+                applied = follower.state.applied
+                fitting = [each for each in said if getattr(each, "prev", None) == applied]
+                for late in [*fitting, *self.chance.choices(said, k=10)]:
                     follower.received(late, self.clock())
                 owner = next(node for node in self.nodes if node.name == owner_name)
                 self.check(reader, owner, owner, share)
@@ -226,6 +237,19 @@ class Story:
     def renew(self) -> None:
         self.node().catalog.renew_epoch()
 
+    def rot(self) -> None:
+        """Have a mirror hold something else than it was given, until digests are compared."""
+        reader, owner = self.chance.sample(self.nodes, 2)
+        share = self.chance.choice([0, SHARE])
+        source = reader.mirror.source(owner.name, share)
+        keys = list(reader.mirrored(owner.name, share))
+        if not keys:
+            return
+        wrong = Change(1, self.chance.choice(keys), self.chance.choice([b"", b"rotten row"]))
+        with reader.mirror._writing(source) as writing:
+            writing.take([wrong], is_repair=True)
+        self.damaged.add((reader.name, owner.name, share))
+
     def settle(self) -> None:
         """Let everybody talk until nobody has anything to say; then all are equal."""
         self.cuts.clear()
@@ -239,6 +263,7 @@ class Story:
             assert live(node.catalog, SHARE) == projected(live(node.catalog), TERMS[0])
         pairs = [(a, b, share) for a in self.nodes for b in self.nodes if a is not b for share in (0, SHARE)]
         for reader, owner, share in pairs:
+            reader.follower(owner.name, share).connected(self.clock())
             for _ in range(60):
                 self.clock.now += 100
                 is_busy = self.exchange(reader, owner, owner, share)

@@ -8,12 +8,16 @@ from random import Random
 from threading import Timer
 from time import monotonic
 
+import msgspec
 import pytest
 
-from catalog import Decision, Level, Query, Verb
+from catalog import Change, Decision, Head, Level, Query, Verb
 from federation.asking import answer
 from federation.fanout import BUDGET, Breaker, Round
+from federation.identities import Asker
 from federation.live import Done, LiveGrid, Mode
+from federation.messages import SnapshotBegin, SnapshotEnd, SnapshotPart
+from federation.mirror_rows import HashedStudy
 from federation.outcomes import Part
 from federation.serving import LogOwner
 from tests.catalog.samples import Shelf, Ticking, arrival, data_set, open_catalog, query
@@ -226,3 +230,47 @@ def test_keys_outside_the_fixed_table_are_judged_by_who_holds_the_instances(tmp_
         assert values(found, kvp) in ([100], [100.0], ["100"])
         assert [each.part for each in outcomes] == [Part.LIVE]
     grid.close()
+
+
+class _Hashes:
+    """Keyed hashes as an owner makes them."""
+
+    def study(self, StudyInstanceUID: str) -> bytes:
+        return b"study " + StudyInstanceUID.encode()
+
+    def patient(self, IssuerOfPatientID: str, PatientID: str) -> bytes:
+        return f"patient {IssuerOfPatientID} {PatientID}".encode()
+
+    def accession(self, AccessionNumber: str) -> bytes:
+        return b"accession " + AccessionNumber.encode()
+
+
+def test_a_peer_that_grants_only_hashes_is_asked_when_one_is_meant_and_left_alone_when_none_is(
+    grid: Seen, reach: Reach, live: LiveGrid
+) -> None:
+    beta = grid.peers[b"beta"]
+    beta.catalog.record([arrival("1", "1.1", "1.1.1", AccessionNumber="A7", issuer="BETA")])
+    state_all(grid)
+    source = grid.here.mirror.source(b"beta", 0)
+    hashes = _Hashes()
+    row = HashedStudy(1, hashes.study("1"), hashes.patient("BETA", "4711"), hashes.accession("A7"))
+    at = Head(1, 1, bytes(8))
+    grid.here.mirror.begin(source, SnapshotBegin(at))
+    part = SnapshotPart(at, at, b"", b"hash", [Change(1, b"hash", msgspec.msgpack.encode(row))])
+    grid.here.mirror.extend(source, part)
+    grid.here.mirror.finish(source, SnapshotEnd(at, b"hash"))
+    del grid.peers[b"gamma"]
+    grid.hashes[b"beta"] = hashes
+    for keys in ({"AccessionNumber": "A7"}, {"StudyInstanceUID": "1"}, {"PatientName": "DOE*"}):
+        assert ask(live, query(Level.STUDY, **keys), Mode.SYNCED) == (["1"], [Part.LIVE])
+    reach.asked.clear()
+    for keys in ({"AccessionNumber": "A8"}, {"StudyInstanceUID": "2"}, {"PatientID": "4711"}):
+        answers, outcomes = live.ask(query(Level.STUDY, **keys), Asker("ALPHA"), Mode.SYNCED)
+        assert (list(answers), [each.part for each in outcomes]) == ([], [Part.MIRROR])
+    assert reach.asked == []
+    answers, _ = live.ask(query(Level.STUDY, PatientID="BETA/4711"), Asker("ALPHA"), Mode.SYNCED)
+    assert values(list(answers), "00100020") == ["BETA/4711"]
+    reach.silent = {b"beta"}
+    answers, outcomes = live.ask(query(Level.STUDY, AccessionNumber="A7"), ANYBODY, Mode.SYNCED, 0.1)
+    assert list(answers) == []
+    assert not outcomes[0].can_judge

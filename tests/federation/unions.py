@@ -27,6 +27,7 @@ class Seen:
         self.peers = {peer.name: peer for peer in peers}
         self.down: set[bytes] = set()
         self.ages: dict[bytes, float | None] = {peer.name: 1.0 for peer in peers}
+        self.hashes: dict[bytes, Any] = {}
         self.alarms: list[tuple[str, list[bytes]]] = []
         self.manifests = 0
         self.links = links
@@ -49,7 +50,7 @@ class Seen:
     def standing(self) -> Mapping[int, Standing]:
         return {
             self.here.mirror.source(name, 0): Standing(
-                f"site {name.decode()}", name, name not in self.down, self.ages[name]
+                f"site {name.decode()}", name, name not in self.down, self.ages[name], self.hashes.get(name)
             )
             for name in self.peers
         }
