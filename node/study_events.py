@@ -87,18 +87,20 @@ class StudyEvents:
                 found.append(row.event)
         return found
 
+    def begin(self, subscriber: str) -> None:
+        """Have a subscriber that is new begin with the next event; one that is known goes on where it was."""
+        key = _CURSOR + subscriber.encode()
+        if self._table.get(key) is None:
+            self._table.put(key, _Row(seq=self._last))
+
     def follow(self, subscriber: str, take: Callable[[StudyComplete], object], limit: int = 100) -> int:
         """Have a subscriber take what is new for it, at most `limit` events; return how many it took.
 
-        Its cursor moves after each; one that raises gets the event again the next time. A new subscriber
-        begins with the next event.
+        Its cursor moves after each; one that raises gets the event again the next time.
         """
+        self.begin(subscriber)
         key = _CURSOR + subscriber.encode()
-        row = self._table.get(key)
-        if row is None:
-            self._table.put(key, _Row(seq=self._last))
-            return 0
-        events = self.after(row.seq, limit)
+        events = self.after(self._cursor(subscriber), limit)
         for event in events:
             take(event)
             self._table.put(key, _Row(seq=event.seq))

@@ -61,10 +61,13 @@ class Archive(Doors):
             devices.complete_after,
             self.shared.clock,
         )
-        self.subscribers: dict[str, Callable[[StudyComplete], object]] = {
-            "audit": lambda event: audit.record("complete", None, "success", described(event))
-        }
-        """Who takes each event about a study: routing, prefetch and exports belong here."""
+        self._subscribers: dict[str, Callable[[StudyComplete], object]] = {}
+        self.subscribe("audit", lambda event: audit.record("complete", None, "success", described(event)))
+
+    def subscribe(self, name: str, take: Callable[[StudyComplete], object]) -> None:
+        """Have events about studies taken from now on: the place of routing, prefetch and exports."""
+        self.study_events.begin(name)
+        self._subscribers[name] = take
 
     def recover(self) -> Recovered:
         """Record what processes that ended left unrecorded; those that live are not disturbed."""
@@ -116,7 +119,7 @@ class Archive(Doors):
         yield from self.care.chores()
         yield Chore(f"completeness {self.name}", 1.0, self._completeness.step)
         yield Chore(f"study events {self.name}", 3600.0, lambda: self.study_events.tidy(clock()))
-        for subscriber, take in tuple(self.subscribers.items()):
+        for subscriber, take in tuple(self._subscribers.items()):
             follow = partial(self.study_events.follow, subscriber, take)
             yield Chore(f"{subscriber} of {self.name}", 1.0, follow)
 

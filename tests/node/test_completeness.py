@@ -167,6 +167,17 @@ def test_a_subscriber_follows_by_a_cursor_that_moves_after_its_work(ward: Ward) 
     assert [event.seq for event in taken] == [1, 2, 3]
 
 
+def test_a_subscriber_misses_nothing_that_came_before_its_first_step(ward: Ward) -> None:
+    taken: list[StudyComplete] = []
+    ward.node.main.subscribe("rules", taken.append)
+    ward.arrive(1, 0)
+    ward.pass_time(70)
+    ward.crash()
+    ward.node.main.subscribe("rules", taken.append)
+    ward.node.main.study_events.follow("rules", taken.append)
+    assert len(taken) == 1
+
+
 def test_events_are_forgotten_after_a_month_and_numbers_never_come_again(ward: Ward) -> None:
     ward.arrive(1, 0)
     ward.pass_time(70)
