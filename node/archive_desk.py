@@ -49,8 +49,8 @@ class ArchiveDesk:
             self.trace,
             self.references,
             self.start_import,
-            self._node.import_progress,
-            self._node.stop_import,
+            self._node.imports.import_progress,
+            self._node.imports.stop_import,
         )
         waiting = (
             review.conflicts,
@@ -77,7 +77,7 @@ class ArchiveDesk:
 
     def start_import(self, source: str) -> str:
         """Import a folder, zip file or DICOMDIR into this archive; return the job's name."""
-        return self._node.start_import(source, self._archive.name)
+        return self._node.imports.start(source, self._archive)
 
     def find(self, keys: list[str], level: str = "", limit: int = 100) -> list[Attributes]:
         """Return what matches `Keyword=Value` keys, at most `limit` (0 = all), as C-FIND would answer."""

@@ -202,7 +202,7 @@ class TransfersSection(msgspec.Struct, frozen=True, kw_only=True):
 class ProcessesSection(msgspec.Struct, frozen=True, kw_only=True):
     """How the node is spread over processes."""
 
-    count: Annotated[int, Meta(ge=1, le=1)]
+    count: Annotated[int, Meta(ge=1, le=64)]
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

@@ -57,6 +57,8 @@ class Doors:
     segments: SegmentStore | VolumeStore
     store: SegmentStore | VolumeStore | BucketStore
     bucket: BucketStore | None = None
+    rest: float = 0.0
+    """Seconds before a commitment is judged, see `Commitments`."""
 
     def __init__(self, plan: Plan, shared: Shared) -> None:
         """Open nothing yet: who inherits opens store and catalog, and then calls `open_doors`."""
@@ -128,6 +130,7 @@ class Doors:
             shared.call,
             self.audit,
             clock,
+            rest=self.rest,
         )
 
     @property

@@ -6,20 +6,19 @@ import logging
 import os
 import ssl
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from catalog import Busy, Clock, NotFound
+from catalog import BadRequest, Busy, Clock, NotFound
 from node.access import Gatekeeper
 from node.archives import DEFAULT, ArchiveBook, Plan
 from node.audit import AuditLog
 from node.certificates import ensure_certificate
+from node.config import DISK
 from node.contracts import Device, Line, Scope
 from node.control import ControlServer, HomeLock
 from node.credentials import own_credentials
@@ -27,7 +26,6 @@ from node.desk import Desk
 from node.devices import DeviceBook
 from node.dimse import DimseServer, calling, reencode
 from node.forwarding import Calling
-from node.importer import ImportJob
 from node.sections import Config
 from node.state import State
 from node.transcoding import Transcoder
@@ -35,9 +33,12 @@ from node.transfers import TransferQueue
 from node.verification import Verification
 
 from .archive import Archive
+from .background import Background
 from .carrying import Carrying, carriers_of
-from .chores import Chore, Loop
+from .chores import Chore
 from .doors import Shared
+from .gateways import Front, Gateways
+from .imports import Imports
 from .rebuilding import CATALOG
 from .settings import limits
 from .watch import Watch
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CHORE_PAUSE: Final = 0.2
+SERVING: Final = "node"
+"""The purpose of a node that serves; commands open a home for theirs."""
 _DRAIN: Final = 6.0
 """Seconds that what is in flight has at the end; SIGTERM must be over within ten."""
 _IMPORT_THREADS: Final = 3
@@ -86,16 +89,15 @@ class Node:
         except BaseException:
             self._opened.close()
             raise
-        self.dimse = self._make_server()
+        self._purpose = purpose
+        self._background = Background(clock)
+        self.imports = Imports(home, self._background, self.audit)
+        self.dimse = self._make_front()
         self.ports: dict[str, int] = {}
         self.desk = Desk(self)
         self._control: ControlServer | None = None
         self._web: WebServer | None = None
-        self._jobs: dict[str, ImportJob] = {}
-        self._threads: list[threading.Thread] = []
-        self._failing: set[str] = set()
-        self._stopping = threading.Event()
-        self.watch = Watch(self.archives, self.dimse, self._jobs, home, config)
+        self.watch = Watch(self.archives, self.dimse, self.imports.jobs, home, config)
 
     def _open(self, purpose: str, catalog: str, only: str) -> None:
         home, config = self.home, self.config
@@ -144,8 +146,20 @@ class Node:
                 home,
             )
 
-    def _make_server(self) -> DimseServer:
+    def _make_front(self) -> Front:
+        """Return what talks to devices: a server in this process, or gateways beside it.
+
+        Raises:
+            BadRequest: an archive lies where gateways cannot append.
+        """
         self.transcoder = Transcoder(reencode, self.main.folder / "incoming")
+        others = self.config.processes.count - 1
+        if others and self._purpose == SERVING:
+            for plan in self.book:
+                if plan.storage != DISK:
+                    what = f"The archive {plan.name} lies in a bucket, and processes.count is above 1."
+                    raise BadRequest(what, "Set processes.count to 1: gateways need archives on disk.")
+            return Gateways(self.home, others, self.archives, limits(self.config), self._background.run)
         return DimseServer(
             self._scope,
             self.access,
@@ -187,7 +201,7 @@ class Node:
         else:
             known = self._open_archive(written)
             if self.ports:
-                self._tend(known)
+                self._background.tend(known)
         self.book.put(written, known.folder)
 
     def start(self) -> dict[str, int]:
@@ -199,13 +213,13 @@ class Node:
         # LMDB's Python binding gives the interpreter lock away at each call: beside a busy thread the usual
         # 5 ms a switch would make every commit wait for tens of them.
         sys.setswitchinterval(_SWITCH)
-        self._run("chores", self._chores)
+        self._background.run("chores", self._take_chores)
         for archive in self.archives.values():
-            self._tend(archive)
+            self._background.tend(archive)
         self._open_ports()
         self._carry()
         self._control = control = ControlServer(self.home, self.desk.verbs())
-        self._run("control", lambda: control.serve(self._stopping))
+        self._background.run("control", lambda: control.serve(self._background.stopping))
         self._show()
         self.audit.record("start", None, "ok", {"ports": self.ports})
         return self.ports
@@ -215,8 +229,8 @@ class Node:
         watch, section = self.watch, self.config.watch
         if section.port and (port := watch.listen(section.host, section.port)):
             self.ports["watch"] = port
-            self._run("watch", lambda: watch.server.serve(self._stopping))
-        watch.watch_threads(self._threads)
+            self._background.run("watch", lambda: watch.server.serve(self._background.stopping))
+        watch.watch_threads(self._background.threads)
 
     def _open_ports(self) -> None:
         dicom, tls = self.config.dicom, self.config.tls
@@ -238,8 +252,8 @@ class Node:
     def _carry(self) -> None:
         towards = Calling(self.devices.get, limits(self.config), self.credentials.towards)
         carriers = carriers_of(self.archives, towards, self.transcoder, self.audit)
-        for loop in self._carrying.begin(carriers, self._stopping.is_set):
-            self._run(loop.name, partial(self._go_round, loop))
+        for loop in self._carrying.begin(carriers, self._background.stopping.is_set):
+            self._background.repeat(loop)
         self.access.on_admitted = self.transfers.heard_from
         self.watch.measures.add(self.transfers.samples)
 
@@ -263,11 +277,9 @@ class Node:
         if self._web is not None:
             self._web.stop(_DRAIN / 3)
         self.dimse.stop(_DRAIN if self._web is None else 2 * _DRAIN / 3)
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join(timeout=2.0)
+        is_quiet = self._background.end()
         self.transcoder.close()
-        self._carrying.close(is_quiet=not any(thread.is_alive() for thread in self._threads))
+        self._carrying.close(is_quiet=is_quiet)
         if self._control is not None:
             self._control.close()
             self.audit.record("stop", None, "ok", {})
@@ -283,82 +295,17 @@ class Node:
     ) -> None:
         self.close()
 
-    def start_import(self, source: str, archive: str = DEFAULT) -> str:
-        """Import a folder, zip file or DICOMDIR in the background; return the job's name.
-
-        Raises:
-            NotFound: there is nothing at the path.
-        """
-        journals = self.home / "run" / "imports"
-        if archive != DEFAULT:
-            journals = journals / archive
-        job = ImportJob(Path(source), self.archive(archive).ingest, journals)
-        name = f"import-{len(self._jobs) + 1}"
-        self._jobs[name] = job
-        self.audit.record("import", None, "started", {"job": name, "archive": archive})
-        for number in range(_IMPORT_THREADS):
-            self._run(f"{name}-{number}", lambda: self._work_off(job))
-        return name
-
-    def import_progress(self, name: str) -> dict[str, Any]:
-        """Return how far an import has come.
-
-        Raises:
-            NotFound: there is no such job since the node started.
-        """
-        return self._job(name).progress()
-
-    def stop_import(self, name: str) -> None:
-        """Have an import take in no more files. Raises as `import_progress`."""
-        self._job(name).stop("A person stopped it. Started again, it goes on where it was.")
-
-    def _job(self, name: str) -> ImportJob:
-        job = self._jobs.get(name)
-        if job is None:
-            raise NotFound(f"There is no import called {name!r}.", "Start it again: it goes on where it was.")
-        return job
-
-    def _work_off(self, job: ImportJob) -> None:
-        while not self._stopping.is_set() and job.step():
-            pass
-
     def verify(self, name: str, job: Verification) -> None:
         """Have a thread take a verification's steps, resting as it says, until it is over."""
 
         def loop() -> None:
-            while not job.is_over and not self._stopping.wait(job.step()):
+            while not job.is_over and not self._background.stopping.wait(job.step()):
                 pass
 
-        self._run(name, loop)
+        self._background.run(name, loop)
 
-    def _run(self, name: str, loop: Callable[[], None]) -> None:
-        thread = threading.Thread(target=loop, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _tend(self, archive: Archive) -> None:
-        self._run(f"{archive.name} syncer", lambda: archive.segments.sync_forever(self._stopping))
-        self._run(f"{archive.name} indexer", lambda: self._index(archive))
-        self._run(f"{archive.name} judge", lambda: archive.commitment.judge_forever(self._stopping))
-        self._run(f"{archive.name} reports", lambda: archive.commitment.report_forever(self._stopping))
-        for loop in archive.loops():
-            self._run(loop.name, partial(self._go_round, loop))
-
-    def _go_round(self, loop: Loop) -> None:
-        pause = 0.0
-        while not self._stopping.wait(pause):
-            pause = loop.busy_pause if self._try(loop.name, loop.step) else loop.idle_pause
-
-    def _chores(self) -> None:
-        """Take every step that is due, those of archives that were added meanwhile too."""
-        last: dict[str, float] = {}
-        while not self._stopping.wait(_CHORE_PAUSE):
-            self.watch.hearts.beat("chores")
-            for name, every, step in self._due():
-                # A clock that was set back makes nothing wait.
-                if not 0 <= self.clock() - last.setdefault(name, self.clock()) < every:
-                    last[name] = self.clock()
-                    self._try(name, step)
+    def _take_chores(self) -> None:
+        self._background.take_chores(self._due, lambda: self.watch.hearts.beat("chores"))
 
     def _due(self) -> Iterator[Chore]:
         yield Chore("audit", 0.0, self.audit.step)
@@ -366,29 +313,6 @@ class Node:
         yield Chore("transfers", 3600.0, self.transfers.tidy)
         for archive in tuple(self.archives.values()):
             yield from archive.chores()
-
-    def _index(self, archive: Archive) -> None:
-        """Let the search index follow, on a thread of its own, as ingest leaves it time."""
-        pause, pace = _CHORE_PAUSE, archive.pace
-        while not self._stopping.wait(pause):
-            pause = pace.rest_first()
-            if not pause:
-                started = self.clock()
-                name = f"index of {archive.name}"
-                is_behind = bool(self._try(name, lambda: archive.catalog.index(self.clock())))
-                pause = pace.rest_after(self.clock() - started, is_behind)
-
-    def _try(self, name: str, step: Callable[[], object]) -> object:
-        """Take a step; what fails is logged once, and tried again the next time."""
-        try:
-            result = step()
-            self._failing.discard(name)
-            return result
-        except Exception:
-            if name not in self._failing:
-                logger.exception("The chore %s fails; it is tried again", name)
-            self._failing.add(name)
-            return None
 
     def _call(self, device: Device, ae_title: str) -> AbstractContextManager[Line]:
         return calling(device, ae_title, limits(self.config), self.credentials.towards(device))

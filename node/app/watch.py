@@ -13,7 +13,6 @@ from pathlib import Path
 
 from catalog import Availability
 from node.certificates import describe
-from node.dimse import DimseServer
 from node.importer import Fate, ImportJob
 from node.measures import Measures, Sample
 from node.sections import Config
@@ -23,6 +22,7 @@ from node.watching.exposition import Exposition
 from node.watching.readiness import has_room, is_writable
 
 from .archive import Archive
+from .gateways import Front
 from .settings import MB
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Watch:
     def __init__(
         self,
         archives: Mapping[str, Archive],
-        dimse: DimseServer,
+        dimse: Front,
         jobs: Mapping[str, ImportJob],
         home: Path,
         config: Config,

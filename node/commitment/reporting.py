@@ -55,8 +55,15 @@ class Commitments:
         call: Call,
         audit: Audit,
         clock: Clock,
+        *,
+        rest: float = 0.0,
     ) -> None:
-        """`device` finds the row of an AE title in the device book, `call` opens an association to it."""
+        """`device` finds the row of an AE title in the device book, `call` opens an association to it.
+
+        `rest` seconds pass before a request is judged: where another process judges it, which cannot know
+        whether the response is out.
+        """
+        self._rest = rest
         self._promises = promises
         self._inquiries = inquiries
         self._judge = judge
@@ -99,6 +106,7 @@ class Commitments:
                 digest=digest,
                 instances=len(references),
                 asked=now,
+                due=now + self._rest,
                 is_reused=used is not None and used.digest != digest,
             )
             self._unanswered.add(key)
@@ -160,6 +168,12 @@ class Commitments:
 
     def report_step(self) -> bool:
         """Try to tell whoever's result is due; say whether something was told."""
+        is_told = self.line_step()
+        found = [item for item in self._promises.scan() if item[1].stage is Stage.JUDGED]
+        return self._call_devices(found, self._clock()) or is_told
+
+    def line_step(self) -> bool:
+        """Tell results over associations that are open in this process; say whether something was told."""
         now = self._clock()
         found = [item for item in self._promises.scan() if item[1].stage is Stage.JUDGED]
         is_told = False
@@ -170,7 +184,7 @@ class Commitments:
                 except Unavailable as error:
                     self.closed(line)
                     self._put_off(key, promise, error.what)
-        return self._call_devices(found, now) or is_told
+        return is_told
 
     def judge_forever(self, stop: threading.Event) -> None:
         """Judge as requests come, until told to stop; for a thread of its own."""
@@ -179,6 +193,10 @@ class Commitments:
     def report_forever(self, stop: threading.Event) -> None:
         """Tell results as they are known, until told to stop; for a thread of its own."""
         self._repeat(self.report_step, self._to_report, stop)
+
+    def tell_forever(self, stop: threading.Event) -> None:
+        """Tell results over open associations, until told to stop; another process does all the rest."""
+        self._repeat(self.line_step, self._to_report, stop)
 
     def tidy(self) -> None:
         """Forget what is long over."""

@@ -1,7 +1,18 @@
 """Several processes of one node: gateways that talk to devices, and the one that writes the catalogs."""
 
-from .client import WriterClient
+from .client import RemoteAdmission, WriterClient
 from .gateway_catalog import GatewayCatalog
-from .writer import Ledger, WriterService
+from .ledger import Ledger
+from .wire import Beat, Call, Orders
+from .writer import WriterService
 
-__all__ = ["GatewayCatalog", "Ledger", "WriterClient", "WriterService"]
+__all__ = [
+    "Beat",
+    "Call",
+    "GatewayCatalog",
+    "Ledger",
+    "Orders",
+    "RemoteAdmission",
+    "WriterClient",
+    "WriterService",
+]

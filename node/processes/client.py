@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import Any, Final
 
 import zmq
 
-from catalog import PacsError, Uncertain
+from catalog import PacsError, Unavailable, Uncertain
+from node.contracts import Rejection
 
-from .wire import GOOD, Call, decode_answer, decode_failure, encode
+from .wire import GOOD, Call, Guest, decode_answer, decode_failure, encode
 
 _PATIENCE: Final = 30_000
 """Milliseconds. A writer that takes longer is gone or stuck; senders hear A700 and send again."""
@@ -61,3 +63,24 @@ class WriterClient:
         socket.setsockopt(zmq.LINGER, 0)
         socket.connect(self._endpoint)
         return socket
+
+
+class RemoteAdmission:
+    """Satisfies `Admission` by asking the process that keeps the count for all."""
+
+    def __init__(self, gateway: str, writer: WriterClient) -> None:
+        self._gateway = gateway
+        self._writer = writer
+
+    def admit(self, calling_ae: str, address: str) -> Rejection | None:
+        """Count an association, or say which limit it would break; without an answer none is let in."""
+        try:
+            refused = self._writer.ask(Call.ADMIT, "", Guest(self._gateway, calling_ae, address))
+        except Unavailable:
+            return Rejection(2, 3, 1, "the process that writes the catalog does not answer")
+        return refused and Rejection(refused.result, refused.source, refused.reason, refused.why)
+
+    def discharge(self, calling_ae: str, address: str) -> None:
+        """Count an association out that was let in."""
+        with suppress(Unavailable):
+            self._writer.ask(Call.DISCHARGE, "", Guest(self._gateway, calling_ae, address))

@@ -12,6 +12,7 @@ import msgspec
 
 import catalog
 from catalog import Arrival, Decision, Entry, Move, Moved, PacsError, Recorded
+from node.measures import Sample
 
 
 class Call(StrEnum):
@@ -27,6 +28,18 @@ class Call(StrEnum):
     BEAT = "beat"
 
 
+class Orders(msgspec.Struct, frozen=True):
+    """What a gateway is told when it starts."""
+
+    home: str
+    name: str
+    writer: str
+    """Where the writing process listens."""
+    dicom: tuple[str, int] = ("", 0)
+    tls: tuple[str, int] = ("", 0)
+    """Address and port to share; port 0 = none."""
+
+
 class Guest(msgspec.Struct, frozen=True, array_like=True):
     """An association that a gateway wants to let in, or that has ended."""
 
@@ -40,6 +53,7 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
 
     gateway: str
     counters: dict[str, int]
+    samples: list[Sample]
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True):

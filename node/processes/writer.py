@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -16,9 +16,9 @@ import msgspec
 import zmq
 
 from catalog import Arrival, BadRequest, Entry, LmdbCatalog, NotFound, PacsError, Recorded
-from node.contracts import Rejection
 
-from .wire import BAD, GOOD, Beat, Call, Failure, Guest, Refused, decode_body, encode
+from .ledger import Ledger
+from .wire import BAD, GOOD, Call, Failure, decode_body, encode
 
 logger = logging.getLogger(__name__)
 
@@ -27,63 +27,6 @@ _BEAT: Final = 200
 """Milliseconds between two looks at whether to stop."""
 _AT_ONCE: Final = 512
 """Messages taken up before they are answered."""
-
-
-class Ledger:
-    """The associations of all gateways together: one set of limits, whoever lets them in."""
-
-    def __init__(
-        self, admit: Callable[[str, str], Rejection | None], discharge: Callable[[str, str], None]
-    ) -> None:
-        self._admit = admit
-        self._discharge = discharge
-        self._lock = threading.Lock()
-        self._guests: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
-        self._counters: dict[str, dict[str, int]] = {}
-        self._gone: Counter[str] = Counter()
-        """What gateways had counted that have ended."""
-
-    def admit(self, guest: Guest) -> Refused | None:
-        """Count an association in, or say which limit it would break."""
-        rejection = self._admit(guest.calling_ae, guest.address)
-        if rejection is not None:
-            return Refused(rejection.result, rejection.source, rejection.reason, rejection.why)
-        with self._lock:
-            self._guests[guest.gateway][guest.calling_ae, guest.address] += 1
-        return None
-
-    def discharge(self, guest: Guest) -> None:
-        """Count an association out."""
-        with self._lock:
-            self._guests[guest.gateway][guest.calling_ae, guest.address] -= 1
-        self._discharge(guest.calling_ae, guest.address)
-
-    def heard(self, beat: Beat) -> None:
-        """Note what a gateway has counted."""
-        with self._lock:
-            self._counters[beat.gateway] = beat.counters
-
-    def ended(self, gateway: str) -> None:
-        """Count out everything a gateway that has ended had let in; what it counted stays counted."""
-        with self._lock:
-            guests = self._guests.pop(gateway, Counter())
-            counted = self._counters.pop(gateway, {})
-            self._gone.update({name: number for name, number in counted.items() if name not in _PRESENT})
-        for (calling_ae, address), number in guests.items():
-            for _ in range(number):
-                self._discharge(calling_ae, address)
-
-    def counters(self) -> dict[str, int]:
-        """Return the sum of what the gateways have counted."""
-        with self._lock:
-            total = Counter(self._gone)
-            for counted in self._counters.values():
-                total.update(counted)
-        return dict(total)
-
-
-_PRESENT: Final = frozenset({"requested", "ending", "open", "serving"})
-"""Counters that tell how many there are now, and not how many there have been."""
 
 
 class WriterService:

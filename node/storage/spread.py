@@ -243,6 +243,12 @@ class VolumeStore:
             raise self._missing(next((v for v in self._known.volumes if v.number == number), number))
         return store
 
+    def retire_draining(self) -> None:
+        """End what this process appends to on volumes that are drained; for every process that appends."""
+        for state in self.states():
+            if state.volume.is_draining and state.volume.is_present():
+                self.store(state.volume.number).retire()
+
     def writable(self) -> tuple[SegmentStore, ...]:
         """Return the volumes that may be written to, that with the most room first."""
         if not 0 <= self._clock() - self._looked < _LOOK_EVERY:

@@ -1,0 +1,94 @@
+"""The threads of a node: loops that go on until it stops, and the thread that takes every chore in turn."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Final
+
+from catalog import Clock
+
+from .archive import Archive
+from .chores import Chore, Loop
+
+logger = logging.getLogger(__name__)
+
+CHORE_PAUSE: Final = 0.2
+
+
+class Background:
+    """Gives work threads of its own, and ends them all."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._failing: set[str] = set()
+        self.threads: list[threading.Thread] = []
+        self.stopping = threading.Event()
+        """Set when the node stops; whoever has a thread looks at it."""
+
+    def run(self, name: str, loop: Callable[[], None]) -> None:
+        """Give a loop a thread."""
+        thread = threading.Thread(target=loop, name=name, daemon=True)
+        self.threads.append(thread)
+        thread.start()
+
+    def repeat(self, loop: Loop) -> None:
+        """Take a loop's steps on a thread, with the pauses that it wants."""
+        self.run(loop.name, partial(self._go_round, loop))
+
+    def tend(self, archive: Archive) -> None:
+        """Give an archive the threads that it needs."""
+        self.run(f"{archive.name} syncer", lambda: archive.segments.sync_forever(self.stopping))
+        self.run(f"{archive.name} indexer", lambda: self._index(archive))
+        self.run(f"{archive.name} judge", lambda: archive.commitment.judge_forever(self.stopping))
+        self.run(f"{archive.name} reports", lambda: archive.commitment.report_forever(self.stopping))
+        for loop in archive.loops():
+            self.repeat(loop)
+
+    def take_chores(self, due: Callable[[], Iterable[Chore]], on_round: Callable[[], None]) -> None:
+        """Take every step that is due until the node stops; `due` is asked anew at each round."""
+        last: dict[str, float] = {}
+        while not self.stopping.wait(CHORE_PAUSE):
+            on_round()
+            for name, every, step in due():
+                # A clock that was set back makes nothing wait.
+                if not 0 <= self._clock() - last.setdefault(name, self._clock()) < every:
+                    last[name] = self._clock()
+                    self._try(name, step)
+
+    def end(self) -> bool:
+        """Have all threads end; say whether they did within their time."""
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(timeout=2.0)
+        return not any(thread.is_alive() for thread in self.threads)
+
+    def _go_round(self, loop: Loop) -> None:
+        pause = 0.0
+        while not self.stopping.wait(pause):
+            pause = loop.busy_pause if self._try(loop.name, loop.step) else loop.idle_pause
+
+    def _index(self, archive: Archive) -> None:
+        """Let the search index follow, on a thread of its own, as ingest leaves it time."""
+        pause, pace, clock = CHORE_PAUSE, archive.pace, self._clock
+        while not self.stopping.wait(pause):
+            pause = pace.rest_first()
+            if not pause:
+                started = clock()
+                name = f"index of {archive.name}"
+                is_behind = bool(self._try(name, lambda: archive.catalog.index(clock())))
+                pause = pace.rest_after(clock() - started, is_behind)
+
+    def _try(self, name: str, step: Callable[[], object]) -> object:
+        """Take a step; what fails is logged once, and tried again the next time."""
+        try:
+            result = step()
+            self._failing.discard(name)
+            return result
+        except Exception:
+            if name not in self._failing:
+                logger.exception("The chore %s fails; it is tried again", name)
+            self._failing.add(name)
+            return None

@@ -1,0 +1,213 @@
+"""A gateway: a process that talks to devices beside others, and leaves the writing of catalogs to one.
+
+`python -m node.app.gateway`; the node starts it, gives it its orders on standard input, and ends it by
+closing that. What it stores is in segments of its own, so object bytes never pass another process.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import msgspec
+
+from catalog import Clock
+from node.access import Gatekeeper
+from node.archives import ArchiveBook, Plan
+from node.audit import AuditLog
+from node.config import load_config
+from node.contracts import Device, Line, Scope
+from node.credentials import own_credentials
+from node.devices import DeviceBook
+from node.dimse import DimseServer, calling, reencode
+from node.logs import start_logging
+from node.processes import Beat, Call, GatewayCatalog, Orders, RemoteAdmission, WriterClient
+from node.reading import header_reader
+from node.state import State
+from node.storage import VolumeStore
+from node.transcoding import Transcoder
+
+from .doors import Doors, Shared
+from .rebuilding import CATALOG, search_of
+from .settings import limits
+
+_BEAT: Final = 0.5
+_RETIRE_EVERY: Final = 5.0
+_DRAIN: Final = 6.0
+_SWITCH: Final = 0.0005
+_REST: Final = 0.5
+"""Seconds within which the response to a commitment request is certainly out."""
+
+
+class GatewayArchive(Doors):
+    """An archive whose catalog another process writes."""
+
+    catalog: GatewayCatalog
+    rest = _REST
+
+    def __init__(self, plan: Plan, shared: Shared, writer: WriterClient) -> None:
+        """Open its disks for appending, and its catalog for reading."""
+        super().__init__(plan, shared)
+        try:
+            self.volumes: VolumeStore = self.open_volumes()
+            self.segments = self.store = self.volumes
+            self.opened.callback(self.store.close)
+            read, search = header_reader(self.store), self.folder / search_of(CATALOG)
+            self.catalog = GatewayCatalog(plan.name, writer, self.folder / CATALOG, search, read)
+            self.opened.callback(self.catalog.close)
+            self.open_doors()
+        except BaseException:
+            self.opened.close()
+            raise
+
+
+class Gateway:
+    """Everything one gateway process has open."""
+
+    def __init__(self, orders: Orders, clock: Clock = time.time) -> None:
+        home = Path(orders.home)
+        self._orders, self._clock, self.config = orders, clock, load_config(home)
+        self._opened = ExitStack()
+        self.writer = WriterClient(orders.writer)
+        self._opened.callback(self.writer.close)
+        self.state = State(home / "state")
+        self._opened.callback(self.state.close)
+        self.devices = DeviceBook(self.state)
+        self.book = ArchiveBook(self.state, self.config)
+        self.access = Gatekeeper(self.state, self.config, clock, self.book.titles)
+        self.credentials = own_credentials(home, self.config)
+        self.audit = AuditLog(home / "audit", clock)
+        self._opened.callback(self.audit.close)
+        pool = ThreadPoolExecutor(os.cpu_count(), "pool")
+        self._opened.callback(pool.shutdown, wait=False, cancel_futures=True)
+        self._shared = Shared(
+            home, self.config, clock, self.state, self.devices, self.audit, self.book, pool, self._call
+        )
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._opening = threading.Lock()
+        self.archives: dict[str, GatewayArchive] = {}
+        for plan in self.book:
+            self._open(plan)
+        self.dimse = self._make_server(home)
+
+    def start(self) -> None:
+        """Listen beside the other gateways and serve.
+
+        Raises:
+            OSError: an address cannot be bound.
+        """
+        for (host, port), tls in ((self._orders.dicom, None), (self._orders.tls, self.credentials.listener)):
+            if port:
+                self.dimse.listen(host, port, shares_port=True, tls=tls)
+        self.dimse.start()
+        self._run("beat", self._beat_forever)
+
+    def stop(self) -> None:
+        """Finish what is in flight, write everything down, let everything go."""
+        self.dimse.stop(_DRAIN)
+        self.transcoder.close()
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(timeout=2.0)
+        self.access.refusals.step()
+        self._opened.close()
+
+    def _make_server(self, home: Path) -> DimseServer:
+        self.transcoder = Transcoder(reencode, home / "archives" / "main" / "incoming")
+        return DimseServer(
+            self._scope,
+            self.access,
+            self.audit,
+            limits(self.config),
+            self._clock,
+            accept_unknown=self.config.dicom.accept_unknown,
+            convert=self.transcoder,
+            secure=self.credentials.towards,
+            admission=RemoteAdmission(self._orders.name, self.writer),
+        )
+
+    def _open(self, plan: Plan) -> GatewayArchive:
+        archive = self.archives[plan.name] = GatewayArchive(plan, self._shared, self.writer)
+        self._opened.callback(archive.close)
+        self._run(f"{plan.name} syncer", lambda: archive.segments.sync_forever(self._stopping))
+        self._run(f"{plan.name} results", lambda: archive.commitment.tell_forever(self._stopping))
+        return archive
+
+    def _scope(self, called_ae: str) -> Scope | None:
+        """Return what an AE title opens; an archive that was made meanwhile is opened now."""
+        for plan in self.book:
+            if called_ae in plan.ae_titles:
+                with self._opening:
+                    archive = self.archives.get(plan.name) or self._open(plan)
+                return archive.scope(called_ae)
+        return None
+
+    def _call(self, device: Device, own_title: str) -> AbstractContextManager[Line]:
+        return calling(device, own_title, limits(self.config), self.credentials.towards(device))
+
+    def _beat_forever(self) -> None:
+        retired = self._clock()
+        while not self._stopping.wait(_BEAT):
+            beat = Beat(self._orders.name, self.dimse.counters(), list(self.dimse.samples()))
+            try:
+                self.writer.ask(Call.BEAT, "", beat)
+            except Exception:
+                continue
+            finally:
+                self.audit.step()
+                self.access.refusals.step()
+            if not 0 <= self._clock() - retired < _RETIRE_EVERY:
+                retired = self._clock()
+                for archive in tuple(self.archives.values()):
+                    archive.volumes.retire_draining()
+
+    def _run(self, name: str, loop: Callable[[], None]) -> None:
+        thread = threading.Thread(target=loop, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+
+def main() -> int:
+    """Run a gateway until standard input ends."""
+    sys.setswitchinterval(_SWITCH)
+    orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)
+    config = load_config(Path(orders.home))
+    start_logging(config.log.level, config.log.format, file=config.log.file)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard > 0 else 65536, hard))
+    stop = threading.Event()
+
+    def stop_soon(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, stop_soon)
+    signal.signal(signal.SIGINT, stop_soon)
+    gateway = Gateway(orders)
+    gateway.start()
+    print("ready", flush=True)
+    # Whoever started this process holds the other end of standard input: its end is our order to stop.
+    threading.Thread(target=_wait_for_the_end, args=(stop,), daemon=True).start()
+    while not stop.wait(_BEAT):
+        pass
+    gateway.stop()
+    return 0
+
+
+def _wait_for_the_end(stop: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    stop.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
