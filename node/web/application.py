@@ -24,6 +24,7 @@ from .metadata import retrieve_metadata
 from .problems import MEDIA_TYPE, Malformed, document, status_of
 from .rendered import retrieve_rendered, retrieve_thumbnail
 from .storing import store
+from .wado_uri import retrieve_by_uri
 
 logger = logging.getLogger(__name__)
 Roots = Mapping[str, Callable[..., Scope | None]]
@@ -123,6 +124,9 @@ def make_application(roots: Roots, services: Services) -> falcon.App[Any, Any]:
         for route in ROUTES:
             resource = resources.setdefault(route.path, _Resource())
             resource.add(route.method, _responder(root, resolve, route, services))
+        by_uri = _Resource()
+        by_uri.add("GET", _responder(root, resolve, _BY_URI, services))
+        application.add_route(root.removesuffix("/dicom-web") + "/wado", by_uri)
         top = resources.setdefault("", _Resource())
         top.add("OPTIONS", _responder(root, resolve, _CAPABILITIES, services))
         for path, resource in resources.items():
@@ -130,6 +134,7 @@ def make_application(roots: Roots, services: Services) -> falcon.App[Any, Any]:
     return application
 
 
+_BY_URI: Final = Route("GET", "", Right.RETRIEVE, "retrieve by URI", retrieve_by_uri)
 _CAPABILITIES: Final = Route(
     "OPTIONS",
     "",

@@ -149,7 +149,15 @@ def retrieve_instances(exchange: Exchange) -> None:
     """Answer a study, series or instance."""
     ranges = accepted(exchange.request)
     entries = exchange.entries()
-    wished = wish(ranges, is_one=len(entries) == 1)
+    _send(exchange, entries, wish(ranges, is_one=len(entries) == 1))
+
+
+def send_one(exchange: Exchange, entry: Entry, wished: Wish) -> None:
+    """Answer with one instance. Raises NotConvertible if it cannot be had as it is wished."""
+    _send(exchange, [entry], wished)
+
+
+def _send(exchange: Exchange, entries: Sequence[Entry], wished: Wish) -> None:
     etag = hashlib.sha256(f"{version_of(exchange, entries)}{wished}".encode()).hexdigest()[:40]
     if exchange.is_known(etag, is_immutable=False):
         return

@@ -165,16 +165,17 @@ class Parts:
         # The end of a blank line may already belong to the delimiter of an empty part.
         self._start = end if is_blank else end + 1
         if is_blank:
-            self._pass_line_end(end)
+            self._pass_line_end()
         return line.rstrip(b"\r")
 
-    def _pass_line_end(self, end: int) -> None:
+    def _pass_line_end(self) -> None:
         while self._end - self._start < len(self._mark):
             have = self._end - self._start
             if bytes(self._buffer[self._start : self._end]) != self._mark[:have]:
                 break
             self._fill()
-        if not self._buffer.startswith(self._mark, self._start, self._end):
+        is_mark = self._buffer.startswith(self._mark, self._start, self._end)
+        if not is_mark or self._end_of_delimiter(0) is None:
             self._start += 1
 
 

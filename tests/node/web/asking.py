@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,17 +44,13 @@ class Answer(NamedTuple):
         return found
 
 
-@dataclass
-class Web:
-    """A node and its web server; `get` asks below /dicom-web."""
+class Remote:
+    """A web server somewhere on this machine; `get` asks below /dicom-web."""
 
-    node: Node
-    port: int
-    root: str = "/dicom-web"
-    peer: Peer = field(init=False)
+    root = "/dicom-web"
 
-    def __post_init__(self) -> None:
-        self.peer = Peer(self.node)
+    def __init__(self, port: int) -> None:
+        self.port = port
 
     @property
     def url(self) -> str:
@@ -80,6 +75,15 @@ class Web:
     def get(self, path: str, accept: str = JSON, **headers: str) -> Answer:
         """GET below the service; no Accept header if `accept` is empty."""
         return self.ask("GET", self.root + path, **({"Accept": accept} if accept else {}), **headers)
+
+
+class Web(Remote):
+    """A web server with the node behind it."""
+
+    def __init__(self, node: Node, port: int) -> None:
+        super().__init__(port)
+        self.node = node
+        self.peer = Peer(node)
 
     def store(self, *instances: RawInstance) -> None:
         """Have the node take instances in by C-STORE."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ from pydicom.pixels import pixel_array
 from pydicom.pixels.processing import apply_color_lut
 
 from catalog import Verb
+from node.pixels import NotConvertible, Picture
+from node.web.problems import status_of
+from node.web.rendering import Look, render
 from tests.homes import RawInstance, attribute, phantoms
-from tests.node.web.asking import Web, path_of, web
+from tests.node.web.asking import Web, file_of, path_of, web
 
 OCTETS = 'multipart/related; type="application/octet-stream"'
 ANY = OCTETS + "; transfer-syntax=*"
@@ -304,6 +308,54 @@ def test_inverted_and_palette_images_look_as_they_should(sites: dict[str, Web]) 
     image = _image(site.get(f"{palette.path}/rendered", "image/png").body)
     wanted = apply_color_lut(palette.dataset.pixel_array, palette.dataset) >> 8
     assert abs(image.astype(int) - wanted).max() <= 1
+
+
+def test_wado_uri_gives_files_and_images(sites: dict[str, Web]) -> None:
+    site = sites["e"]
+    [instance] = phantoms(65, 1, instances=1, size=140_000)
+    site.store(instance)
+    _, _, study, _, series, _, uid = path_of(instance).split("/")
+    path = f"/wado?requestType=WADO&studyUID={study}&seriesUID={series}&objectUID={uid}"
+
+    def get(more: str = "") -> Any:
+        return site.ask("GET", path + more, Accept="*/*")
+
+    plain = get()
+    assert (plain.status, plain.headers["content-type"]) == (200, "image/jpeg")
+    file = get("&contentType=application/dicom")
+    assert (file.body, file.headers["content-type"].split(";")[0]) == (file_of(instance), "application/dicom")
+    window = get("&contentType=image/png&windowCenter=600&windowWidth=1000&frameNumber=1")
+    same = site.get(path_of(instance) + "/rendered?window=600,1000", "image/png")
+    assert window.body == same.body
+    columns, rows = attribute(instance, "Columns"), attribute(instance, "Rows")
+    assert _image(get("&contentType=image/png&columns=32").body).shape == (round(32 * rows / columns), 32)
+    region = _image(get("&contentType=image/png&region=0,0,0.5,0.25").body)
+    assert region.shape == (round(rows / 4), round(columns / 2))
+    for wrong in ("&frameNumber=0", "&windowCenter=1", "&region=1,0,0,1", "&rows=0", "&anonymize=yes"):
+        assert get(wrong).status == 400
+    assert get("&frameNumber=2").status == 404
+    assert get("&contentType=video/mpeg").status == 406
+    assert get("&contentType=application/dicom&transferSyntax=1.2.840.10008.1.2.4.70").status == 406
+    assert site.ask("GET", "/wado?studyUID=1", Accept="*/*").status == 400
+    assert site.ask("GET", path.replace(uid, "1.2.3"), Accept="*/*").status == 404
+
+
+def test_without_numpy_a_rendering_is_a_406_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    picture = Picture(
+        transfer_syntax="1.2.840.10008.1.2.1",
+        rows=1,
+        columns=1,
+        samples_per_pixel=1,
+        bits_allocated=8,
+        bits_stored=8,
+        pixel_representation=0,
+        photometric_interpretation="MONOCHROME2",
+        planar_configuration=0,
+    )
+    with pytest.raises(NotConvertible, match="pip install 'peerpacs") as refused:
+        render([(b"\0", "MONOCHROME2")], picture, pydicom.Dataset(), "image/png", Look())
+    assert status_of(refused.value) == 406
 
 
 def test_a_series_is_rendered_as_one_picture_or_as_all(sites: dict[str, Web]) -> None:

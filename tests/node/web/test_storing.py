@@ -20,7 +20,8 @@ from catalog import describe
 from node.storage import file_meta
 from node.web.storing import MOST_PARTS
 from tests.homes import RawInstance, attribute, edited, phantoms
-from tests.node.web.asking import Answer, Web, file_of, web
+from tests.node.web.asking import Answer, Remote, Web, file_of, web
+from tests.running import free_port, running
 
 RELATED = 'multipart/related; type="application/dicom"; boundary="{}"'
 B = "the-boundary"
@@ -41,7 +42,7 @@ def body_of(
 
 
 def post(
-    site: Web, body: Any, study: str = "", content_type: str = RELATED.format(B), **headers: str
+    site: Remote, body: Any, study: str = "", content_type: str = RELATED.format(B), **headers: str
 ) -> Answer:
     path = f"{site.root}/studies" + (f"/{study}" if study else "")
     headers.setdefault("Accept", "application/dicom+json")
@@ -338,3 +339,19 @@ def test_metadata_that_is_wrong_is_one_failure_or_a_400(site: Web) -> None:
     assert post(site, _with_bulk([]), content_type=METADATA).status == 400
     xml = _with_bulk([]).replace(b"dicom+json", b"dicom+xml")
     assert post(site, xml, content_type=METADATA).status == 415
+
+
+def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    port = free_port()
+    with running(tmp_path / "node", PEERPACS__WEB__PLAIN_PORT=str(port)) as node:
+        stored: list[str] = []
+        for number in range(12):
+            study = phantoms(81, number, instances=10, size=30_000)
+            asked = Remote(port)
+            answer = post(asked, body_of([file_of(each) for each in study]))
+            assert answer.status == 200
+            stored += [each.SOPInstanceUID for each in study]
+        node.kill()
+        node.start(PEERPACS__WEB__PLAIN_PORT=str(port))
+        found = Remote(port).get("/instances?includefield=SOPInstanceUID").json
+        assert {each["00080018"]["Value"][0] for each in found} == set(stored)
