@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
-from catalog import BadRequest, Entry, Level, PacsError, Query, Selection, Unavailable
+from catalog import BadRequest, Entry, Level, Query, Selection, Unavailable
 from catalog.levels import instance_rank
 
 from .identities import PATIENT_ID, Asker
+from .manifests import elsewhere
 from .merging import HERE, Merged, MergedSeries
 from .proposing import in_order
 from .sight import Grid, Sight
@@ -29,6 +29,8 @@ class Chosen(NamedTuple):
 
     entries: list[Entry]
     missing: list[Missing]
+    conflicts: list[str]
+    """SOP Instance UIDs that holders have with different bytes; the entry is the preferred holder's."""
 
     def all_or_unavailable(self) -> list[Entry]:
         """Return the entries.
@@ -57,7 +59,7 @@ def choose(grid: Grid, asker: Asker, selection: Selection) -> Chosen:
         for series in study.series:
             if not selection.series or series.SeriesInstanceUID in selection.series:
                 chooser.add(study, series)
-    return Chosen(chooser.entries, chooser.missing)
+    return Chosen(chooser.entries, chooser.missing, chooser.conflicts)
 
 
 def _question(selection: Selection) -> Query:
@@ -85,13 +87,15 @@ class _Chooser:
         self._sites = {each.owner: each.site for each in sight.standing.values()}
         self.entries: list[Entry] = []
         self.missing: list[Missing] = []
+        self.conflicts: list[str] = []
 
     def add(self, study: Merged, series: MergedSeries) -> None:
         """Take the named instances of a series."""
         found = {entry.SOPInstanceUID: entry for entry in self._here(study, series)}
-        if len(found) < series.instances:
-            for entry in self._elsewhere(series):
-                found.setdefault(entry.SOPInstanceUID, entry)
+        for entry in elsewhere(series, self._grid.manifest, reachable=True):
+            first = found.setdefault(entry.SOPInstanceUID, entry)
+            if first.holding.sha256 != entry.holding.sha256:
+                self.conflicts.append(entry.SOPInstanceUID)
         named = set(self._selection.instances)
         chosen = [entry for uid, entry in found.items() if not named or uid in named]
         self.entries.extend(sorted(chosen, key=instance_rank))
@@ -106,17 +110,3 @@ class _Chooser:
             return []
         uids = (study.StudyInstanceUID,), (series.SeriesInstanceUID,)
         return self._grid.own.select(Selection(studies=uids[0], series=uids[1]))
-
-    def _elsewhere(self, series: MergedSeries) -> Iterator[Entry]:
-        count = 0
-        for holder, statement in series.holders:
-            if holder.owner == HERE or not holder.is_reachable:
-                continue
-            try:
-                entries = self._grid.manifest(holder.owner, statement)
-            except PacsError:
-                continue
-            yield from entries
-            count = max(count, len(entries))
-            if count >= series.instances:
-                return

@@ -87,6 +87,17 @@ class Follower:
         """The moment at which the mirror was last known to be as the owner's log; None: not in this run."""
         return self._in_sync_at
 
+    def age(self, now: float, wall: float) -> float | None:
+        """Return the seconds since the mirror was known to be right; None if it never was.
+
+        `wall` is this node's own Unix time: before the first heartbeat of a run it is compared with what was
+        noted in the run before, and with no other node's clock ever.
+        """
+        if self._in_sync_at is not None:
+            return max(now - self._in_sync_at, 0.0)
+        noted = self.state.in_sync
+        return abs(wall - noted / 1000) if noted else None
+
     def connected(self, now: float) -> None:
         """The owner can be reached (again): compare digests soon, and try at once."""
         self._failures, self._not_before = 0, now

@@ -7,10 +7,9 @@ from typing import Final
 
 import msgspec
 
-from catalog import Attributes, Availability, Catalog, Entry, Level, PacsError, Query
+from catalog import Attributes, Availability, Catalog, Level, Query
 from catalog.find import Question
-from catalog.levels import COMPUTED, instance_attributes, instance_rank, level_of, united
-from catalog.statements import SeriesStatement
+from catalog.levels import COMPUTED, instance_attributes, level_of, united
 
 from .grid_levels import (
     AVAILABILITY,
@@ -22,18 +21,18 @@ from .grid_levels import (
     study_attributes,
 )
 from .identities import ISSUER, PATIENT_ID, Shown, rewritten
+from .manifests import Manifest, elsewhere
 from .merging import HERE, Merged, MergedSeries, numeric
 
 _STUDY_UID, _SERIES_UID, _INSTANCE_UID = "0020000D", "0020000E", "00080018"
 _INSTANCE_NUMBER: Final = "00200013"
 OfPerson = Callable[[Merged], Iterable[Merged]]
-ReadManifest = Callable[[bytes, SeriesStatement], list[Entry]]
 
 
 class Answers:
     """One question, with its keys sorted by the level at which they are tested."""
 
-    def __init__(self, query: Query, own: Catalog, manifest: ReadManifest) -> None:
+    def __init__(self, query: Query, own: Catalog, manifest: Manifest) -> None:
         self._query = query
         self._own = own
         self._manifest = manifest
@@ -107,18 +106,16 @@ class Answers:
         found: dict[str, Attributes] = {}
         if _is_here(series):
             found = self._own_instances(study, series, above)
-        elsewhere = series.availability
-        if elsewhere is Availability.ONLINE:
-            elsewhere = Availability.NEARLINE
+        there = series.availability
+        if there is Availability.ONLINE:
+            there = Availability.NEARLINE
         for answer in self._live_of(study, _SERIES_UID, series):
             own = {tag: value for tag, value in answer.items() if tag not in above}
-            attributes = {**above, **own, AVAILABILITY: available(elsewhere)}
+            attributes = {**above, **own, AVAILABILITY: available(there)}
             found.setdefault(answer[_INSTANCE_UID]["Value"][0], attributes)
-        if len(found) < series.instances:
-            for entry in self.entries_elsewhere(series):
-                attributes = instance_attributes(above, entry)
-                attributes[AVAILABILITY] = available(elsewhere)
-                found.setdefault(entry.SOPInstanceUID, attributes)
+        for entry in elsewhere(series, self._manifest):
+            attributes = {**instance_attributes(above, entry), AVAILABILITY: available(there)}
+            found.setdefault(entry.SOPInstanceUID, attributes)
         for attributes in sorted(found.values(), key=_instance_rank):
             if question.of_instance and not question.of_instance(attributes):
                 continue
@@ -143,20 +140,6 @@ class Answers:
             own = {tag: value for tag, value in answer.items() if tag not in above or tag == AVAILABILITY}
             found[answer[_INSTANCE_UID]["Value"][0]] = {**above, **own}
         return found
-
-    def entries_elsewhere(self, series: MergedSeries) -> Iterator[Entry]:
-        """Yield instances that peers hold, from whoever holds most and can tell."""
-        missing = series.instances
-        for holder, statement in series.holders:
-            if holder.owner == HERE:
-                continue
-            try:
-                entries = self._manifest(holder.owner, statement)
-            except PacsError:
-                continue
-            yield from sorted(entries, key=instance_rank)
-            if len(entries) >= missing:
-                return
 
 
 def _is_here(series: MergedSeries) -> bool:

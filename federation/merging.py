@@ -104,8 +104,12 @@ def merge(holders: Sequence[Holder], links: Links) -> Merged | None:
         series=_series(same),
         holders=same,
         others=others,
-        has_conflict=bool(others) or any(each.stated.study.has_conflict for each in same),
+        has_conflict=bool(others) or any(_knows_of_conflict(each.stated) for each in same),
     )
+
+
+def _knows_of_conflict(stated: Stated) -> bool:
+    return stated.study.has_conflict or any(series.has_conflict for series in stated.series)
 
 
 def _with_issuer(attributes: Attributes, patient: PatientKey) -> Attributes:

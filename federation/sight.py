@@ -7,11 +7,12 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from catalog import Attributes, Catalog, Entry, Level, PatientKey, Query, is_universal
-from catalog.statements import SeriesStatement, Stated
+from catalog import Attributes, Catalog, Level, PatientKey, Query, is_universal
+from catalog.statements import Stated
 
 from .grid_answers import Answers
 from .identities import NO_LINKS, Asker, IdentityTest, Links, Shown, shown
+from .manifests import Manifest
 from .merging import HERE, Holder, Merged, merge
 from .mirror import Mirror
 from .mirror_reading import hashed_at, mirrored
@@ -51,13 +52,6 @@ class Standing(NamedTuple):
     """Seconds since its mirror was known to be right; None: there is none yet."""
     hashes: Hashes | None = None
     """Set where it grants only hashes: then it has to be asked whenever one of them is meant."""
-
-
-Manifest = Callable[[bytes, SeriesStatement], list[Entry]]
-"""Takes an owner and its series; returns its instances, with places from which they can be opened.
-
-Raises Unavailable where it cannot be had; whoever gives it keeps what it got by the series' digest.
-"""
 
 
 class Grid(NamedTuple):

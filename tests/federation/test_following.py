@@ -95,6 +95,9 @@ def test_freshness_is_the_moment_of_the_last_heartbeat_that_found_the_mirror_lev
     assert follower.in_sync_at == now + 5
     assert exchange(follower, alpha.owner, now + 11)
     assert follower.in_sync_at == now + 10
+    assert follower.age(now + 12, 0.0) == 2
+    beta.restart()
+    assert beta.follower(b"alpha").age(5.0, beta.clock() + 90) == pytest.approx(90, abs=5)
 
 
 def test_a_snapshot_goes_on_behind_the_last_key_wherever_the_link_breaks(

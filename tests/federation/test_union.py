@@ -10,12 +10,14 @@ import pytest
 
 from catalog import Attributes, Level, Query, Selection, Unavailable
 from federation import union
+from federation.choosing import choose
 from federation.identities import Asker, ForeignIds, Links, prefixed, read_links, rewritten, shown
+from federation.manifests import Manifests
 from federation.outcomes import Part
-from federation.union import TooManyMatches
+from federation.union import TooManyMatches, UnionCatalog
 from tests.catalog.samples import Ticking, arrival, query
 from tests.federation.grids import Node
-from tests.federation.unions import Seen
+from tests.federation.unions import ANYBODY, Seen
 
 ALPHA = Asker(issuer="ALPHA")
 AVAILABILITY = {"00080056": {"vr": "CS"}}
@@ -280,3 +282,45 @@ def test_keys_that_are_not_synchronised_are_answered_for_what_is_here_and_said_t
     assert list(answers) == []
     assert [each.can_judge for each in outcomes] == [False, False]
     assert all(each.can_judge for each in grid.catalog.ask(Query(level=Level.STUDY, keys={}))[1])
+
+
+def test_a_series_of_which_two_sites_have_different_parts_is_retrieved_whole(grid: Seen) -> None:
+    grid.here.catalog.record([arrival("1", "1.1", f"1.1.{n}", InstanceNumber=f"{n}") for n in (1, 2)])
+    beta_of(grid).catalog.record([arrival("1", "1.1", f"1.1.{n}", InstanceNumber=f"{n}") for n in (2, 3)])
+    gamma_of(grid).catalog.record([arrival("1", "1.1", "1.1.4", InstanceNumber="4")])
+    grid.sync()
+    entries = grid.catalog.select(Selection(studies=("1",)))
+    assert [(e.SOPInstanceUID, e.holding.where) for e in entries] == [
+        ("1.1.1", b"0:0"),
+        ("1.1.2", b"0:0"),
+        ("1.1.3", b"peer:beta"),
+        ("1.1.4", b"peer:gamma"),
+    ]
+    images = grid.find(query(Level.IMAGE, StudyInstanceUID="1", SeriesInstanceUID="1.1"))
+    assert values(images, "00080018") == ["1.1.1", "1.1.2", "1.1.3", "1.1.4"]
+
+
+def test_a_manifest_is_fetched_once_until_its_series_changes(grid: Seen) -> None:
+    kept = Manifests(grid.manifest, most=4)
+    cached = UnionCatalog(grid.grid._replace(manifest=kept), ANYBODY)
+    beta_of(grid).catalog.record([arrival("1", "1.1", f"1.1.{n}") for n in range(3)])
+    grid.sync()
+    for _ in range(3):
+        assert len(cached.select(Selection(studies=("1",)))) == 3
+    assert grid.manifests == 1
+    beta_of(grid).catalog.record([arrival("1", "1.1", "1.1.9"), arrival("2", "2.1", "2.1.1")])
+    assert len(cached.select(Selection(studies=("1",)))) == 3, "as it was stated"
+    grid.sync()
+    assert len(cached.select(Selection(studies=("1",)))) == 4
+    assert len(cached.select(Selection(studies=("2",)))) == 1
+    assert grid.manifests == 3
+
+
+def test_one_sop_instance_uid_with_two_contents_is_one_row_and_a_conflict_that_is_told(grid: Seen) -> None:
+    for node, content in ((beta_of(grid), "one"), (gamma_of(grid), "two")):
+        node.catalog.record([arrival("1", "1.1", "1.1.1", content=content)])
+    grid.sync()
+    chosen = choose(grid.grid, ANYBODY, Selection(studies=("1",)))
+    assert [entry.holding.where for entry in chosen.entries] == [b"peer:beta"]
+    assert chosen.conflicts == ["1.1.1"]
+    assert len(grid.find(query(Level.IMAGE, StudyInstanceUID="1", SeriesInstanceUID="1.1"))) == 1
