@@ -7,7 +7,8 @@ It knows pydicom only. `run(Batch(...))` does a folder; `python -m anonymizer --
 what a profile does.
 """
 
-from anonymizer.batch import Batch, BatchRefused, Report, run
+from anonymizer.assignment import Assignment
+from anonymizer.batch import Batch, BatchRefused, Report, run, stage
 from anonymizer.description import describe
 from anonymizer.engine import Deidentified, Engine
 from anonymizer.keys import ProjectKey, make_key, read_key
@@ -18,6 +19,7 @@ from anonymizer.verifier import Expected, Finding, verify
 
 __all__ = [
     "PRESETS",
+    "Assignment",
     "Batch",
     "BatchRefused",
     "Deidentified",
@@ -37,5 +39,6 @@ __all__ = [
     "policy_from",
     "read_key",
     "run",
+    "stage",
     "verify",
 ]

@@ -22,6 +22,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
+from anonymizer.assignment import NOTHING as UNASSIGNED
+from anonymizer.assignment import Assignment
 from anonymizer.journal import Journal
 from anonymizer.judgement import judged
 from anonymizer.keys import read_key
@@ -57,6 +59,7 @@ class Batch:
     jobs: int = 1
     verifies: bool = True
     is_dry_run: bool = False
+    assignment: Assignment = UNASSIGNED
 
     @property
     def staging(self) -> Path:
@@ -90,6 +93,12 @@ def run(batch: Batch, progress: Progress = lambda step, done, total: None) -> Re
         raise BatchRefused(f"{batch.target} is not empty. Name a folder that does not exist yet.")
     if not batch.source.is_dir():
         raise BatchRefused(f"{batch.source} is not a folder.")
+    outcomes, journal = stage(batch, progress)
+    return _released(batch, judged(outcomes), journal)
+
+
+def stage(batch: Batch, progress: Progress = lambda step, done, total: None) -> tuple[list[Outcome], Journal]:
+    """Writes and verifies what can be released, in the batch's staging; releases and judges nothing."""
     files = [path for path in files_in(batch.source) if path != batch.source / MANIFEST]
     surveyed, known = _surveyed(batch, files, progress)
     journal = Journal(batch.staging, _header(batch, surveyed))
@@ -97,8 +106,7 @@ def run(batch: Batch, progress: Progress = lambda step, done, total: None) -> Re
     for outcome in _processed(batch, left, known, len(files), progress):
         journal.add(outcome)
         outcomes.append(outcome)
-    outcomes = judged(outcomes)
-    return _released(batch, outcomes, journal)
+    return outcomes, journal
 
 
 def files_in(root: Path) -> Iterator[Path]:
@@ -115,11 +123,17 @@ def _header(batch: Batch, surveyed: list[Surveyed]) -> dict[str, object]:
     """What must be the same for staged files to be of use: a new file may name what an old one says."""
     sources = hashlib.sha256(json.dumps([(s.source, s.digest) for s in surveyed]).encode()).hexdigest()
     key = read_key(batch.key_file)
-    return {"policy": batch.policy.digest, "key": key.key_id, "verifies": batch.verifies, "sources": sources}
+    return {
+        "policy": batch.policy.digest,
+        "key": key.key_id,
+        "assignment": batch.assignment.digest,
+        "verifies": batch.verifies,
+        "sources": sources,
+    }
 
 
 def _pool(batch: Batch) -> ProcessPoolExecutor:
-    arguments = (batch.policy, batch.key_file, batch.staging / "files", batch.verifies)
+    arguments = (batch.policy, batch.key_file, batch.staging / "files", batch.verifies, batch.assignment)
     return ProcessPoolExecutor(batch.jobs, get_context("spawn"), initializer=start, initargs=arguments)
 
 

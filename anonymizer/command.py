@@ -73,15 +73,16 @@ def _run(given: dict[str, Any]) -> None:
         is_dry_run=given["dry_run"],
     )
     try:
-        report = _with_progress(batch, is_quiet=given["as_json"])
+        report = run_with_progress(batch, is_quiet=given["as_json"])
     except BatchRefused as error:
         raise click.UsageError(str(error)) from error
-    click.echo(json.dumps(asdict(report)) if given["as_json"] else _told(report, batch))
+    click.echo(json.dumps(asdict(report)) if given["as_json"] else "\n".join(told(report, batch)))
     if report.quarantined:
         raise SystemExit(PARTIAL)
 
 
-def _with_progress(batch: Batch, *, is_quiet: bool) -> Report:
+def run_with_progress(batch: Batch, *, is_quiet: bool) -> Report:
+    """Runs the batch with a bar for each of its two passes on standard error; raises BatchRefused."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -96,9 +97,11 @@ def _with_progress(batch: Batch, *, is_quiet: bool) -> Report:
         return run(batch, progress)
 
 
-def _told(report: Report, batch: Batch) -> str:
+def told(report: Report, batch: Batch) -> list[str]:
+    """What became of the batch, as lines for a person."""
     verb = "would be released" if batch.is_dry_run else f"are in {batch.target}"
-    lines = [f"{report.released} instances of {report.subjects} subjects {verb} ({report.size} bytes)."]
+    instances, subjects = _counted(report.released, "instance"), _counted(report.subjects, "subject")
+    lines = [f"{instances} of {subjects} {verb} ({report.size} bytes)."]
     if report.copies:
         lines.append(f"{report.copies} files were copies of others and were left out.")
     for reason, count in report.quarantined.items():
@@ -111,4 +114,8 @@ def _told(report: Report, batch: Batch) -> str:
         lines.append(f"{report.unknown_words} unknown words were taken out of texts.")
     if not batch.is_dry_run:
         lines.append(f"{batch.confidential} links old and new and stays here.")
-    return "\n".join(lines)
+    return lines
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -14,6 +14,7 @@ from functools import partial
 
 from anonymizer import markers, ocr, pixels, structured
 from anonymizer.actions import Work
+from anonymizer.assignment import NOTHING, Assignment
 from anonymizer.elements import PIXEL_DATA, Element, Item, Part10, read_part10, text_value, write_part10
 from anonymizer.iod import Path, is_supported, must_have_pixels, types_of
 from anonymizer.keys import ProjectKey
@@ -72,9 +73,10 @@ class Deidentified:
 class Engine:
     """De-identifies instances under one policy with one project key."""
 
-    def __init__(self, policy: Policy, key: ProjectKey) -> None:
+    def __init__(self, policy: Policy, key: ProjectKey, assignment: Assignment = NOTHING) -> None:
         self.policy = policy
         self.key = key
+        self.assignment = assignment
         self._safe = safe_list(policy.document["private"]["list"])
 
     def subject(self, root: Item) -> Subject:
@@ -83,6 +85,7 @@ class Engine:
             root,
             strips_zeros=self.policy.document["leading_zeros"] == "strip",
             keeps_places=self.policy.shows(Option.RETAIN_INSTITUTION_IDENTITY),
+            issuer=self.assignment.issuer,
         )
 
     def deidentify(self, data: bytes | memoryview, known: Identifiers | None = None) -> Deidentified:
@@ -135,7 +138,9 @@ class Engine:
         """Gives the copy its identity, markers and seal, and returns the claimed codes."""
         old = text_value(root, _PATIENT_ID)
         pseudonym = old if work.is_ours else self.key.subject(work.subject.identity)
-        markers.set_identity(copy, self.policy, pseudonym, self._accession(root, is_ours=work.is_ours))
+        label = self.assignment.label(work.subject.identity, text_value(root, _STUDY))
+        accession = self._accession(root, is_ours=work.is_ours)
+        markers.set_identity(copy, self.policy, pseudonym, accession, label)
         facts = markers.Facts(
             pixels_cleaned=plan.is_cleaned,
             pixels_changed=bool(plan.boxes),

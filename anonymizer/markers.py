@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from anonymizer.assignment import UNLABELLED, Label
 from anonymizer.elements import Element, Item, tags, text_value
 from anonymizer.keys import ProjectKey
 from anonymizer.policy import Policy
@@ -56,21 +57,25 @@ def claimed(policy: Policy, facts: Facts) -> list[str]:
     return sorted(str(code) for code in codes)
 
 
-def set_identity(root: Item, policy: Policy, pseudonym: str, accession: str) -> None:
+def set_identity(
+    root: Item, policy: Policy, pseudonym: str, accession: str, label: Label = UNLABELLED
+) -> None:
     """Gives the subject its pseudonym, never empty, since an empty one would merge patients."""
     root[0x00100010] = Element("PN", pseudonym.encode())
     root[0x00100020] = Element("LO", pseudonym.encode())
     if accession:
         root[0x00080050] = Element("SH", accession.encode())
-    trial = policy.document["clinical_trial"]
-    if not trial:
+    trial = dict(policy.document["clinical_trial"])
+    if label.time_point:
+        trial["time_point"] = label.time_point
+    if not trial and not label.subject_id:
         return
     for key, trial_tags in _TRIAL.items():
         for tag in trial_tags:
             root[tag] = Element("ST" if tag == 0x00120051 else "LO", str(trial.get(key, "")).encode("ascii"))
     for tag in (0x00120010, 0x00120020):
         root[tag] = root[tag] if root[tag].value else Element("LO", b"UNSPECIFIED")
-    root[0x00120040] = Element("LO", pseudonym.encode())
+    root[0x00120040] = Element("LO", (label.subject_id or pseudonym).encode("ascii"))
 
 
 def add_markers(root: Item, policy: Policy, facts: Facts) -> list[str]:

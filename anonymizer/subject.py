@@ -33,10 +33,15 @@ class Subject(NamedTuple):
     identifiers: Identifiers
 
 
-def subject_of(root: Item, *, strips_zeros: bool = False, keeps_places: bool = False) -> Subject:
-    """The subject of one instance; raises Quarantined for text that its character set cannot decode."""
+def subject_of(
+    root: Item, *, strips_zeros: bool = False, keeps_places: bool = False, issuer: str = ""
+) -> Subject:
+    """The subject of one instance; raises Quarantined for text that its character set cannot decode.
+
+    `issuer` is whose Patient IDs are that do not say so.
+    """
     charset = charset_of(root, ("iso8859",))
-    issuer = _text(root, _ISSUER, charset)
+    issuer = _text(root, _ISSUER, charset) or issuer
     patient_id = _text(root, _PATIENT_ID, charset)
     words: set[str] = set()
     numbers: set[str] = set()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from anonymizer.assignment import NOTHING, Assignment
 from anonymizer.elements import read_part10, text_value
 from anonymizer.engine import Deidentified, Engine
 from anonymizer.keys import ProjectKey, read_key
@@ -80,8 +81,16 @@ class Outcome:
 class Worker:
     """De-identifies files into a staging folder under one policy with one key."""
 
-    def __init__(self, policy: Policy, key: ProjectKey, staging: Path, *, verifies: bool = True) -> None:
-        self.engine = Engine(policy, key)
+    def __init__(
+        self,
+        policy: Policy,
+        key: ProjectKey,
+        staging: Path,
+        *,
+        verifies: bool = True,
+        assignment: Assignment = NOTHING,
+    ) -> None:
+        self.engine = Engine(policy, key, assignment)
         self.staging = staging
         self.verifies = verifies
 
@@ -89,21 +98,26 @@ class Worker:
         """Who the file is about, for what its siblings must not say."""
         try:
             data = source.read_bytes()
+        except OSError as error:
+            sentence = f"It cannot be read from the disk ({error.strerror})."
+            return Surveyed(str(source), reason=Reason.UNREADABLE, sentence=sentence)
+        return self.survey_bytes(str(source), data)
+
+    def survey_bytes(self, source: str, data: bytes) -> Surveyed:
+        """The same of an instance in memory; `source` is what it is called."""
+        try:
             digest = hashlib.sha256(data).hexdigest()
             file = read_part10(data)
             expected = self._expected(())
             needles = needles_of(file, expected)[0] if self.verifies else Needles()
             subject = self.engine.subject(file.root)
         except Quarantined as held:
-            return Surveyed(str(source), reason=held.reason, sentence=held.sentence)
-        except OSError as error:
-            sentence = f"It cannot be read from the disk ({error.strerror})."
-            return Surveyed(str(source), reason=Reason.UNREADABLE, sentence=sentence)
+            return Surveyed(source, reason=held.reason, sentence=held.sentence)
         except Exception as error:
             sentence = f"The survey did not foresee this file ({type(error).__name__})."
-            return Surveyed(str(source), reason=Reason.INTERNAL_ERROR, sentence=sentence)
+            return Surveyed(source, reason=Reason.INTERNAL_ERROR, sentence=sentence)
         uids = (text_value(file.root, 0x0020000D), text_value(file.root, 0x00080018))
-        return Surveyed(str(source), digest, subject, needles, *uids)
+        return Surveyed(source, digest, subject, needles, *uids)
 
     def process(self, source: Path, known: Known | None) -> Outcome:
         """De-identifies, writes and verifies one file; whatever goes wrong holds it back."""
@@ -119,25 +133,51 @@ class Worker:
             sentence = f"Writing or verifying it failed ({type(error).__name__})."
             return Outcome(str(source), digest, reason=Reason.INTERNAL_ERROR, sentence=sentence)
 
+    def process_bytes(self, source: str, data: bytes, known: Known) -> tuple[Outcome, bytes]:
+        """The same in memory: the outcome and the Part 10 file, which is empty unless it may be released."""
+        digest = hashlib.sha256(data).hexdigest()
+        try:
+            result = self.engine.deidentify(data, known.identifiers)
+            written = b"".join(result.chunks())
+            outcome = self._judged(source, digest, data, written, result, known)
+        except Quarantined as held:
+            return Outcome(source, digest, reason=held.reason, sentence=held.sentence), b""
+        except Exception as error:
+            sentence = f"Writing or verifying it failed ({type(error).__name__})."
+            return Outcome(source, digest, reason=Reason.INTERNAL_ERROR, sentence=sentence), b""
+        return outcome, written if outcome.name else b""
+
     def _finished(
         self, source: Path, digest: str, data: bytes, result: Deidentified, known: Known | None
     ) -> Outcome:
-        name = f"{result.subject}/{result.study}/{result.series}/{result.instance}.dcm"
-        path = self.staging / name
+        path = self.staging / _name(result)
         write(path, result.chunks())
-        written = path.read_bytes()
+        outcome = self._judged(str(source), digest, data, path.read_bytes(), result, known)
+        if not outcome.name:
+            path.unlink()
+        return outcome
+
+    def _judged(
+        self,
+        source: str,
+        digest: str,
+        data: bytes,
+        written: bytes,
+        result: Deidentified,
+        known: Known | None,
+    ) -> Outcome:
+        name = _name(result)
         findings = self._findings(data, written, result, known, name) if self.verifies else []
         if findings:
-            path.unlink()
             return Outcome(
-                str(source),
+                source,
                 digest,
                 subject=result.subject,
                 reason=findings[0].reason,
                 sentence=findings[0].sentence,
             )
         return Outcome(
-            source=str(source),
+            source=source,
             source_digest=digest,
             name=name,
             digest=hashlib.sha256(written).hexdigest(),
@@ -167,6 +207,7 @@ class Worker:
     def _expected(self, boxes: Iterable[Any], result: Deidentified | None = None) -> Expected:
         policy = self.engine.policy
         given = {str(value) for value in policy.document["clinical_trial"].values()} | {"UNSPECIFIED"}
+        given |= self.engine.assignment.texts
         if result is not None:
             given |= {result.subject, result.accession}
         return Expected(
@@ -189,12 +230,17 @@ def write(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
 _worker: Worker | None = None
 
 
-def start(policy: Policy, key_file: Path, staging: Path, verifies: bool) -> None:
+def start(policy: Policy, key_file: Path, staging: Path, verifies: bool, assignment: Assignment) -> None:
     """Makes this process's worker, which dies with the process that started it."""
     global _worker
-    if sys.platform == "linux":  # else orphans of a killed batch would go on writing into its staging
+    die_with_parent()
+    _worker = Worker(policy, read_key(key_file), staging, verifies=verifies, assignment=assignment)
+
+
+def die_with_parent() -> None:
+    """Has the kernel end this process with the one that started it: no orphan goes on writing."""
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    _worker = Worker(policy, read_key(key_file), staging, verifies=verifies)
 
 
 def survey_many(sources: list[Path]) -> list[Surveyed]:
@@ -207,6 +253,10 @@ def process_many(sources: list[Path], known: Known | None) -> list[Outcome]:
     """`Worker.process` in a worker process."""
     assert _worker is not None
     return [_worker.process(source, known) for source in sources]
+
+
+def _name(result: Deidentified) -> str:
+    return f"{result.subject}/{result.study}/{result.series}/{result.instance}.dcm"
 
 
 def _words_of_creators(policy: Policy) -> frozenset[str]:

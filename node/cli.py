@@ -49,6 +49,7 @@ _COMMANDS: Final = {
     "delete": "deciding",
     "undo": "deciding",
     "trace": "deciding",
+    "anonymize": "anonymizing",
     "rebuild": "upkeep",
     "verify": "verifying",
     "storage": "storing",
