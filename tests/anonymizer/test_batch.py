@@ -185,7 +185,7 @@ def test_the_command_tells_what_happened_and_describes_profiles(tmp_path: Path) 
     assert runner.invoke(main, ["--make-key", "T7", "--project", key]).exit_code == 0
     arguments = [str(tmp_path / "in"), target, "--profile", "research", "--project", key, "--jobs", "1"]
     dry = runner.invoke(main, [*arguments, "--dry-run"])
-    assert "2 instances of 1 subjects would be released" in dry.output
+    assert "2 instances of 1 subject would be released" in dry.output
     done = runner.invoke(main, [*arguments, "--json"])
     assert json.loads(done.stdout)["released"] == 2
     assert runner.invoke(main, arguments).exit_code == 2
