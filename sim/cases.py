@@ -18,7 +18,7 @@ from .clients import ClientError
 from .pdu import Address, identifier, value
 from .phantoms import SMALLEST, Study, study
 from .report import Goal, Measured, Row
-from .servers import Orthanc, PeerPACS, Server, StoreSCP, free_port
+from .servers import Gateways, Orthanc, PeerPACS, Server, StoreSCP, free_port
 
 CT_512_KB: Final = 518 * 1024
 """512 x 512 pixels of 16 bits and a header of 6 KB."""
@@ -88,6 +88,9 @@ class Store(Case):
     studies: int
     instances: int
     size: int
+    against: dict[str, Contestant] = field(
+        default_factory=lambda: {**AGAINST_ORTHANC, "storescp alone": _sink}
+    )
     is_fresh_each_run: bool = True
     _folders: list[Path] = field(default_factory=list)
 
@@ -104,7 +107,7 @@ class Store(Case):
 
     @property
     def contestants(self) -> dict[str, Contestant]:
-        return {**AGAINST_ORTHANC, "storescp alone": _sink}
+        return self.against
 
     def prepare(self, scratch: Path, destination: Address) -> None:
         self._folders = clients.write(self._described(), scratch, self.associations)
@@ -202,4 +205,7 @@ def storing(share: float) -> list[Store]:
         ("store8", "202 KB CT, 8 associations, durable", 2.5, 8, 8, many, AVERAGE_202_KB),
         ("small", small, 2.0, 4, studies, 2, SMALLEST),
     )
-    return [Store(*row) for row in table]
+    processes: dict[str, Contestant] = {"3 processes": Gateways, "1 process": PeerPACS}
+    what = "202 KB CT, 8 associations, durable, one node in three processes beside one in one"
+    alone = Store("processes", what, 1.3, 8, 8, many, AVERAGE_202_KB, processes)
+    return [*(Store(*row) for row in table), alone]

@@ -121,8 +121,7 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Return the processor time the server has used, its threads included."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds_of(self.pid)
 
     def anonymous_memory(self) -> int:
         """Return RssAnon in bytes: what the server holds besides mapped files."""
@@ -175,6 +174,24 @@ class PeerPACS(Server):
             raise ServerError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
 
 
+class Gateways(PeerPACS):
+    """Our node with two gateways beside the process that writes the catalog."""
+
+    name = "3 processes"
+
+    def __init__(self, folder: Path, destination: Address) -> None:
+        super().__init__(folder, destination)
+        path = self.home / "peerpacs.toml"
+        text = path.read_text()
+        path.write_text(text[: text.rindex("count = 1")] + "count = 3\n")
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time of all its processes."""
+        children = Path(f"/proc/{self.pid}/task").glob("*/children")
+        pids = [int(word) for path in children for word in path.read_text().split()]
+        return super().cpu_seconds() + sum(map(cpu_seconds_of, pids))
+
+
 class Orthanc(Server):
     """Orthanc in its default configuration but for ports, folders and who may do what."""
 
@@ -225,6 +242,12 @@ class StoreSCP(Server):
     def received(self) -> int:
         """Return how many C-STORE requests have come since the start."""
         return self._log.read_bytes().count(b"Received Store Request")
+
+
+def cpu_seconds_of(pid: int) -> float:
+    """Return the processor time a process has used, its threads included."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def settle(servers: Sequence[Server], limit: float = 20.0) -> None:
