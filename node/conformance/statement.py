@@ -14,7 +14,7 @@ from typing import Final
 from catalog import NEVER_MATCHED, UNMATCHABLE_VR
 from node.config import Config, read_config
 
-from . import associations, objects, parameters, queries, security
+from . import associations, objects, parameters, queries, security, web
 from .markdown import tag
 
 _TEMPLATE: Final = Path(__file__).with_name("template.md")
@@ -37,6 +37,8 @@ _PARTS: Final[dict[str, Callable[[Config], str]]] = {
     "never matched": lambda _: ", ".join(map(tag, sorted(NEVER_MATCHED))),
     "extended negotiation": lambda _: queries.extended_negotiation(),
     "character sets": lambda _: queries.character_sets(),
+    "web transactions": lambda _: web.transactions(),
+    "web pixels": lambda _: web.pixel_media_types(),
     "parameters": parameters.of_the_node,
     "association parameters": associations.parameters,
     "limits": associations.limits,

@@ -21,6 +21,7 @@ from typing import Any, Final
 from cheroot import server as cheroot
 from cheroot import wsgi
 from cheroot.makefile import StreamReader, StreamWriter
+from cheroot.workers import threadpool
 
 from catalog import Damaged
 
@@ -188,6 +189,17 @@ def _is_tls(connection: socket.socket) -> bool:
     return isinstance(connection, ssl.SSLSocket)
 
 
+class _Pool(threadpool.ThreadPool):
+    """Threads that do not keep a process alive which has nothing else to do."""
+
+    def _spawn_worker(self) -> threadpool.WorkerThread:
+        worker = threadpool.WorkerThread(self.server)
+        worker.name = f"web-{len(self._threads)}"
+        worker.daemon = True
+        worker.start()
+        return worker
+
+
 class Server(wsgi.Server):
     """The server with our connections and our log."""
 
@@ -203,6 +215,7 @@ class Server(wsgi.Server):
             timeout=timeout,
         )
         self.gateway = Gateway
+        self.requests = _Pool(self, min=threads)
         self.keep_alive_conn_limit = 512
 
     def process_conn(self, conn: Any) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from catalog import BadRequest, Busy, Clock
 from node.contracts import Audit
@@ -22,6 +22,10 @@ from .gateway import Server
 logger = logging.getLogger(__name__)
 
 __all__ = ["Roots", "WebLimits", "WebServer"]
+
+
+_CUT: Final = 1.0
+"""Seconds for requests whose connections were cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +97,13 @@ class WebServer:
         server, self._server = self._server, None
         if server is not None:
             server.shutdown_timeout = deadline
-            server.stop()
+            # It waits without end for a request that cannot be cut off, such as one that is being rendered.
+            ending = threading.Thread(target=server.stop, name="web-ending", daemon=True)
+            ending.start()
+            ending.join(deadline + _CUT)
             if self._thread is not None:
-                self._thread.join(deadline)
+                self._thread.join(_CUT)
+        # What was received whole is made durable, whether or not anybody hears of it.
         self._finishers.shutdown(wait=True)
 
 

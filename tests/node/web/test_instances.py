@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from catalog import Selection, Verb
+from node.web import instances as sending
 from tests.homes import RawInstance, attribute, phantoms
 from tests.node.web.asking import JSON, Web, file_of, path_of, web
 from tests.running import until
@@ -218,3 +221,35 @@ def test_metadata_is_the_same_from_the_packs_and_from_the_objects(site: Web) -> 
     assert [each["00080018"]["Value"][0] for each in packed.json] == [s.SOPInstanceUID for s in study]
     assert packed.json[0]["7FE00010"]["BulkDataURI"].startswith(site.url + path_of(study[0]) + "/bulkdata/")
     assert int(packed.headers["content-length"]) == len(packed.body)
+
+
+def test_of_many_instances_the_later_ones_are_opened_as_they_are_sent(
+    site: Web, study: list[RawInstance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "_OPENED_AT_ONCE", 2)
+    answer = site.get(path_of(study[0], levels=1), ANY)
+    assert answer.headers["transfer-encoding"] == "chunked"
+    assert [content for _, content in answer.parts()] == [file_of(each) for each in study]
+
+
+def test_what_is_converted_late_is_converted_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "_CONVERTED_AT_ONCE", 0)
+    with web(tmp_path / "home") as site:
+        instance = sample("MR_small_RLE.dcm")
+        site.store(instance)
+        _comes_explicit(site, instance)
+
+
+def test_a_server_that_stops_cuts_off_who_does_not_read(tmp_path: Path) -> None:
+    with web(tmp_path / "home") as site:
+        large = phantoms(36, 6, instances=1, size=20 << 20)
+        site.store(*large)
+        path = f"GET {site.root}{path_of(large[0])} HTTP/1.1\r\nHost: localhost\r\nAccept: {ANY}\r\n\r\n"
+        connection = socket.create_connection(("127.0.0.1", site.port))
+        connection.sendall(path.encode())
+        assert connection.recv(4) == b"HTTP"
+        began = time.monotonic()
+    assert time.monotonic() - began < 8
+    connection.close()

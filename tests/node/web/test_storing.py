@@ -8,6 +8,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -355,3 +356,24 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
         node.start(PEERPACS__WEB__PLAIN_PORT=str(port))
         found = Remote(port).get("/instances?includefield=SOPInstanceUID").json
         assert {each["00080018"]["Value"][0] for each in found} == set(stored)
+
+
+def test_a_full_disk_is_told_for_each_instance(tmp_path: Path) -> None:
+    with web(tmp_path / "home", storage={"stop_below_mb": 1_000_000, "resume_above_mb": 1_000_000}) as site:
+        study = phantoms(82, 1, instances=3)
+        answer = post(site, body_of([file_of(each) for each in study]))
+        assert (answer.status, failed(answer)) == (409, [0xA700] * 3)
+        assert count(site) == 0
+
+
+def test_many_clients_store_and_retrieve_at_once(site: Web) -> None:
+    accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+
+    def one(number: int) -> bool:
+        study = [file_of(each) for each in phantoms(83, number, instances=6, size=80_000)]
+        answer = post(site, body_of(study))
+        path = answer.json["00081190"]["Value"][0].removeprefix(site.url)
+        return [content for _, content in site.get(path, accept).parts()] == study
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(one, range(24)))
