@@ -7,12 +7,14 @@ in.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
 import socket
 import ssl
 import sys
+import threading
 import time
 import traceback
 from pathlib import PurePath
@@ -71,6 +73,14 @@ class Connection(cheroot.HTTPConnection):
         super().__init__(server, sock)
         self.rfile = _Reader(sock, server.timeout)
         self.wfile = StreamWriter(sock, "wb", 16384)
+
+    def communicate(self) -> bool:
+        """Serve one request; while it lasts, the server knows of it."""
+        self.server.serving.add(self)
+        try:
+            return bool(super().communicate())  # type: ignore[no-untyped-call]
+        finally:
+            self.server.serving.discard(self)
 
 
 class _Headers(cheroot.HeaderReader):
@@ -192,9 +202,9 @@ def _is_tls(connection: socket.socket) -> bool:
 class _Pool(threadpool.ThreadPool):
     """Threads that do not keep a process alive which has nothing else to do."""
 
-    def _spawn_worker(self) -> threadpool.WorkerThread:
-        worker = threadpool.WorkerThread(self.server)
-        worker.name = f"web-{len(self._threads)}"
+    def _spawn_worker(self) -> threading.Thread:
+        worker: threading.Thread = threadpool.WorkerThread(self.server)  # type: ignore[no-untyped-call]
+        worker.name = worker.name.replace("Thread", "web")
         worker.daemon = True
         worker.start()
         return worker
@@ -214,9 +224,17 @@ class Server(wsgi.Server):
             request_queue_size=128,
             timeout=timeout,
         )
+        self.serving: set[Connection] = set()
+        """The connections with a request under way."""
         self.gateway = Gateway
         self.requests = _Pool(self, min=threads)
         self.keep_alive_conn_limit = 512
+
+    def cut_off(self) -> None:
+        """End every connection with a request under way, in the middle of it."""
+        for connection in tuple(self.serving):
+            with contextlib.suppress(OSError):
+                connection.socket.shutdown(socket.SHUT_RDWR)
 
     def process_conn(self, conn: Any) -> None:
         """Have a thread serve a connection; one that has not said anything yet waits without a thread."""

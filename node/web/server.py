@@ -97,10 +97,12 @@ class WebServer:
         server, self._server = self._server, None
         if server is not None:
             server.shutdown_timeout = deadline
-            # It waits without end for a request that cannot be cut off, such as one that is being rendered.
+            # It waits without end for a request that is computed, and cuts off only who sends, not who reads.
             ending = threading.Thread(target=server.stop, name="web-ending", daemon=True)
             ending.start()
-            ending.join(deadline + _CUT)
+            ending.join(deadline)
+            server.cut_off()
+            ending.join(_CUT)
             if self._thread is not None:
                 self._thread.join(_CUT)
         # What was received whole is made durable, whether or not anybody hears of it.
