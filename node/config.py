@@ -242,7 +242,9 @@ def _check_together(config: Config, source: str) -> None:
     taken: dict[int, str] = {}
     sections = ("dicom", "tls", "web", "grid", "watch")
     ports = {f"{name}.port": getattr(config, name).port for name in sections}
-    for name, port in {**ports, "web.plain_port": config.web.plain_port}.items():
+    ports |= {"web.plain_port": config.web.plain_port}
+    ports |= {"grid.join_port": config.grid.join_port, "grid.door_port": config.grid.door_port}
+    for name, port in ports.items():
         if port and port in taken:
             what = f"{taken[port]} and {name} in {source} are both {port}."
             raise BadRequest(what, "Give each its own, or 0 for none.")

@@ -15,6 +15,7 @@ from catalog import BadRequest
 from node.archive_desk import ArchiveDesk
 from node.archives import Plan
 from node.certificates import describe
+from node.grid_desk import GridDesk
 
 if TYPE_CHECKING:
     from node.app import Archive, Node
@@ -32,9 +33,9 @@ class Desk:
 
     def own(self) -> dict[str, Callable[..., Any]]:
         """Return the verbs that are about the whole node."""
-        return {
-            verb.__name__: verb for verb in (self.status, self.readiness, self.archives, self.put_archive)
-        }
+        verbs = (self.status, self.readiness, self.archives, self.put_archive)
+        grid = GridDesk(self._node.grid, self._node.audit).verbs()
+        return {verb.__name__: verb for verb in verbs} | grid
 
     def of(self, archive: str) -> ArchiveDesk:
         """Return the desk of an archive; empty means the default one.

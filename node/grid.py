@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from catalog import BadRequest, Clock, NotFound, PacsError
+from catalog import BadRequest, Clock, NotFound, PacsError, Unavailable
 from federation.links.channels import Channels
+from federation.links.discovery import Discovery, own_addresses
 from federation.links.door import Door, dial_back
 from federation.links.enrolling import Enrolling, Probing, Renewing
 from federation.links.gate import Gate, Visit
@@ -49,15 +50,19 @@ class Settings(NamedTuple):
     ae_titles: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: int = 0
+    """0: the system chooses; -1: no peer can dial in."""
     join_port: int = 0
     door_port: int = -1
-    """-1: no door."""
+    """As `port`."""
     addresses: tuple[str, ...] = ()
     """host:port at which others reach this node; empty: host and port."""
+    join_address: str = ""
+    """host:port that stands in tickets; empty: host and join_port."""
     door_address: str = ""
     """host:port at which others reach the door; empty: host and its port."""
     is_dial_only: bool = False
     proxy: str = ""
+    discovery: bool = False
     lifetime: float = NODE_LIFETIME
     max_age: float = MAX_CONNECTION_AGE
 
@@ -74,8 +79,6 @@ class Outside(NamedTuple):
     news: Callable[[Gate], News] = lambda gate: SILENT
     services: Callable[[Gate], tuple[Register, ...]] = lambda gate: ()
     """Servicers of the catalog and of objects, which ask the gate who calls."""
-    discovered: Callable[[str], tuple[str, ...]] = lambda node_id: ()
-    """Addresses of a node that were seen on the LAN."""
 
 
 class Grid:
@@ -87,8 +90,19 @@ class Grid:
         self.tables = tables
         self._outside = outside
         self.membership: Membership | None = None
+        self._is_serving = False
         if (self.folder / NODE_FILE).exists():
             self._open()
+
+    def start(self) -> None:
+        """Serve and connect, now or from the moment the node is in a grid.
+
+        Raises:
+            Busy: a port is taken.
+        """
+        self._is_serving = True
+        if self.membership is not None:
+            self.membership.start()
 
     @property
     def node(self) -> Node:
@@ -163,11 +177,14 @@ class Grid:
         return True
 
     def _open(self) -> None:
-        self.membership = Membership(self.folder, self.settings, self.tables, self._outside)
+        membership = Membership(self.folder, self.settings, self.tables, self._outside)
+        if self._is_serving:
+            membership.start()
+        self.membership = membership
 
     def step(self) -> None:
         """Do what is due."""
-        if self.membership is not None:
+        if self.membership is not None and self._is_serving:
             self.membership.step()
 
     def close(self) -> None:
@@ -198,11 +215,51 @@ class Membership:
         self.splicer = Splicer()
         self.ports: dict[str, int] = {}
         self._alarmed: dict[str, float] = {}
+        self._servers: list[GridServer] = []
+        self._links: Links | None = None
+        self._nearby: Discovery | None = None
+
+    @property
+    def links(self) -> Links:
+        """The sessions.
+
+        Raises:
+            Unavailable: the node does not run.
+        """
+        if self._links is None:
+            raise Unavailable("This node does not run, so it is connected with nobody.", "peerpacs run")
+        return self._links
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether `start` was called."""
+        return self._links is not None
+
+    def start(self) -> None:
+        """Take the ports, serve, and begin to dial.
+
+        Raises:
+            Busy: a port is taken.
+        """
         self._servers = self._bind()
-        self.links = self._connect()
-        outside.spawn("splicer", lambda: self.splicer.serve(outside.stop))
+        self._links = self._connect()
+        self._outside.spawn("splicer", lambda: self.splicer.serve(self._outside.stop))
         for server in self._servers:
             server.start()
+        if self.settings.discovery:
+            self._discover()
+
+    def _discover(self) -> None:
+        """Announce this node on the local network and look for others; without it the grid works as well."""
+        try:
+            self._nearby = Discovery(self.trust.grid_id, self.settings.node_id, self.instance)
+            packed = [each.packed for each in own_addresses(self.settings.host)]
+            self._nearby.begin(packed, self.ports["grid"])
+        except PacsError as error:
+            logger.warning("%s", error)
+
+    def _seen_nearby(self, node_id: str) -> tuple[str, ...]:
+        return () if self._nearby is None else self._nearby.addresses(node_id)
 
     def _authority(self, folder: Path) -> Authority | None:
         try:
@@ -216,8 +273,11 @@ class Membership:
         settings = self.settings
         peers = GridServer(self.credentials, self.trust, gate=self.gate, max_age=settings.max_age)
         desk = GridServer(self.credentials, self.trust, gate=None, threads=16)
-        self.ports["grid"] = peers.bind(settings.host, settings.port)
-        self.ports["join"] = desk.bind(settings.host, settings.join_port)
+        # A node that listens for nobody still needs the port behind the door, for itself alone.
+        host = settings.host if settings.port >= 0 else "127.0.0.1"
+        self.ports["grid"] = peers.bind(host, max(settings.port, 0))
+        if settings.join_port >= 0:
+            self.ports["join"] = desk.bind(settings.host, settings.join_port)
         return [peers, desk]
 
     def _connect(self) -> Links:
@@ -247,7 +307,7 @@ class Membership:
             lambda door, token: dial_back(self.splicer, door, token, grid, settings.proxy),
             outside.news(self.gate),
         )
-        links = Links(talk, outside.discovered)
+        links = Links(talk, self._seen_nearby)
         peers.add(links.register)
         probing: Probing = Probing(self.credentials, self.trust, outside.clock)
         if self.authority is not None and self.registrar is not None:
@@ -262,13 +322,15 @@ class Membership:
 
     def _own(self) -> Own:
         settings, ports = self.settings, self.ports
-        here = (f"{settings.host}:{ports['grid']}",)
+        machine = own_addresses(settings.host)
+        here = tuple(f"{each}:{ports['grid']}" for each in machine)
+        is_dial_only = settings.is_dial_only or settings.port < 0
         return Own(
-            () if settings.is_dial_only else settings.addresses or here,
+            () if is_dial_only else settings.addresses or here,
             settings.ae_titles,
-            settings.is_dial_only,
+            is_dial_only,
             self.authority is not None,
-            settings.door_address or f"{settings.host}:{ports['door']}" if "door" in ports else "",
+            settings.door_address or f"{machine[0]}:{ports['door']}" if "door" in ports else "",
         )
 
     def step(self) -> None:
@@ -326,6 +388,10 @@ class Membership:
 
     def close(self) -> None:
         """End sessions, servers and channels."""
+        if not self._servers:
+            return
+        if self._nearby is not None:
+            self._nearby.close()
         self.links.close()
         for server in self._servers:
             server.stop()

@@ -114,10 +114,20 @@ class TlsSection(msgspec.Struct, frozen=True, kw_only=True):
     client_certificates: ClientCertificates
 
 
-class ListenerSection(msgspec.Struct, frozen=True, kw_only=True):
-    """A listener of which only the port can be set."""
+class GridSection(msgspec.Struct, frozen=True, kw_only=True):
+    """The other nodes: where they and this one reach each other."""
 
+    host: Name
     port: Port
+    join_port: Port
+    door_port: Port
+    site: Text
+    addresses: tuple[str, ...]
+    join_address: Text
+    door_address: Text
+    is_dial_only: bool
+    proxy: Text
+    discovery: bool
 
 
 class WatchSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,7 +222,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     dicom: DicomSection
     tls: TlsSection
     web: WebSection
-    grid: ListenerSection
+    grid: GridSection
     watch: WatchSection
     storage: StorageSection
     s3: S3Section

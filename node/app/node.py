@@ -39,6 +39,7 @@ from .chores import Chore
 from .doors import Shared
 from .gateways import Front, Gateways
 from .imports import Imports
+from .membership import make_grid
 from .rebuilding import CATALOG
 from .settings import limits
 from .watch import Watch
@@ -84,13 +85,13 @@ class Node:
         self.clock = clock
         self.started = clock()
         self._opened = ExitStack()
+        self._background = Background(clock)
         try:
             self._open(purpose, catalog, only)
         except BaseException:
             self._opened.close()
             raise
         self._purpose = purpose
-        self._background = Background(clock)
         self.imports = Imports(home, self._background, self.audit)
         self.dimse = self._make_front()
         self.ports: dict[str, int] = {}
@@ -113,6 +114,8 @@ class Node:
         self.credentials = own_credentials(home, config)
         self.audit = AuditLog(home / "audit", self.clock)
         self._opened.callback(self.audit.close)
+        self.grid = make_grid(home, config, self.state, self.audit, self.clock, self._background.stopping)
+        self._opened.callback(self.grid.close)
         pool = ThreadPoolExecutor(os.cpu_count(), "pool")
         self._opened.callback(pool.shutdown, wait=False, cancel_futures=True)
         self._shared = Shared(
@@ -217,6 +220,7 @@ class Node:
         for archive in self.archives.values():
             self._background.tend(archive)
         self._open_ports()
+        self.grid.start()
         self._carry()
         self._control = control = ControlServer(self.home, self.desk.verbs())
         self._background.run("control", lambda: control.serve(self._background.stopping))
@@ -310,6 +314,7 @@ class Node:
     def _due(self) -> Iterator[Chore]:
         yield Chore("audit", 0.0, self.audit.step)
         yield Chore("refusals", 0.0, self.access.refusals.step)
+        yield Chore("grid", 0.5, self.grid.step)
         yield Chore("transfers", 3600.0, self.transfers.tidy)
         for archive in tuple(self.archives.values()):
             yield from archive.chores()

@@ -56,6 +56,7 @@ class Peer:
         made = Settings(node_id=node_id or str(uuid.uuid4()), name=name, site=name, **settings)
         self.node_id = made.node_id
         self.grid = Grid(home, made, Tables(self.state.table), outside)
+        self.grid.start()
         self._spawn("step", self._steps)
 
     def _spawn(self, name: str, run: Callable[[], None]) -> None:

@@ -1,0 +1,316 @@
+"""`peerpacs invite`, `join`, `approve`, `peers`, `revoke`, `grants`: this node among the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import click
+
+from node.cli import FAILED, PARTIAL, Session, columns, plural, shared, who
+
+_UNITS: Final = {"m": 60, "h": 3600, "d": 86400}
+_LOOK_EVERY: Final = 2.0
+Ask = Callable[..., Any]
+
+
+def _seconds(context: click.Context, parameter: click.Parameter, text: str) -> float:
+    number, unit = text[:-1], text[-1:]
+    if unit not in _UNITS or not number.isdigit():
+        raise click.BadParameter("Write it like 30m, 24h or 7d.")
+    return float(int(number) * _UNITS[unit])
+
+
+@click.command("invite")
+@click.option("--site", required=True, help="Hospital or campus of the node that is to join.")
+@click.option("--ttl", default="24h", callback=_seconds, help="How long it counts, like 30m, 24h or 7d.")
+@click.option(
+    "--template",
+    default="peer",
+    show_default=True,
+    help="What approval grants here: none, peer (list, query, retrieve), replica-peer (keep copies too).",
+)
+@click.option("--replace", default="", metavar="NODE-ID", help="The node whose place the joiner takes.")
+@click.option("--address", default="", metavar="HOST:PORT", help="Where the joiner reaches this node.")
+@click.option("--grid", "name", default="", help="Name of the grid, when this invitation founds it.")
+@shared
+def invite_command(session: Session, **said: Any) -> int:
+    """Make a ticket with which one node may ask to join; the first one founds the grid.
+
+    Example: peerpacs invite --site HOSP-B
+    """
+    with session.desk("invite") as ask:
+        made = ask("invite", who=who(), **said)
+    lines = (
+        [f"✓ This node founded the grid {made['grid']!r}, id {made['grid_id']}."]
+        if made["is_new_grid"]
+        else []
+    )
+    hours = made["ttl"] / 3600
+    lines += [
+        f"Ticket for one node of {made['site']}, once, within {hours:.0f} hours. It is not shown again:",
+        f"  {made['ticket']}",
+        "There: peerpacs join TICKET",
+        session.pasteable("Then compare the words on the phone, and here: peerpacs approve"),
+    ]
+    session.say(made, lines)
+    return 0
+
+
+@click.command("join")
+@click.argument("ticket", required=False, default="")
+@click.argument("token", required=False, default="")
+@click.option("--no-wait", is_flag=True, help="Ask, and do not wait for the answer; look again with: join")
+@shared
+def join_command(session: Session, ticket: str, token: str, no_wait: bool) -> int:
+    """Ask to join a grid with a ticket from one of its admins; without one, look how the request stands.
+
+    Example: peerpacs join pp1-praha.example:7444-h3vd9...
+    """
+    text = f"pp1-{ticket}-{token.rpartition('-')[2]}" if token else ticket
+    with session.desk("join") as ask:
+        asked = ask("join", ticket=text, who=who())
+        lines = (
+            f"This is the grid {asked['grid']!r} at {asked['site']}, id {asked['grid_id']}.",
+            f"Words to compare on the phone:  {' '.join(asked['words'])}",
+            f"Asked to join. {asked['site']} sees this node as pending.",
+        )
+        if not session.is_json:
+            for line in lines:
+                click.echo(line)
+        is_in = ask("joined", who=who())
+        while not is_in and not no_wait:
+            time.sleep(_LOOK_EVERY)
+            is_in = ask("joined", who=who())
+    said = f"✓ {asked['site']} accepted." if is_in else "It waits for approval. Look again: peerpacs join"
+    session.say({**asked, "is_member": is_in}, [session.pasteable(said)])
+    return 0 if is_in else PARTIAL
+
+
+@click.command("approve")
+@click.argument("request", required=False, default="")
+@click.option("--deny", is_flag=True, help="Refuse it instead.")
+@click.option("--reason", default="", help="What the other side is told, when it is refused.")
+@shared
+def approve_command(session: Session, request: str, deny: bool, reason: str) -> int:
+    """Take a node into the grid after its words were compared on the phone; without a request, list them.
+
+    Example: peerpacs approve 3fa8
+    """
+    with session.desk("approve") as ask:
+        if not request:
+            waiting = ask("requests")
+            session.say(waiting, _waiting(waiting))
+            return 0
+        verb = "deny" if deny else "approve"
+        more = {"reason": reason} if deny else {}
+        row = ask(verb, request=request, who=who(), **more)
+    done = "was refused" if deny else "is in the grid"
+    session.say(row, [f"✓ {row['name']} of {row['site']} {done}."])
+    return 0
+
+
+def _waiting(requests: list[dict[str, Any]]) -> Iterator[str]:
+    if not requests:
+        yield "Nobody waits."
+    for row in requests:
+        asks = (
+            "comes back"
+            if row["is_return"]
+            else "takes the place of an old node"
+            if row["replace"]
+            else "joins"
+        )
+        yield f"{row['request']}  {row['name']} of {row['site']} {asks}, id {row['node_id']}"
+        yield f"  words: {' '.join(row['words'])}"
+        yield f"  Only if the other admin reads out the same: peerpacs approve {row['request'][:6]}"
+
+
+@click.group("peers", invoke_without_command=True)
+@shared
+def peers_command(session: Session) -> None:
+    """Show the other nodes of the grid, how they are reached, and what they may do here.
+
+    Example: peerpacs peers
+    """
+    context = click.get_current_context()
+    if context.invoked_subcommand is None:
+        context.exit(context.invoke(list_peers))
+
+
+@peers_command.command("list")
+@shared
+def list_peers(session: Session) -> int:
+    """Show the other nodes of the grid.
+
+    Example: peerpacs peers list
+    """
+    with session.desk("peers") as ask:
+        found = ask("peers")
+    session.say(found, _peers(found))
+    cut = [row for row in found["peers"] if row["state"] == "disconnected"]
+    return FAILED if cut and len(cut) == len(found["peers"]) else PARTIAL if cut else 0
+
+
+@peers_command.command("address")
+@click.argument("peer")
+@click.argument("addresses", nargs=-1)
+@shared
+def peer_address(session: Session, peer: str, addresses: tuple[str, ...]) -> int:
+    """Say where to reach a node, before what it says itself; without an address, forget what was said.
+
+    Example: peerpacs peers address olomouc pacs.olomouc.example:7443
+    """
+    with session.desk("peers") as ask:
+        row = ask("peer_address", peer=peer, addresses=list(addresses), who=who())
+    session.say(row, [f"✓ {row['name']} is tried at {', '.join(row['addresses']) or 'no address'}."])
+    return 0
+
+
+def _peers(found: dict[str, Any]) -> Iterator[str]:
+    role = ", an authority of it" if found["is_authority"] else ""
+    yield f"This node is {found['site']} in the grid {found['grid']!r}, id {found['grid_id']}{role}."
+    yield f"Its certificate counts for {found['certificate_days']:.0f} more days, and renews itself."
+    rows = found["peers"]
+    if not rows:
+        yield "No other node is known yet. Invite one: peerpacs invite --site NAME"
+        return
+    titles = ("NAME", "SITE", "STATE", "REACHED AT", "MAY HERE", "ID")
+    yield from columns((_peer(row) for row in rows), titles)
+    for row in rows:
+        if row["why"]:
+            yield f"{row['name']}: {row['why']} {row['next']}".rstrip()
+        if row["skew"] is not None and abs(row["skew"]) > 300:
+            yield f"{row['name']}: its clock is {row['skew']:+.0f} s off this node's."
+
+
+def _peer(row: dict[str, Any]) -> tuple[object, ...]:
+    through = [f"through {address}" for address in row["relays"]]
+    where = through if row["is_dial_only"] else row["addresses"]
+    return (
+        row["name"],
+        row["site"],
+        row["state"],
+        ", ".join(where) or "-",
+        ", ".join(row["may"]) or "nothing",
+        row["node_id"],
+    )
+
+
+@click.command("revoke")
+@click.argument("peer")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@shared
+def revoke_command(session: Session, peer: str, yes: bool) -> int:
+    """Expel a node from the grid: its connections end everywhere within seconds.
+
+    What it has copied already stays with it.
+
+    Example: peerpacs revoke olomouc
+    """
+    if not yes and not session.is_json:
+        click.confirm(f"Expel {peer} from the grid?", abort=True)
+    with session.desk("revoke") as ask:
+        row = ask("revoke", peer=peer, who=who())
+    lines = [
+        f"✓ {row['name']} of {row['site']} is expelled.",
+        f"To let it come back: peerpacs invite --site {row['site']} --replace {row['node_id']}",
+    ]
+    session.say(row, lines)
+    return 0
+
+
+@click.group("grants", invoke_without_command=True)
+@shared
+def grants_command(session: Session) -> None:
+    """Show and change what other nodes may do with what this one owns. Without a grant they may nothing.
+
+    Example: peerpacs grants
+    """
+    context = click.get_current_context()
+    if context.invoked_subcommand is None:
+        context.invoke(list_grants)
+
+
+@grants_command.command("list")
+@shared
+def list_grants(session: Session) -> int:
+    """Show shares and grants.
+
+    Example: peerpacs grants list
+    """
+    with session.desk("grants") as ask:
+        found = ask("grants")
+    session.say(found, _grants(found))
+    return 0
+
+
+@grants_command.command("add")
+@click.argument("peer")
+@click.argument("share")
+@click.argument("ops", nargs=-1, required=True)
+@click.option("--rate", type=click.IntRange(min=0), default=0, help="Most bytes a second; 0 = no limit.")
+@click.option("--hours", default="*", help="Hours of this node's day, like 18-6.")
+@shared
+def add_grant(session: Session, peer: str, share: str, ops: tuple[str, ...], **limits: Any) -> int:
+    """Let a node (its name or id) or site:NAME do something with a share.
+
+    OPS are catalog, find_live, retrieve, host_replicas and export_deid.
+
+    Example: peerpacs grants add site:HOSP-B everything catalog find_live retrieve
+    """
+    with session.desk("grants") as ask:
+        row = ask("put_grant", peer=peer, share=share, ops=list(ops), who=who(), **limits)
+    session.say(row, [f"✓ {row['peer']} may {', '.join(row['ops'])} on {row['share']}."])
+    return 0
+
+
+@grants_command.command("remove")
+@click.argument("grant")
+@shared
+def remove_grant(session: Session, grant: str) -> int:
+    """Take a grant back, by its id; it counts at once.
+
+    Example: peerpacs grants remove HOSP-B/everything
+    """
+    with session.desk("grants") as ask:
+        ask("remove_grant", grant=grant, who=who())
+    session.say({"removed": grant}, [f"✓ The grant {grant} counts no more."])
+    return 0
+
+
+@grants_command.command("share")
+@click.argument("name")
+@click.argument("keys", nargs=-1)
+@click.option("--view", default="full", show_default=True, help="full, exact, minimal, counts or deid-only.")
+@click.option("--remove", is_flag=True, help="Remove it instead.")
+@shared
+def share_command(session: Session, name: str, keys: tuple[str, ...], view: str, remove: bool) -> int:
+    r"""Make or change a share: the studies that match all keys, and how they are shown.
+
+    Example: peerpacs grants share mammo 'Modality=MG' --view full
+    """
+    with session.desk("grants") as ask:
+        if remove:
+            ask("remove_share", name=name, who=who())
+            session.say({"removed": name}, [f"✓ The share {name} is gone."])
+            return 0
+        row = ask("put_share", name=name, keys=list(keys), view=view, who=who())
+    session.say(
+        row, [f"✓ The share {name} shows {view} of {plural(len(keys), 'key') if keys else 'everything'}."]
+    )
+    return 0
+
+
+def _grants(found: dict[str, Any]) -> Iterator[str]:
+    shares = [(row["name"], row["view"], "some" if row["match"] else "all") for row in found["shares"]]
+    yield from columns(shares, ("SHARE", "VIEW", "STUDIES"))
+    if not found["grants"]:
+        yield "Nothing is granted to anybody: peerpacs grants add --help"
+        return
+    rows = [
+        (row["id"], row["peer"], row["share"], ", ".join(row["ops"]), row["rate"] or "-", row["hours"])
+        for row in found["grants"]
+    ]
+    yield from columns(rows, ("ID", "PEER", "SHARE", "MAY", "BYTES/S", "HOURS"))

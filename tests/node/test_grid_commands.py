@@ -1,0 +1,140 @@
+"""Two nodes as processes, and what two admins type: invite, join, approve, peers, grants, revoke."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.running import PEERPACS, RunningNode, free_port
+
+
+class GridNode(RunningNode):
+    """A running node that may be in a grid."""
+
+    def __init__(self, home: Path, name: str) -> None:
+        super().__init__(home, name.upper())
+        self.name = name
+        self.join_port = free_port()
+        self.env = {
+            "PEERPACS__GRID__HOST": "127.0.0.1",
+            "PEERPACS__GRID__PORT": str(free_port()),
+            "PEERPACS__GRID__JOIN_PORT": str(self.join_port),
+            "PEERPACS__GRID__JOIN_ADDRESS": f"127.0.0.1:{self.join_port}",
+        }
+
+    def say(self, *words: str, code: int = 0) -> str:
+        """Run a command of the grid against it."""
+        done = subprocess.run(
+            [PEERPACS, "--home", str(self.home), *words], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def told(self, *words: str, code: int = 0) -> Any:
+        """Run a command with --json; return what it says."""
+        return json.loads(self.say(*words, "--json", code=code))
+
+    def peer(self, name: str) -> dict[str, Any]:
+        """Return how another node stands here."""
+        found = subprocess.run(
+            [PEERPACS, "--home", str(self.home), "peers", "--json"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        rows: list[dict[str, Any]] = json.loads(found.stdout)["peers"]
+        return next(row for row in rows if row["name"] == name)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[GridNode, GridNode]]:
+    """Two running nodes in no grid."""
+    nodes = GridNode(tmp_path / "alpha", "alpha"), GridNode(tmp_path / "beta", "beta")
+    for node in nodes:
+        node.start(**node.env)
+    yield nodes
+    for node in nodes:
+        node.stop()
+
+
+def _until(node: GridNode, name: str, state: str) -> float:
+    started = time.monotonic()
+    while node.peer(name)["state"] != state:
+        assert time.monotonic() - started < 20, node.log()[-2000:]
+    return time.monotonic() - started
+
+
+def test_two_admins_make_a_grid_and_take_it_apart(pair: tuple[GridNode, GridNode]) -> None:
+    alpha, beta = pair
+    assert "in no grid" in alpha.say("peers", code=1)
+    said = alpha.say("invite", "--site", "HOSP-B", "--grid", "CZ-MED")
+    assert "founded the grid 'CZ-MED'" in said
+    [ticket] = re.findall(r"pp1-\S+", said)
+
+    joining = beta.say("join", ticket, "--no-wait", code=3)
+    assert "This is the grid 'CZ-MED' at alpha" in joining
+    [words] = re.findall(r"phone:\s+(.*)", joining)
+    waiting = alpha.say("approve")
+    assert words in waiting
+    assert len(words.split()) == 6
+    [request] = re.findall(r"approve (\w+)", waiting)
+    assert "beta of HOSP-B is in the grid" in alpha.say("approve", request)
+    assert "alpha accepted" in beta.say("join")
+
+    _until(alpha, "beta", "connected")
+    _until(beta, "alpha", "connected")
+    assert alpha.peer("beta")["may"] == [f"{op} on everything" for op in ("catalog", "find_live", "retrieve")]
+    assert beta.peer("alpha")["may"] == [], "what alpha grants says nothing about beta"
+    beta.say("grants", "share", "mammo", "Modality=MG")
+    beta.say("grants", "add", "site:alpha", "mammo", "catalog", "--hours", "18-6")
+    assert beta.peer("alpha")["may"] == ["catalog on mammo"]
+    assert "mammo" in beta.say("grants")
+    assert "in that grid already" in beta.say("join", ticket, code=2)
+
+    alpha.say("revoke", "beta", "--yes")
+    _until(beta, "alpha", "disconnected")
+    assert alpha.peer("beta")["state"] == "expelled"
+    audit = "".join(path.read_text() for path in (alpha.home / "audit").glob("*.jsonl"))
+    assert "node expelled from the grid" in audit
+
+
+@pytest.mark.slow
+def test_a_grid_survives_the_restart_of_its_nodes(pair: tuple[GridNode, GridNode]) -> None:
+    alpha, beta = pair
+    made = alpha.told("invite", "--site", "HOSP-B")
+    asked = beta.told("join", made["ticket"], "--no-wait", code=3)
+    beta.kill()
+    beta.start(**beta.env)
+    alpha.say("approve", asked["request"])
+    assert beta.told("join")["is_member"]
+    _until(alpha, "beta", "connected")
+    alpha.kill()
+    _until(beta, "alpha", "disconnected")
+    alpha.start(**alpha.env)
+    _until(beta, "alpha", "connected")
+
+
+def test_commands_say_what_is_wrong_and_what_to_do(pair: tuple[GridNode, GridNode]) -> None:
+    alpha, beta = pair
+    assert "peerpacs invite" in beta.say("join", "nonsense", code=2)
+    assert "Nobody" not in beta.say("approve", code=1)
+    ticket = alpha.told("invite", "--site", "B")["ticket"]
+    assert "checksum" in beta.say("join", ticket.replace("127.0.0.1", "127.0.0.2"), code=2)
+    asked = beta.told("join", ticket, "--no-wait", code=3)
+    alpha.say("approve", asked["request"], "--deny", "--reason", "other words")
+    assert "other words" in beta.say("join", code=1)
+    assert "No request of this node waits" in beta.say("join", code=1)
+    assert "Templates are" in alpha.say("invite", "--site", "B", "--template", "admin", code=2)
+    assert "needs more" in _granted_too_much(alpha)
+
+
+def _granted_too_much(alpha: GridNode) -> str:
+    alpha.say("grants", "share", "vault", "--view", "minimal")
+    return alpha.say("grants", "add", "site:B", "vault", "retrieve", code=2)
