@@ -11,8 +11,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 import ifaddr
-from zeroconf import BadTypeInNameException, ServiceBrowser, ServiceInfo, ServiceListener, Zeroconf
 from zeroconf import Error as ZeroconfError
+from zeroconf import ServiceBrowser, ServiceInfo, ServiceListener, Zeroconf
 
 from catalog import BadRequest, Unavailable
 from federation.trust.names import check_node_id
@@ -37,6 +37,7 @@ class Discovery(ServiceListener):
         self._grid_id, self._node_id, self._instance = grid_id, node_id, instance
         self._found: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._lock = threading.Lock()
+        self._browser: ServiceBrowser | None = None
         try:
             self._zeroconf = Zeroconf(interfaces=interfaces) if interfaces else Zeroconf()
         except OSError as error:
@@ -74,8 +75,8 @@ class Discovery(ServiceListener):
         """Remember a node that was announced; the name is zeroconf's."""
         try:
             info = zc.get_service_info(type_, name, _ASK_MS)
-        except BadTypeInNameException:
-            return
+        except ZeroconfError:
+            return  # a name that is none, or this node ends just now
         if info is None:
             return
         said = {key: value for key, value in info.properties.items() if value is not None}
@@ -104,6 +105,8 @@ class Discovery(ServiceListener):
 
     def close(self) -> None:
         """Say goodbye."""
+        if self._browser is not None:
+            self._browser.cancel()
         self._zeroconf.close()
 
 
