@@ -136,6 +136,7 @@ class Channels:
         if self._state() == self._made_for:
             return False
         self._made_for = self._state()
+        self._own = {}  # what the old key signed counts no longer than its certificate
         self.close()
         return True
 

@@ -238,3 +238,19 @@ def test_a_silent_peer_is_noticed_by_its_heartbeat(three: tuple[Peer, Peer, Peer
     assert standing is not None
     before = standing.heard
     wait_for(lambda: (alpha.member.roll.standing(beta.node_id) or standing).heard > before, 8)
+
+
+@pytest.mark.slow
+def test_certificates_of_a_minute_are_renewed_for_as_long_as_the_grid_runs(make: Make) -> None:
+    """Two and a half lifetimes: calls every second, none fails, and connections are made anew as they age."""
+    alpha, beta = make("alpha", lifetime=60, max_age=20), make("beta", lifetime=60, max_age=20)
+    alpha.grid.found("A")
+    alpha.admit(beta)
+    wait_for(lambda: alpha.knows(beta) and beta.knows(alpha))
+    serials = set()
+    for _ in range(150):
+        assert wait_for(lambda: alpha.knows(beta), 5) < 5
+        assert alpha.ask(beta, timeout=5) == b"hello from alpha"
+        serials.add(beta.member.credentials.pair.identity.serial)
+        time.sleep(1)
+    assert len(serials) >= 4
