@@ -36,6 +36,7 @@ IMPLICIT: Final = "1.2.840.10008.1.2"
 EXPLICIT: Final = "1.2.840.10008.1.2.1"
 VERIFICATION: Final = "1.2.840.10008.1.1"
 STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
 COMMITMENT: Final = "1.2.840.10008.1.20.1"
 COMMITMENT_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
@@ -51,11 +52,21 @@ class Retrieved(NamedTuple):
     status: int
 
 
+class Moved(NamedTuple):
+    """What the final response of a C-MOVE says: sub-operations by how they ended, and the status."""
+
+    completed: int
+    failed: int
+    warning: int
+    status: int
+
+
 class Association:
     """One association, open while the object is used as a context manager.
 
     Proposes Implicit VR Little Endian for the SOP classes of `services`, and Explicit VR, in which phantoms
-    are written, for those it `sends` or, in the SCP role, `receives`.
+    are written, for those it `sends` or, in the SCP role, `receives`; with another transfer syntax if it
+    is named with them. `is_relational` proposes relational queries.
 
     Raises:
         ProtocolError: the peer rejected the association or accepted no presentation context.
@@ -66,28 +77,32 @@ class Association:
         self,
         address: Address,
         services: Iterable[str] = (),
-        sends: Iterable[str] = (),
-        receives: Iterable[str] = (),
+        sends: Iterable[str | tuple[str, str]] = (),
+        receives: Iterable[str | tuple[str, str]] = (),
         calling: str = "BENCHSCU",
         timeout: float = 120.0,
+        is_relational: bool = False,
     ) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", address.port), timeout)
+        self._socket = socket.create_connection((address.host, address.port), timeout)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._view = memoryview(bytearray(1 << 18))
         self._start = self._end = 0
         self._fragments: list[tuple[int, int, memoryview]] = []
-        syntaxes = dict.fromkeys(services, IMPLICIT) | dict.fromkeys((*sends, *receives), EXPLICIT)
-        proposed = {2 * n + 1: context for n, context in enumerate(syntaxes.items())}
+        pairs = [(uid, IMPLICIT) for uid in services]
+        pairs += [(each, EXPLICIT) if isinstance(each, str) else each for each in (*sends, *receives)]
+        proposed = {2 * n + 1: context for n, context in enumerate(dict.fromkeys(pairs))}
+        taken = dict.fromkeys(each if isinstance(each, str) else each[0] for each in receives)
+        relational = services if is_relational else ()
         try:
-            self._socket.sendall(associate_rq(address, calling, proposed, receives))
+            self._socket.sendall(associate_rq(address, calling, proposed, taken, relational))
             accepted, self._peer_maximum = read_associate_ac(self._read_pdu())
         except BaseException:
             self._socket.close()
             raise
-        self._contexts = {uid: id for id, (uid, _) in proposed.items() if id in accepted}
+        self._contexts = {pair: id for id, pair in proposed.items() if id in accepted}
         if not self._contexts:
             self._socket.close()
-            raise ProtocolError(f"{address.ae_title} accepted none of {sorted(syntaxes)}.")
+            raise ProtocolError(f"{address.ae_title} accepted none of {sorted({uid for uid, _ in pairs})}.")
 
     def __enter__(self) -> Self:
         return self
@@ -108,7 +123,7 @@ class Association:
             0x0110: encode_us(1),
             0x0800: encode_us(0x0101),
         }
-        self._send(VERIFICATION, command)
+        self._send(self._context(VERIFICATION), command)
         return status_of(self._read_command()[1])
 
     def find(self, identifier: bytes) -> list[bytes]:
@@ -118,7 +133,7 @@ class Association:
             ProtocolError: the final status was not 0000.
         """
         command = {0x0002: encode_uid(STUDY_ROOT_FIND), 0x0100: encode_us(0x0020), **REQUEST}
-        self._send(STUDY_ROOT_FIND, command, identifier)
+        self._send(self._context(STUDY_ROOT_FIND), command, identifier)
         answers: list[bytes] = []
         while True:
             status = status_of(self._read_command()[1])
@@ -134,18 +149,34 @@ class Association:
     def store(self, instance: Instance) -> int:
         """Return the status of a C-STORE; the data set is streamed."""
         command = {0x0002: encode_uid(instance.SOPClassUID), 0x0100: encode_us(0x0001), **REQUEST}
-        self._send(instance.SOPClassUID, {**command, 0x1000: encode_uid(instance.SOPInstanceUID)})
-        head, context = memoryview(instance.head)[instance.data_set_offset :], instance.SOPClassUID
-        self._send_data_set(context, head, is_last=False)
-        for _ in range(instance.frames - 1):
-            self._send_data_set(context, memoryview(instance.frame), is_last=False)
-        self._send_data_set(context, memoryview(instance.frame), is_last=True)
+        context = self._context(instance.SOPClassUID, instance.TransferSyntaxUID)
+        self._send(context, {**command, 0x1000: encode_uid(instance.SOPInstanceUID)})
+        pieces = instance.data_set()
+        for piece in pieces[:-1]:
+            self._send_data_set(context, piece, is_last=False)
+        self._send_data_set(context, pieces[-1], is_last=True)
         return status_of(self._read_command()[1])
+
+    def move(self, identifier: bytes, destination: str) -> Moved:
+        """Have it sent to the AE by C-MOVE in Study Root; the sub-operations are counted by the peer."""
+        command = {0x0002: encode_uid(STUDY_ROOT_MOVE), 0x0100: encode_us(0x0021), **REQUEST}
+        title = destination.encode("ascii")
+        command[0x0600] = title + b" " * (len(title) % 2)
+        self._send(self._context(STUDY_ROOT_MOVE), command, identifier)
+        while True:
+            _, received = self._read_command()
+            if received.get(0x0800) != encode_us(0x0101):
+                self._read_data_set(lambda part: None)
+            if (status := status_of(received)) not in PENDING:
+                completed, failed, warning = (
+                    int.from_bytes(received.get(tag, b""), "little") for tag in (0x1021, 0x1022, 0x1023)
+                )
+                return Moved(completed, failed, warning, status)
 
     def get(self, identifier: bytes) -> Retrieved:
         """Receive by C-GET in Study Root, keeping nothing of what comes."""
         command = {0x0002: encode_uid(STUDY_ROOT_GET), 0x0100: encode_us(0x0010), **REQUEST}
-        self._send(STUDY_ROOT_GET, command, identifier)
+        self._send(self._context(STUDY_ROOT_GET), command, identifier)
         count = size = 0
         while True:
             context, received = self._read_command()
@@ -167,7 +198,7 @@ class Association:
         """
         command = {0x0003: encode_uid(COMMITMENT), 0x0100: encode_us(0x0130), 0x0110: encode_us(1)}
         command |= {0x0800: encode_us(0), 0x1001: encode_uid(COMMITMENT_INSTANCE), 0x1008: encode_us(1)}
-        self._send(COMMITMENT, command, request)
+        self._send(self._context(COMMITMENT), command, request)
         if status := status_of(self._read_command()[1]):
             raise ProtocolError(f"N-ACTION ended with status {status:04X}.")
         context, report = self._read_command()
@@ -178,20 +209,22 @@ class Association:
         self._socket.sendall(p_data(context, 0x03, encode_command(answer)))
         return int.from_bytes(report[0x1002], "little"), bytes(result)
 
-    def _send(self, sop_class: str, command: Command, identifier: bytes = b"") -> None:
-        if sop_class not in self._contexts:
-            raise ProtocolError(f"The peer did not accept a presentation context for {sop_class}.")
-        context = self._contexts[sop_class]
+    def _context(self, sop_class: str, syntax: str = "") -> int:
+        for (uid, transfer), id in self._contexts.items():
+            if uid == sop_class and syntax in ("", transfer):
+                return id
+        raise ProtocolError(f"The peer did not accept a presentation context for {sop_class}.")
+
+    def _send(self, context: int, command: Command, identifier: bytes = b"") -> None:
         message = p_data(context, 0x03, encode_command(command))
         if len(identifier) > _IN_ONE_PIECE:
             self._socket.sendall(message)
-            self._send_data_set(sop_class, memoryview(identifier), is_last=True)
+            self._send_data_set(context, memoryview(identifier), is_last=True)
         else:
             self._socket.sendall(message + p_data(context, 0x02, identifier) if identifier else message)
 
-    def _send_data_set(self, sop_class: str, data: memoryview, is_last: bool) -> None:
+    def _send_data_set(self, context: int, data: memoryview, is_last: bool) -> None:
         step = min(self._peer_maximum or MAXIMUM_LENGTH, MAXIMUM_LENGTH) - 6
-        context = self._contexts[sop_class]
         for start in range(0, len(data), step):
             part = data[start : start + step]
             control = 0x02 if is_last and start + step >= len(data) else 0x00

@@ -90,6 +90,6 @@ def _run(program: str, *arguments: object) -> tuple[float, str]:
 def _start(program: str, *arguments: object) -> subprocess.Popen[str]:
     words = [dcmtk_program(program)]
     for argument in arguments:
-        words += ["127.0.0.1", str(argument.port)] if isinstance(argument, Address) else [str(argument)]
+        words += [argument.host, str(argument.port)] if isinstance(argument, Address) else [str(argument)]
     out, err = subprocess.PIPE, subprocess.STDOUT
     return subprocess.Popen(words, env=ENVIRONMENT, stdout=out, stderr=err, text=True, errors="replace")

@@ -13,8 +13,9 @@ from . import clients
 from .association import STUDY_ROOT_FIND, Association
 from .cases import AGAINST_ORTHANC, Case, Contestant, Figures
 from .clients import ClientError
+from .patients import Patient
 from .pdu import Address, identifier
-from .phantoms import Patient, Study, study
+from .phantoms import Study, study
 from .report import Goal, Measured, Row, median_of_ratios
 from .servers import Server
 

@@ -1,4 +1,4 @@
-"""What a modality's data sets carry besides identity: tables of elements, one Kind for each modality.
+"""What a modality's data sets carry besides identity: tables of elements, one Kind for each sort of instance.
 
 They give phantoms the weight of real headers (more than a hundred elements with sequences and a private
 block), because header size and variety are what a catalog's speed depends on.
@@ -12,218 +12,124 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from . import multiframe as groups
+from . import tables
+
 PRIVATE_CREATOR: Final = "PEERPACS PHANTOM"
 PADDING_TAG: Final = 0x002910FF
 """The private element that brings an instance to the size asked for."""
 
-_EVERY: Final = """
-StudyDescription                Phantom
-SeriesDescription               Phantom
-ProcedureCodeSequence           PPX-1 99PEERPACS Phantom examination
-ReferringPhysicianName          Ferreira^Ana^^Dr.
-PerformingPhysicianName         Costa^Rui
-NameOfPhysiciansReadingStudy    Nielsen^Kirsten
-OperatorsName                   Weber^Anke
-Manufacturer                    PeerPACS
-InstitutionName                 Hospital of the Phantoms
-InstitutionAddress              1 Loopback Road, 8000 Testville
-StationName                     PHANTOM01
-InstitutionalDepartmentName     Radiology
-ManufacturerModelName           Phantom Generator
-DeviceSerialNumber              0420017
-SoftwareVersions                1.0\\2024-05
-PatientAge                      054Y
-PatientSize                     1.72
-PatientWeight                   74.5
-EthnicGroup                     unknown
-PregnancyStatus                 4
-AdditionalPatientHistory        Made by a program; no person has this history.
-BodyPartExamined                CHEST
-ProtocolName                    Thorax routine 5.0
-PatientPosition                 HFS
-RequestingPhysician             Ferreira^Ana^^Dr.
-RequestingService               Emergency
-RequestedProcedureDescription   Thorax, standard
-CurrentPatientLocation          Ward 7
-PerformedStationAETitle         PHANTOM01
-PerformedStationName            PHANTOM01
-PerformedLocation               Room 2
-PerformedProcedureStepDescription Thorax routine
-PerformedProcedureStepID        PPS4711
-ScheduledProcedureStepDescription Thorax routine
-TimezoneOffsetFromUTC           +0100
-InstanceCreatorUID              2.25.211122233344455566677788899900011122233
-BurnedInAnnotation              NO
-LossyImageCompression           00
-PresentationLUTShape            IDENTITY
-SamplesPerPixel                 1
-PhotometricInterpretation       MONOCHROME2
-PixelRepresentation             0
-ImageComments                   Phantom, not for diagnosis
-QualityControlImage             NO
-PositionReferenceIndicator      XY
-"""
-
-_TOMOGRAPHIC: Final = """
-ImageType                       ORIGINAL\\PRIMARY\\AXIAL
-ImageOrientationPatient         1\\0\\0\\0\\1\\0
-PixelSpacing                    0.703125\\0.703125
-SliceThickness                  5.0
-SpacingBetweenSlices            5.0
-WindowCenter                    40\\-600
-WindowWidth                     400\\1600
-WindowCenterWidthExplanation    SOFT\\LUNG
-TableHeight                     152.5
-TableTraverse                   -412.0
-"""
-
-_CT: Final = """
-ScanOptions                     HELIX
-KVP                             120
-DataCollectionDiameter          500
-ReconstructionDiameter          360
-DistanceSourceToDetector        1040
-DistanceSourceToPatient         570
-GantryDetectorTilt              0
-RotationDirection               CW
-ExposureTime                    500
-XRayTubeCurrent                 230
-Exposure                        115
-FilterType                      WEDGE
-GeneratorPower                  36
-FocalSpots                      1.2
-ConvolutionKernel               B31f
-SingleCollimationWidth          0.6
-TotalCollimationWidth           38.4
-TableSpeed                      46.0
-TableFeedPerRotation            23.0
-SpiralPitchFactor               0.6
-CTDIvol                         7.42
-AcquisitionType                 SPIRAL
-ReconstructionTargetCenterPatient 0\\-152\\-412
-DateOfLastCalibration           20240102
-TimeOfLastCalibration           063000
-RescaleIntercept                -1024
-RescaleSlope                    1
-RescaleType                     HU
-BitsStored                      12
-HighBit                         11
-FrameOfReferenceUID             2.25.1
-"""
-
-_MR: Final = """
-ScanningSequence                SE
-SequenceVariant                 SK
-ScanOptions                     FS
-MRAcquisitionType               2D
-SequenceName                    se2d1
-AngioFlag                       N
-RepetitionTime                  550
-EchoTime                        12
-NumberOfAverages                2
-ImagingFrequency                63.6
-ImagedNucleus                   1H
-EchoNumbers                     1
-MagneticFieldStrength           1.5
-NumberOfPhaseEncodingSteps      320
-EchoTrainLength                 1
-PercentSampling                 100
-PercentPhaseFieldOfView         100
-PixelBandwidth                  130
-TransmitCoilName                Body
-ReceiveCoilName                 Torso
-AcquisitionMatrix               0\\320\\320\\0
-InPlanePhaseEncodingDirection   ROW
-FlipAngle                       90
-VariableFlipAngleFlag           N
-SAR                             0.12
-BitsStored                      12
-HighBit                         11
-"""
-
-_XA: Final = """
-ImageType                       ORIGINAL\\PRIMARY\\SINGLE PLANE
-PatientOrientation              L\\F
-FrameIncrementPointer           00181063
-FrameTime                       66.67
-RecommendedDisplayFrameRate     15
-CineRate                        15
-PixelIntensityRelationship      LIN
-KVP                             80
-ExposureTime                    7
-XRayTubeCurrent                 420
-Exposure                        3
-RadiationSetting                GR
-RadiationMode                   PULSED
-PositionerMotion                STATIC
-PositionerPrimaryAngle          -30.1
-PositionerSecondaryAngle        0.2
-DistanceSourceToDetector        1100
-DistanceSourceToPatient         720
-EstimatedRadiographicMagnificationFactor 1.5278
-ImagerPixelSpacing              0.2\\0.2
-FieldOfViewShape                RECTANGLE
-FieldOfViewDimensions           205\\205
-IntensifierSize                 270
-BitsStored                      8
-HighBit                         7
-"""
-
 
 class Kind(NamedTuple):
-    """One modality's way of writing instances; `bits` is Bits Allocated, `matrix` its usual side."""
+    """One sort of instance, as a modality writes it."""
 
+    Modality: str
     SOPClassUID: str
     bits: int
-    matrix: int
+    """Bits Allocated; 0 for what has no pixels."""
+    matrix: tuple[int, int]
+    """Rows and Columns as they usually are."""
     tables: tuple[str, ...]
-    varying: tuple[str, ...]
+    varying: tuple[str, ...] = ()
     """Attributes that differ from instance to instance besides those that every instance has."""
+    samples: int = 1
+    is_multiframe: bool = False
 
+    @property
+    def pixel_bits(self) -> int:
+        """Bits of a whole pixel, all samples."""
+        return self.bits * self.samples
+
+
+_PLACE: Final = ("ImagePositionPatient", "SliceLocation", "FrameOfReferenceUID")
+_GROUPS: Final = (
+    "AcquisitionDateTime",
+    "FrameOfReferenceUID",
+    "NumberOfFrames",
+    "PerFrameFunctionalGroupsSequence",
+)
+_I: Final = (tables.EVERY, tables.IMAGE)
+_STORAGE: Final = "1.2.840.10008.5.1.4.1.1"
 
 KINDS: Final[dict[str, Kind]] = {
-    "CT": Kind(
-        "1.2.840.10008.5.1.4.1.1.2", 16, 512, (_EVERY, _TOMOGRAPHIC, _CT),
-        ("ImagePositionPatient", "SliceLocation", "FrameOfReferenceUID"),
-    ),
-    "MR": Kind(
-        "1.2.840.10008.5.1.4.1.1.4", 16, 320, (_EVERY, _TOMOGRAPHIC, _MR),
-        ("ImagePositionPatient", "SliceLocation", "FrameOfReferenceUID"),
-    ),
-    "XA": Kind("1.2.840.10008.5.1.4.1.1.12.1", 8, 1024, (_EVERY, _XA), ("NumberOfFrames",)),
+    "CT": Kind("CT", f"{_STORAGE}.2", 16, (512, 512), (*_I, tables.TOMOGRAPHIC, tables.CT), _PLACE),
+    "MR": Kind("MR", f"{_STORAGE}.4", 16, (320, 320), (*_I, tables.TOMOGRAPHIC, tables.MR), _PLACE),
+    "XA": Kind("XA", f"{_STORAGE}.12.1", 8, (1024, 1024), (*_I, tables.XA), ("NumberOfFrames",),
+               is_multiframe=True),
+    "DX": Kind("DX", f"{_STORAGE}.1.1", 16, (2544, 2048), (*_I, tables.RADIOGRAPH, tables.DX)),
+    "MG": Kind("MG", f"{_STORAGE}.1.2", 16, (3328, 2560), (*_I, tables.RADIOGRAPH, tables.MG)),
+    "CR": Kind("CR", f"{_STORAGE}.1", 16, (2128, 1760), (*_I, tables.CR)),
+    "US": Kind("US", f"{_STORAGE}.3.1", 8, (608, 800), (*_I, tables.COLOUR, tables.US), ("NumberOfFrames",),
+               samples=3, is_multiframe=True),
+    "PT": Kind("PT", f"{_STORAGE}.128", 16, (208, 208), (*_I, tables.TOMOGRAPHIC, tables.PT),
+               (*_PLACE, "ImageIndex", "NumberOfSlices")),
+    "ENHANCED-CT": Kind("CT", f"{_STORAGE}.2.1", 16, (512, 512), (*_I, groups.ENHANCED, groups.ENHANCED_CT),
+                        _GROUPS, is_multiframe=True),
+    "ENHANCED-MR": Kind("MR", f"{_STORAGE}.4.1", 16, (320, 320), (*_I, groups.ENHANCED, groups.ENHANCED_MR),
+                        _GROUPS, is_multiframe=True),
+    "RTDOSE": Kind("RTDOSE", f"{_STORAGE}.481.2", 16, (208, 208), (*_I, groups.RTDOSE),
+                   ("FrameOfReferenceUID", "NumberOfFrames", "GridFrameOffsetVector"), is_multiframe=True),
+    "RTSTRUCT": Kind("RTSTRUCT", f"{_STORAGE}.481.3", 0, (0, 0), (tables.EVERY, groups.IN_SPACE),
+                     ("FrameOfReferenceUID",)),
+    "RTPLAN": Kind("RTPLAN", f"{_STORAGE}.481.5", 0, (0, 0), (tables.EVERY, groups.IN_SPACE),
+                     ("FrameOfReferenceUID",)),
+    "SEG": Kind("SEG", f"{_STORAGE}.66.4", 1, (512, 512), (*_I, groups.SEG),
+                _GROUPS[1:], is_multiframe=True),
+    "SR": Kind("SR", f"{_STORAGE}.88.33", 0, (0, 0), (tables.EVERY,)),
 }  # fmt: skip
+"""Every sort of instance, by the word for it in studies, scenarios and traffic."""
 
 
-def header(modality: str) -> Dataset:
-    """Return a new data set with everything of the modality that does not vary, without pixels."""
+def header(kind_name: str) -> Dataset:
+    """Return a new data set with everything of the kind that does not vary, without pixels."""
+    kind = KINDS[kind_name]
     ds = Dataset()
-    ds.SOPClassUID = KINDS[modality].SOPClassUID
-    ds.Modality = modality
-    for table in KINDS[modality].tables:
+    ds.SOPClassUID = kind.SOPClassUID
+    ds.Modality = kind.Modality
+    for table in kind.tables:
         for line in table.strip().splitlines():
-            keyword, _, value = line.partition(" ")
-            setattr(ds, keyword, _value(keyword, value.strip()))
-    ds.RequestAttributesSequence = Sequence([_request()])
+            path, _, value = line.partition(" ")
+            _put(ds, path.split("."), value.strip())
+    if kind.Modality not in _WITHOUT_REQUEST:
+        ds.RequestAttributesSequence = Sequence([_request()])
     _add_private_block(ds)
     return ds
 
 
+_WITHOUT_REQUEST: Final = ("RTDOSE", "RTSTRUCT", "RTPLAN")
+
+
+def _put(ds: Dataset, path: list[str], text: str) -> None:
+    keyword = path[0]
+    if len(path) > 1:
+        if keyword not in ds:
+            setattr(ds, keyword, Sequence([Dataset()]))
+        _put(getattr(ds, keyword)[0], path[1:], text)
+    elif text:
+        setattr(ds, keyword, _value(keyword, text))
+    elif keyword in ds:
+        delattr(ds, keyword)
+
+
 def _value(keyword: str, text: str) -> object:
+    if text == "[]":
+        return Sequence()
     match dictionary_VR(keyword):
         case "SQ":
-            return Sequence([_code(*text.split(" ", 2))])
+            return Sequence([code(*text.split(" ", 2))])
         case "AT":
             return int(text, 16)
-        case "US":
+        case "US" | "SS" | "UL" | "US or SS":
             values: list[object] = [int(value) for value in text.split("\\")]
-        case "FD":
+        case "FD" | "FL":
             values = [float(value) for value in text.split("\\")]
         case _:
             values = list(text.split("\\"))
     return values[0] if len(values) == 1 else values
 
 
-def _code(CodeValue: str, CodingSchemeDesignator: str, CodeMeaning: str) -> Dataset:
+def code(CodeValue: str, CodingSchemeDesignator: str, CodeMeaning: str) -> Dataset:
+    """Return the item of a code sequence, PS3.3 Table 8.8-1a."""
     item = Dataset()
     item.CodeValue = CodeValue
     item.CodingSchemeDesignator = CodingSchemeDesignator
@@ -237,7 +143,7 @@ def _request() -> Dataset:
     item.RequestedProcedureDescription = "Thorax, standard"
     item.ScheduledProcedureStepID = "SPS4711"
     item.ScheduledProcedureStepDescription = "Thorax routine"
-    item.ScheduledProtocolCodeSequence = Sequence([_code("PPX-1", "99PEERPACS", "Phantom examination")])
+    item.ScheduledProtocolCodeSequence = Sequence([code("PPX-1", "99PEERPACS", "Phantom examination")])
     return item
 
 
@@ -246,7 +152,7 @@ def _add_private_block(ds: Dataset) -> None:
     acquisition.add_new(0x10, "LO", "Phantom acquisition")
     acquisition.add_new(0x11, "DS", ["0.25", "0.5", "1.0"])
     acquisition.add_new(0x12, "FD", 12.5)
-    acquisition.add_new(0x13, "SQ", [_code("PPX-2", "99PEERPACS", "Private item")])
+    acquisition.add_new(0x13, "SQ", [code("PPX-2", "99PEERPACS", "Private item")])
     image = ds.private_block(0x0029, PRIVATE_CREATOR, create=True)
     image.add_new(0x10, "CS", "PHANTOM HEADER")
     image.add_new(0x20, "OB", bytes(range(256)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
@@ -11,15 +12,35 @@ from pydicom.datadict import tag_for_keyword
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 MAXIMUM_LENGTH: Final = 131072
 
+_ADDRESS: Final = re.compile(r"([^@\\]{1,16})@(?:(.+):)?(\d{1,5})")
+
 Command = Mapping[int, bytes]
 """Elements of group 0000 by element number, as encoded."""
 
 
 class Address(NamedTuple):
-    """Where an Application Entity listens on this machine."""
+    """Where an Application Entity listens; on this machine if no host is said."""
 
     ae_title: str
     port: int
+    host: str = "127.0.0.1"
+
+    @classmethod
+    def read(cls, text: str) -> Address:
+        """Read `AE@host:port`, or `AE@port` for this machine.
+
+        Raises:
+            ValueError: it is not of this form.
+        """
+        matched = _ADDRESS.fullmatch(text.strip())
+        if not matched or not 0 < int(matched[3]) < 65536:
+            raise ValueError(
+                f"{text!r} is not an address. Write AE@host:port, for example ORTHANC@pacs:4242."
+            )
+        return cls(matched[1], int(matched[3]), (matched[2] or "127.0.0.1").strip("[]"))
+
+    def __str__(self) -> str:
+        return f"{self.ae_title}@{self.host}:{self.port}"
 
 
 class ProtocolError(Exception):
@@ -82,11 +103,16 @@ def item(item_type: int, value: bytes) -> bytes:
 
 
 def associate_rq(
-    address: Address, calling: str, proposed: Mapping[int, tuple[str, str]], receives: Iterable[str]
+    address: Address,
+    calling: str,
+    proposed: Mapping[int, tuple[str, str]],
+    receives: Iterable[str],
+    relational: Iterable[str] = (),
 ) -> bytes:
     """A-ASSOCIATE-RQ (PS3.8 Table 9-11); `proposed` is context id → abstract and transfer syntax.
 
-    What it `receives` gets the SCP role by role selection (PS3.7 Table D.3-9).
+    What it `receives` gets the SCP role by role selection (PS3.7 Table D.3-9); for those that are
+    `relational`, relational queries are proposed (PS3.4 C.5.1).
     """
     contexts = b"".join(
         item(0x20, bytes((id, 0, 0, 0)) + item(0x30, abstract.encode()) + item(0x40, transfer.encode()))
@@ -95,6 +121,8 @@ def associate_rq(
     user = item(0x51, struct.pack(">I", MAXIMUM_LENGTH)) + item(0x52, b"2.25.1642172182192202212222232242")
     for uid in receives:
         user += item(0x54, struct.pack(">H", len(uid)) + uid.encode() + b"\0\1")
+    for uid in relational:
+        user += item(0x56, struct.pack(">H", len(uid)) + uid.encode() + b"\1")
     field = struct.pack(">HH16s16s32x", 1, 0, address.ae_title.encode().ljust(16), calling.encode().ljust(16))
     field += item(0x10, APPLICATION_CONTEXT.encode()) + contexts + item(0x50, user)
     return struct.pack(">BBI", 0x01, 0, len(field)) + field

@@ -1,51 +1,54 @@
 """Synthetic studies: valid, realistic in size and header, the same bytes for the same seed, fast to make.
 
 A `Study` describes; `instances` streams what it describes. Everything that does not vary is encoded once
-for each modality, so an instance costs the encoding of some thirty short elements, whatever its size, and
-nothing is kept: a terabyte needs no disk.
+for each kind of instance, so an instance costs the encoding of some thirty short elements, whatever its size,
+and nothing is kept: a terabyte needs no disk.
 """
 
 from __future__ import annotations
 
-import struct
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from math import isqrt, sqrt
+from math import isqrt
 from random import Random
-from sys import byteorder
 from typing import Any, Final, NamedTuple
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
-from pydicom.uid import ExplicitVRLittleEndian
-from pydicom.valuerep import PersonName
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
+from .documents import Context, add_content, derivation
+from .encoding import (
+    PIXEL_DATA,
+    SEQUENCE_END,
+    UNDEFINED,
+    Template,
+    Values,
+    element,
+    file_meta,
+    item,
+    long_header,
+    sequence,
+    tag_of,
+    template,
+)
 from .headers import KINDS, PADDING_TAG, Kind, header
+from .patients import Patient, encoded_name, patient, some_date
+from .pictures import EXPLICIT, as_us, compressed, native
 
-IMPLEMENTATION_CLASS_UID: Final = "2.25.164217218219220221222223224225226227228"
 SMALLEST: Final = 0
 """As `Study.size`: no padding, and a matrix of 16 x 16."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patient:
-    """Who is examined; `character_set` is the Specific Character Set that their name needs."""
-
-    PatientID: str
-    PatientName: str
-    PatientBirthDate: str = "19700101"
-    PatientSex: str = "O"
-    IssuerOfPatientID: str = ""
-    character_set: str = "ISO_IR 100"
+REALISTIC: Final = -1
+"""As `Study.size`: no padding, and the matrix that the kind usually has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """A study to make: `series` series of `instances` instances, each a Part 10 file of `size` bytes."""
+    """A study to make: `series` series of `instances` instances, each a Part 10 file of `size` bytes.
+
+    `modality` is a word of `KINDS`; compressed pixels need the extra `pixels`.
+    """
 
     StudyInstanceUID: str
     patient: Patient
@@ -57,59 +60,48 @@ class Study:
     instances: int = 1
     frames: int = 1
     size: int = SMALLEST
+    first_series: int = 1
+    """Number of the first series: an examination of several modalities is several of these with one UID."""
+    TransferSyntaxUID: str = EXPLICIT
+    images: int = 1
+    """How many images series 1 has, for documents that speak of them."""
+    image_modality: str = "CT"
 
 
 class Instance(NamedTuple):
-    """One SOP Instance: a Part 10 file is `head` and then `frame` so many times."""
+    """One SOP Instance: a Part 10 file is `head`, `frame` so many times, and `tail`."""
 
     SOPClassUID: str
     SOPInstanceUID: str
     head: bytes
-    """Preamble, File Meta Information and data set up to the value of Pixel Data."""
+    """Preamble, File Meta Information and data set up to the value of Pixel Data, or to the end without."""
     data_set_offset: int
     frame: bytes
     frames: int
+    tail: bytes = b""
+    TransferSyntaxUID: str = EXPLICIT
 
     @property
     def size(self) -> int:
         """Length of the Part 10 file in bytes."""
-        return len(self.head) + len(self.frame) * self.frames
+        return len(self.head) + len(self.frame) * self.frames + len(self.tail)
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the Part 10 file in pieces of at most a frame."""
         yield self.head
         for _ in range(self.frames):
             yield self.frame
+        if self.tail:
+            yield self.tail
+
+    def data_set(self) -> list[memoryview]:
+        """Return the data set in pieces, none of them empty."""
+        pieces = [memoryview(piece) for piece in self.chunks()]
+        return [pieces[0][self.data_set_offset :], *pieces[1:]]
 
     def part10(self) -> bytes:
         """Return the Part 10 file."""
         return b"".join(self.chunks())
-
-
-_NAMES: Final = (
-    ("ISO_IR 100", "Müller^Jörg"),
-    ("ISO_IR 100", "Nuñez^María^José"),
-    ("ISO_IR 192", "Łukasiewicz^Zoë"),
-    ("ISO_IR 144", "Иванова^Анна"),
-    ("\\ISO 2022 IR 87", "Yamada^Tarou=山田^太郎=やまだ^たろう"),
-    ("ISO_IR 192", "Wang^XiaoDong=王^小东"),
-    ("ISO_IR 100", "Smith^John^^Dr."),
-    ("ISO_IR 126", "Παπαδόπουλος^Νίκος"),
-)
-
-
-def patient(seed: int, number: int) -> Patient:
-    """Return the seed's patient of that number; names come in five character sets."""
-    chance = Random(f"patient {seed} {number}")
-    character_set, name = chance.choice(_NAMES)
-    return Patient(
-        PatientID=f"PP{seed:04d}{number:08d}",
-        PatientName=name,
-        PatientBirthDate=_date(chance, 1930, 2020),
-        PatientSex=chance.choice("FMO"),
-        IssuerOfPatientID="PHANTOMS",
-        character_set=character_set,
-    )
 
 
 def study(seed: int, number: int, **described: Any) -> Study:
@@ -120,36 +112,59 @@ def study(seed: int, number: int, **described: Any) -> Study:
             "StudyInstanceUID": _uid(seed, number),
             "patient": described.get("patient") or patient(seed, number),
             "AccessionNumber": f"A{seed:04d}{number:08d}",
-            "StudyDate": _date(chance, 2015, 2024),
+            "StudyDate": some_date(chance, 2015, 2024),
             "StudyTime": f"{chance.randint(7, 19):02d}{chance.randint(0, 59):02d}00",
             **described,
         }
     )
 
 
-def _date(chance: Random, first_year: int, last_year: int) -> str:
-    year = chance.randint(first_year, last_year)
-    return f"{year}{chance.randint(1, 12):02d}{chance.randint(1, 28):02d}"
-
-
 def instances(study: Study) -> Iterator[Instance]:
     """Yield the study's instances, series by series in order.
 
     Raises:
-        ValueError: `size` is odd, or too small for the modality's header and its smallest matrix.
+        ValueError: `size` is odd, or too small for the kind's header and its smallest matrix.
+        ImportError: a compressed syntax without the extra `pixels`.
     """
     kind = KINDS[study.modality]
-    matrix = _matrix(kind, study)
-    frame = _frame(kind, matrix)
-    of_study = _study_values(study) | _matrix_values(kind, matrix)
-    for series_number in range(1, study.series + 1):
+    rows, columns = _matrix(kind, study)
+    pixels = _pixels(kind, study, rows, columns)
+    frames = study.frames if pixels.frame else 0
+    of_study = _study_values(study) | _matrix_values(kind, rows, columns)
+    if kind.is_multiframe:
+        of_study |= _frame_values(study)
+    for series_number in range(study.first_series, study.first_series + study.series):
         of_series = of_study | _series_values(study, series_number)
         for number in range(1, study.instances + 1):
             uid = sop_instance_uid(study, series_number, number)
-            meta = _file_meta(kind.SOPClassUID, uid)
-            pixels = len(frame) * study.frames
-            data_set = _data_set(study, of_series | _instance_values(uid, number), len(meta), pixels)
-            yield Instance(kind.SOPClassUID, uid, meta + data_set, len(meta), frame, study.frames)
+            meta = file_meta(kind.SOPClassUID, uid, study.TransferSyntaxUID)
+            around = len(meta) + len(pixels.frame) * frames + len(pixels.tail)
+            values = of_series | _instance_values(uid, number)
+            head = meta + _data_set(study, values, pixels.head, around)
+            yield Instance(
+                kind.SOPClassUID, uid, head, len(meta), pixels.frame, frames, pixels.tail,
+                study.TransferSyntaxUID if pixels.frame else EXPLICIT,
+            )  # fmt: skip
+
+
+class _Pixels(NamedTuple):
+    """Pixel Data: what stands before the first frame, each frame, what stands behind the last."""
+
+    head: bytes = b""
+    frame: bytes = b""
+    tail: bytes = b""
+
+
+def _pixels(kind: Kind, study: Study, rows: int, columns: int) -> _Pixels:
+    if not kind.bits:
+        return _Pixels()
+    if study.TransferSyntaxUID == EXPLICIT:
+        frame = native(kind, rows, columns)
+        vr = b"OW" if kind.bits == 16 else b"OB"
+        return _Pixels(long_header(PIXEL_DATA, vr, len(frame) * study.frames), frame)
+    frame = compressed(kind, rows, columns, study.TransferSyntaxUID)
+    # An empty Basic Offset Table: one fragment is one frame, which PS3.5 A.4 allows to find by counting.
+    return _Pixels(long_header(PIXEL_DATA, b"OB", UNDEFINED) + item(b""), item(frame), SEQUENCE_END)
 
 
 def sop_instance_uid(study: Study, series_number: int, number: int) -> str:
@@ -163,38 +178,35 @@ def _uid(*name: object) -> str:
     return f"2.25.{10**38 + int.from_bytes(digest, 'big') % (2 * 10**38)}"
 
 
-Values = dict[int, bytes]
 _VARYING: Final = """
 SpecificCharacterSet InstanceCreationDate InstanceCreationTime SOPInstanceUID StudyDate SeriesDate
 AcquisitionDate ContentDate StudyTime SeriesTime AcquisitionTime ContentTime AccessionNumber PatientName
 PatientID IssuerOfPatientID PatientBirthDate PatientSex StudyInstanceUID SeriesInstanceUID StudyID
-SeriesNumber AcquisitionNumber InstanceNumber Rows Columns BitsAllocated
+SeriesNumber AcquisitionNumber InstanceNumber
 PerformedProcedureStepStartDate PerformedProcedureStepStartTime
 """
-
-
-def _tag(keyword: str) -> int:
-    tag = tag_for_keyword(keyword)
-    assert tag is not None, keyword
-    return tag
+_OF_PIXELS: Final = ("Rows", "Columns", "BitsAllocated")
 
 
 @lru_cache
-def _template(modality: str) -> tuple[tuple[bytes, int, bytes], ...]:
-    """The data set as (fixed bytes, tag of a varying element, its VR), in the order of tags."""
-    fixed = header(modality)
-    kind = KINDS[modality]
-    varying = {_tag(keyword): dictionary_VR(keyword) for keyword in _VARYING.split()}
-    varying |= {_tag(keyword): dictionary_VR(keyword) for keyword in kind.varying}
-    varying |= {PADDING_TAG: "OB", _tag("PixelData"): "OW" if kind.bits == 16 else "OB"}
-    parts, before = [], 0
-    for tag in sorted(varying):
-        file = DicomBytesIO()
-        file.is_little_endian, file.is_implicit_VR = True, False
-        write_dataset(file, fixed[before:tag])
-        parts.append((file.getvalue(), tag, varying[tag].encode()))
-        before = tag + 1
-    return tuple(parts)
+def _template(modality: str, context: Context | None = None) -> Template:
+    kind, ds = KINDS[modality], header(modality)
+    if context:
+        add_content(modality, ds, context)
+    keywords = [*_VARYING.split(), *kind.varying, *(_OF_PIXELS if kind.bits else ())]
+    return template(ds, keywords, {PADDING_TAG: "OB"})
+
+
+@lru_cache(2)
+def _context(StudyInstanceUID: str, images: int, image_modality: str) -> Context:
+    return Context(StudyInstanceUID, _uid, images, image_modality)
+
+
+def _context_of(study: Study) -> Context:
+    return _context(study.StudyInstanceUID, study.images, study.image_modality)
+
+
+_DOCUMENTS: Final = ("SR", "SEG", "RTSTRUCT", "RTPLAN", "RTDOSE")
 
 
 def _study_values(study: Study) -> Values:
@@ -212,18 +224,39 @@ def _study_values(study: Study) -> Values:
         "StudyID": "1",
         "AcquisitionNumber": "1",
         "NumberOfFrames": str(study.frames),
+        "AcquisitionDateTime": study.StudyDate + study.StudyTime,
     }
-    for event in (
-        "InstanceCreation",
-        "Study",
-        "Series",
-        "Acquisition",
-        "Content",
-        "PerformedProcedureStepStart",
-    ):
+    for event in _EVENTS:
         named |= {event + part: value for part, value in moment.items()}
-    values = {_tag(keyword): text.encode("ascii") for keyword, text in named.items()}
-    return values | {_tag("PatientName"): _encoded_name(who)}
+    values = {tag_of(keyword): text.encode("ascii") for keyword, text in named.items()}
+    values[tag_of("NumberOfSlices")] = as_us(study.instances)
+    return values | {tag_of("PatientName"): encoded_name(who)}
+
+
+def _frame_values(study: Study) -> Values:
+    heights = [f"{-5.0 * number:.1f}" for number in range(1, study.frames + 1)]
+    offsets = "\\".join(f"{2.5 * number:.1f}" for number in range(study.frames))
+    groups = Sequence(_frame_group(study, number, height) for number, height in enumerate(heights, start=1))
+    return {
+        tag_of("GridFrameOffsetVector"): offsets.encode("ascii"),
+        tag_of("PerFrameFunctionalGroupsSequence"): sequence(groups),
+    }
+
+
+def _frame_group(study: Study, number: int, height: str) -> Dataset:
+    """Per-frame functional groups (PS3.3 C.7.6.16): where the frame is, and of which image."""
+    group, content, plane = Dataset(), Dataset(), Dataset()
+    if study.modality != "SEG":
+        content.StackID, content.InStackPositionNumber = "1", number
+        content.FrameAcquisitionNumber = 1
+        content.FrameReferenceDateTime = content.FrameAcquisitionDateTime = study.StudyDate + study.StudyTime
+        content.FrameAcquisitionDuration = 1.0
+    content.DimensionIndexValues = [number]
+    plane.ImagePositionPatient = ["-180", "-180", height]
+    if study.modality == "SEG":
+        group.DerivationImageSequence = derivation(_context_of(study), number)
+    group.FrameContentSequence, group.PlanePositionSequence = Sequence([content]), Sequence([plane])
+    return group
 
 
 _EVENTS: Final = (
@@ -236,118 +269,66 @@ _EVENTS: Final = (
 )
 
 
-def _encoded_name(who: Patient) -> bytes:
-    encodings = [_PYTHON_CODECS[term] for term in who.character_set.split("\\")]
-    return bytes(PersonName(who.PatientName).encode(encodings))
-
-
-_PYTHON_CODECS: Final = {
-    "": "iso8859",
-    "ISO_IR 100": "latin_1",
-    "ISO_IR 126": "iso8859_7",
-    "ISO_IR 144": "iso8859_5",
-    "ISO_IR 192": "utf8",
-    "ISO 2022 IR 87": "iso2022_jp",
-}
-
-
 def _series_values(study: Study, number: int) -> Values:
     uid = _uid(study.StudyInstanceUID, number)
-    return {_tag("SeriesInstanceUID"): uid.encode("ascii"), _tag("SeriesNumber"): b"%d" % number}
+    return {tag_of("SeriesInstanceUID"): uid.encode("ascii"), tag_of("SeriesNumber"): b"%d" % number}
 
 
 _INSTANCE_TAGS: Final = tuple(
-    _tag(keyword) for keyword in ("SOPInstanceUID", "InstanceNumber", "SliceLocation", "ImagePositionPatient")
+    tag_of(keyword)
+    for keyword in ("SOPInstanceUID", "InstanceNumber", "SliceLocation", "ImagePositionPatient")
 )
 
 
 def _instance_values(uid: str, number: int) -> Values:
     height = f"{-5 * number}.0"
     texts = (uid, str(number), height, f"-180\\-180\\{height}")
-    return {tag: text.encode("ascii") for tag, text in zip(_INSTANCE_TAGS, texts, strict=True)}
+    values = {tag: text.encode("ascii") for tag, text in zip(_INSTANCE_TAGS, texts, strict=True)}
+    return values | {tag_of("ImageIndex"): as_us(number)}
 
 
-def _matrix(kind: Kind, study: Study) -> int:
-    """The side of a square image that fills most of the size asked for, 16 at least."""
-    room = (study.size - _HEADER_ROOM) * 8 // (kind.bits * study.frames)
-    return max(16, isqrt(max(0, room)) // 16 * 16)
+def _matrix(kind: Kind, study: Study) -> tuple[int, int]:
+    """Rows and columns: the usual ones, or a square that fills most of the size asked for, 16 at least."""
+    if study.size == REALISTIC:
+        return kind.matrix
+    room = (study.size - _HEADER_ROOM) * 8 // (max(kind.pixel_bits, 1) * study.frames)
+    # JPEG 2000 with its usual six resolutions needs a matrix of more than 32.
+    least = 16 if study.TransferSyntaxUID == EXPLICIT else 64
+    side = max(least, isqrt(max(0, room)) // 16 * 16)
+    return side, side
 
 
 _HEADER_ROOM: Final = 6144
 
 
-@lru_cache(4)
-def _frame(kind: Kind, matrix: int) -> bytes:
-    """A bright ellipse with noise on a dark ground."""
-    noise = Random(matrix).randbytes(matrix * matrix)
-    scale = 4 if kind.bits == 16 else 1
-    half = matrix / 2
-    pixels = array("H" if kind.bits == 16 else "B")
-    for y in range(matrix):
-        width = round(half * 0.8 * sqrt(max(0.0, 1 - ((y - half) / (half * 0.9)) ** 2)))
-        for x in range(matrix):
-            tissue = 128 if abs(x - half) < width else 0
-            pixels.append(scale * (tissue + noise[y * matrix + x] // 4))
-    if byteorder == "big":
-        pixels.byteswap()
-    return pixels.tobytes()
+def _matrix_values(kind: Kind, rows: int, columns: int) -> Values:
+    numbers = {"Rows": rows, "Columns": columns, "BitsAllocated": kind.bits}
+    return {tag_of(keyword): as_us(number) for keyword, number in numbers.items()}
 
 
-def _matrix_values(kind: Kind, matrix: int) -> Values:
-    numbers = {"Rows": matrix, "Columns": matrix, "BitsAllocated": kind.bits}
-    return {_tag(keyword): struct.pack("<H", number) for keyword, number in numbers.items()}
+def _data_set(study: Study, values: Values, pixels: bytes, around: int) -> bytes:
+    """The data set up to the value of Pixel Data, padded so that the file has the size asked for.
 
-
-def _data_set(study: Study, values: Values, meta_length: int, pixels: int) -> bytes:
-    """The data set up to the value of Pixel Data, padded so that the file has the size asked for."""
+    `around` is the length of what stands before and behind.
+    """
+    made = _template(study.modality, _context_of(study) if study.modality in _DOCUMENTS else None)
     parts: list[bytes] = []
     hole = 0
-    for fixed, tag, vr in _template(study.modality):
+    for fixed, tag, vr in made.places:
         parts.append(fixed)
         if tag == PADDING_TAG:
             hole = len(parts)
-        elif tag == _PIXEL_DATA:
-            parts.append(_long_header(tag, vr, pixels))
         else:
-            parts.append(_element(tag, vr, values[tag]))
+            parts.append(element(tag, vr, values[tag]))
+    parts += (made.end, pixels)
     padding_header = 12
-    padding = study.size - meta_length - sum(map(len, parts)) - padding_header - pixels
-    if study.size == SMALLEST:
+    padding = study.size - around - sum(map(len, parts)) - padding_header
+    if study.size in (SMALLEST, REALISTIC):
         padding = 0
     if padding < 0 or padding % 2:
         raise ValueError(
             f"A {study.modality} file cannot have exactly {study.size} bytes. "
             f"Ask for an even number, at least {study.size - padding}."
         )
-    parts.insert(hole, _element(PADDING_TAG, b"OB", bytes(padding)))
+    parts.insert(hole, element(PADDING_TAG, b"OB", bytes(padding)))
     return b"".join(parts)
-
-
-_PIXEL_DATA: Final = 0x7FE00010
-
-
-def _file_meta(sop_class: str, uid: str) -> bytes:
-    """Preamble and File Meta Information, PS3.10 Table 7.1-1."""
-    body = b"".join(
-        (
-            _element(0x00020001, b"OB", b"\0\1"),
-            _element(0x00020002, b"UI", sop_class.encode()),
-            _element(0x00020003, b"UI", uid.encode()),
-            _element(0x00020010, b"UI", ExplicitVRLittleEndian.encode()),
-            _element(0x00020012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
-        )
-    )
-    return bytes(128) + b"DICM" + _element(0x00020000, b"UL", struct.pack("<I", len(body))) + body
-
-
-def _element(tag: int, vr: bytes, value: bytes) -> bytes:
-    """One element in Explicit VR Little Endian, padded to even length (PS3.5 6.2 and 7.1.2)."""
-    if len(value) % 2:
-        value += b"\0" if vr in (b"UI", b"OB") else b" "
-    if vr == b"OB":
-        return _long_header(tag, vr, len(value)) + value
-    return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr, len(value)) + value
-
-
-def _long_header(tag: int, vr: bytes, length: int) -> bytes:
-    return struct.pack("<HH2sHI", tag >> 16, tag & 0xFFFF, vr, 0, length)

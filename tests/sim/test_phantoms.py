@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from pydicom import dcmread
 from pydicom.dataset import FileDataset
 
 from sim.headers import KINDS
-from sim.phantoms import Patient, instances, study
+from sim.patients import Patient, visitor
+from sim.phantoms import REALISTIC, instances, study
+from sim.pictures import EXPLICIT, JPEG_2000, JPEG_LS, RLE
 from sim.servers import dcmtk_program
 
 
@@ -24,9 +27,10 @@ def read(data: bytes) -> FileDataset:
 def test_pydicom_reads_every_element_of_a_phantom(modality: str) -> None:
     ds = read(next(instances(study(1, 1, modality=modality))).part10())
     assert len([element.value for element in ds.iterall()]) > 100
-    assert modality == ds.Modality
+    assert KINDS[modality].Modality == ds.Modality
     assert ds.file_meta.MediaStorageSOPInstanceUID == ds.SOPInstanceUID
-    assert len(ds.PixelData) == ds.Rows * ds.Columns * ds.BitsAllocated // 8
+    if KINDS[modality].bits:
+        assert len(ds.PixelData) == ds.Rows * ds.Columns * ds.SamplesPerPixel * ds.BitsAllocated // 8
     assert ds.private_block(0x0019, "PEERPACS PHANTOM")[0x12].value == 12.5
 
 
@@ -54,6 +58,52 @@ def test_a_ct_of_518_kb_is_512_by_512() -> None:
 def test_a_size_that_cannot_be_is_refused_with_one_that_can() -> None:
     with pytest.raises(ValueError, match="at least"):
         next(instances(study(1, 1, size=1000)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dciodvfy_finds_no_error_in_a_phantom_of_usual_size(kind: str, tmp_path: Path) -> None:
+    frames = 3 if KINDS[kind].is_multiframe else 1
+    described = study(1, 3, modality=kind, size=REALISTIC, frames=frames, images=3)
+    file = tmp_path / "phantom.dcm"
+    file.write_bytes(next(instances(described)).part10())
+    done = subprocess.run(["dciodvfy", "-new", file], capture_output=True, text=True, errors="replace")
+    said = (done.stdout + done.stderr).splitlines()
+    assert [line for line in said if line.startswith("Error")] == []
+    assert [line for line in said if not line.startswith("Warning")] != [], "it did not know the IOD"
+
+
+@pytest.mark.parametrize("kind", ["CT", "US", "CR", "ENHANCED-MR", "RTDOSE"])
+@pytest.mark.parametrize("syntax", [RLE, JPEG_LS, JPEG_2000])
+def test_compressed_frames_decode_to_the_native_ones(kind: str, syntax: str, tmp_path: Path) -> None:
+    frames = 3 if KINDS[kind].is_multiframe else 1
+    described = [
+        study(1, 3, modality=kind, size=100_000, frames=frames, TransferSyntaxUID=each)
+        for each in (EXPLICIT, syntax)
+    ]
+    native, packed = (read(next(instances(each)).part10()) for each in described)
+    assert packed.file_meta.TransferSyntaxUID == syntax
+    assert packed.pixel_array.tobytes() == native.pixel_array.tobytes()
+    assert len(packed.PixelData) < 1.02 * len(native.PixelData)
+
+
+def test_a_person_is_known_to_every_hospital_by_an_id_of_its_own() -> None:
+    alpha, beta = (visitor(1, 4, issuer) for issuer in ("ALPHA", "BETA"))
+    assert alpha.PatientName == beta.PatientName
+    assert (alpha.IssuerOfPatientID, beta.IssuerOfPatientID) == ("ALPHA", "BETA")
+    everyone = {visitor(1, number, "ALPHA").PatientID for number in range(2000)}
+    assert len(everyone) == 2000
+    assert alpha.PatientID != beta.PatientID
+
+
+def test_a_terabyte_is_streamed_without_being_kept() -> None:
+    week = itertools.chain.from_iterable(
+        instances(study(1, number, instances=500, size=REALISTIC)) for number in itertools.count()
+    )
+    tracemalloc.start()
+    for _ in itertools.islice(week, 1000):
+        pass
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
 
 
 def test_frames_are_streamed_and_fill_the_object() -> None:

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from catalog import BadRequest
 from node.web import WebServer
-from sim.phantoms import Patient
+from sim.patients import Patient
 from tests.homes import RawInstance, attribute, edited, phantoms
 from tests.node.web.asking import Answer, Web, web
 
