@@ -16,6 +16,7 @@ from catalog import Attributes, BadRequest, Catalog, Entry, Holding, Query, Sele
 from catalog.order import encoded
 from catalog.statements import is_tombstone
 
+from .foreign import UNREADABLE
 from .mirror_rows import is_study
 
 MOST_MATCHES: Final = 1000
@@ -59,7 +60,7 @@ def read_query(stored: bytes) -> Query:
     """
     try:
         return _read_query(stored)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise BadRequest("A peer's question cannot be read.", "Update PeerPACS on both sides.") from error
 
 
@@ -76,7 +77,7 @@ def read_match(stored: bytes) -> LiveMatch:
     """
     try:
         return _read_match(stored)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise BadRequest("A peer's answer cannot be read.", "Update PeerPACS on both sides.") from error
 
 
@@ -127,7 +128,7 @@ def read_manifest(entries: list[bytes], place: Callable[[Entry], bytes]) -> list
     """
     try:
         found = [_read_entry(entry) for entry in entries]
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise BadRequest("A peer's manifest cannot be read.", "Update PeerPACS on both sides.") from error
     return [_placed(entry, place(entry)) for entry in found]
 

@@ -111,8 +111,8 @@ class Answers:
             there = Availability.NEARLINE
         for answer in self._live_of(study, _SERIES_UID, series):
             own = {tag: value for tag, value in answer.items() if tag not in above}
-            attributes = {**above, **own, AVAILABILITY: available(there)}
-            found.setdefault(answer[_INSTANCE_UID]["Value"][0], attributes)
+            if uids := own.get(_INSTANCE_UID, {}).get("Value"):
+                found.setdefault(str(uids[0]), {**above, **own, AVAILABILITY: available(there)})
         for entry in elsewhere(series, self._manifest):
             attributes = {**instance_attributes(above, entry), AVAILABILITY: available(there)}
             found.setdefault(entry.SOPInstanceUID, attributes)

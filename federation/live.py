@@ -7,14 +7,13 @@ from enum import StrEnum
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
-import msgspec
-
 from catalog import Attributes, Query
 from catalog.order import decoded, study_order
-from catalog.statements import Stated, read_series, read_study
+from catalog.statements import Stated
 
 from .asking import MOST_MATCHES, LiveMatch
 from .fanout import DEADLINE, Breaker, Reply, Round
+from .foreign import attributes_of, series_of, study_of
 from .identities import Asker
 from .outcomes import Outcome, Part
 from .sight import Grid, Live, Sight, Standing
@@ -133,12 +132,12 @@ def _live(reply: Reply) -> Live:
     answers: dict[str, list[Attributes]] = {}
     tails: list[bytes] = []
     for match in reply.matches:
-        try:
-            study = read_study(match.rows[0])
-            series = [read_series(row) for row in match.rows[1:]]
-            tails.append(study_order(decoded(study.attributes)) + study.StudyInstanceUID.encode())
-            answers[study.StudyInstanceUID] = [decoded(each) for each in match.answers]
-        except (msgspec.DecodeError, IndexError):
+        study = study_of(match.rows[0]) if match.rows else None
+        if study is None:
             continue
-        stated[study.StudyInstanceUID] = Stated(study, series)
+        uid = study.StudyInstanceUID
+        series = [each for row in match.rows[1:] if (each := series_of(row)) is not None]
+        answers[uid] = [found for row in match.answers if (found := attributes_of(row)) is not None]
+        stated[uid] = Stated(study, series)
+        tails.append(study_order(decoded(study.attributes)) + uid.encode())
     return Live(stated, answers, sorted(tails), not reply.is_cut)

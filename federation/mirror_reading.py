@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 from typing import Final, NamedTuple
 
-import msgspec
-
 from catalog.order import decoded, study_order
-from catalog.statements import WIRE_VERSION, SeriesStatement, Stated, read_series
+from catalog.statements import Stated
 from catalog.truth import Reading, scan, scan_keys
 
-from .mirror_rows import HASHED, HOLDER, ROW, SOURCE_BYTES, STAMP, STATE, STATE_CODEC, part_of, study_of
+from .foreign import UNREADABLE, series_of, study_of
+from .mirror_rows import HASHED, HOLDER, ROW, SOURCE_BYTES, STAMP, STATE, STATE_CODEC, part_of
 
 _OLDEST: Final = 0
 
@@ -53,7 +52,7 @@ def _stated(reading: Reading, source: int, study: bytes) -> Mirrored | None:
     series = [
         found
         for _, row in scan(reading, place + b"\0")
-        if (found := _series_of(row[STAMP.size :])) is not None
+        if (found := series_of(row[STAMP.size :])) is not None
     ]
     return Mirrored(source, Stated(statement, series), _is_confirmed(reading, source, stored))
 
@@ -64,21 +63,13 @@ def _is_confirmed(reading: Reading, source: int, stored: bytes) -> bool:
     return bool(STAMP.unpack_from(stored)[0] >= confirmed)
 
 
-def _series_of(row: bytes) -> SeriesStatement | None:
-    try:
-        series = read_series(row)
-    except msgspec.DecodeError:
-        return None
-    return series if series.version == WIRE_VERSION and series.instances > 0 else None
-
-
 def tails_of(reading: Reading, study: bytes) -> list[bytes]:
     """Return order and UID of a study as its holders state it: one, unless they differ in its date."""
     found = set()
     for each in mirrored(reading, study):
         try:
             found.add(study_order(decoded(each.stated.study.attributes)) + study)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             continue
     return sorted(found)
 

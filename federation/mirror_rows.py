@@ -17,8 +17,9 @@ from catalog import Head, PatientKey
 from catalog.log import ORIGIN
 from catalog.order import decoded, index_keys, study_order
 from catalog.rows import Codec
-from catalog.statements import WIRE_VERSION, StudyStatement, read_study
 from catalog.truth import INDEX
+
+from .foreign import UNREADABLE, study_of
 
 # The first byte of a key says what lies under it; INDEX is b"x".
 DIGEST: Final = b"g"  # source, bucket -> count and sum
@@ -126,18 +127,9 @@ _read_hashed: Final = msgspec.msgpack.Decoder(HashedStudy).decode
 def _hashes_of(row: bytes) -> tuple[bytes, ...]:
     try:
         hashed = _read_hashed(row)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return ()
     return tuple(each for each in (hashed.study, hashed.patient, hashed.accession) if 0 < len(each) <= 64)
-
-
-def study_of(row: bytes) -> StudyStatement | None:
-    """Return a study's statement; None for a row of another kind or of a program newer than this."""
-    try:
-        statement = read_study(row)
-    except msgspec.DecodeError:
-        return None
-    return statement if statement.version == WIRE_VERSION else None
 
 
 def places_of(key: bytes, row: bytes, source: bytes) -> Iterator[bytes]:
@@ -150,7 +142,7 @@ def places_of(key: bytes, row: bytes, source: bytes) -> Iterator[bytes]:
     try:
         attributes = decoded(statement.attributes)
         uid = key.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return
     patient = PatientKey(*statement.patient)
     for place in index_keys(uid, attributes, patient, study_order(attributes)):

@@ -9,14 +9,13 @@ from pathlib import Path
 from secrets import token_bytes
 from typing import Any, Final
 
-import msgspec
-
 from catalog import Attributes
 from catalog.order import decoded, ordinal, study_order
 from catalog.search import SearchIndex
 from catalog.terms import terms_of, text_of
 from catalog.truth import Reading, counted, scan, scan_keys
 
+from .foreign import UNREADABLE
 from .mirror import Mirror
 from .mirror_reading import Mirrored, mirrored
 from .mirror_rows import HOLDER, META, NUMBER_OF, SOURCE_BYTES, STUDY_NUMBER, UNINDEXED
@@ -135,7 +134,7 @@ def studies_of(reading: Reading, numbers: Iterable[int]) -> Iterator[bytes]:
 def _attributes(row: bytes) -> Attributes:
     try:
         found: Attributes = decoded(row)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return {}
     return found
 
