@@ -3,6 +3,7 @@
 from .attributes import BY_KEYWORD, BY_TAG, FIXED_TABLE, UNIQUE_KEY, Attribute, Level
 from .characters import DEFINED_TERMS
 from .contracts import Catalog, CatalogWriter, Incoming, ObjectStore, Origin, Reader
+from .copying import copy_environment, head_of_copy, set_aside
 from .dataset import describe
 from .dictionary import known_vr
 from .elements import (
@@ -69,6 +70,7 @@ from .packs import ReadHeader
 from .question import answer, is_fully_supported, selection, understand
 from .selecting import Claim
 from .shares import Share
+from .soundness import check_environment
 from .values import texts
 
 __all__ = [
@@ -135,11 +137,14 @@ __all__ = [
     "Verb",
     "actual_coding",
     "answer",
+    "check_environment",
     "compile_matcher",
+    "copy_environment",
     "decode_identifier",
     "describe",
     "encode_identifier",
     "end_of_sequence",
+    "head_of_copy",
     "is_fully_supported",
     "is_universal",
     "known_vr",
@@ -148,6 +153,7 @@ __all__ = [
     "open_beside_writer",
     "scan",
     "selection",
+    "set_aside",
     "texts",
     "understand",
 ]

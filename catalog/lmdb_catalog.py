@@ -33,6 +33,7 @@ from .truth import META, Environment
 
 _STATED_AT_ONCE: Final = 256
 _FORMAT_KEY: Final = META + b"format"
+_NOTES: Final = META + b"note "
 _FORMAT: Final = b"1"
 """How keys and rows are laid out; another number is another layout."""
 
@@ -133,6 +134,19 @@ class LmdbCatalog(LmdbReader):
         epoch = self._commits.run(lambda batch: begin_epoch(batch, at_least))
         self._environment.settle()
         return epoch
+
+    def age(self) -> tuple[int, int]:
+        """Return epoch and number of the last commit: a copy of an earlier moment is lower in one of them."""
+        return self.head().epoch, self._environment.transactions()
+
+    def note(self, name: str, value: bytes) -> None:
+        """Keep a note of the node's in the catalog itself, so that it shares its fate."""
+        self._commits.run(lambda batch: batch.put(_NOTES + name.encode(), value))
+
+    def noted(self, name: str) -> bytes:
+        """Return a note; empty when there is none."""
+        with self._environment.reading() as reading:
+            return reading.get(_NOTES + name.encode()) or b""
 
     def record(self, arrivals: Sequence[Arrival]) -> list[Recorded]:
         """See `CatalogWriter.record`; what is recorded together is on disk together or not at all."""

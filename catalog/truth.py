@@ -93,7 +93,9 @@ class Environment:
     another process reads is what corrupts LMDB.
     """
 
-    def __init__(self, path: Path, *, map_size: int = 256 << 30, is_read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, map_size: int = 256 << 30, is_read_only: bool = False, has_lock: bool = True
+    ) -> None:
         if not is_read_only:
             path.mkdir(parents=True, exist_ok=True)
         try:
@@ -106,6 +108,7 @@ class Environment:
                 meminit=False,
                 readahead=False,
                 readonly=is_read_only,
+                lock=has_lock,
             )
         except lmdb.Error as error:
             raise translated(error) from error
@@ -132,6 +135,10 @@ class Environment:
                 yield txn
         except lmdb.Error as error:
             raise translated(error) from error
+
+    def transactions(self) -> int:
+        """Return the number of the last commit; a copy of an earlier moment has a lower one."""
+        return int(self._env.info()["last_txnid"])
 
     def settle(self) -> None:
         """Return when the last commit cannot be undone by a power cut either (see metasync)."""

@@ -7,7 +7,7 @@ again or found elsewhere in the store, take its place and the row goes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -56,19 +56,17 @@ class DamageBook:
     def mark(self, entry: Entry, what: str) -> None:
         """Write down that an object is damaged; what was found first stays."""
         sha256 = entry.holding.sha256
-        row = Damage(
-            StudyInstanceUID=entry.StudyInstanceUID,
-            SeriesInstanceUID=entry.SeriesInstanceUID,
-            SOPInstanceUID=entry.SOPInstanceUID,
-            holding=entry.holding,
-            found=int(self._clock() * 1000),
-            what=what,
-        )
-        self._table.change({sha256: lambda known: known or row})
+        self._table.change({sha256: _kept_or(_row(entry, int(self._clock() * 1000), what))})
         if sha256 not in self._known:
             text = "The instance %s is damaged and is not sent: %s Send it again from where it came."
             logger.error(text, entry.SOPInstanceUID, what)
         self._look(self._clock())
+
+    def mark_missing(self, entries: Sequence[Entry], what: str) -> None:
+        """Write down many at once whose bytes are not there, without a line in the log for each."""
+        now = int(self._clock() * 1000)
+        changes = {entry.holding.sha256: _kept_or(_row(entry, now, what)) for entry in entries}
+        self._table.change(changes)
 
     def clear(self, sha256: bytes) -> bool:
         """Forget an object that is whole again, or gone; say whether it was in the book."""
@@ -79,6 +77,21 @@ class DamageBook:
     def _look(self, now: float) -> None:
         self._known = frozenset(key for key, _ in self._table.scan())
         self._looked = now
+
+
+def _row(entry: Entry, now: int, what: str) -> Damage:
+    return Damage(
+        StudyInstanceUID=entry.StudyInstanceUID,
+        SeriesInstanceUID=entry.SeriesInstanceUID,
+        SOPInstanceUID=entry.SOPInstanceUID,
+        holding=entry.holding,
+        found=now,
+        what=what,
+    )
+
+
+def _kept_or(row: Damage) -> Callable[[Damage | None], Damage | None]:
+    return lambda known: known or row
 
 
 class Mender:

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from catalog import Arrival, Decision, PacsError, Recorded
+from catalog import Arrival, Decision, Holding, PacsError, Recorded
 from node.decisions import Decisions
 from node.ingest import NodeIngest, Origin
 from node.reading import first_bytes, header_of
@@ -29,6 +29,7 @@ class Recovered(msgspec.Struct):
     """What a replay or a rebuild found and brought back."""
 
     objects: int = 0
+    bytes: int = 0
     instances: int = 0
     """Of these, how many the catalog lacked."""
     held: int = 0
@@ -56,13 +57,17 @@ class Recovery:
         self._batch: list[Arrival] = []
 
     def take(
-        self, found: Iterable[Item], on_progress: Callable[[Recovered], None] = lambda so_far: None
+        self,
+        found: Iterable[Item],
+        on_progress: Callable[[Recovered], None] = lambda so_far: None,
+        on_known: Callable[[str, Holding], None] = lambda uid, holding: None,
     ) -> Recovered:
-        """Record everything found, in its order; what is known already changes nothing."""
+        """Record everything found, in its order; what is known already changes nothing, and is told."""
         recovered = Recovered()
         for item in found:
             if isinstance(item, Kept):
-                self._take_object(item, recovered)
+                recovered.bytes += item.holding.size
+                self._take_object(item, recovered, on_known)
             elif isinstance(item, KeptDecision):
                 self._take_decision(item, recovered)
             elif isinstance(item, Damage):
@@ -74,7 +79,9 @@ class Recovery:
         self._flush(recovered)
         return recovered
 
-    def _take_object(self, kept: Kept, recovered: Recovered) -> None:
+    def _take_object(
+        self, kept: Kept, recovered: Recovered, on_known: Callable[[str, Holding], None]
+    ) -> None:
         recovered.objects += 1
         try:
             arrival = self._arrival(kept)
@@ -84,6 +91,7 @@ class Recovery:
             return
         uid, sha256 = arrival.entry.SOPInstanceUID, kept.holding.sha256
         if self._ingest.catalog.holds(uid, sha256) or self._ingest.held.holds(uid, sha256):
+            on_known(uid, kept.holding)
             return
         if kept.origin.is_held:
             recovered.held += 1

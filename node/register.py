@@ -5,7 +5,7 @@ The audit names a decision by its id and the UIDs and keywords it touches, never
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from msgspec import Struct
@@ -70,6 +70,10 @@ class Register:
         """Have a decision found by its id, also one that only the segments still knew."""
         made = Made(decision.verb, decision.target, decision.who, decision.when)
         self._made.put(decision.id.encode(), made)
+
+    def everything(self) -> Iterator[tuple[bytes, Made]]:
+        """Yield every decision that can be found by its id."""
+        return self._made.scan()
 
     def undo(self, beginning: str, *, reason: str, who: str) -> dict[str, Any]:
         """Take back the one decision whose id begins so.

@@ -135,6 +135,10 @@ class State:
         """Return the part that belongs to one archive; nothing in it is seen from another."""
         return _ArchiveTables(self, archive)
 
+    def transactions(self) -> int:
+        """Return the number of the last commit; a copy of an earlier moment has a lower one."""
+        return int(self._environment.info()["last_txnid"])
+
     def close(self) -> None:
         """Give the environment back; its tables must not be used any more."""
         self._environment.close()

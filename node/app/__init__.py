@@ -7,6 +7,6 @@ needs, so that a simulator can build the same node on a clock of its own.
 from .archive import Archive
 from .node import Node
 from .opening import open_node
-from .rebuilding import rebuild
+from .rebuilding import bytes_to_read, rebuild
 
-__all__ = ["Archive", "Node", "open_node", "rebuild"]
+__all__ = ["Archive", "Node", "bytes_to_read", "open_node", "rebuild"]

@@ -9,15 +9,18 @@ from typing import Final
 from catalog import Damaged, LmdbCatalog
 from node.archives import Plan
 from node.bucket import BucketStore
+from node.catching_up import CatchUp, CaughtUp
 from node.completeness import Completeness
 from node.config import DISK
 from node.reading import header_reader, pixel_comparer
 from node.recovery import Recovered
+from node.rollback import RollbackWatch
 from node.storage import SegmentStore, has_objects
 from node.study_events import StudyComplete, StudyEvents, described
 from node.verification import Verification
 
 from .chores import Chore, Loop
+from .damage import refuse_damaged_catalog
 from .doors import Doors, Shared
 from .rebuilding import CATALOG, finish_swap, search_of
 from .settings import bucket_settings, storage_settings
@@ -46,7 +49,18 @@ class Archive(Doors):
             self.open_doors()
             # Closed before the catalog.
             self.opened.callback(self.care.close)
+            self.rollback = RollbackWatch(
+                self.folder / "objects",
+                self.segments,
+                self.catalog,
+                shared.state,
+                self.tables,
+                shared.clock,
+            )
+            self.caught_up = self._catch_up() if catalog == CATALOG else None
             self.recovered = self.recover()
+            if catalog == CATALOG:
+                self.opened.callback(self.rollback.close)
             self._open_events()
         except BaseException:
             self.opened.close()
@@ -74,8 +88,9 @@ class Archive(Doors):
         return self.recovery.take(self.store.recover())
 
     def _open_truth(self, catalog: str) -> None:
-        folder, clock = self.folder, self.shared.clock
+        folder, clock, shared = self.folder, self.shared.clock, self.shared
         finish_swap(folder)
+        refuse_damaged_catalog(shared.home, folder, catalog, clock())
         if catalog == CATALOG and not (folder / CATALOG).exists() and has_objects(folder):
             what = f"The catalog of {folder} is gone, but its objects are there."
             raise Damaged(what, "Run peerpacs rebuild: it makes the catalog again from the objects.")
@@ -105,6 +120,25 @@ class Archive(Doors):
         key.parent.mkdir(mode=0o700, exist_ok=True)
         return BucketStore(settings, spool, self.tables, key, self.shared.clock)
 
+    def _catch_up(self) -> CaughtUp | None:
+        """Take in what came after a catalog or state that is an older copy; nothing is answered before."""
+        caught = CatchUp(
+            self.folder,
+            self.store,
+            self.segments,
+            self.catalog,
+            self.recovery,
+            self.care.rows,
+            self.care.book,
+            self.rollback,
+            self.shared.clock,
+            self.bucket.is_there if self.bucket else None,
+        ).run()
+        if caught:
+            told = {"instances": caught.recovered.instances, "decisions": caught.recovered.decisions}
+            self.audit.record("catch up", None, "ok", {**told, "missing": caught.missing})
+        return caught
+
     def change(self, plan: Plan) -> None:
         """Go by another plan from now on; AE titles and quota count at once, the rest at the next start."""
         self.plan = plan
@@ -116,6 +150,7 @@ class Archive(Doors):
         yield Chore(f"publish {self.name}", 1.0, lambda: self.catalog.publish(clock()))
         yield Chore(f"tidy {self.name}", 60.0, self.catalog.tidy)
         yield Chore(f"commitments of {self.name}", 3600.0, self.commitment.tidy)
+        yield Chore(f"rollback of {self.name}", 5.0, self.rollback.step)
         yield from self.care.chores()
         yield Chore(f"completeness {self.name}", 1.0, self._completeness.step)
         yield Chore(f"study events {self.name}", 3600.0, lambda: self.study_events.tidy(clock()))

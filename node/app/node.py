@@ -36,6 +36,7 @@ from .archive import Archive
 from .background import Background
 from .carrying import Carrying, carriers_of
 from .chores import Chore
+from .damage import look_at_state
 from .doors import Shared
 from .gateways import Front, Gateways
 from .imports import Imports
@@ -103,7 +104,7 @@ class Node:
     def _open(self, purpose: str, catalog: str, only: str) -> None:
         home, config = self.home, self.config
         self._opened.callback(HomeLock(home, purpose).close)
-        self._warn_of_lost_state(home)
+        look_at_state(home, self.clock(), may_begin_anew=purpose == "rebuild")
         self.state = State(home / "state")
         self._opened.callback(self.state.close)
         self.devices = DeviceBook(self.state)
@@ -139,15 +140,6 @@ class Node:
         self.ingest, self.retriever = main.ingest, main.retriever
         self.decisions, self.register = main.decisions, main.register
         self.recovery, self.recovered = main.recovery, main.recovered
-
-    def _warn_of_lost_state(self, home: Path) -> None:
-        if not (home / "state").exists() and any(home.glob("archives/*/objects/??")):
-            logger.error(
-                "The folder state/ of %s is gone, and with it the device book and the list of what is held. "
-                "It is begun anew. Restore it from a backup, or enter the devices again and run "
-                "peerpacs rebuild, which finds again what is held and what was decided.",
-                home,
-            )
 
     def _make_front(self) -> Front:
         """Return what talks to devices: a server in this process, or gateways beside it.

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from catalog import Clock
+from node.backup import refuse_half_restored
 from node.config import load_config
 
 from .node import Node
@@ -21,5 +22,7 @@ def open_node(
         NotFound: there is no node in that folder.
         BadRequest: its configuration is wrong.
         Busy: another process works on it.
+        Damaged: a restore was cut short, or a database is not what was written.
     """
+    refuse_half_restored(home)
     return Node(home, load_config(home), clock, purpose, catalog=catalog, only=only)

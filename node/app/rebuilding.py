@@ -10,7 +10,9 @@ from typing import Final
 
 from catalog import Clock
 from node.archives import DEFAULT
+from node.catching_up import MARKER
 from node.recovery import Recovered
+from node.storage.volumes import VolumeList
 
 CATALOG: Final = "catalog"
 _REBUILDING: Final = "catalog.rebuilding"
@@ -39,10 +41,26 @@ def rebuild(
         shutil.rmtree(folder / name, ignore_errors=True)
     with open_node(home, clock, "rebuild", catalog=_REBUILDING, only=archive) as node:
         recovered = node.recovery.take(node.store.scan(), on_progress)
-        node.audit.record("rebuild", None, "ok", {"instances": recovered.instances, "archive": archive})
+        # Above every epoch of the old catalog, whatever the clock says.
+        node.catalog.renew_epoch(node.main.rollback.findings().epoch)
+        told = {"instances": recovered.instances, "held": recovered.held, "decisions": recovered.decisions}
+        told |= {"unreadable": recovered.unreadable, "damaged": len(recovered.damaged)}
+        node.audit.record("rebuild", None, "ok", {"archive": archive, **told})
     (folder / _REBUILDING / _WHOLE).touch()
     finish_swap(folder)
+    # Everything was taken in, also what a restore had left to be.
+    (folder / MARKER).unlink(missing_ok=True)
     return recovered
+
+
+def bytes_to_read(home: Path, archive: str) -> int:
+    """Return how much lies on the disks of an archive for a rebuild to read."""
+    objects = home / "archives" / archive / "objects"
+    if not objects.is_dir():
+        return 0
+    folders = [volume.folder(objects) for volume in VolumeList(objects, "").read().volumes]
+    present = [folder for folder in folders if folder.is_dir()]
+    return sum(path.stat().st_blocks * 512 for folder in present for path in folder.glob("??/*.tar"))
 
 
 def finish_swap(archive: Path) -> None:

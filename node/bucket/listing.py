@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from catalog import Damaged, Holding, NotFound
 from node.storage import Damage, Item, Kept, KeptDecision, SegmentEnd, SegmentStore
+from node.storage.coverage import NOTHING, Coverage
 from node.storage.members import Kind, Member
 from node.storage.replay import in_order
 
@@ -75,12 +76,15 @@ class Listing:
                 yield item
         self._ledger.commit()
 
-    def everything(self) -> Iterator[Item]:
-        """Yield what lies in the spool or in the bucket, each object and decision once, by time."""
-        there = sorted([*self._objects(), *self._decisions()], key=_time)
+    def everything(self, known: Coverage = NOTHING) -> Iterator[Item]:
+        """Yield what lies in the spool or in the bucket, each object and decision once, by time.
+
+        What is `known` is passed over.
+        """
+        there = sorted([*self._objects(known.at), *self._decisions()], key=_time)
         self._ledger.commit()
         told: set[bytes] = set()
-        for item in in_order([self.from_spool(self._spool.scan()), iter(there)]):
+        for item in in_order([self.from_spool(self._spool.scan(known)), iter(there)]):
             if isinstance(item, Kept):
                 if item.holding.sha256 in told:
                     continue
@@ -124,19 +128,29 @@ class Listing:
         for sha256 in lost:
             self._ledger.update(sha256, lambda row: None)
 
-    def _objects(self) -> Iterator[Item]:
+    def _objects(self, known: int) -> Iterator[Item]:
+        """Yield the objects in the bucket, but those that came, and were confirmed, before `known`."""
         for name, size in self._bucket.keys("o/"):
             sha256 = _sha256_of(name)
             row = self._ledger.get(sha256)
             if name != object_key(sha256) or (row and not row.holders):
                 continue
+            if row and row.proof and row.received < known:
+                continue
             try:
-                row = row or self._from_bucket(sha256, name, size)
+                row = self._here_or_there(sha256, row) if row else self._from_bucket(sha256, name, size)
             except Damaged as error:
                 yield Damage(0, 0, 0, f"{name} in the bucket: {error.what}", sha256)
                 continue
             origin = Member(Kind.OBJECT, sha256, row.size, row.source, row.received, row.is_held)
             yield Kept(Holding(sha256, row.holders[0], row.size), origin)
+
+    def _here_or_there(self, sha256: bytes, row: Row) -> Row:
+        """Forget the places of an object that is in the bucket, and in the spool no more."""
+        places = (Holding(sha256, place, row.size) for place in row.local)
+        if row.proof or any(map(self._spool.is_safe, places)):
+            return row
+        return self._ledger.update(sha256, lambda found: found and replace(found, local=())) or row
 
     def _from_bucket(self, sha256: bytes, name: str, size: int) -> Row:
         sealed = read_header(self._bucket, name, sha256, self._key)

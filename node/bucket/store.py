@@ -17,6 +17,7 @@ from catalog import Clock, Damaged, Holding, Incoming, NotFound, Origin, OutOfSp
 from node.sections import Encryption
 from node.state import Tables
 from node.storage import Item, SegmentStore
+from node.storage.coverage import NOTHING, Coverage
 
 from .client import Bucket
 from .decisions import DecisionOutbox, Outgoing
@@ -263,15 +264,24 @@ class BucketStore:
         """Yield what a crash left unrecorded, as `SegmentStore.recover` does, and queue it."""
         return self._listing.from_spool(self._spool.recover())
 
-    def scan(self) -> Iterator[Item]:
+    def scan(self, known: Coverage = NOTHING) -> Iterator[Item]:
         """Yield everything in spool and bucket, in the order it came: what a catalog is made again from.
 
-        What is only in the bucket is known to the store afterwards.
+        What is only in the bucket is known to the store afterwards. Segments of the spool that are `known`
+        are passed over, and objects of which this store had a proof before that moment.
 
         Raises:
             Unavailable, NotPermitted: the bucket cannot be listed.
         """
-        return self._listing.everything()
+        return self._listing.everything(known)
+
+    def is_there(self, holding: Holding) -> bool:
+        """Say whether the object can be read, as far as rows and the spool's headers tell."""
+        row = self._ledger.get(holding.sha256)
+        if row is None or row.proof or not row.local:
+            # What has no place in the spool was confirmed, or found in the bucket when that was listed.
+            return row is not None and holding.where in row.holders
+        return any(self._spool.is_safe(Holding(holding.sha256, place, holding.size)) for place in row.local)
 
     def close(self) -> None:
         """Make everything durable and give the connections back; uploads go on at the next start."""

@@ -1,70 +1,13 @@
-"""`peerpacs rebuild`, `audit`, `bench` and `completion`: what keeps a node right, and its user quick."""
+"""`peerpacs audit`, `bench` and `completion`: what keeps a node honest, and its user quick."""
 
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from node.cli import FAILED, Session, peerpacs, plural, shared
-
-if TYPE_CHECKING:
-    from node.recovery import Recovered
-
-
-@click.command("rebuild")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@shared
-def rebuild_command(session: Session, yes: bool) -> int:
-    """Make the catalog again from the stored objects. Decisions are included; the node must not run.
-
-    Of the default archive, unless --archive names another.
-
-    Example: peerpacs rebuild --home /var/lib/peerpacs --yes
-    """
-    import msgspec
-
-    from node.app import rebuild
-    from node.archives import DEFAULT
-
-    if not yes:
-        click.confirm("Make the catalog again from all stored objects?", abort=True, err=True)
-    with _counting(is_shown=not session.is_json and sys.stderr.isatty()) as show:
-        recovered = msgspec.to_builtins(
-            rebuild(session.home, on_progress=show, archive=session.archive or DEFAULT)
-        )
-    objects, instances = plural(recovered["objects"], "object"), plural(recovered["instances"], "instance")
-    decisions = plural(recovered["decisions"], "decision")
-    lines = [
-        f"✓ {objects} read: {instances} catalogued, {recovered['held']} held, {decisions} applied again.",
-        *(f"✗ {what}" for what in recovered["damaged"]),
-    ]
-    if recovered["unreadable"]:
-        lines.append(
-            f"✗ {plural(recovered['unreadable'], 'object')} could not be read; the log above says which."
-        )
-    session.say(recovered, lines)
-    return FAILED if recovered["damaged"] or recovered["unreadable"] else 0
-
-
-@contextmanager
-def _counting(*, is_shown: bool) -> Iterator[Callable[[Recovered], None]]:
-    """Yield what shows how far a rebuild has come, a few times a second."""
-    if not is_shown:
-        yield lambda recovered: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn
-
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.completed} objects"), console=Console(stderr=True)
-    ) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda recovered: bar.update(task, completed=recovered.objects)
 
 
 @click.group("audit")

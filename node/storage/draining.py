@@ -20,11 +20,10 @@ from catalog import Clock, Entry, Holding, Move, Moved, OutOfSpace, PacsError
 
 from .copying import Segment, SegmentCopy, Stretch, objects_in
 from .members import BLOCK
-from .places import place_of, segment_path
+from .places import place_of, segment_path, write_durably
 from .segments import SegmentStore
 from .space import refusal
 from .spread import VolumeStore
-from .volumes import write_durably
 
 logger = logging.getLogger(__name__)
 

@@ -80,6 +80,17 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a small file so that after a power cut it is the old one or the new one, whole."""
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+    sync_folder(path.parent)
+
+
 def _folders(objects: Path) -> list[Path]:
     named = [entry for entry in objects.iterdir() if entry.name.isdigit()]
     return sorted(named, key=lambda folder: int(folder.name))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
@@ -20,6 +19,7 @@ from pathlib import Path
 from catalog import BadRequest, Clock, Damaged, Holding, Incoming, NotFound, Origin
 
 from .appending import OPEN, GrowingSegment, Marker, new_stamp, sync_foreign
+from .coverage import NOTHING, Coverage, unsettled_in
 from .incoming import Buffers, IncomingObject, SpillFolder
 from .members import Kind, Member, is_decision_id, member_length, pack
 from .places import Place, highest_number, make_folder, place_of, segment_numbers, segment_path, sync_folder
@@ -240,13 +240,18 @@ class SegmentStore:
                 for tail in tails:
                     self._go_on_with(tail)
 
-    def scan(self) -> Iterator[Item]:
-        """Yield everything the store has, in the order written: what a catalog is made again from."""
-        return in_order(segment for _, segment in sorted(self.segments(), key=itemgetter(0)))
+    def scan(self, known: Coverage = NOTHING) -> Iterator[Item]:
+        """Yield everything the store has, in the order written: what a catalog is made again from.
 
-    def segments(self) -> Iterator[tuple[int, Iterator[Item]]]:
-        """Yield each segment as the moment it begins, in milliseconds since 1970, and its items."""
+        Segments that are `known` are passed over.
+        """
+        return in_order(segment for _, segment in sorted(self.segments(known), key=itemgetter(0)))
+
+    def segments(self, known: Coverage = NOTHING) -> Iterator[tuple[int, Iterator[Item]]]:
+        """Yield each segment that is not known: when it begins, in milliseconds since 1970, and its items."""
         for number in segment_numbers(self.objects):
+            if known.covers(self.volume, number):
+                continue
             path = segment_path(self.objects, number)
             yield begun(path), items(path, number, self.volume)
 
@@ -260,7 +265,7 @@ class SegmentStore:
 
     def settled(self) -> list[int]:
         """Return the segments that no process appends to and no start would replay, by number."""
-        unsettled = {int(name) for name in os.listdir(self.objects / OPEN) if name.isdigit()}
+        unsettled = unsettled_in(self.objects)
         return [number for number in segment_numbers(self.objects) if number not in unsettled]
 
     def is_empty(self) -> bool:

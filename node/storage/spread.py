@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from catalog import Clock, Holding, Incoming, NotFound, Origin, OutOfSpace, PacsError, Unavailable
 
+from .coverage import NOTHING, Coverage
 from .incoming import Buffers, IncomingObject, SpillFolder
 from .places import place_of
 from .reading import StoredFile
@@ -202,8 +203,10 @@ class VolumeStore:
             text = "Volume %d cannot be replayed (%s); all else is served."
             logger.error(text, store.volume, error)
 
-    def scan(self) -> Iterator[Item]:
+    def scan(self, known: Coverage = NOTHING) -> Iterator[Item]:
         """Yield everything the store has, in the order written: what a catalog is made again from.
+
+        Segments that are `known` are passed over.
 
         Raises:
             Unavailable: a volume is missing; a catalog without its objects would be a wrong one.
@@ -211,7 +214,7 @@ class VolumeStore:
         for state in self.states():
             if state.state == "missing":
                 raise self._missing(state.volume)
-        begun = [each for store in self._stores.values() for each in store.segments()]
+        begun = [each for store in self._stores.values() for each in store.segments(known)]
         return in_order(segment for _, segment in sorted(begun, key=itemgetter(0)))
 
     def close(self) -> None:

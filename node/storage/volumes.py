@@ -19,7 +19,7 @@ import msgspec
 
 from catalog import BadRequest, Busy, Damaged, NotFound
 
-from .places import make_folder, sync_folder
+from .places import make_folder, write_durably
 
 LIST: Final = "volumes.json"
 LABEL: Final = "peerpacs-volume.json"
@@ -204,14 +204,3 @@ def _label_of(folder: Path) -> Label | None:
         return msgspec.json.decode((folder / LABEL).read_bytes(), type=Label)
     except (OSError, msgspec.MsgspecError):
         return None
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a small file so that after a power cut it is the old one or the new one, whole."""
-    fresh = path.with_name(f"{path.name}.new")
-    with fresh.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
-    sync_folder(path.parent)

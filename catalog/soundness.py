@@ -1,0 +1,171 @@
+"""Whether an LMDB file can be what LMDB wrote: looked at before it is opened, because a torn one can end a
+process instead of raising an error.
+
+LMDB keeps no checksums. What can be told is that the file is as long as its newest meta page says, and that
+every page of the tree says of itself what its parent says of it. Values that changed within a row do not show
+here; rows are decoded strictly when they are read.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from .errors import Damaged
+
+DATA: Final = "data.mdb"
+PAGES_AT_START: Final = 60_000
+"""Leaf pages that a start looks at; a larger database has only its branches looked at."""
+
+# LMDB 0.9, lmdb.h and mdb.c: MDB_page, MDB_meta, MDB_db and MDB_node on machines of 64 bits.
+_PAGE: Final = struct.Struct("<QHHHH")
+_META: Final = struct.Struct("<IIQQ")
+_DB: Final = struct.Struct("<IHHQQQQQ")
+_META_END: Final = struct.Struct("<QQ")
+_NODE: Final = struct.Struct("<HHHH")
+_OVERFLOW: Final = struct.Struct("<Q")
+_MAGIC: Final = 0xBEEFC0DE
+_BRANCH, _LEAF, _BIG, _META_PAGE = 1, 2, 4, 8
+_IS_BIG: Final = 1
+_NO_PAGE: Final = 2**64 - 1
+_HEADER: Final = 16
+
+
+class _Meta(NamedTuple):
+    page_size: int
+    roots: tuple[tuple[int, int], ...]
+    """(root page, depth) of the tree of free pages and of the tree of rows."""
+    last_page: int
+    transaction: int
+
+
+def check_environment(folder: Path, leaf_pages: int = PAGES_AT_START) -> None:
+    """Look at an environment that nobody writes to just now; one that does not exist, or is new, is sound.
+
+    Of more than `leaf_pages` leaves only the branches above them are looked at.
+
+    Raises:
+        Damaged: it is not what was written.
+    """
+    path = folder / DATA
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return
+    if size == 0:
+        # As a crash leaves it that came when it was being made.
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
+        why = next(_faults(memoryview(data), size, leaf_pages), "")
+    if why:
+        raise Damaged(f"{path} is damaged: {why}.", "")
+
+
+def _faults(data: memoryview, size: int, leaf_pages: int) -> Iterator[str]:
+    with data:
+        meta = _newest_meta(data, size)
+        if meta is None:
+            yield "one of its first pages is not whole"
+            return
+        needed = (meta.last_page + 1) * meta.page_size
+        if size < needed:
+            yield f"it has {size} bytes instead of {needed}"
+            return
+        for root, depth in meta.roots:
+            if root != _NO_PAGE:
+                yield from _Tree(data, meta, leaf_pages).faults(root, depth)
+
+
+def _newest_meta(data: memoryview, size: int) -> _Meta | None:
+    page_size = os.sysconf("SC_PAGE_SIZE")
+    if size >= _HEADER + _META.size + _DB.size:
+        # The first field of the tree of free pages keeps the size of a page.
+        stated = _DB.unpack_from(data, _HEADER + _META.size)[0]
+        page_size = stated if 512 <= stated <= 65536 and not stated & (stated - 1) else page_size
+    found = [_meta_at(data, number * page_size, size) for number in (0, 1)]
+    whole = [meta for meta in found if meta is not None]
+    return max(whole, key=lambda meta: meta.transaction) if len(whole) == len(found) else None
+
+
+def _meta_at(data: memoryview, offset: int, size: int) -> _Meta | None:
+    end = offset + _HEADER + _META.size + 2 * _DB.size + _META_END.size
+    if size < end:
+        return None
+    flags = _PAGE.unpack_from(data, offset)[2]
+    at = offset + _HEADER
+    magic = _META.unpack_from(data, at)[0]
+    free = _DB.unpack_from(data, at + _META.size)
+    rows = _DB.unpack_from(data, at + _META.size + _DB.size)
+    last_page, transaction = _META_END.unpack_from(data, at + _META.size + 2 * _DB.size)
+    if magic != _MAGIC or not flags & _META_PAGE:
+        return None
+    return _Meta(free[0], ((free[7], free[2]), (rows[7], rows[2])), last_page, transaction)
+
+
+class _Tree:
+    """One B+tree, walked from its root by depth."""
+
+    def __init__(self, data: memoryview, meta: _Meta, leaf_pages: int) -> None:
+        self._data = data
+        self._meta = meta
+        self._leaves = leaf_pages
+
+    def faults(self, root: int, depth: int) -> Iterator[str]:
+        """Yield what is wrong, a sentence each; the first says enough."""
+        if not 1 <= depth <= 32:
+            yield f"its tree cannot be {depth} pages deep"
+            return
+        waiting = [(root, depth)]
+        while waiting:
+            number, below = waiting.pop()
+            if below == 1:
+                self._leaves -= 1
+                if self._leaves < 0:
+                    continue
+            children = self._children(number, _LEAF if below == 1 else _BRANCH)
+            if children is None:
+                yield f"its page {number} is not what was written there"
+                return
+            waiting += [(child, below - 1) for child in children]
+
+    def _children(self, number: int, kind: int) -> list[int] | None:
+        """Return the pages a page names, None if it cannot be a page of this kind."""
+        data, size = self._data, self._meta.page_size
+        if not 1 < number <= self._meta.last_page:
+            return None
+        start = number * size
+        stated, _, flags, lower, upper = _PAGE.unpack_from(data, start)
+        count = (lower - _HEADER) // 2
+        if stated != number or not flags & kind or lower & 1 or not _HEADER <= lower <= upper <= size:
+            return None
+        offsets = struct.unpack_from(f"<{count}H", data, start + _HEADER)
+        if count and not (upper <= min(offsets) and max(offsets) <= size - _NODE.size):
+            return None
+        children = [self._child(start + offset, start + size, kind) for offset in offsets]
+        return None if None in children else [child for child in children if child]
+
+    def _child(self, at: int, end: int, kind: int) -> int | None:
+        """Return the page a node of a branch names, 0 for one of a leaf; None if it leads nowhere."""
+        low, high, flags, key = _NODE.unpack_from(self._data, at)
+        value = at + _NODE.size + key
+        if kind == _BRANCH:
+            return low | high << 16 | flags << 32 if value <= end else None
+        if not flags & _IS_BIG:
+            return 0 if value + (low | high << 16) <= end else None
+        if value + _OVERFLOW.size > end:
+            return None
+        return 0 if self._is_big(_OVERFLOW.unpack_from(self._data, value)[0], low | high << 16) else None
+
+    def _is_big(self, number: int, length: int) -> bool:
+        """Say whether a value that fills pages of its own begins on this page."""
+        last, size = self._meta.last_page, self._meta.page_size
+        if not 1 < number <= last:
+            return False
+        stated, _, flags, low, high = _PAGE.unpack_from(self._data, number * size)
+        pages = low | high << 16
+        is_long_enough = number + pages - 1 <= last and _HEADER + length <= pages * size
+        return stated == number and bool(flags & _BIG) and is_long_enough

@@ -1,0 +1,1 @@
+"""Backup, restore and rebuild: nothing acknowledged is missing afterwards, nothing rejected comes back."""
