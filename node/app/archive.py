@@ -132,7 +132,7 @@ class Archive(Doors):
             self.care.book,
             self.rollback,
             self.shared.clock,
-            self.bucket.is_there if self.bucket else None,
+            self.bucket.listing.is_there if self.bucket else None,
         ).run()
         if caught:
             told = {"instances": caught.recovered.instances, "decisions": caught.recovered.decisions}

@@ -91,6 +91,14 @@ class Listing:
                 told.add(item.holding.sha256)
             yield item
 
+    def is_there(self, holding: Holding) -> bool:
+        """Say whether an object can be read, as far as rows and the spool's headers tell."""
+        row = self._ledger.get(holding.sha256)
+        if row is None or row.proof or not row.local:
+            # What has no place in the spool was confirmed, or found in the bucket when that was listed.
+            return row is not None and holding.where in row.holders
+        return any(self._spool.is_safe(Holding(holding.sha256, place, holding.size)) for place in row.local)
+
     def _kept_here(self, item: Kept) -> Kept | None:
         place, sha256 = item.holding.where, item.holding.sha256
         word = self._word + place

@@ -59,7 +59,7 @@ class BucketStore:
         self._decisions = DecisionOutbox(
             self._bucket, state.table("bucket decisions", Outgoing), self._key, settings.chunk
         )
-        self._listing = Listing(
+        self.listing = Listing(
             spool,
             self._bucket,
             self._ledger,
@@ -262,7 +262,7 @@ class BucketStore:
 
     def recover(self) -> Iterator[Item]:
         """Yield what a crash left unrecorded, as `SegmentStore.recover` does, and queue it."""
-        return self._listing.from_spool(self._spool.recover())
+        return self.listing.from_spool(self._spool.recover())
 
     def scan(self, known: Coverage = NOTHING) -> Iterator[Item]:
         """Yield everything in spool and bucket, in the order it came: what a catalog is made again from.
@@ -273,15 +273,7 @@ class BucketStore:
         Raises:
             Unavailable, NotPermitted: the bucket cannot be listed.
         """
-        return self._listing.everything(known)
-
-    def is_there(self, holding: Holding) -> bool:
-        """Say whether the object can be read, as far as rows and the spool's headers tell."""
-        row = self._ledger.get(holding.sha256)
-        if row is None or row.proof or not row.local:
-            # What has no place in the spool was confirmed, or found in the bucket when that was listed.
-            return row is not None and holding.where in row.holders
-        return any(self._spool.is_safe(Holding(holding.sha256, place, holding.size)) for place in row.local)
+        return self.listing.everything(known)
 
     def close(self) -> None:
         """Make everything durable and give the connections back; uploads go on at the next start."""
