@@ -1,8 +1,8 @@
 """Whether an LMDB file can be what LMDB wrote: looked at before it is opened, because a torn one can end a
 process instead of raising an error.
 
-LMDB keeps no checksums. What can be told is that the file is as long as its newest meta page says, and that
-every page of the tree says of itself what its parent says of it. Values that changed within a row do not show
+LMDB keeps no checksums. What can be told is that every page of the tree is in the file, and says of itself
+what its parent says of it. Values that changed within a row do not show
 here; rows are decoded strictly when they are read.
 """
 
@@ -71,13 +71,10 @@ def _faults(data: memoryview, size: int, leaf_pages: int) -> Iterator[str]:
         if meta is None:
             yield "one of its first pages is not whole"
             return
-        needed = (meta.last_page + 1) * meta.page_size
-        if size < needed:
-            yield f"it has {size} bytes instead of {needed}"
-            return
         for root, depth in meta.roots:
             if root != _NO_PAGE:
-                yield from _Tree(data, meta, leaf_pages).faults(root, depth)
+                # Pages at the end that were given back before they were written are not in the file.
+                yield from _Tree(data, meta, leaf_pages, size // meta.page_size).faults(root, depth)
 
 
 def _newest_meta(data: memoryview, size: int) -> _Meta | None:
@@ -109,8 +106,9 @@ def _meta_at(data: memoryview, offset: int, size: int) -> _Meta | None:
 class _Tree:
     """One B+tree, walked from its root by depth."""
 
-    def __init__(self, data: memoryview, meta: _Meta, leaf_pages: int) -> None:
+    def __init__(self, data: memoryview, meta: _Meta, leaf_pages: int, pages: int) -> None:
         self._data = data
+        self._pages = min(pages, meta.last_page + 1)
         self._meta = meta
         self._leaves = leaf_pages
 
@@ -122,6 +120,9 @@ class _Tree:
         waiting = [(root, depth)]
         while waiting:
             number, below = waiting.pop()
+            if not 1 < number < self._pages:
+                yield f"its page {number} is not in it: it has {self._pages} pages"
+                return
             if below == 1:
                 self._leaves -= 1
                 if self._leaves < 0:
@@ -135,8 +136,6 @@ class _Tree:
     def _children(self, number: int, kind: int) -> list[int] | None:
         """Return the pages a page names, None if it cannot be a page of this kind."""
         data, size = self._data, self._meta.page_size
-        if not 1 < number <= self._meta.last_page:
-            return None
         start = number * size
         stated, _, flags, lower, upper = _PAGE.unpack_from(data, start)
         count = (lower - _HEADER) // 2
@@ -162,10 +161,10 @@ class _Tree:
 
     def _is_big(self, number: int, length: int) -> bool:
         """Say whether a value that fills pages of its own begins on this page."""
-        last, size = self._meta.last_page, self._meta.page_size
-        if not 1 < number <= last:
+        size = self._meta.page_size
+        if not 1 < number < self._pages:
             return False
         stated, _, flags, low, high = _PAGE.unpack_from(self._data, number * size)
         pages = low | high << 16
-        is_long_enough = number + pages - 1 <= last and _HEADER + length <= pages * size
+        is_long_enough = number + pages <= self._pages and _HEADER + length <= pages * size
         return stated == number and bool(flags & _BIG) and is_long_enough

@@ -108,7 +108,9 @@ class CatchUp:
         return caught
 
     def _catch_up(self, found: Rollback, signs: tuple[str, ...], *, has_old_log: bool) -> CaughtUp:
-        items = self._whole(self._store.scan(found.known))
+        # Where nothing was noted, everything is later than the beginning of time.
+        known = found.known if found.known.at else Coverage(at=1)
+        items = self._whole(self._store.scan(known))
         recovered = self._recovery.take(items, self._tell, self._move_there)
         missing = self._look_for_missing()
         self._forget_found()
@@ -149,7 +151,8 @@ class CatchUp:
         count += self._mark(batch)
         stores = [self._segments] if isinstance(self._segments, SegmentStore) else self._segments.present()
         for store in stores:
-            skip_to(store.objects, highest.get(store.volume, 0))
+            # Above the last one: its marker would take an empty segment for its own, torn.
+            skip_to(store.objects, highest.get(store.volume, 0) + 1)
         return count
 
     def _can_be_there(self, holding: Holding) -> bool:

@@ -123,14 +123,18 @@ class Bucket:
         except NotFound:
             return
 
-    def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """Yield (key, size) of every object whose key begins so, in key order."""
+    def keys(self, prefix: str) -> Iterator[tuple[str, int, int]]:
+        """Yield key, size and when it was written, in milliseconds since 1970 by the bucket's clock.
+
+        Of every object whose key begins so, in key order.
+        """
         more: dict[str, str] = {}
         while True:
             words = {"Prefix": self._endpoint.prefix + prefix, **more}
             page = self.ask(partial(_list, words))
             for item in page.get("Contents", ()):
-                yield item["Key"].removeprefix(self._endpoint.prefix), int(item["Size"])
+                written = int(item["LastModified"].timestamp() * 1000)
+                yield item["Key"].removeprefix(self._endpoint.prefix), int(item["Size"]), written
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}

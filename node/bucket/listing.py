@@ -19,6 +19,8 @@ from .ledger import Ledger, Row
 from .reading import decision_id, decision_key, object_key, read_chunks, read_header
 from .sealing import Key
 
+_SKEW = 3_600_000
+"""Milliseconds that the clocks of bucket and node may differ."""
 OnDecision = Callable[[KeptDecision], None]
 
 
@@ -138,15 +140,18 @@ class Listing:
 
     def _objects(self, known: int) -> Iterator[Item]:
         """Yield the objects in the bucket, but those that came, and were confirmed, before `known`."""
-        for name, size in self._bucket.keys("o/"):
+        for name, size, written in self._bucket.keys("o/"):
             sha256 = _sha256_of(name)
             row = self._ledger.get(sha256)
             if name != object_key(sha256) or (row and not row.holders):
                 continue
-            if row and row.proof and row.received < known:
+            is_old = written < known - _SKEW
+            if row and row.proof and row.received < known and is_old:
                 continue
             try:
                 row = self._here_or_there(sha256, row) if row else self._from_bucket(sha256, name, size)
+                if known and not is_old:
+                    row = self._as_sent_last(sha256, row, name)
             except Damaged as error:
                 yield Damage(0, 0, 0, f"{name} in the bucket: {error.what}", sha256)
                 continue
@@ -159,6 +164,14 @@ class Listing:
         if row.proof or any(map(self._spool.is_safe, places)):
             return row
         return self._ledger.update(sha256, lambda found: found and replace(found, local=())) or row
+
+    def _as_sent_last(self, sha256: bytes, row: Row, name: str) -> Row:
+        """Take over when an object came that was deleted and sent again, after this row was written."""
+        note = read_header(self._bucket, name, sha256, self._key).note()
+        if note.received <= row.received:
+            return row
+        came = replace(row, source=note.source, received=note.received, is_held=note.is_held)
+        return self._ledger.update(sha256, lambda found: came) or came
 
     def _from_bucket(self, sha256: bytes, name: str, size: int) -> Row:
         sealed = read_header(self._bucket, name, sha256, self._key)
@@ -176,7 +189,7 @@ class Listing:
         return row
 
     def _decisions(self) -> Iterator[Item]:
-        for name, _ in self._bucket.keys(decision_key("")):
+        for name, *_ in self._bucket.keys(decision_key("")):
             id = name.removeprefix(decision_key(""))
             bound = decision_id(id)
             try:

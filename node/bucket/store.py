@@ -295,20 +295,18 @@ class BucketStore:
         now = int(self._clock())
 
         def change(row: Row | None) -> Row:
-            if row is None or not row.holders:
-                fresh = row or Row(size=holding.size, source="", received=0)
-                return replace(
-                    fresh,
-                    source=origin.source,
-                    received=origin.received,
-                    is_held=origin.is_held,
-                    holders=(holding.where,),
-                    local=(place,),
-                    since=now,
-                    proof="",
-                )
-            holders = (*row.holders, holding.where)
-            return replace(row, holders=holders, local=(*row.local, place), since=now)
+            known = row or Row(size=holding.size, source="", received=0)
+            # What was deleted and is sent again goes to the bucket again, which has to know of that too.
+            return replace(
+                known,
+                source=origin.source,
+                received=origin.received,
+                is_held=origin.is_held,
+                holders=(*known.holders, holding.where),
+                local=(*(known.local if known.holders else ()), place),
+                since=now,
+                proof="",
+            )
 
         return change
 

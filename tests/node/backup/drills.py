@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from node.app import Node
+from node.app import Node, open_node
 from node.contracts import Device, Service
 from tests.homes import Peer, RawInstance, attribute, edited, phantoms, serving
 from tests.running import PEERPACS
@@ -98,6 +99,10 @@ def study(number: int) -> list[RawInstance]:
 
 def fingerprint(home: Path) -> dict[str, Any]:
     """Return everything that a node answers: at all levels, to its people, and of its decisions."""
+    with open_node(home) as node:
+        # What versions differ in is settled when they are indexed.
+        while node.catalog.index(time.time()):
+            pass
     with hospital(home) as node:
         peer, verbs = Peer(node, "CT"), node.desk.verbs()
         keys = dict.fromkeys(("PatientName", "PatientID", "StudyInstanceUID", "StudyDescription"), "")

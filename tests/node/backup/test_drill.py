@@ -37,7 +37,7 @@ def test_after_a_wipe_of_all_but_the_objects_everything_is_answered_as_before(
 def test_a_backup_with_its_objects_is_all_that_a_new_machine_needs(home: Path, tmp_path: Path) -> None:
     with hospital(home) as node:
         kept = Drill(node).first_days()
-        peerpacs("backup", tmp_path / "backup", "--home", home)
+        peerpacs("backup", tmp_path / "older", "--home", home)
         Drill(node).later_days(kept)
         peerpacs("backup", tmp_path / "backup", "--home", home, "--objects")
     before = fingerprint(home)
