@@ -100,10 +100,20 @@ def run(batch: Batch, progress: Progress = lambda step, done, total: None) -> Re
 def stage(batch: Batch, progress: Progress = lambda step, done, total: None) -> tuple[list[Outcome], Journal]:
     """Writes and verifies what can be released, in the batch's staging; releases and judges nothing."""
     files = [path for path in files_in(batch.source) if path != batch.source / MANIFEST]
-    surveyed, known = _surveyed(batch, files, progress)
+    crew = _Crew(batch, len(files))
+    try:
+        return _staged(batch, files, crew, progress)
+    finally:
+        crew.close()
+
+
+def _staged(
+    batch: Batch, files: list[Path], crew: _Crew, progress: Progress
+) -> tuple[list[Outcome], Journal]:
+    surveyed, known = _surveyed(files, crew, progress)
     journal = Journal(batch.staging, _header(batch, surveyed))
     outcomes, left = _sorted_out(surveyed, journal)
-    for outcome in _processed(batch, left, known, len(files), progress):
+    for outcome in _processed(left, known, len(files), crew, progress):
         journal.add(outcome)
         outcomes.append(outcome)
     return outcomes, journal
@@ -132,17 +142,12 @@ def _header(batch: Batch, surveyed: list[Surveyed]) -> dict[str, object]:
     }
 
 
-def _pool(batch: Batch) -> ProcessPoolExecutor:
-    arguments = (batch.policy, batch.key_file, batch.staging / "files", batch.verifies, batch.assignment)
-    return ProcessPoolExecutor(batch.jobs, get_context("spawn"), initializer=start, initargs=arguments)
-
-
-def _surveyed(batch: Batch, files: list[Path], progress: Progress) -> tuple[list[Surveyed], dict[str, Known]]:
+def _surveyed(files: list[Path], crew: _Crew, progress: Progress) -> tuple[list[Surveyed], dict[str, Known]]:
     """What each file is, in the order of `files`, and what all of them together know of each subject."""
     known: dict[str, Known] = {}
     found: list[Surveyed] = []
     tasks = [(survey_many, list(chunk)) for chunk in _chunks(files)]
-    for file in _results(batch, tasks, lambda path: Surveyed(str(path), reason=_LOST[0], sentence=_LOST[1])):
+    for file in crew.results(tasks, lambda path: Surveyed(str(path), reason=_LOST[0], sentence=_LOST[1])):
         identity = file.subject.identity
         before = known.get(identity, NOTHING)
         known[identity] = Known(before.identifiers | file.subject.identifiers, before.needles | file.needles)
@@ -186,7 +191,7 @@ def _conflicts(surveyed: list[Surveyed]) -> Iterator[tuple[Surveyed, Outcome | N
 
 
 def _processed(
-    batch: Batch, left: dict[str, list[Path]], known: dict[str, Known], total: int, progress: Progress
+    left: dict[str, list[Path]], known: dict[str, Known], total: int, crew: _Crew, progress: Progress
 ) -> Iterator[Outcome]:
     """Every outcome, in any order."""
     tasks = [
@@ -195,36 +200,52 @@ def _processed(
         for chunk in _chunks(files)
     ]
     done = total - sum(len(files) for files in left.values())
-    for outcome in _results(
-        batch, tasks, lambda path: Outcome(str(path), "", reason=_LOST[0], sentence=_LOST[1])
+    for outcome in crew.results(
+        tasks, lambda path: Outcome(str(path), "", reason=_LOST[0], sentence=_LOST[1])
     ):
         done += 1
         progress("de-identify", done, total)
         yield outcome
 
 
-def _results(
-    batch: Batch,
-    tasks: Sequence[tuple[Callable[[list[Path]], list[R]], list[Path]]],
-    lost: Callable[[Path], R],
-) -> Iterator[R]:
-    """What the tasks give, in any order; files whose process dies are tried alone, then given up."""
-    broken = []
-    with _pool(batch) as pool:
-        waiting = {pool.submit(work, files): (work, files) for work, files in tasks}
+class _Crew:
+    """The processes of a batch; those that die are followed by others."""
+
+    def __init__(self, batch: Batch, files: int) -> None:
+        self._jobs = max(1, min(batch.jobs, -(-files // CHUNK)))
+        staging = batch.staging / "files"
+        self._arguments = (batch.policy, batch.key_file, staging, batch.verifies, batch.assignment)
+        self._pool = self._begun(self._jobs)
+
+    def results(
+        self, tasks: Sequence[tuple[Callable[[list[Path]], list[R]], list[Path]]], lost: Callable[[Path], R]
+    ) -> Iterator[R]:
+        """What the tasks give, in any order; files whose process dies are tried alone, then given up."""
+        broken = []
+        waiting = {self._pool.submit(work, files): (work, files) for work, files in tasks}
         for future in as_completed(waiting):
             task = waiting.pop(future)
             try:
                 yield from future.result()
             except BrokenProcessPool:
                 broken.append(task)
-    for work, files in broken:
-        for file in files:
-            with _pool(replace(batch, jobs=1)) as pool:
-                try:
-                    yield from pool.submit(work, [file]).result()
-                except BrokenProcessPool:
-                    yield lost(file)
+        for work, files in broken:
+            for file in files:
+                with self._begun(1) as pool:
+                    try:
+                        yield from pool.submit(work, [file]).result()
+                    except BrokenProcessPool:
+                        yield lost(file)
+        if broken:
+            self.close()
+            self._pool = self._begun(self._jobs)
+
+    def close(self) -> None:
+        """Ends the processes; what was not begun is not done."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _begun(self, jobs: int) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(jobs, get_context("spawn"), initializer=start, initargs=self._arguments)
 
 
 def _released(batch: Batch, outcomes: list[Outcome], journal: Journal) -> Report:

@@ -119,8 +119,17 @@ class Gatekeeper:
     archive's: that takes a word of the book for each.
     """
 
-    def __init__(self, state: State, config: Config, clock: Clock, titles: Titles | None = None) -> None:
+    def __init__(
+        self,
+        state: State,
+        config: Config,
+        clock: Clock,
+        titles: Titles | None = None,
+        senders: Callable[[str], frozenset[str] | None] = lambda called_ae: None,
+    ) -> None:
+        """`senders` says of a research project's AE title who alone may send there, of any other None."""
         self._book = DeviceBook(state)
+        self._senders = senders
         self._titles = titles or (lambda: {config.node.ae_title: DEFAULT})
         self._unknown_senders = config.senders.unknown_senders
         self._hosts = _Hosts(clock)
@@ -144,7 +153,9 @@ class Gatekeeper:
             )
         rows = self._rows(caller)
         usable = self._usable(caller, rows)
-        device = _together(usable)
+        device = _together(usable) or self._sender(caller)
+        if device is None and self._senders(caller.called_ae) is not None:
+            return self._no_sender(caller)
         if device is not None and device.services:
             self.on_admitted(caller.ae_title)
             return caller._replace(device=device)
@@ -159,6 +170,8 @@ class Gatekeeper:
     def may(self, caller: Caller, service: Service) -> Verdict:
         """Say whether the caller may use the service as the book is now; a refusal is remembered."""
         device = _together(self._usable(caller, self._rows(caller)))
+        if self._senders(caller.called_ae) is not None:
+            return self._may_in_research(caller, device, service)
         if service is Service.ECHO or (device is not None and service in device.services):
             return _ALLOWED
         who = f"{caller.ae_title} at {caller.address}"
@@ -174,6 +187,33 @@ class Gatekeeper:
             why = f"{who} may not {asked} here: it is not in the device book."
         self.refusals.note(caller, asked, why, remedy)
         return Verdict(False, why, remedy)
+
+    def _sender(self, caller: Caller) -> Device | None:
+        """Return the device of a listed sender of the research project, from its own address."""
+        if caller.ae_title not in (self._senders(caller.called_ae) or ()):
+            return None
+        own = self._book.get(caller.ae_title)
+        if own is None or not self._calls_from(own, caller.address):
+            return None
+        return replace(own, services=(Service.ECHO, Service.STORE))
+
+    def _may_in_research(self, caller: Caller, device: Device | None, service: Service) -> Verdict:
+        """Storing is for listed senders, asking for those whom the book lets; nothing is committed to."""
+        is_asking = service in (Service.FIND, Service.MOVE, Service.GET)
+        is_sender = self._sender(caller) is not None
+        if service is Service.ECHO or (service is Service.STORE and is_sender):
+            return _ALLOWED
+        if is_asking and device is not None and service in device.services:
+            return _ALLOWED
+        why = f"{caller.ae_title} at {caller.address} may not {service.value} at {caller.called_ae}."
+        remedy = "" if service is Service.COMMIT else _to_send(caller)
+        if service is not Service.COMMIT:
+            self.refusals.note(caller, f"research: {service.value}", why, remedy)
+        return Verdict(False, why, remedy)
+
+    def _no_sender(self, caller: Caller) -> Rejection:
+        why = f"{caller.ae_title} is no listed sender of the research project behind {caller.called_ae}."
+        return self._reject(caller, _CALLING_AE_NOT_RECOGNISED, why, _to_send(caller))
 
     def destination(self, caller: Caller, ae_title: str) -> Device | None:
         """Return the device that `ae_title` names if the caller may C-MOVE to it, else None (A801)."""
@@ -314,6 +354,10 @@ def _to_allow(caller: Caller, device: Device | None, service: Service) -> str:
         services = ",".join(dict.fromkeys(("echo", service.value)))
         return _command("add", caller.ae_title, "--address", caller.address, "--services", services)
     return _command("edit", caller.ae_title, "--services", f"+{service.value}")
+
+
+def _to_send(caller: Caller) -> str:
+    return f"peerpacs projects edit PROJECT --sender +{shlex.quote(caller.ae_title)}"
 
 
 def _command(verb: str, *words: str) -> str:

@@ -43,6 +43,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str = ""
     """Assigning authority of Patient IDs that arrive without one; empty = the node's."""
     note: str = ""
+    research: str = ""
+    """Name of the research project whose de-identified set it keeps; nothing else gets in."""
 
     @property
     def ae_title(self) -> str:

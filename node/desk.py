@@ -16,6 +16,7 @@ from node.archive_desk import ArchiveDesk
 from node.archives import Plan
 from node.certificates import describe
 from node.grid_desk import GridDesk
+from node.research.senders import RESEARCH_VERBS
 
 if TYPE_CHECKING:
     from node.app import Archive, Node
@@ -36,6 +37,10 @@ class Desk:
         verbs = (self.status, self.readiness, self.archives, self.put_archive)
         grid = GridDesk(self._node.grid, self._node.audit).verbs()
         return {verb.__name__: verb for verb in verbs} | grid
+
+    def research(self) -> dict[str, Callable[..., Any]]:
+        """Return the verbs about research; its libraries are loaded when it is first asked."""
+        return self._node.research.desk.verbs()
 
     def of(self, archive: str) -> ArchiveDesk:
         """Return the desk of an archive; empty means the default one.
@@ -138,13 +143,15 @@ class Verbs(Mapping[str, Callable[..., Any]]):
     def __getitem__(self, name: str) -> Callable[..., Any]:
         archive, _, verb = name.rpartition("/")
         own = self._desk.own()
-        if archive and verb in own:
+        if archive and (verb in own or verb in RESEARCH_VERBS):
             what = f"{verb.replace('_', ' ')} is about the whole node, not about one archive."
             raise BadRequest(what, "Leave out --archive.")
+        if verb in RESEARCH_VERBS:
+            return self._desk.research()[verb]
         return own[verb] if verb in own else self._desk.of(archive).verbs()[verb]
 
     def __iter__(self) -> Iterator[str]:
-        return iter({**self._desk.own(), **self._desk.of("").verbs()})
+        return iter(dict.fromkeys((*self._desk.own(), *RESEARCH_VERBS, *self._desk.of("").verbs())))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +14,7 @@ from node.archives import DEFAULT, ArchiveBook, Plan
 from node.audit import ArchiveAudit
 from node.bucket import BucketStore
 from node.commitment import BucketSafety, Call, Commitments, DiskSafety, Inquiries, Judge, Promises
-from node.contracts import Audit, Scope
+from node.contracts import Audit, Ingest, Scope
 from node.decisions import Decisions
 from node.devices import DeviceBook
 from node.dimse import STORAGE
@@ -48,6 +49,8 @@ class Shared(NamedTuple):
     """For work of one task that is worth more than one core."""
     call: Call
     """Opens an association to a device, to tell it results."""
+    door: Callable[[str], Ingest]
+    """Opens the door of a research project's archive: what goes in is de-identified."""
 
 
 class Doors:
@@ -140,6 +143,10 @@ class Doors:
 
     def scope(self, ae_title: str) -> Scope:
         """Return what one of the archive's AE titles opens."""
+        if self.plan.research:
+            # Its UIDs are not those that were sent, so it commits to nothing.
+            door = self.shared.door(self.plan.research)
+            return Scope(self.name, ae_title, self.catalog, door, self.retriever, insight=self.catalog)
         doors = (self.catalog, self.ingest, self.retriever)
         return Scope(self.name, ae_title, *doors, insight=self.catalog, commitment=self.commitment)
 

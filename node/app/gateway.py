@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -26,13 +26,14 @@ from node.access import Gatekeeper
 from node.archives import ArchiveBook, Plan
 from node.audit import AuditLog
 from node.config import load_config
-from node.contracts import Device, Line, Scope
+from node.contracts import Device, Ingest, Line, Scope
 from node.credentials import own_credentials
 from node.devices import DeviceBook
 from node.dimse import DimseServer, calling, reencode
 from node.logs import start_logging
 from node.processes import Beat, Call, GatewayCatalog, Orders, RemoteAdmission, WriterClient
 from node.reading import header_reader
+from node.research.senders import Senders
 from node.state import State
 from node.storage import VolumeStore
 from node.transcoding import Transcoder
@@ -40,6 +41,9 @@ from node.transcoding import Transcoder
 from .doors import Doors, Shared
 from .rebuilding import CATALOG, search_of
 from .settings import limits
+
+if TYPE_CHECKING:
+    from .research import ResearchDoors
 
 _BEAT: Final = 0.5
 _RETIRE_EVERY: Final = 5.0
@@ -84,18 +88,30 @@ class Gateway:
         self._opened.callback(self.state.close)
         self.devices = DeviceBook(self.state)
         self.book = ArchiveBook(self.state, self.config)
-        self.access = Gatekeeper(self.state, self.config, clock, self.book.titles)
+        self.access = Gatekeeper(
+            self.state, self.config, clock, self.book.titles, Senders(self.state, self.book)
+        )
         self.credentials = own_credentials(home, self.config)
         self.audit = AuditLog(home / "audit", clock)
         self._opened.callback(self.audit.close)
         pool = ThreadPoolExecutor(os.cpu_count(), "pool")
         self._opened.callback(pool.shutdown, wait=False, cancel_futures=True)
         self._shared = Shared(
-            home, self.config, clock, self.state, self.devices, self.audit, self.book, pool, self._call
+            home,
+            self.config,
+            clock,
+            self.state,
+            self.devices,
+            self.audit,
+            self.book,
+            pool,
+            self._call,
+            self._door,
         )
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._opening = threading.Lock()
+        self._research: ResearchDoors | None = None
         self.archives: dict[str, GatewayArchive] = {}
         for plan in self.book:
             self._open(plan)
@@ -152,6 +168,14 @@ class Gateway:
                     archive = self.archives.get(plan.name) or self._open(plan)
                 return archive.scope(called_ae)
         return None
+
+    def _door(self, project: str) -> Ingest:
+        if self._research is None:
+            from .research import ResearchDoors
+
+            self._research = ResearchDoors(self._shared, self.archives)
+            self._opened.callback(self._research.close)
+        return self._research.door(project)
 
     def _call(self, device: Device, own_title: str) -> AbstractContextManager[Line]:
         return calling(device, own_title, limits(self.config), self.credentials.towards(device))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from catalog import NotFound
+from catalog import BadRequest, NotFound
 from node.archives import DEFAULT
 from node.contracts import Audit
 from node.importer import ImportJob
@@ -30,7 +30,11 @@ class Imports:
 
         Raises:
             NotFound: there is nothing at the path.
+            BadRequest: the archive is that of a research project.
         """
+        if archive.plan.research:
+            what = f"The archive {archive.name} keeps the de-identified set of {archive.plan.research}."
+            raise BadRequest(what, "Import into another archive, and export from there: peerpacs export")
         journals = self._journals if archive.name == DEFAULT else self._journals / archive.name
         job = ImportJob(Path(source), archive.ingest, journals)
         name = f"import-{len(self.jobs) + 1}"

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -26,8 +27,10 @@ from node.desk import Desk
 from node.devices import DeviceBook
 from node.dimse import DimseServer, calling, reencode
 from node.forwarding import Calling
+from node.research.senders import Senders, is_used
 from node.sections import Config
 from node.state import State
+from node.study_events import StudyComplete
 from node.transcoding import Transcoder
 from node.transfers import TransferQueue
 from node.verification import Verification
@@ -48,6 +51,8 @@ from .website import make_web
 
 if TYPE_CHECKING:
     from node.web import WebServer
+
+    from .research import Research
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +116,9 @@ class Node:
         self._carrying = Carrying(home, config.transfers, self.clock, self.state)
         self.book = ArchiveBook(self.state, config)
         self.book.adopt(home / "archives")
-        self.access = Gatekeeper(self.state, config, self.clock, self.book.titles)
+        self.access = Gatekeeper(
+            self.state, config, self.clock, self.book.titles, Senders(self.state, self.book)
+        )
         self.credentials = own_credentials(home, config)
         self.audit = AuditLog(home / "audit", self.clock)
         self._opened.callback(self.audit.close)
@@ -120,7 +127,16 @@ class Node:
         pool = ThreadPoolExecutor(os.cpu_count(), "pool")
         self._opened.callback(pool.shutdown, wait=False, cancel_futures=True)
         self._shared = Shared(
-            home, config, self.clock, self.state, self.devices, self.audit, self.book, pool, self._call
+            home,
+            config,
+            self.clock,
+            self.state,
+            self.devices,
+            self.audit,
+            self.book,
+            pool,
+            self._call,
+            lambda project: self.research.door(project),
         )
         self.archives: dict[str, Archive] = {}
         for plan in [self.book.find(only)] if only else list(self.book):
@@ -129,9 +145,24 @@ class Node:
 
     def _open_archive(self, plan: Plan, catalog: str = CATALOG) -> Archive:
         archive = Archive(plan, self._shared, catalog=catalog)
+        if not plan.research:
+            archive.subscribe("exports", partial(self._exported, plan.name))
         self._opened.callback(archive.close)
         self.archives[plan.name] = archive
         return archive
+
+    @cached_property
+    def research(self) -> Research:
+        """Projects, exports and what is held back; only a node that has them pays for the libraries."""
+        from .research import Research
+
+        research = Research(self, self._shared, self._background)
+        self._opened.callback(research.close)
+        return research
+
+    def _exported(self, archive: str, event: StudyComplete) -> None:
+        if is_used(self.state):
+            self.research.ordering.study_complete(archive, event)
 
     def _name_parts_of(self, main: Archive) -> None:
         """Have the default archive's parts under short names."""
@@ -214,6 +245,8 @@ class Node:
         self._open_ports()
         self.grid.start()
         self._carry()
+        if is_used(self.state):
+            self.research.begin()
         self._control = control = ControlServer(self.home, self.desk.verbs())
         self._background.run("control", lambda: control.serve(self._background.stopping))
         self._show()
@@ -310,6 +343,8 @@ class Node:
         yield Chore("transfers", 3600.0, self.transfers.tidy)
         for archive in tuple(self.archives.values()):
             yield from archive.chores()
+        if is_used(self.state):
+            yield from self.research.chores()
 
     def _call(self, device: Device, ae_title: str) -> AbstractContextManager[Line]:
         return calling(device, ae_title, limits(self.config), self.credentials.towards(device))

@@ -53,7 +53,8 @@ def test_the_commands_are_those_of_the_design() -> None:
     wanted = (
         "init run status check health config devices archives invite join approve peers revoke grants import "
         "echo find send get move commit forward transfers conflicts held rejected correct reject delete undo "
-        "trace anonymize backup restore rebuild verify storage audit conformance bench completion"
+        "trace projects export quarantine anonymize backup restore rebuild verify storage audit conformance "
+        "bench completion"
     )
     assert wanted.split() == peerpacs.list_commands(click.Context(peerpacs))
 

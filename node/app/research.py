@@ -1,0 +1,199 @@
+"""Research in a node: its books, doors and exports put together; imported when a node has a project."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from catalog import BadRequest, NotFound, Selection, Verb
+from node.archives import DEFAULT, Plan
+from node.bucket.client import Bucket
+from node.keys import attributes_of, question, tag_of, text_of
+from node.research.counting import Counter
+from node.research.curating import Curating
+from node.research.delivering import Ways
+from node.research.desk import ResearchDesk, Room
+from node.research.door import Budget, Machine, Parts, ProjectIngest
+from node.research.exports import ExportBook
+from node.research.model import Project
+from node.research.ordering import Ordering
+from node.research.projects import ProjectBook
+from node.research.quarantine import Quarantine
+from node.research.sealing import Signer, Vault
+from node.research.work import Exporter, Origin
+from node.storage import file_meta
+from node.transfers import Kind, Lane, Order
+
+from .background import Background
+from .chores import Chore, Loop
+from .doors import Doors, Shared
+from .settings import bucket_settings
+
+if TYPE_CHECKING:
+    from .node import Node
+
+_QUICK = 0.2
+
+
+class ResearchDoors:
+    """The doors of research projects, in any process that talks to devices."""
+
+    def __init__(self, shared: Shared, archives: Mapping[str, Doors]) -> None:
+        home, state, clock = shared.home, shared.state, shared.clock
+        self._shared = shared
+        self._archives = archives
+        self.folder = home / "research"
+        self.projects = ProjectBook(state, home / "secrets", clock)
+        self.vault = Vault(home / "secrets" / "research.key")
+        self.quarantine = Quarantine(
+            state, self.folder / "quarantine", self.vault, self._read, shared.audit, clock
+        )
+        self._budget = Budget()
+        self._machines: dict[str, Machine] = {}
+
+    def door(self, project: str) -> ProjectIngest:
+        """Return the door that de-identifies what goes in."""
+        return ProjectIngest(project, self.parts(project))
+
+    def parts(self, project: str) -> Parts:
+        """Return what a project's door is made of."""
+        found = self.projects.find(project)
+        archive = self._archives.get(found.archive)
+        if project not in self._machines:
+            self._machines.setdefault(project, Machine(self.projects, self._shared.config.node.issuer))
+        ingest = archive.ingest if archive else _NoArchive(project)
+        return Parts(self.projects, self.quarantine, ingest, self._machines[project], self._budget)
+
+    def close(self) -> None:
+        """End the anonymizer's processes."""
+        for machine in self._machines.values():
+            machine.close()
+
+    def _read(self, archive: str, SOPInstanceUID: str) -> bytes:
+        """Return an instance as a Part 10 file, through the one door out."""
+        found = self._archives.get(archive or DEFAULT)
+        entries = found.catalog.select(Selection(instances=(SOPInstanceUID,))) if found else []
+        if found is None or not entries:
+            raise NotFound(f"{SOPInstanceUID} is not in its archive any more.", "Reject what is held of it.")
+        outgoing = found.retriever.open(entries[0])
+        try:
+            data = bytearray(outgoing.size)
+            outgoing.read_into(memoryview(data), 0)
+            uids = (outgoing.SOPClassUID, outgoing.SOPInstanceUID, outgoing.TransferSyntaxUID)
+            return file_meta(*uids) + data
+        finally:
+            outgoing.close()
+
+
+class Research(ResearchDoors):
+    """Everything about research, in the process that writes the catalogs."""
+
+    def __init__(self, node: Node, shared: Shared, background: Background) -> None:
+        super().__init__(shared, node.archives)
+        self._node = node
+        self._background = background
+        self._is_running = False
+        state, clock, audit = shared.state, shared.clock, shared.audit
+        self.exports = ExportBook(state, audit, clock)
+        signer = Signer(shared.home / "secrets" / "research-signing.key")
+        self.exporter = Exporter(
+            self.folder / "exports",
+            self.projects,
+            self.exports,
+            self.quarantine,
+            self.vault,
+            signer,
+            self._origin,
+            Ways(self._bucket, lambda name: self.parts(name).archive, self._forward),
+            max(1, (os.cpu_count() or 2) - 1),
+        )
+        site = shared.config.node.name
+        self.ordering = Ordering(self.projects, self.exports, Counter(state), self._origin, site, clock)
+        self.desk = ResearchDesk(
+            Room(
+                self.projects,
+                self.exports,
+                self.ordering,
+                self.exporter,
+                self.quarantine,
+                Curating(self.parts, audit),
+                audit,
+                self.folder / "records",
+                lambda archive: self._origin(archive).issuer,
+                self._put_archive,
+                self._remove,
+                self.begin,
+            )
+        )
+
+    def begin(self) -> None:
+        """Have a thread work on exports from now on; it goes on with those that a crash interrupted."""
+        if not self._is_running:
+            self._is_running = True
+            self.exporter.tidy()
+            self._background.repeat(Loop("exports", self.exporter.step, idle_pause=_QUICK))
+
+    def chores(self) -> Iterator[Chore]:
+        """Yield what must be done in the background."""
+        yield Chore("quarantine", 600.0, self.quarantine.tidy)
+
+    def _origin(self, archive: str) -> Origin:
+        found = self._node.archive(archive)
+        if found.plan.research:
+            what = f"The archive {found.name} keeps a de-identified set already."
+            raise BadRequest(what, "Its objects are retrieved like any others: peerpacs forward")
+        issuer = found.plan.issuer or self._node.config.node.issuer
+        return Origin(found.catalog, found.retriever, issuer)
+
+    def _bucket(self, url: str) -> Bucket:
+        settings = bucket_settings(url, self._node.config.s3, self._node.home)
+        return Bucket(settings.endpoint, self._node.clock)
+
+    def _forward(self, project: str, study: str, ae_title: str) -> None:
+        device = self._node.devices.find(ae_title)
+        if not device.port:
+            remedy = f"peerpacs devices edit {ae_title} --address HOST --port PORT"
+            raise BadRequest(f"{ae_title} is in the device book without a port.", remedy)
+        archive = self.projects.find(project).archive
+        order = Order(kind=Kind.DELIVER, destination=device.ae_title, archive=archive, StudyInstanceUID=study)
+        self._node.transfers.enqueue(order, Lane.BULK, "PEERPACS", f"export of {project}", again=True)
+
+    def _put_archive(self, project: Project, ae_title: str) -> str:
+        name = project.archive or project.name.lower()
+        known = self._node.archives.get(name)
+        if known is not None and known.plan.research != project.name:
+            what = f"There is an archive {name} that is not the project's."
+            raise BadRequest(what, "Name the project otherwise: its archive is called as it is.")
+        plan = known.plan if known else Plan(name=name, ae_titles=(), research=project.name)
+        self._node.put_archive(replace(plan, ae_titles=(ae_title,)))
+        return name
+
+    def _remove(self, archive: str, subject: str, who: str, reason: str) -> int:
+        found = self._node.archive(archive)
+        asked = question([]) | attributes_of([f"PatientID={subject}"])
+        studies = [text_of(each[tag_of("StudyInstanceUID")]) for each in _find(found, asked)]
+        for study in studies:
+            found.register.make(Verb.DELETE, (study,), reason=reason or "withdrawn", who=who)
+        return len(studies)
+
+
+class _NoArchive:
+    """Satisfies `Ingest` for a project that keeps no archive on this node."""
+
+    def __init__(self, project: str) -> None:
+        self._project = project
+
+    def begin(self, *_: Any, **__: Any) -> Any:
+        """Refuse."""
+        what = f"The project {self._project} has no archive on this node."
+        raise NotFound(what, f"Give it one: peerpacs projects edit {self._project} --ae TITLE")
+
+
+def _find(archive: Doors, asked: Any) -> Any:
+    from catalog import Matching, understand
+
+    query = understand(asked, patient_root=True, matching=Matching.RELATIONAL, is_lenient=False)
+    return archive.catalog.find(query)

@@ -1,0 +1,183 @@
+"""`peerpacs projects`: research projects of this node, their policies, people, senders and escrow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from node.cli import Session, columns, shared, who
+
+F = TypeVar("F", bound=Callable[..., Any])
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_LISTS = ("members", "approvers", "reviewers", "senders")
+
+
+@click.group("projects", invoke_without_command=True)
+@shared
+def projects_command(session: Session) -> None:
+    """Show and change research projects: profile, people, the senders of its AE title, escrow.
+
+    Example: peerpacs projects add TRIAL-7 --profile research --ae TRIAL7 --sender CT1
+    """
+    context = click.get_current_context()
+    if context.invoked_subcommand is None:
+        context.invoke(list_projects)
+
+
+def _settings(function: F) -> F:
+    options = (
+        click.option("--title", help="What the project is, for people."),
+        click.option("--profile", help="basic, research, tcia, teaching, or a policy of the node."),
+        click.option(
+            "--ae", "ae_title", help="AE title of its archive: what is sent there is de-identified."
+        ),
+        click.option("--sender", "senders", multiple=True, help="AE title that may send there; +CT1, -CT1."),
+        click.option("--member", "members", multiple=True, help="Who may order exports; +NAME, -NAME."),
+        click.option("--approver", "approvers", multiple=True, help="Who must approve each export."),
+        click.option("--reviewer", "reviewers", multiple=True, help="Who must look before a release."),
+        click.option("--holder", "holders", multiple=True, metavar="NAME=KEY", help="Holds the escrow."),
+        click.option("--ends", help="Last day of the project, as 2027-12-31."),
+        click.option("--quarantine-days", type=click.IntRange(min=1), help="How long what is held stays."),
+        click.option("--smallest", type=click.IntRange(min=1), help="Counts below this are not told."),
+        click.option("--questions", type=click.IntRange(min=0), help="How many counts are answered in all."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@projects_command.command("list")
+@shared
+def list_projects(session: Session) -> int:
+    """Show the projects and what waits in them.
+
+    Example: peerpacs projects list
+    """
+    with session.desk("projects list") as ask:
+        found: list[dict[str, Any]] = ask("projects")
+    titles = ("NAME", "PROFILE", "KEY", "ARCHIVE", "SENDERS", "EXPORTS", "HELD", "WITHDRAWN", "ENDS")
+    rows = [
+        (
+            p["name"],
+            p["profile"],
+            p["key"],
+            p["archive"] or "-",
+            ",".join(p["senders"]) or "-",
+            p["exports"],
+            p["held"],
+            p["withdrawn"],
+            p["ends"] or "-",
+        )
+        for p in found
+    ]
+    lines = list(columns(rows, titles)) if found else ["No projects. Make one: peerpacs projects add NAME"]
+    session.say(found, lines)
+    return 0
+
+
+@projects_command.command("add")
+@click.argument("name")
+@click.option("--key", "key_file", type=_FILE, help="Key file of the same project at another site.")
+@_settings
+@shared
+def add_project(session: Session, name: str, key_file: Path | None, **settings: Any) -> int:
+    """Make a project, with a new key unless another site's is given.
+
+    Sites with the same key give the same patient the same pseudonym, UIDs and date shift.
+
+    Example: peerpacs projects add TRIAL-7 --profile research --approver novak
+    """
+    return _put(session, name, settings, is_new=True, key_file=str(key_file.resolve()) if key_file else "")
+
+
+@projects_command.command("edit")
+@click.argument("name")
+@_settings
+@shared
+def edit_project(session: Session, name: str, **settings: Any) -> int:
+    """Change what is said, keep the rest.
+
+    Example: peerpacs projects edit TRIAL-7 --ae TRIAL7 --sender +CT1
+    """
+    return _put(session, name, settings, is_new=False, key_file="")
+
+
+@projects_command.command("policy")
+@click.argument("name")
+@click.argument("file", type=_FILE)
+@shared
+def put_policy(session: Session, name: str, file: Path) -> int:
+    """Put in a policy of your own, which projects can then name as their profile.
+
+    Example: peerpacs projects policy our-ct ./our-ct.json
+    """
+    from catalog import BadRequest
+
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadRequest(f"{file.name} is not JSON: {error}.", "Mend it.") from None
+    with session.desk("projects policy") as ask:
+        made = ask("put_policy", name=name, document=document, who=who())
+    session.say(made, [f"✓ The policy {name} is in (digest {made['digest'][:12]})."])
+    return 0
+
+
+@projects_command.command("describe")
+@click.argument("name")
+@shared
+def describe_project(session: Session, name: str) -> int:
+    """Say in English what happens to each attribute of a project's images.
+
+    Example: peerpacs projects describe TRIAL-7
+    """
+    with session.desk("projects describe") as ask:
+        lines = ask("describe_policy", project=name)
+    session.say(lines, lines)
+    return 0
+
+
+@projects_command.command("make-holder")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--passphrase", prompt=True, hide_input=True, confirmation_prompt=True)
+@shared
+def make_holder(session: Session, file: Path, passphrase: str) -> int:
+    """Make a key for a person who, with a second one, may open a project's escrow. Needs no node.
+
+    Example: peerpacs projects make-holder ./novak.key
+    """
+    from node.research.sealing import make_holder as make
+
+    try:
+        public = make(file, passphrase)
+    except FileExistsError:
+        raise click.UsageError(f"{file} exists already; a key is never overwritten.") from None
+    lines = [f"✓ {file} holds the private key; keep it and the passphrase apart from the node.", public]
+    session.say({"file": str(file), "public": public}, lines)
+    return 0
+
+
+def _put(session: Session, name: str, settings: dict[str, Any], *, is_new: bool, key_file: str) -> int:
+    holders = {}
+    for text in settings.pop("holders"):
+        holder, _, public = text.partition("=")
+        holders[holder] = public
+    said = {key: list(value) if key in _LISTS else value for key, value in settings.items() if value}
+    if holders:
+        said["holders"] = holders
+    with session.desk("projects") as ask:
+        made = ask("put_project", name=name, who=who(), is_new=is_new, key_file=key_file, **said)
+    project, key = made["name"], made["key"]
+    lines = [f"✓ The project {project} was {made['outcome']}; profile {made['profile']}, key id {key}."]
+    if is_new:
+        asked = f"peerpacs export --project {project} --query 'Modality=CT' --dry-run"
+        text = f"See what it would export: {asked}"
+        lines.append(session.pasteable(text))
+    if said.get("senders") and made["archive"]:
+        lines.append(f"Its senders need a row of the device book: peerpacs devices add {made['senders'][0]}")
+    session.say(made, lines)
+    return 0

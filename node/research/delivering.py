@@ -1,0 +1,232 @@
+"""Where a release goes: a folder, a zip file, a bucket, a STOW-RS server, an archive of this node, a device.
+
+Each may be begun again after a crash and ends the same: folders and zip files appear by a rename, whatever is
+sent is told by its SOP Instance UID and may come twice, and a bucket gets its manifest last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import urllib.error
+import urllib.request
+import uuid
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+from catalog import BadRequest, Unavailable
+from node.contracts import Caller, Ingest
+from node.storage import read_meta
+
+from .release import BESIDE, MANIFEST, Made
+
+_AT_ONCE: Final = 64 << 20
+"""Bytes of one STOW-RS request."""
+_PIECE: Final = 1 << 20
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+_PATIENCE: Final = 120.0
+
+
+class Bucket(Protocol):
+    """As much of a bucket as a release needs."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write an object, whole."""
+
+
+class Ways(NamedTuple):
+    """How to reach what is not a path."""
+
+    bucket: Callable[[str], Bucket]
+    """Opens s3://bucket/prefix."""
+    ingest: Callable[[str], Ingest]
+    """The door of a project's archive, which only de-identified instances may pass."""
+    forward: Callable[[str, str, str], None]
+    """Has a project's archive send a study to a device: project, StudyInstanceUID, AE title."""
+
+
+def check_target(target: str) -> str:
+    """Return a target as exports keep it.
+
+    Raises:
+        BadRequest: it is none, or there is something already.
+    """
+    scheme, _, rest = target.partition(":")
+    if scheme in ("s3", "http", "https"):
+        if not rest.removeprefix("//").partition("/")[0]:
+            raise BadRequest(
+                f"{target} names no place.", "Write s3://bucket/prefix or https://host/dicom-web."
+            )
+        return target
+    if scheme == "ae" or target == "archive:":
+        if target == "ae:":
+            raise BadRequest("ae: names no device.", "Write ae:READER1; list them: peerpacs devices list")
+        return target
+    path = Path(target)
+    if not path.is_absolute():
+        raise BadRequest(f"{target} is not a whole path.", "Name it from / on.")
+    if path.exists() and (path.is_file() or any(path.iterdir())):
+        raise BadRequest(f"{target} exists already.", "Name a folder or a .zip file that does not exist yet.")
+    if not path.parent.is_dir():
+        raise BadRequest(f"{path.parent} is not a folder.", "Make it first.")
+    return target
+
+
+def deliver(target: str, project: str, release: Made, ways: Ways) -> None:
+    """Bring a release to its target.
+
+    Raises:
+        PacsError: it could not be brought there, or not all of it; it may be tried again.
+    """
+    if target.startswith("s3://"):
+        _to_bucket(release, ways.bucket(target))
+    elif target.startswith(("http://", "https://")):
+        _to_web(release, target)
+    elif target == "archive:":
+        _to_archive(release, ways.ingest(project))
+    elif target.startswith("ae:"):
+        for study in _to_archive(release, ways.ingest(project)):
+            ways.forward(project, study, target.removeprefix("ae:"))
+    elif target.lower().endswith(".zip"):
+        _to_zip(release, Path(target))
+    else:
+        _to_folder(release, Path(target))
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.staging")
+
+
+def _is_that(manifest: bytes, release: Made) -> bool:
+    """Say whether a release is at its target already: a crash came before that was written down."""
+    return hashlib.sha256(manifest).hexdigest() == release.manifest
+
+
+def _to_folder(release: Made, target: Path) -> None:
+    if (target / MANIFEST).is_file() and _is_that((target / MANIFEST).read_bytes(), release):
+        return
+    staging = _beside(target)
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(release.folder, staging)
+    _sync(staging)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging.replace(target)
+    _sync(target.parent)
+
+
+def _to_zip(release: Made, target: Path) -> None:
+    if target.is_file():
+        with zipfile.ZipFile(target) as known:
+            if MANIFEST in known.namelist() and _is_that(known.read(MANIFEST), release):
+                return
+        raise BadRequest(f"{target} exists already.", "Order the export to another file.")
+    staging = _beside(target)
+    with zipfile.ZipFile(staging, "w", zipfile.ZIP_STORED) as archive:
+        for name in _everything(release):
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            into = archive.open(entry, "w", force_zip64=True)
+            with (release.folder / name).open("rb") as source, into:
+                shutil.copyfileobj(source, into, _PIECE)
+    with staging.open("rb") as written:
+        os.fsync(written.fileno())
+    staging.rename(target)
+    _sync(target.parent)
+
+
+def _to_bucket(release: Made, bucket: Bucket) -> None:
+    names = [name for name in _everything(release) if name != MANIFEST]
+    for name in (*names, MANIFEST):
+        bucket.put(name, (release.folder / name).read_bytes())
+
+
+def _to_archive(release: Made, ingest: Ingest) -> list[str]:
+    """Give every instance to an archive; return the studies."""
+    caller = Caller("PEERPACS", "127.0.0.1", "EXPORT")
+    studies: dict[str, None] = {}
+    for name in release.files:
+        studies[take_in(ingest, caller, (release.folder / name).read_bytes())] = None
+    return list(studies)
+
+
+def take_in(ingest: Ingest, caller: Caller, content: bytes) -> str:
+    """Give one Part 10 file to an archive; return its study.
+
+    Raises:
+        Unavailable: it was not taken.
+    """
+    meta = read_meta(content[:65536])
+    uids = (meta.SOPClassUID, meta.SOPInstanceUID, meta.TransferSyntaxUID)
+    reception = ingest.begin(caller, *uids, is_held=False)
+    try:
+        view = memoryview(content)[meta.offset :]
+        for at in range(0, len(view), _PIECE):
+            piece = view[at : at + _PIECE]
+            reception.space(len(piece))[:] = piece
+            reception.filled(len(piece))
+    except BaseException:
+        reception.abandon()
+        raise
+    result = reception.finish()
+    if result.status:
+        what = f"The project's archive did not take {meta.SOPInstanceUID}: {result.comment}."
+        raise Unavailable(what, "See the node's log.")
+    return result.StudyInstanceUID
+
+
+def _to_web(release: Made, root: str) -> None:
+    url = root.rstrip("/") + ("" if root.rstrip("/").endswith("/studies") else "/studies")
+    for names in _bundles(release):
+        _store(url, [(release.folder / name).read_bytes() for name in names])
+
+
+def _bundles(release: Made) -> Iterator[list[str]]:
+    bundle: list[str] = []
+    size = 0
+    for name in release.files:
+        length = (release.folder / name).stat().st_size
+        if bundle and size + length > _AT_ONCE:
+            yield bundle
+            bundle, size = [], 0
+        bundle.append(name)
+        size += length
+    if bundle:
+        yield bundle
+
+
+def _store(url: str, files: Sequence[bytes]) -> None:
+    """STOW-RS, PS3.18 10.5."""
+    boundary = uuid.uuid4().hex
+    head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+    body = b"".join(head + file + b"\r\n" for file in files) + f"--{boundary}--\r\n".encode()
+    kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
+    headers = {"Content-Type": kind, "Accept": "application/dicom+json"}
+    request = urllib.request.Request(url, body, headers, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=_PATIENCE) as response:
+            status = response.status
+    except urllib.error.HTTPError as error:
+        status = error.code
+        error.close()
+    except OSError as error:
+        raise Unavailable(f"{url} does not answer: {error}.", "Check the address; then try again.") from None
+    if status != 200:
+        what = f"{url} answered {status}: it did not store everything."
+        raise Unavailable(what, "Look at its log; then: peerpacs export retry ID")
+
+
+def _everything(release: Made) -> list[str]:
+    folder = release.folder
+    directories = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("DICOMDIR"))
+    return [*release.files, *directories, *BESIDE]
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

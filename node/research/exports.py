@@ -1,0 +1,171 @@
+"""The book of exports: what was asked, who approved, how it stands; a change is on disk when it returns."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from msgspec.structs import replace
+
+from catalog import BadRequest, Clock, NotFound, NotPermitted
+from node.contracts import Audit
+from node.state import State
+
+from .model import Export, Project, Standing
+
+_OVER: Final = frozenset({Standing.DONE, Standing.REFUSED, Standing.STOPPED})
+_MAY_RUN: Final = frozenset({Standing.READY, Standing.RUNNING})
+
+
+class ExportBook:
+    """Rows of `Export` by id."""
+
+    def __init__(self, state: State, audit: Audit, clock: Clock) -> None:
+        self._rows = state.table("research-exports", Export)
+        self._audit = audit
+        self._clock = clock
+
+    def add(self, export: Export, project: Project) -> Export:
+        """Write an order: it waits for approval if the project demands that, else it may run."""
+        needs = bool(project.approvers) and not export.approved_by
+        standing = Standing.ASKED if needs else export.standing
+        known = self._rows.get(export.id.encode())
+        if known is not None:
+            return known
+        written = replace(export, standing=standing)
+        self._rows.put(export.id.encode(), written)
+        self._tell("ordered", written, who=export.who)
+        return written
+
+    def all(self) -> list[Export]:
+        """Return all exports, the oldest first."""
+        return sorted((row for _, row in self._rows.scan()), key=lambda row: row.when)
+
+    def find(self, id: str) -> Export:
+        """Return an export by its id or a beginning of it that fits no other.
+
+        Raises:
+            NotFound: there is none, or several.
+        """
+        found = [row for _, row in self._rows.scan(id.encode())] if id else []
+        if len(found) != 1:
+            what = f"{id!r} is {'no export' if not found else 'the beginning of several exports'}."
+            raise NotFound(what, "List them: peerpacs export list")
+        return found[0]
+
+    def next(self) -> Export | None:
+        """Return the export to work on, the oldest; None if there is nothing to do."""
+        return next((export for export in self.all() if export.standing in _MAY_RUN), None)
+
+    def standing(self, archive: str) -> Iterator[Export]:
+        """Yield the standing exports of an archive."""
+        for export in self.all():
+            if export.standing is Standing.STANDING and export.archive == archive:
+                yield export
+
+    def change(self, id: str, change: Callable[[Export], Export]) -> Export:
+        """Replace an export by what `change` makes of it, with nobody in between."""
+        made: list[Export] = []
+
+        def changed(row: Export | None) -> Export | None:
+            if row is None:
+                return None
+            made.append(change(row))
+            return made[-1]
+
+        self._rows.change({id.encode(): changed})
+        if not made:
+            raise NotFound(f"There is no export {id!r}.", "List them: peerpacs export list")
+        return made[-1]
+
+    def approve(self, id: str, project: Project, who: str, *, after: Standing) -> Export:
+        """Let an export run that waits for approval; `who` must be one whom the project names."""
+        _must_be(who, project.approvers, "approve exports of", project)
+        export = self._expect(id, Standing.ASKED)
+        if who == export.who:
+            raise NotPermitted("Nobody approves what he ordered himself.", "Ask another approver.")
+        done = self.change(export.id, lambda row: replace(row, standing=after, approved_by=who))
+        self._tell("approved", done, who=who)
+        return done
+
+    def refuse(self, id: str, project: Project, who: str, why: str) -> Export:
+        """Refuse an export that waits for approval or for a look."""
+        export = self.find(id)
+        named = project.approvers if export.standing is Standing.ASKED else project.reviewers
+        if export.standing not in (Standing.ASKED, Standing.STAGED):
+            raise BadRequest(f"Export {export.id[:8]} {_is(export)}; nothing waits for an answer.")
+        _must_be(who, named, "refuse exports of", project)
+        done = self.change(export.id, lambda row: replace(row, standing=Standing.REFUSED, why=why))
+        self._tell("refused", done, who=who)
+        return done
+
+    def release(self, id: str, project: Project, who: str) -> Export:
+        """Let a staged export go out, after a look at it; `who` must be one whom the project names."""
+        _must_be(who, project.reviewers, "release exports of", project)
+        export = self._expect(id, Standing.STAGED)
+        done = self.change(export.id, lambda row: replace(row, standing=Standing.RUNNING, released_by=who))
+        self._tell("looked at", done, who=who)
+        return done
+
+    def stop(self, id: str, who: str) -> Export:
+        """Stop an export that is not over; nothing more of it goes out."""
+        export = self.find(id)
+        if export.standing in _OVER:
+            raise BadRequest(f"Export {export.id[:8]} {_is(export)} already.", "")
+        done = self.change(export.id, lambda row: replace(row, standing=Standing.STOPPED))
+        self._tell("stopped", done, who=who)
+        return done
+
+    def retry(self, id: str, who: str) -> Export:
+        """Go on with an export that failed or was stopped; what is done stays done."""
+        export = self.find(id)
+        if export.standing not in (Standing.FAILED, Standing.STOPPED):
+            raise BadRequest(f"Export {export.id[:8]} {_is(export)}; there is nothing to try again.", "")
+        if export.approved_by == "" and export.parts == 0 and export.standing is Standing.STOPPED:
+            raise BadRequest("It was stopped before it was approved.", "Order it anew.")
+        done = self.change(export.id, lambda row: replace(row, standing=Standing.RUNNING, why=""))
+        self._tell("retried", done, who=who)
+        return done
+
+    def over(self, id: str, change: Callable[[Export], Export], outcome: str) -> Export:
+        """Write how an export ended, and say so in the audit."""
+        done = self.change(id, change)
+        self._tell(outcome, done, instances=done.released, manifest=done.manifest)
+        return done
+
+    def copies(self, project: str, subject: str) -> list[Export]:
+        """Return the exports that released something of a subject."""
+        return [row for row in self.all() if row.project == project and subject in row.subjects]
+
+    def _expect(self, id: str, standing: Standing) -> Export:
+        export = self.find(id)
+        if export.standing is not standing:
+            raise BadRequest(f"Export {export.id[:8]} {_is(export)}.", f"See: peerpacs export show {id}")
+        return export
+
+    def _tell(self, outcome: str, export: Export, **more: object) -> None:
+        detail = {"export": export.id, "project": export.project, "archive": export.archive, **more}
+        self._audit.record("export", None, outcome, detail)
+
+
+def new_id() -> str:
+    """Return an id for an order of a person."""
+    return uuid.uuid4().hex
+
+
+def increment_id(parent: str, study: str, latest: int) -> str:
+    """Return the id of an increment: the same for the same study as it was at that moment."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"{parent}\0{study}\0{latest}").hex
+
+
+def _must_be(who: str, named: tuple[str, ...], may: str, project: Project) -> None:
+    if who not in named:
+        people = ", ".join(named) or "nobody"
+        what = f"{who} may not {may} {project.name}: the project names {people}."
+        raise NotPermitted(what, f"Change it: peerpacs projects edit {project.name} --help")
+
+
+def _is(export: Export) -> str:
+    value = export.standing.value
+    return value if value.startswith("waits") else f"is {value}"

@@ -1,0 +1,217 @@
+"""The book of research projects and of the node's own policies, effective at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from anonymizer import PRESETS, Policy, PolicyRejected, ProjectKey, make_key, policy_from, read_key
+from catalog import BadRequest, Clock, NotFound, NotPermitted
+from node.state import State
+
+from .model import OwnPolicy, Project, Withdrawal
+
+_NAME: Final = re.compile(r"[A-Z0-9][A-Z0-9-]{0,23}")
+_LISTS: Final = ("members", "approvers", "reviewers", "senders", "words")
+
+
+class ProjectBook:
+    """Rows of `Project` by name, the policies they go by, and who was withdrawn; keys lie in `secrets/`."""
+
+    def __init__(self, state: State, secrets: Path, clock: Clock) -> None:
+        self._projects = state.table("research-projects", Project)
+        self._policies = state.table("research-policies", OwnPolicy)
+        self._withdrawn = state.table("research-withdrawn", Withdrawal)
+        self._keys = secrets / "projects"
+        self._clock = clock
+
+    def __iter__(self) -> Iterator[Project]:
+        for _, project in self._projects.scan():
+            yield project
+
+    def find(self, name: str) -> Project:
+        """Return a project.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        project = self._projects.get(name.upper().encode())
+        if project is None:
+            remedy = f"Make it: peerpacs projects add {name.upper()}"
+            raise NotFound(f"This node has no research project {name!r}.", remedy)
+        return project
+
+    def of_archive(self, archive: str) -> Project | None:
+        """Return the project whose de-identified set an archive keeps; None if it keeps none."""
+        return next((project for project in self if project.archive == archive), None)
+
+    def put(self, name: str, *, is_new: bool, key_file: Path | None = None, **changes: Any) -> Project:
+        """Make a project with a key of its own or the one in a file, or change one.
+
+        Raises:
+            BadRequest: it contradicts itself, or there is one already.
+            NotFound: there is none to change.
+        """
+        name = name.upper()
+        if is_new and self._projects.get(name.encode()) is not None:
+            raise BadRequest(
+                f"There is a project {name} already.", f"See: peerpacs projects edit {name} --help"
+            )
+        old: dict[str, Any] = {"name": name} if is_new else msgspec.to_builtins(self.find(name))
+        for word in _LISTS:
+            if word in changes:
+                changes[word] = _merged(old.get(word, ()), changes[word])
+        try:
+            project = msgspec.convert({**old, **changes}, Project)
+        except msgspec.ValidationError as error:
+            raise BadRequest(f"That cannot be a project: {error}.", "See: peerpacs projects --help") from None
+        self._check(project)
+        if is_new:
+            self._make_key(project.name, key_file)
+        self._projects.put(name.encode(), project)
+        return project
+
+    def change(self, name: str, change: Callable[[Project], Project]) -> Project:
+        """Replace a project by what `change` makes of it. Raises as `put`."""
+        changed = change(self.find(name))
+        self._check(changed)
+        self._projects.put(changed.name.encode(), changed)
+        return changed
+
+    def key_file(self, name: str) -> Path:
+        """Return the file of a project's key."""
+        return self._keys / f"{name.upper()}.key"
+
+    def key(self, name: str) -> ProjectKey:
+        """Return a project's key.
+
+        Raises:
+            NotFound: its file is gone; nothing can be exported consistently without it.
+        """
+        try:
+            return read_key(self.key_file(name))
+        except (OSError, ValueError):
+            what = f"The key of project {name} cannot be read, so no pseudonym can be made."
+            raise NotFound(what, f"Restore {self.key_file(name)} from a backup.") from None
+
+    def policy(self, project: Project, profile: str = "") -> Policy:
+        """Return what the project's instances go by: its profile with what its curators added.
+
+        Raises:
+            NotFound: there is no profile of that name.
+        """
+        name = profile or project.profile
+        document: dict[str, Any] = dict(self._document(name))
+        pixel, text = dict(document.get("pixel", {})), dict(document.get("text", {}))
+        pixel["rules"] = [*pixel.get("rules", ()), *project.rules]
+        text["vocabulary"] = sorted({*text.get("vocabulary", ()), *project.words})
+        trial = {"protocol_id": project.name, **document.get("clinical_trial", {})}
+        return policy_from(name, {**document, "pixel": pixel, "text": text, "clinical_trial": trial})
+
+    def policies(self) -> list[OwnPolicy]:
+        """Return the node's own policies."""
+        return [row for _, row in self._policies.scan()]
+
+    def put_policy(self, name: str, document: Any, who: str) -> OwnPolicy:
+        """Write a policy of the node's own.
+
+        Raises:
+            BadRequest: it is none, would keep more than the profile allows, or has a preset's name.
+        """
+        if name in PRESETS or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", name):
+            remedy = "Use small letters, digits and hyphens; basic, research, tcia and teaching are taken."
+            raise BadRequest(f"{name!r} is no name for a policy.", remedy)
+        try:
+            policy = policy_from(name, document)
+        except PolicyRejected as error:
+            raise BadRequest(str(error), "Mend the JSON file and put it in again.") from None
+        row = OwnPolicy(name=name, document=document, digest=policy.digest, who=who, when=self._clock())
+        self._policies.put(name.encode(), row)
+        return row
+
+    def withdraw(self, project: str, subject: str, who: str, reason: str) -> None:
+        """Bar a subject from everything that the project exports or takes in from now on."""
+        row = Withdrawal(project=project, subject=subject, who=who, when=self._clock(), reason=reason)
+        self._withdrawn.put(f"{project}\0{subject}".encode(), row)
+
+    def is_withdrawn(self, project: str, subject: str) -> bool:
+        """Say whether a pseudonym is barred."""
+        return self._withdrawn.get(f"{project}\0{subject}".encode()) is not None
+
+    def withdrawals(self, project: str) -> list[Withdrawal]:
+        """Return who was withdrawn from a project."""
+        return [row for _, row in self._withdrawn.scan(f"{project}\0".encode())]
+
+    def check_open(self, project: Project, who: str = "") -> None:
+        """Make sure that something may be done for the project today, by that person if one is named.
+
+        Raises:
+            NotPermitted: it has ended, or it is not the person's.
+        """
+        today = datetime.fromtimestamp(self._clock(), UTC).date().isoformat()
+        if project.ends and today > project.ends:
+            remedy = f"Prolong it: peerpacs projects edit {project.name} --ends DATE"
+            raise NotPermitted(f"The project {project.name} ended on {project.ends}.", remedy)
+        if who and project.members and who not in project.members:
+            remedy = f"Add the person: peerpacs projects edit {project.name} --member +{who}"
+            raise NotPermitted(f"{who} is not a member of the project {project.name}.", remedy)
+
+    def _document(self, name: str) -> dict[str, Any]:
+        if name in PRESETS:
+            return PRESETS[name]
+        row = self._policies.get(name.encode())
+        if row is None:
+            known = ", ".join([*PRESETS, *(policy.name for policy in self.policies())])
+            remedy = "Put your own in: peerpacs projects policy NAME FILE.json"
+            raise NotFound(f"There is no profile {name!r}; there are {known}.", remedy)
+        return row.document
+
+    def _check(self, project: Project) -> None:
+        if not _NAME.fullmatch(project.name):
+            remedy = "Use at most 24 capital letters, digits and hyphens: it begins every pseudonym."
+            raise BadRequest(f"{project.name!r} is no name for a project.", remedy)
+        if project.ends:
+            try:
+                datetime.fromisoformat(project.ends)
+            except ValueError:
+                raise BadRequest(f"{project.ends!r} is no date.", "Write it as 2027-12-31.") from None
+        if project.smallest < 1 or project.questions < 0 or project.quarantine_days < 1:
+            raise BadRequest("Limits of a project are positive numbers.", "See: peerpacs projects --help")
+        try:
+            self.policy(project)
+        except PolicyRejected as error:
+            raise BadRequest(str(error), "Change the rule or the profile.") from None
+
+    def _make_key(self, name: str, key_file: Path | None) -> None:
+        self._keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self.key_file(name)
+        try:
+            if key_file is None:
+                make_key(path, name)
+                return
+            key = read_key(key_file)
+            if key.name != name:
+                what = f"The key in {key_file.name} is that of the project {key.name}, not of {name}."
+                raise BadRequest(what, f"Name the project {key.name}: pseudonyms are made from both.")
+            path.touch(mode=0o600, exist_ok=False)
+            path.write_bytes(key_file.read_bytes())
+        except FileExistsError:
+            what = f"There is a key of a project {name} already, and a key is never overwritten."
+            raise BadRequest(what, f"Look at {path}; pseudonyms made with it depend on it.") from None
+        except (OSError, ValueError) as error:
+            raise BadRequest(f"The key cannot be taken in: {error}.", "Name a project's key file.") from None
+
+
+def _merged(old: Any, new: Any) -> tuple[str, ...]:
+    """Return the new words; `+word` adds to the old ones and `-word` takes away."""
+    words = [word for word in new if word]
+    if all(word[0] in "+-" for word in words) and words:
+        kept = [*old, *(word[1:] for word in words if word[0] == "+")]
+        gone = {word[1:] for word in words if word[0] == "-"}
+        return tuple(dict.fromkeys(word for word in kept if word not in gone))
+    return tuple(dict.fromkeys(words))

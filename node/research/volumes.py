@@ -1,0 +1,115 @@
+"""Released files as an exchange medium has them: folders and names of PS3.10, and a DICOMDIR beside them.
+
+pydicom's FileSet makes the DICOMDIR from headers alone; the files themselves are put in place by hard
+links, so that a large release is not copied. What Type 1 attributes of a directory record have no value any
+more get one that says nothing, as toolkits do when asked to invent it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+from catalog import PacsError
+
+_MOST: Final = 10_000
+"""Instances of one DICOMDIR; a larger release has several, each in a folder of its own."""
+_INVENTED: Final = {
+    "StudyDate": "19000101",
+    "StudyTime": "000000",
+    "StudyID": "1",
+    "Modality": "OT",
+    "SeriesNumber": "1",
+    "InstanceNumber": "1",
+}
+
+
+def arrange(files: Sequence[tuple[str, Path]], into: Path) -> dict[str, str]:
+    """Put files into a folder and write its DICOMDIR; return the new name of each name.
+
+    Names are `subject/study/series/instance.dcm`, sorted. What no directory record can be made for keeps its
+    name, beside the DICOMDIR.
+    """
+    volumes = list(_volumes(files))
+    names: dict[str, str] = {}
+    for number, volume in enumerate(volumes, 1):
+        below = f"VOL{number:03}" if len(volumes) > 1 else ""
+        names |= {
+            name: f"{below}/{new}" if below else new for name, new in _one(volume, into / below).items()
+        }
+    return names
+
+
+def link(source: Path, target: Path) -> None:
+    """Have a file under another name too; a copy where the file system knows no links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _volumes(files: Sequence[tuple[str, Path]]) -> Iterator[list[tuple[str, Path]]]:
+    """Yield the files in volumes; no study is divided."""
+    volume: list[tuple[str, Path]] = []
+    for _, grouped in groupby(files, key=lambda file: file[0].rsplit("/", 2)[0]):
+        study = list(grouped)
+        if volume and len(volume) + len(study) > _MOST:
+            yield volume
+            volume = []
+        volume += study
+    if volume:
+        yield volume
+
+
+def _one(files: Sequence[tuple[str, Path]], into: Path) -> dict[str, str]:
+    from pydicom.fileset import FileSet
+
+    into.mkdir(parents=True, exist_ok=True)
+    names: dict[str, str] = {}
+    added: dict[str, tuple[str, Path]] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        medium: Any = FileSet()
+        staging = medium._stage["t"]
+        for name, path in files:
+            instance = _added(medium, path)
+            if instance is None:
+                link(path, into / name)
+                names[name] = name
+            else:
+                added[str(instance.SOPInstanceUID)] = (name, path)
+        if added:
+            medium.write(into)
+        for instance in medium:
+            name, path = added[str(instance.SOPInstanceUID)]
+            names[name] = Path(instance.FileID).as_posix()
+            link(path, into / names[name])
+    # Its folders of headers; left to themselves, they would go with a warning.
+    staging.cleanup()
+    medium._stage["t"].cleanup()
+    return names
+
+
+def _added(medium: Any, path: Path) -> Any:
+    """Return the medium's instance for a file; None when it has no directory record."""
+    from pydicom import dcmread
+
+    try:
+        header = dcmread(path, stop_before_pixels=True)
+        for keyword, value in _INVENTED.items():
+            if not header.get(keyword):
+                setattr(header, keyword, value)
+        for tag in [element.tag for element in header if element.VR in ("OB", "OW", "UN")]:
+            del header[tag]
+        return medium.add(header)
+    except (PacsError, OSError):
+        raise
+    except Exception:
+        return None

@@ -1,0 +1,316 @@
+"""Doing an export, step by step: each part out of the one door, through the anonymizer's processes, then
+release.
+
+A part is a few whole subjects, so that what one file of a subject tells is looked for in all of them. A
+part that is done is a sealed account and verified files; a crash repeats at most the part that was under
+way. Nothing is visible at the target before all parts are judged together.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from anonymizer import Assignment, Batch, stage
+from anonymizer.judgement import judged
+from anonymizer.keys import identity_of
+from anonymizer.worker import Outcome
+from catalog import CatalogWriter, Damaged, NotFound, PacsError
+from node.contracts import Retriever
+from node.storage import file_meta
+
+from .cohort import Cohorts, distinct
+from .delivering import Ways, deliver
+from .exports import ExportBook
+from .model import Choice, Export, Project, Standing
+from .projects import ProjectBook
+from .quarantine import Quarantine
+from .release import Made, Source, make_release, read_release
+from .sealing import Signer, Vault, seal_escrow
+
+logger = logging.getLogger(__name__)
+
+_PART: Final = 24
+"""Choices that a part has at least, if there are so many."""
+_PIECE: Final = 1 << 20
+_COPY: Final = "COPY"
+
+
+class Origin(NamedTuple):
+    """The archive that an export reads."""
+
+    catalog: CatalogWriter
+    retriever: Retriever
+    issuer: str
+
+
+class Exporter:
+    """Works on exports; one thread calls `step`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        projects: ProjectBook,
+        book: ExportBook,
+        quarantine: Quarantine,
+        vault: Vault,
+        signer: Signer,
+        origin: Callable[[str], Origin],
+        ways: Ways,
+        jobs: int,
+    ) -> None:
+        """`folder` is where exports lie while they are made, readable by their owner only."""
+        self._folder = folder
+        self._projects = projects
+        self._book = book
+        self._quarantine = quarantine
+        self._vault = vault
+        self._signer = signer
+        self._origin = origin
+        self._ways = ways
+        self._jobs = jobs
+        self.progress: dict[str, tuple[str, int, int]] = {}
+        """By export: what is done now, how far, of how many."""
+
+    def step(self) -> bool:
+        """Do the next part of the oldest export; say whether there was one."""
+        export = self._book.next()
+        if export is None:
+            return False
+        try:
+            self._advance(export)
+        except PacsError as error:
+            self._fail(export, str(error))
+        except OSError as error:
+            self._fail(export, f"The system refused: {error.strerror or error}.")
+        except Exception as error:
+            logger.exception("The export %s failed", export.id)
+            self._fail(export, f"It failed in a way nobody foresaw ({type(error).__name__}).")
+        return True
+
+    def folder_of(self, export: Export) -> Path:
+        """Return where an export's files lie while it is made; its release is in `release`."""
+        return self._folder / export.id
+
+    def tidy(self) -> None:
+        """Remove what belongs to exports that are over, and what a crash left behind."""
+        known = {export.id: export.standing for export in self._book.all()}
+        keeps = (Standing.READY, Standing.RUNNING, Standing.STAGED, Standing.FAILED, Standing.STOPPED)
+        for path in self._folder.iterdir() if self._folder.exists() else ():
+            if path.is_dir() and known.get(path.name) not in keeps:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _advance(self, export: Export) -> None:
+        parts = list(_parts(export.choices))
+        project = self._projects.find(export.project)
+        if export.standing is Standing.READY:
+            change = {"standing": Standing.RUNNING, "parts": len(parts)}
+            self._book.change(export.id, lambda row: _if_going(row, **change))
+        done = len([1 for number in range(len(parts)) if self._account(export, number).exists()])
+        if done < len(parts):
+            number = next(n for n in range(len(parts)) if not self._account(export, n).exists())
+            self._do_part(export, project, number, parts[number])
+            self._book.change(export.id, lambda row: _if_going(row, parts=len(parts), done=done + 1))
+            return
+        self._finish(export, project, len(parts))
+
+    def _do_part(self, export: Export, project: Project, number: int, choices: list[Choice]) -> None:
+        origin = self._origin(export.archive)
+        part = self._part(export, number)
+        source = part / "source"
+        shutil.rmtree(source, ignore_errors=True)
+        source.mkdir(parents=True, mode=0o700)
+        cohorts = Cohorts(origin.catalog, self._projects.key(project.name), origin.issuer, lambda _: False)
+        try:
+            lost = self._spool(export, origin, cohorts, choices, source)
+            batch = Batch(
+                source=source,
+                target=part / "out",
+                policy=self._projects.policy(project, export.profile),
+                key_file=self._projects.key_file(project.name),
+                jobs=self._jobs,
+                assignment=_assignment(origin, cohorts, choices),
+            )
+            outcomes, journal = stage(batch, self._shows(export))
+            journal.close()
+        finally:
+            shutil.rmtree(source, ignore_errors=True)
+            self.progress.pop(export.id, None)
+        account = msgspec.json.encode([*outcomes, *lost])
+        self._vault.write(self._account(export, number), account, f"{export.id}/{number}")
+        (part / ".out.staging" / "journal.jsonl").unlink(missing_ok=True)
+
+    def _spool(
+        self, export: Export, origin: Origin, cohorts: Cohorts, choices: list[Choice], into: Path
+    ) -> list[Outcome]:
+        """Write what the door out gives into files; return what it could not give."""
+        lost = []
+        entries = [entry for _, entry in cohorts.entries(choices)]
+        origin.retriever.expect(entries)
+        for at, entry in enumerate(entries):
+            self.progress[export.id] = ("read", at, len(entries))
+            try:
+                outgoing = origin.retriever.open(entry)
+            except (NotFound, Damaged):
+                sentence = "The archive could not give it: it is gone or damaged."
+                lost.append(Outcome(entry.SOPInstanceUID, "", reason="UNREADABLE", sentence=sentence))
+                continue
+            uids = (outgoing.SOPClassUID, outgoing.SOPInstanceUID, outgoing.TransferSyntaxUID)
+            try:
+                with (into / f"{at:06}-{entry.SOPInstanceUID}.dcm").open("wb") as file:
+                    file.write(file_meta(*uids))
+                    buffer = memoryview(bytearray(_PIECE))
+                    offset = 0
+                    while length := outgoing.read_into(buffer, offset):
+                        file.write(buffer[:length])
+                        offset += length
+            finally:
+                outgoing.close()
+        return lost
+
+    def _shows(self, export: Export) -> Callable[[str, int, int], None]:
+        def show(step: str, done: int, total: int) -> None:
+            self.progress[export.id] = (step, done, total)
+
+        return show
+
+    def _finish(self, export: Export, project: Project, parts: int) -> None:
+        policy = self._projects.policy(project, export.profile)
+        release = self.folder_of(export) / "release"
+        accounts = [self._outcomes(export, number) for number in range(parts)]
+        outcomes = self._allowed(project, judged([outcome for account in accounts for outcome in account]))
+        held = Counter(str(o.reason) for o in outcomes if not o.name and o.reason != _COPY)
+        if not (release.exists() and export.released_by):
+            where = {o.digest: self._part(export, n) for n, account in enumerate(accounts) for o in account}
+            sources = [
+                Source(o, where[o.digest] / ".out.staging" / "files" / o.name) for o in outcomes if o.name
+            ]
+            key = self._projects.key(project.name)
+            made = make_release(release, export.id, sources, dict(held), policy, key, self._signer)
+            self._write_record(export, project, outcomes)
+            self._note_held(export, project, outcomes)
+        else:
+            made = read_release(release)
+        about = {"found": len(outcomes), "released": len(made.files), "size": made.size, "held": dict(held)}
+        about |= {"subjects": made.subjects, "manifest": made.manifest}
+        if project.reviewers and not export.released_by and made.files:
+            change = {"standing": Standing.STAGED, **about}
+            self._book.over(export.id, lambda row: _if_going(row, **change), "waits for a look")
+            return
+        self._release(export, made, about)
+
+    def _release(self, export: Export, made: Made, about: dict[str, object]) -> None:
+        withdrawn = [s for s in made.subjects if self._projects.is_withdrawn(export.project, s)]
+        if withdrawn:
+            raise NotFound("A subject of it was withdrawn meanwhile.", "Order the export anew.")
+        if self._book.find(export.id).standing is not Standing.RUNNING:
+            return
+        deliver(export.target, export.project, made, self._ways)
+        done = {"standing": Standing.DONE, "why": "", **about}
+        self._book.over(export.id, lambda row: replace(row, **done), "released")
+        shutil.rmtree(self.folder_of(export), ignore_errors=True)
+
+    def _allowed(self, project: Project, outcomes: list[Outcome]) -> list[Outcome]:
+        """Return the outcomes without those of subjects that leaked before or were withdrawn."""
+        return [
+            msgspec.convert(
+                {**msgspec.to_builtins(o), "name": "", "reason": "LEAK_FOUND", "sentence": _LEAKED}, Outcome
+            )
+            if o.name and self._quarantine.is_leaking(project.name, o.subject)
+            else o
+            for o in outcomes
+            if not (o.name and self._projects.is_withdrawn(project.name, o.subject))
+        ]
+
+    def _note_held(self, export: Export, project: Project, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
+            if outcome.name or outcome.reason == _COPY:
+                continue
+            self._quarantine.refer(
+                project,
+                0,
+                reason=str(outcome.reason),
+                sentence=outcome.sentence,
+                export=export.id,
+                archive=export.archive,
+                SOPInstanceUID=_uid_of(outcome),
+                subject=outcome.subject,
+            )
+
+    def _write_record(self, export: Export, project: Project, outcomes: list[Outcome]) -> None:
+        """Keep what links old and new, at this site only: sealed for node and escrow."""
+        records = self._folder.parent / "records" / project.name
+        account = msgspec.json.encode(outcomes)
+        self._vault.write(records / f"{export.id}.sealed", account, f"record/{export.id}")
+        if len(project.holders) >= 2:
+            table = msgspec.json.encode(self._links(export, project))
+            escrow = seal_escrow(project.name, table, project.holders)
+            (records / f"{export.id}.escrow").write_bytes(msgspec.msgpack.encode(escrow))
+
+    def _links(self, export: Export, project: Project) -> list[dict[str, str]]:
+        """Return who the pseudonyms are."""
+        key, issuer = self._projects.key(project.name), self._origin(export.archive).issuer
+        return [
+            {
+                "pseudonym": key.subject(identity_of(subject[0].issuer or issuer, subject[0].patient)),
+                "issuer": subject[0].issuer or issuer,
+                "patient": subject[0].patient,
+                "subject_id": subject[0].subject_id,
+            }
+            for subject in distinct(export.choices).values()
+        ]
+
+    def _outcomes(self, export: Export, number: int) -> list[Outcome]:
+        account = self._vault.read(self._account(export, number), f"{export.id}/{number}")
+        return msgspec.json.decode(account, type=list[Outcome])
+
+    def _part(self, export: Export, number: int) -> Path:
+        return self.folder_of(export) / f"part-{number:05}"
+
+    def _account(self, export: Export, number: int) -> Path:
+        return self._part(export, number) / "account.sealed"
+
+    def _fail(self, export: Export, why: str) -> None:
+        change = {"standing": Standing.FAILED, "why": why}
+        self._book.over(export.id, lambda row: _if_going(row, **change), "failed")
+
+
+_LEAKED: Final = "Another instance of its subject leaked, so the whole subject is held."
+
+
+def _if_going(export: Export, **changes: object) -> Export:
+    """Return the export changed, unless a person stopped it meanwhile."""
+    going = (Standing.READY, Standing.RUNNING)
+    return replace(export, **changes) if export.standing in going else export
+
+
+def _parts(choices: Iterable[Choice]) -> Iterator[list[Choice]]:
+    part: list[Choice] = []
+    for subject in distinct(choices).values():
+        part += subject
+        if len(part) >= _PART:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _assignment(origin: Origin, cohorts: Cohorts, choices: Iterable[Choice]) -> Assignment:
+    chosen = list(choices)
+    return Assignment(
+        issuer=origin.issuer,
+        subject_ids={cohorts.identity(c): c.subject_id for c in chosen if c.subject_id},
+        time_points={c.StudyInstanceUID: c.time_point for c in chosen if c.time_point},
+    )
+
+
+def _uid_of(outcome: Outcome) -> str:
+    """Return the SOP Instance UID that a spooled file is called by."""
+    return Path(outcome.source).stem.partition("-")[2] or outcome.source

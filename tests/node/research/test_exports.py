@@ -1,0 +1,135 @@
+"""Exports of one node: asked, approved, de-identified, verified, and only then brought to their target."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from catalog import BadRequest, NotPermitted
+from node.research.release import complaints
+from tests.homes import attribute
+
+from .site import PROJECT, Site
+
+
+def test_a_query_becomes_a_folder_with_a_dicomdir_and_a_signed_manifest(site: Site, tmp_path: Path) -> None:
+    sent = site.store(1, 2)
+    site.project()
+    out = tmp_path / "cohort"
+    export = site.export(out)
+    assert export["standing"] == "released", export
+    assert export["released"] == len(sent)
+    assert len(export["subjects"]) == 2
+    records = pydicom.dcmread(out / "DICOMDIR").DirectoryRecordSequence
+    named = [out.joinpath(*record.ReferencedFileID) for record in records if "ReferencedFileID" in record]
+    assert len(named) == len(sent)
+    assert all(path.is_file() for path in named)
+    assert list(complaints(out)) == []
+    names = {str(attribute(one, "PatientID")) for one in sent} | {one.SOPInstanceUID for one in sent}
+    content = b"".join(path.read_bytes() for path in out.rglob("*") if path.is_file())
+    assert not any(name.encode() in content for name in names)
+    site.until(lambda: not (site.node.home / "research" / "exports" / export["id"]).exists())
+
+
+def test_a_changed_release_is_found_out_without_any_secret(site: Site, tmp_path: Path) -> None:
+    site.store(1)
+    site.project()
+    out = tmp_path / "cohort"
+    assert site.export(out)["standing"] == "released"
+    manifest = out / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace(PROJECT, "TRIAL-8"))
+    assert "The manifest is not what was signed." in list(complaints(out))
+
+
+def test_corrections_are_applied_and_what_was_rejected_is_left_out(site: Site, tmp_path: Path) -> None:
+    kept, gone = site.store(1), site.store(2)
+    study = str(attribute(kept[0], "StudyInstanceUID"))
+    site.ask("correct", target=study, attributes=["PatientSex=O"], reason="typing", who="novak")
+    site.ask("reject", target=str(attribute(gone[0], "StudyInstanceUID")), reason="wrong", who="novak")
+    site.project()
+    out = tmp_path / "cohort"
+    assert site.export(out)["released"] == len(kept)
+    files = [path for path in out.rglob("*") if path.is_file() and path.name.startswith("IM")]
+    assert {pydicom.dcmread(path).PatientSex for path in files} == {"O"}
+
+
+def test_a_zip_file_holds_the_same(site: Site, tmp_path: Path) -> None:
+    sent = site.store(1)
+    site.project()
+    out = tmp_path / "cohort.zip"
+    assert site.export(out)["standing"] == "released"
+    with zipfile.ZipFile(out) as archive:
+        names = archive.namelist()
+        assert {info.date_time[0] for info in archive.infolist()} == {1980}
+    assert "DICOMDIR" in names
+    assert len([name for name in names if "/IM" in name]) == len(sent)
+
+
+def test_the_projects_archive_answers_with_the_de_identified_set(site: Site) -> None:
+    sent = site.store(1)
+    site.project(ae_title="TRIAL7")
+    export = site.export("archive:")
+    assert export["standing"] == "released", export
+    archive = site.node.archive(PROJECT.lower())
+    assert archive.catalog.totals().instances == len(sent)
+    assert site.export("archive:")["standing"] == "released"
+    assert archive.catalog.totals().instances == len(sent)
+
+
+def test_an_export_waits_for_a_person_whom_the_project_names(site: Site, tmp_path: Path) -> None:
+    site.store(1)
+    site.project(approvers=["svoboda"], reviewers=["dvorak"])
+    out = tmp_path / "cohort"
+    export = site.export(out)
+    assert export["standing"] == "waits for approval"
+    with pytest.raises(NotPermitted):
+        site.ask("approve_export", id=export["id"], who="novak")
+    site.ask("approve_export", id=export["id"], who="svoboda")
+    export = site.over(export["id"])
+    assert export["standing"] == "waits for a look before release", export
+    assert not out.exists()
+    assert (Path(export["release"]) / "manifest.jsonl").exists()
+    site.ask("release_export", id=export["id"], who="dvorak")
+    assert site.over(export["id"])["standing"] == "released"
+    assert list(complaints(out)) == []
+
+
+def test_what_is_refused_never_goes_out(site: Site, tmp_path: Path) -> None:
+    site.store(1)
+    site.project(approvers=["svoboda"])
+    export = site.export(tmp_path / "cohort")
+    refused = site.ask("refuse_export", id=export["id"], who="svoboda", why="no ethics vote")
+    assert refused["standing"] == "refused"
+    with pytest.raises(BadRequest):
+        site.ask("approve_export", id=export["id"], who="svoboda")
+    assert not (tmp_path / "cohort").exists()
+
+
+def test_counts_are_rounded_small_ones_hidden_and_differences_tell_nothing(site: Site) -> None:
+    site.store(*range(1, 13))
+    site.project()
+
+    def told(*query: str) -> int:
+        return int(site.ask("preview_export", project=PROJECT, query=list(query))["sites"][0]["subjects"])
+
+    assert told("Modality=") == 10
+    name = str(attribute(site.store(40)[0], "PatientID"))
+    assert told("Modality=") == 10
+    assert told(f"PatientID={name}") == -1
+    site.ask("put_project", name=PROJECT, who="novak", is_new=False, questions=2)
+    assert told("Modality=") == 10
+
+
+def test_no_log_or_audit_line_names_a_patient(site: Site, tmp_path: Path) -> None:
+    sent = site.store(1)
+    site.project()
+    assert site.export(tmp_path / "cohort")["standing"] == "released"
+    site.node.audit.step()
+    lines = "".join(path.read_text() for path in (site.node.home / "audit").glob("*.jsonl"))
+    assert '"export"' in lines
+    assert str(attribute(sent[0], "PatientID")) not in lines
+    assert json.loads(lines.splitlines()[-1])
