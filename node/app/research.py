@@ -146,7 +146,7 @@ class Research(ResearchDoors):
             what = f"The archive {found.name} keeps a de-identified set already."
             raise BadRequest(what, "Its objects are retrieved like any others: peerpacs forward")
         issuer = found.plan.issuer or self._node.config.node.issuer
-        return Origin(found.catalog, found.retriever, issuer)
+        return Origin(found.name, found.catalog, found.retriever, issuer)
 
     def _bucket(self, url: str) -> Bucket:
         settings = bucket_settings(url, self._node.config.s3, self._node.home)

@@ -80,7 +80,7 @@ class Ordering:
         export = Export(
             id=new_id(),
             project=found.name,
-            archive=archive,
+            archive=self._origin(archive).name,
             profile=profile or found.profile,
             target=target,
             standing=Standing.STANDING if is_standing else Standing.READY,

@@ -46,6 +46,7 @@ _COPY: Final = "COPY"
 class Origin(NamedTuple):
     """The archive that an export reads."""
 
+    name: str
     catalog: CatalogWriter
     retriever: Retriever
     issuer: str
