@@ -57,6 +57,7 @@ def test_two_nodes_that_only_dial_out_talk_through_a_door_that_sees_ciphertext_o
         door.admit(peer)
     wait_for(lambda: door.knows(beta, gamma))
     wait_for(lambda: beta.knows(gamma) and gamma.knows(beta))
+    wait_for(lambda: beta.tables_relays(gamma) and gamma.tables_relays(beta))
     assert beta.ask(gamma, SECRET) == SECRET + b" from beta"
     assert gamma.ask(beta, SECRET) == SECRET + b" from gamma"
     assert door.member.splicer.bytes > 4 * len(SECRET)

@@ -129,8 +129,8 @@ def test_a_dicomdir_reaches_nothing_outside_its_medium(cli: CommandLine, tmp_pat
 def test_ctrl_c_stops_an_import_and_the_next_one_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
-    for number in range(400):
-        [one] = phantoms(3, number, size=50_000)[:1]
+    for number in range(2500):
+        [one] = phantoms(3, number, size=5000)[:1]
         (folder / f"{number:04d}").write_bytes(one.data)
     with running(tmp_path / "home") as node:
         command = [PEERPACS, "import", "--home", str(node.home), str(folder)]
@@ -140,8 +140,8 @@ def test_ctrl_c_stops_an_import_and_the_next_one_goes_on(tmp_path: Path) -> None
         assert person.wait(timeout=20) == 1
         person.communicate()
         report = node.json("import", str(folder))
-        assert report["stored"] + report["done earlier"] == 400
-        assert node.json("status")["archive"]["instances"] == 400
+        assert report["stored"] + report["done earlier"] == 2500
+        assert node.json("status")["archive"]["instances"] == 2500
 
 
 def test_an_import_goes_on_after_the_node_was_killed(tmp_path: Path) -> None:

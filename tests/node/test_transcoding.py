@@ -377,7 +377,7 @@ def test_every_flipped_byte_of_a_file_ends_in_pixels_or_a_reason(transcoder: Tra
 
 
 def _codec_of(transcoder: Transcoder) -> int:
-    [codec] = transcoder._codecs._idle
+    [codec] = transcoder.codecs._idle
     return codec._process.pid
 
 

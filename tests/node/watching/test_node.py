@@ -83,8 +83,8 @@ def test_imports_are_counted_at_their_own_door(tmp_path: Path) -> None:
         meta = file_meta(raw.SOPClassUID, raw.SOPInstanceUID, raw.TransferSyntaxUID)
         (folder / f"{number}.dcm").write_bytes(meta + raw.data)
     with serving(tmp_path / "alpha", watch={"port": free_port()}) as node:
-        name = node.start_import(str(folder))
-        until(lambda: node.import_progress(name)["is_over"])
+        name = node.imports.start(str(folder), node.main)
+        until(lambda: node.imports.import_progress(name)["is_over"])
         found = fresh(node)
     assert found["instances_received_total", "import"] == 2
     assert found["received_bytes_total", "import"] > 6000
