@@ -20,6 +20,8 @@ from rich.console import Console
 from .capacity import Loaded, Memory
 from .cases import Case, Retrieve, storing
 from .committing import Commitment
+from .experiments import command as experiments
+from .experiments.catalogue import EXPERIMENTS
 from .finding import Find
 from .report import Report
 from .runner import FAILURES, Runner
@@ -128,6 +130,14 @@ def main(
     json_file.write_text(json.dumps(report.as_json(), indent=2))
     progress.print(f"All figures are in {json_file}.", highlight=False)
     sys.exit(3 if report.failures else 0)
+
+
+def run(words: list[str]) -> object:
+    """Run the benchmark that a command line means: experiments against a target, or our cases."""
+    named = {word.partition("=")[0] for word in words}
+    is_experiment = bool(named.intersection(experiments.OPTIONS) or set(words[:1]).intersection(EXPERIMENTS))
+    command = experiments.main if is_experiment else main
+    return command.main(args=words, prog_name="peerpacs bench", standalone_mode=False)
 
 
 def _chosen(names: str, is_quick: bool) -> list[Case]:

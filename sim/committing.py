@@ -60,7 +60,7 @@ class Commitment(Case):
     def measure(self, server: Server, run: int) -> Figures:
         asked = [(one.SOPClassUID, one.SOPInstanceUID) for one in instances(self._study())]
         self._transactions += 1
-        request = _request(f"2.25.{time.time_ns()}{self._transactions}", asked)
+        request = request_of(f"2.25.{time.time_ns()}{self._transactions}", asked)
         before = server.cpu_seconds()
         with Association(server.address, [COMMITMENT]) as association:
             began = time.perf_counter()
@@ -74,7 +74,7 @@ class Commitment(Case):
         return study(_SEED, 1, instances=self.count, size=CT_512_KB)
 
 
-def _request(transaction: str, asked: Iterable[tuple[str, str]]) -> bytes:
+def request_of(transaction: str, asked: Iterable[tuple[str, str]]) -> bytes:
     """Return the Action Information in Implicit VR Little Endian, PS3.4 Table J.3-1."""
     items = b"".join(
         _element(0xFFFE, 0xE000, _element(8, 0x1150, encode_uid(kind)) + _element(8, 0x1155, encode_uid(uid)))

@@ -172,6 +172,11 @@ def sop_instance_uid(study: Study, series_number: int, number: int) -> str:
     return _uid(study.StudyInstanceUID, series_number, number)
 
 
+def series_instance_uid(study: Study, series_number: int) -> str:
+    """Return the Series Instance UID of one of the study's series."""
+    return _uid(study.StudyInstanceUID, series_number)
+
+
 def _uid(*name: object) -> str:
     """A UID under 2.25 (PS3.5 B.2) of 44 characters, always the same for the same name."""
     digest = blake2b("/".join(map(str, name)).encode(), digest_size=16).digest()

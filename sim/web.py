@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import http.client
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Final, Protocol
+from urllib.parse import urlsplit
 
 from .clients import ClientError
 from .pdu import Address
 from .servers import Orthanc, PeerPACS, Server, free_port, orthanc_program
 
 ROOT: Final = "/dicom-web"
+_BOUNDARY: Final = "0123456789abcdef"
+RELATED: Final = f'multipart/related; type="application/dicom"; boundary="{_BOUNDARY}"'
+"""The type of what `related` makes."""
+AS_STORED: Final = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+_OPENING: Final = f"--{_BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+_CLOSING: Final = f"--{_BOUNDARY}--\r\n".encode()
 _PLUGIN: Final = "orthanc-dicomweb"
 _BUFFER: Final = 1 << 20
+
+
+def related(files: Sequence[Sequence[bytes]]) -> tuple[Iterator[bytes], int]:
+    """Return the body of a STOW-RS request, piece by piece, and its length; a file is its pieces."""
+    pieces = [piece for file in files for piece in (_OPENING, *file, b"\r\n")]
+    pieces.append(_CLOSING)
+    return iter(pieces), sum(map(len, pieces))
 
 
 class HasWeb(Protocol):
@@ -67,8 +81,13 @@ class Client:
 
     _buffer: ClassVar = memoryview(bytearray(_BUFFER))
 
-    def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+    def __init__(self, where: int | str, timeout: float = 600.0, token: str = "") -> None:
+        """Prepare to speak to the URL of a DICOMweb root, or to a port of this machine."""
+        url = urlsplit(where if isinstance(where, str) else f"http://127.0.0.1:{where}{ROOT}")
+        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        self._connection = kind(url.netloc, timeout=timeout)
+        self._root = url.path.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def __enter__(self) -> Client:
         self._connection.connect()
@@ -109,7 +128,7 @@ class Client:
     def _ask(
         self, method: str, path: str, body: Any, headers: dict[str, str], *expected: int
     ) -> http.client.HTTPResponse:
-        self._connection.request(method, ROOT + path, body, headers)
+        self._connection.request(method, self._root + path, body, headers | self._headers)
         response = self._connection.getresponse()
         if response.status not in expected:
             what = response.read()[:500].decode("utf-8", "replace")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -20,20 +20,15 @@ from .pdu import Address
 from .phantoms import SMALLEST, Instance, Study, instances, study
 from .report import Goal, Measured, Row, median_of_ratios
 from .servers import Server
-from .web import Client, WebOrthanc, WebPeerPACS, web_port
+from .web import AS_STORED, RELATED, Client, WebOrthanc, WebPeerPACS, related, web_port
 
 _SEED: Final = 6
-_BOUNDARY: Final = "0123456789abcdef"
-_RELATED: Final = f'multipart/related; type="application/dicom"; boundary="{_BOUNDARY}"'
-_OPENING: Final = f"--{_BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode()
-_CLOSING: Final = f"--{_BOUNDARY}--\r\n".encode()
-_AS_STORED: Final = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _FRAME: Final = "multipart/related; type=application/octet-stream; transfer-syntax=*"
 _CONTESTANTS: Final[dict[str, Contestant]] = {"PeerPACS": WebPeerPACS, "Orthanc": WebOrthanc}
 
 
 def _body(files: list[bytes]) -> bytes:
-    return b"".join(_OPENING + file + b"\r\n" for file in files) + _CLOSING
+    return b"".join(related([[file] for file in files])[0])
 
 
 @dataclass(slots=True)
@@ -69,7 +64,7 @@ class WebStore(Case):
         with Client(web_port(server)) as client:
             before, began = server.cpu_seconds(), time.perf_counter()
             for body in self._bodies:
-                client.post("/studies", body, len(body), _RELATED)
+                client.post("/studies", body, len(body), RELATED)
             seconds = time.perf_counter() - began
             used = server.cpu_seconds() - before
             uid = study(_SEED, 0, instances=1).StudyInstanceUID
@@ -136,7 +131,7 @@ class WebRetrieve(Case):
 
     def _rate(self, client: Client, path: str) -> float:
         began = time.perf_counter()
-        size = client.get(path, _AS_STORED)
+        size = client.get(path, AS_STORED)
         seconds = time.perf_counter() - began
         if size < self.instances * 512 * 1024:
             raise ClientError(f"Only {size} bytes of a study came.")
@@ -290,7 +285,7 @@ class WebMemory(Case):
         with Client(web_port(server)) as client:
             arriving, arrival = watched(server, lambda: self._arrive(client, large))
             leave: Callable[[], int] = lambda: client.get(  # noqa: E731
-                f"/studies/{described.StudyInstanceUID}", _AS_STORED
+                f"/studies/{described.StudyInstanceUID}", AS_STORED
             )
             leaving, departure = watched(server, leave)
         return {
@@ -301,13 +296,8 @@ class WebMemory(Case):
         }
 
     def _arrive(self, client: Client, large: Instance) -> None:
-        def pieces() -> Iterator[bytes]:
-            yield _OPENING
-            yield from large.chunks()
-            yield b"\r\n" + _CLOSING
-
-        length = len(_OPENING) + large.size + 2 + len(_CLOSING)
-        client.post("/studies", pieces(), length, _RELATED)
+        body, length = related([list(large.chunks())])
+        client.post("/studies", body, length, RELATED)
 
 
 def web_cases(share: float) -> list[Case]:

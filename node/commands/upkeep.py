@@ -43,15 +43,17 @@ def verify_audit(session: Session, anchor: str) -> int:
 @click.command("bench", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def bench_command(words: tuple[str, ...]) -> Any:
-    """Measure a node of this machine beside Orthanc.
+    """Measure any PACS, or a node of this machine beside Orthanc.
 
-    Its own options are shown by: peerpacs bench -- --help
+    With --target AE@host:port or --dicomweb URL, experiments are carried out against that system: fig8, fig9,
+    fig10, table4, week, store, find, move, get, stow, wado. The options of both ways are shown by:
+    peerpacs bench fig8 --help and peerpacs bench -- --help
 
-    Example: peerpacs bench --quick
+    Example: peerpacs bench fig9 --target ORTHANC@pacs:4242 --dicomweb http://pacs:8042/dicom-web
     """
     # The simulator stands above the node, so it is found by name when it is wanted, never imported.
     bench = importlib.import_module("sim.bench")
-    return bench.main.main(args=list(words), prog_name="peerpacs bench", standalone_mode=False)
+    return bench.run(list(words))
 
 
 @click.command("completion")

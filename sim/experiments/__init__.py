@@ -1,0 +1,1 @@
+"""The cloud PACS paper's experiments and a few more, by name, against any PACS."""

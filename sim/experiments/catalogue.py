@@ -1,0 +1,34 @@
+"""The experiments by name, and how one is carried out so that a target's failure is an answer, not an end."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from ..targets import REFUSALS, Target, reason
+from .outcome import Experiment, Outcome, Plan, Say
+from .questions import Figure8, Find
+from .retrieving import Figure9, Figure10, Table4
+from .transfers import Get, Move, Store, Stow, Wado
+from .week import Week
+
+EXPERIMENTS: Final[dict[str, Experiment]] = {
+    experiment.name: experiment
+    for experiment in (
+        Figure8(), Figure9(), Figure10(), Table4(), Week(), Store(), Find(), Move(), Get(), Stow(), Wado(),
+    )
+}  # fmt: skip
+
+
+def carry_out(name: str, target: Target, plan: Plan, say: Say) -> Outcome:
+    """Run one experiment; what the target refuses, delays or breaks off is told in the outcome."""
+    outcome = Outcome(name, target.name)
+    began = time.perf_counter()
+    try:
+        EXPERIMENTS[name].run(target, plan, outcome, say)
+    except REFUSALS as error:
+        outcome.stopped = reason(error)
+        if not outcome.done and outcome.samples.get("loaded"):
+            outcome.stopped += f" {outcome.samples['loaded']} instances had been loaded."
+    outcome.seconds = time.perf_counter() - began
+    return outcome

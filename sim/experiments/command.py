@@ -1,0 +1,223 @@
+"""`peerpacs bench EXPERIMENT... --target AE@host:port`: measures any PACS and writes what it found."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from difflib import get_close_matches
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ..pdu import Address
+from ..servers import StoreSCP
+from ..targets import Target
+from ..traffic import records, scenario
+from ..traffic.records import Burst
+from .catalogue import EXPERIMENTS, carry_out
+from .comparison import page, partial
+from .figures import draw
+from .outcome import Outcome, Plan, Say, figure
+
+_PARTIAL: Final = 3
+PAPERS: Final = ("fig8", "fig9", "fig10", "table4")
+"""The experiments that are meant if none is named."""
+OPTIONS: Final = ("--target", "--dicomweb", "--scenario", "--compare")
+"""Options that only the experiments have."""
+
+
+@click.command()
+@click.argument("experiments", nargs=-1)
+@click.option("--target", "targets", multiple=True, metavar="[NAME=]AE@HOST:PORT", help="A PACS to measure.")
+@click.option("--dicomweb", "webs", multiple=True, metavar="[NAME=]URL", help="The root of its DICOMweb.")
+@click.option("--token-file", type=click.Path(path_type=Path), help="A bearer token for DICOMweb.")
+@click.option(
+    "--destination", metavar="AE@PORT",
+    help="Where we receive what the target is told to C-MOVE: it must know this AE, with this machine and "
+    "port. Otherwise studies are fetched by C-GET.",
+)  # fmt: skip
+@click.option("--calling", default="BENCHSCU", show_default=True, help="Our AE title.")
+@click.option("--seed", default=1, show_default=True, help="Same seed, same traffic.")
+@click.option("--share", default=0.01, show_default=True, help="Of the paper's size.")
+@click.option("--scenario", "scenario_file", type=click.Path(path_type=Path, exists=True), help="For week.")
+@click.option("--loaded", is_flag=True, help="The target has the studies of this seed and share already.")
+@click.option("--pause", default=5.0, show_default=True, help="Seconds between the passes of fig9.")
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds of silence that count as hanging.")
+@click.option("--patience", default=30.0, show_default=True, help="Seconds of refusals till week ends.")
+@click.option("--out", type=click.Path(path_type=Path), show_default="bench-DATE-TIME",
+              default=lambda: time.strftime("bench-%Y%m%d-%H%M%S"), help="For the results.")  # fmt: skip
+@click.option("--compare", multiple=True, type=click.Path(path_type=Path, exists=True),
+              help="Add the results.json of an earlier run to the report.")  # fmt: skip
+@click.option("--json", "is_json", is_flag=True, help="Print the results as JSON.")
+def main(
+    experiments: tuple[str, ...],
+    targets: tuple[str, ...],
+    webs: tuple[str, ...],
+    token_file: Path | None,
+    destination: str | None,
+    calling: str,
+    compare: tuple[Path, ...],
+    out: Path,
+    is_json: bool,
+    timeout: float,
+    scenario_file: Path | None,
+    **planned: Any,
+) -> None:
+    """Measure any PACS that speaks DICOM or DICOMweb; exit 3 if something was not measured to its end.
+
+    EXPERIMENT is fig8, fig9, fig10, table4 (those of the cloud PACS paper), week, store, find, move, get,
+    stow or wado.
+
+    Example: peerpacs bench fig8 fig9 --target ORTHANC@pacs:4242 --dicomweb http://pacs:8042/dicom-web
+    """
+    if not targets and not webs and not compare:
+        raise click.UsageError("Name a target: --target AE@host:port, or --dicomweb URL, or both.")
+    chosen = known(experiments or (("week",) if scenario_file else PAPERS))
+    plan = Plan(scenario=str(scenario_file or ""), is_loaded=planned.pop("loaded"), **planned)
+    if scenario_file:
+        scenario.read(scenario_file)
+    token = token_file.read_text().strip() if token_file else ""
+    progress = Console(stderr=True)
+    outcomes = [each for path in compare for each in _read(path)]
+    with receiving(destination, out) as receiver:
+        for target in named(targets, webs):
+            target = replace(target, token=token, destination=receiver, calling=calling, timeout=timeout)
+            outcomes += measure(target, chosen, plan, progress)
+    facts = {"date": time.strftime("%Y-%m-%d %H:%M"), "seed": plan.seed, "share": plan.share,
+             "machine of the bench": platform.platform(), "PeerPACS": version("peerpacs")}  # fmt: skip
+    write(out, outcomes, facts)
+    if is_json:
+        click.echo(json.dumps([each.as_json() for each in outcomes], indent=2))
+    else:
+        show(outcomes, Console() if sys.stdout.isatty() else Console(width=110))
+        progress.print(f"Report, figures and pictures are in {out}.", highlight=False)
+    sys.exit(_PARTIAL if any(each.stopped for each in outcomes) else 0)
+
+
+def known(names: Sequence[str]) -> list[str]:
+    """Return the names of experiments.
+
+    Raises:
+        UsageError: one is not known; the nearest is suggested.
+    """
+    for name in names:
+        if name not in EXPERIMENTS:
+            close = get_close_matches(name, EXPERIMENTS, n=1)
+            hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(EXPERIMENTS)}."
+            raise click.UsageError(f"There is no experiment {name!r}. {hint}")
+    return list(names)
+
+
+def named(addresses: Iterable[str], webs: Iterable[str]) -> list[Target]:
+    """Return the targets of the options; an address and a URL of the same name, or of none, are one target.
+
+    Raises:
+        UsageError: an address or URL cannot be understood.
+    """
+    found: dict[str, Target] = {}
+    for text in addresses:
+        name, _, rest = text.rpartition("=")
+        try:
+            address = Address.read(rest)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        found[name] = Target(name=name or address.ae_title, address=address)
+    for text in webs:
+        name, _, url = text.rpartition("=") if "=" in text.partition("://")[0] else ("", "", text)
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise click.UsageError(f"{url!r} is no URL. Write for example http://pacs:8042/dicom-web.")
+        there = found.get(name) or Target(name=name or urlsplit(url).netloc)
+        found[name] = replace(there, web=url.rstrip("/"))
+    return list(found.values())
+
+
+@contextmanager
+def receiving(destination: str | None, out: Path) -> Iterator[Address | None]:
+    """Run a receiver that keeps nothing, if one is wanted. Raises ServerError when it does not start."""
+    if not destination:
+        yield None
+        return
+    try:
+        address = Address.read(destination)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    with ExitStack() as stack:
+        receiver = StoreSCP(out / "receiver", address)
+        stack.callback(receiver.remove)
+        receiver.start()
+        yield address
+
+
+def measure(target: Target, names: Sequence[str], plan: Plan, progress: Console) -> list[Outcome]:
+    """Carry out the experiments with one target, one after the other; those that fail tell why."""
+    found = []
+    for name in names:
+        with progress.status(f"{name}: {target.name}") as status:
+            say = _Saying(progress, status.update)
+            say(f"{name}: {target.name} begins", is_always=True)
+            outcome = carry_out(name, target, plan, say)
+        words = (
+            partial(outcome) if outcome.stopped else f"{name}: {target.name}, done in {outcome.seconds:.1f} s"
+        )
+        progress.print(words, style="yellow" if outcome.stopped else "dim", highlight=False, markup=False)
+        found.append(outcome)
+    return found
+
+
+class _Saying(Say):
+    """On a terminal a line that changes; elsewhere a line now and then."""
+
+    def __init__(self, console: Console, update: Any) -> None:
+        self._console, self._update, self._last = console, update, 0.0
+
+    def __call__(self, line: str, is_always: bool = False) -> None:
+        self._update(line)
+        now = time.monotonic()
+        if not self._console.is_terminal and (is_always or now - self._last > 10):
+            self._last = now
+            self._console.print(line, style="dim", highlight=False, markup=False)
+
+
+def show(outcomes: Sequence[Outcome], console: Console) -> None:
+    """Print a table for each experiment: its summary, a column for each target."""
+    for name in dict.fromkeys(each.experiment for each in outcomes):
+        of_it = [each for each in outcomes if each.experiment == name]
+        table = Table(title=EXPERIMENTS[name].title, title_justify="left", box=None, pad_edge=False)
+        table.add_column("")
+        for each in of_it:
+            table.add_column(f"{each.target} ({each.way})", justify="right")
+        for row in dict.fromkeys(key for each in of_it for key in each.summary):
+            table.add_row(row, *(figure(each.summary[row]) if row in each.summary else "" for each in of_it))
+        console.print(table)
+        for each in of_it:
+            if each.stopped:
+                console.print(partial(each), style="yellow", highlight=False, markup=False)
+            for note in each.notes:
+                console.print(f"{each.target}: {note}", highlight=False, markup=False)
+
+
+def write(out: Path, outcomes: Sequence[Outcome], facts: dict[str, object]) -> None:
+    """Write results.json, report.html, the pictures, and the traffic of a week as CSV."""
+    out.mkdir(parents=True, exist_ok=True)
+    told = {"facts": facts, "outcomes": [each.as_json() for each in outcomes]}
+    (out / "results.json").write_text(json.dumps(told, indent=1))
+    (out / "report.html").write_text(page(outcomes, facts), encoding="utf-8")
+    for name, svg in draw(outcomes).items():
+        (out / f"{name}.svg").write_text(svg, encoding="utf-8")
+    for each in outcomes:
+        if bursts := each.samples.get("bursts"):
+            records.write(out / f"traffic-{each.target}.csv", [Burst(*row) for row in bursts])
+
+
+def _read(path: Path) -> list[Outcome]:
+    return [Outcome.from_json(told) for told in json.loads(path.read_text())["outcomes"]]

@@ -1,0 +1,54 @@
+"""Bringing an experiment's studies to a target: several associations at once, and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from threading import Lock
+from typing import Final
+
+from ..phantoms import Instance, Study, instances
+from ..targets import Target
+from .outcome import Outcome, Say
+
+_ASSOCIATIONS: Final = 4
+_AT_ONCE: Final = 64
+"""Instances of an association when they come from many small studies."""
+
+
+def load(
+    target: Target, studies: Iterable[Study], outcome: Outcome, say: Say, associations: int = _ASSOCIATIONS
+) -> int:
+    """Store the studies; return how many instances. Raises `REFUSALS`."""
+    made = _batches(instance for described in studies for instance in instances(described))
+    lock, stored = Lock(), 0
+    failed: list[BaseException] = []
+
+    def send() -> None:
+        nonlocal stored
+        while not failed:
+            with lock:
+                batch = next(made, None)
+            if batch is None:
+                return
+            try:
+                for _ in target.store(batch):
+                    with lock:
+                        stored += 1
+                        outcome.samples["loaded"] = stored
+                        if stored % 500 == 0:
+                            say(f"{outcome.experiment}: {target.name} has {stored} instances")
+            except BaseException as error:
+                failed.append(error)
+                raise
+
+    with ThreadPoolExecutor(associations) as pool:
+        for done in [pool.submit(send) for _ in range(associations)]:
+            done.result()
+    return stored
+
+
+def _batches(made: Iterator[Instance]) -> Iterator[Sequence[Instance]]:
+    while batch := list(islice(made, _AT_ONCE)):
+        yield batch

@@ -1,0 +1,1 @@
+"""What departments send and ask in a week: devices, hours, bursts, readers, and its replay."""

@@ -1,0 +1,223 @@
+"""The experiments measure any PACS by DICOM alone, and tell how far they came when it refuses or dies."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from sim.experiments import command, figures
+from sim.experiments.catalogue import EXPERIMENTS, carry_out
+from sim.experiments.comparison import page
+from sim.experiments.outcome import Outcome, Plan
+from sim.pdu import Address
+from sim.servers import StoreSCP, free_port
+from sim.targets import Target
+from sim.web import WebOrthanc
+from tests.homes import serving
+from tests.running import running
+
+PLAN = Plan(share=0.004, pause=0.01)
+
+
+def quiet(line: str) -> None:
+    """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    folder = tmp_path_factory.mktemp("ours")
+    with serving(folder / "home", web={"plain_port": free_port()}) as node:
+        address = Address("ALPHA", node.ports["dicom"])
+        yield Target(name="ours", address=address, web=f"http://127.0.0.1:{node.ports['web']}/dicom-web")
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in ("move", "week", "table4")])
+def test_an_experiment_is_complete_on_our_node(name: str, ours: Target) -> None:
+    outcome = carry_out(name, ours, PLAN, quiet)
+    assert outcome.stopped == ""
+    assert outcome.done == outcome.of > 0
+    assert outcome.summary
+    assert all(len(row) == len(outcome.columns) for row in outcome.rows)
+
+
+def test_a_target_with_dicomweb_alone_is_measured_too(ours: Target) -> None:
+    web = replace(ours, address=None)
+    for name in ("fig9", "wado"):
+        outcome = carry_out(name, web, Plan(share=0.003, seed=2, pause=0.01), quiet)
+        assert (outcome.stopped, outcome.way) == ("", "WADO-RS")
+
+
+def test_orthanc_is_measured_with_the_same_words(tmp_path: Path) -> None:
+    sink = StoreSCP(tmp_path / "sink", Address("STORESCP", free_port()))
+    orthanc = WebOrthanc(tmp_path / "orthanc", sink.address)
+    sink.start()
+    orthanc.start()
+    try:
+        web = f"http://127.0.0.1:{orthanc.web_port}/dicom-web"
+        target = Target(name="Orthanc", address=orthanc.address, web=web, destination=sink.address)
+        for name in ("fig8", "fig9", "move"):
+            outcome = carry_out(name, target, PLAN, quiet)
+            assert outcome.stopped == ""
+            assert outcome.done == outcome.of
+    finally:
+        orthanc.stop()
+        sink.stop()
+
+
+def test_the_same_seed_sends_the_same_bytes() -> None:
+    def sent(seed: int) -> list[bytes]:
+        with recording() as (target, received):
+            carry_out("get", target, Plan(share=0.01, seed=seed), quiet)
+        return received
+
+    assert sent(1)[0][:600] == sent(1)[0][:600]
+
+
+@contextmanager
+def recording() -> Iterator[tuple[Target, list[bytes]]]:
+    """A listener that notes what comes first and closes: it dies in the middle of the first association."""
+    received: list[bytes] = []
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def listen() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            received.append(connection.recv(65536))
+            connection.close()
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    try:
+        yield Target(name="hurt", address=Address("HURT", server.getsockname()[1]), timeout=0.5), received
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+        thread.join()
+
+
+def test_a_target_that_refuses_hangs_or_dies_is_told_of(ours: Target) -> None:
+    gone = Target(name="gone", address=Address("GONE", free_port()))
+    assert "nobody listens there" in carry_out("get", gone, PLAN, quiet).stopped
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        hanging = replace(gone, address=Address("DEAF", deaf.getsockname()[1]), timeout=0.3)
+        assert "did not answer in time" in carry_out("get", hanging, PLAN, quiet).stopped
+    with recording() as (dying, _):
+        assert "closed the connection" in carry_out("find", dying, PLAN, quiet).stopped
+    stranger = replace(ours, web="", calling="NOBODY", address=Address("WRONG", ours.address.port))  # type: ignore[union-attr]
+    assert "rejected" in carry_out("find", stranger, PLAN, quiet).stopped
+
+
+def test_what_was_measured_before_the_end_is_in_the_report(tmp_path: Path) -> None:
+    with running(tmp_path / "home") as node:
+
+        def kill(line: str) -> None:
+            if "2 workers:" in line:
+                node.kill()
+
+        target = Target(name="mortal", address=Address("ALPHA", node.port))
+        outcome = carry_out("fig10", target, Plan(share=0.004), kill)
+    assert 160 <= outcome.done < outcome.of
+    assert [row[0] for row in outcome.rows] == [1, 2]
+    html = page([outcome], {})
+    assert f"not complete, {outcome.done} of 400 studies done. It " in html
+
+
+def outcomes() -> list[Outcome]:
+    made = []
+    for target in ("A & B", "Orthanc"):
+        samples = {
+            "fig8": {"days": [[0.1, 0.2]] * 7},
+            "fig9": {"sizes": [1000, 200_000], "passes": [[0.1, 0.01], [0.02]]},
+            "fig10": {"workers": {"1": [2.0], "8": [0.5, 0.6, 0.4]}},
+            "table4": {"threads": {"4": [(2, 90.0), (4, 95.0)]}},
+            "week": {
+                "bursts": [(3600.0 * n, f"CT-0{n}", "s", 1, 10 ** (n + 4), "CT", 1, "") for n in range(4)]
+            },
+        }
+        made += [
+            Outcome(name, target, samples=each, summary={"x": 1.5}, columns=("a",), rows=[(1.0,)])
+            for name, each in samples.items()
+        ]
+    return made
+
+
+def test_figures_6_to_10_are_drawn_as_svg_for_several_targets() -> None:
+    drawn = figures.draw(outcomes())
+    assert {name.partition("-")[0] for name in drawn} == {
+        "figure6", "figure7", "figure8", "figure9", "figure10", "table4",
+    }  # fmt: skip
+    for svg in drawn.values():
+        root = ElementTree.fromstring(svg)
+        assert len(list(root)) > 10
+    assert "A &amp; B" in drawn["figure10"]
+
+
+def test_a_picture_of_what_was_not_finished_is_drawn_all_the_same() -> None:
+    for samples in ({"days": [[], [0.1]]}, {"sizes": [1], "passes": [[], []]}, {"workers": {"1": [1.0]}}):
+        name = {"days": "fig8", "sizes": "fig9", "workers": "fig10"}[next(iter(samples))]
+        [svg] = figures.draw([Outcome(name, "A", samples=dict(samples))]).values()
+        ElementTree.fromstring(svg)
+
+
+def test_the_command_writes_report_figures_and_pictures_and_compares(ours: Target, tmp_path: Path) -> None:
+    assert ours.address
+    words = [
+        "fig9",
+        "get",
+        f"--target=A={ours.address}",
+        f"--dicomweb=A={ours.web}",
+        "--share=0.003",
+        "--seed=7",
+    ]
+    first = CliRunner().invoke(command.main, [*words, "--pause=0", f"--out={tmp_path / 'one'}"])
+    assert first.exit_code == 0, first.output
+    assert "second pass is shorter by" in first.output
+    told = json.loads((tmp_path / "one" / "results.json").read_text())
+    assert [each["experiment"] for each in told["outcomes"]] == ["fig9", "get"]
+    assert (tmp_path / "one" / "figure9.svg").exists()
+    again = [
+        f"--target=B=ALPHA@{ours.address.port}",
+        "--loaded",
+        f"--compare={tmp_path / 'one' / 'results.json'}",
+    ]
+    second = CliRunner().invoke(
+        command.main, ["fig9", *again, "--share=0.003", "--seed=7", "--pause=0", f"--out={tmp_path / 'two'}"]
+    )
+    assert second.exit_code == 0, second.output
+    html = (tmp_path / "two" / "report.html").read_text()
+    assert "<th>A</th><th>B</th>" in html
+    assert "B, pass 2" in html
+
+
+def test_a_partial_report_ends_with_3(tmp_path: Path) -> None:
+    words = ["get", f"--target=GONE@127.0.0.1:{free_port()}", f"--out={tmp_path / 'out'}"]
+    result = CliRunner().invoke(command.main, words)
+    assert result.exit_code == 3
+    assert "nobody listens there" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["fgi9", "--target=A@b:1"], "Did you mean fig9?"),
+        (["fig9", "--target=A"], "Write AE@host:port"),
+        (["fig9", "--dicomweb=pacs:80"], "Write for example http://"),
+        (["fig9"], "Name a target"),
+    ],
+)
+def test_what_cannot_be_understood_is_refused_with_what_was_meant(words: list[str], said: str) -> None:
+    result = CliRunner().invoke(command.main, words)
+    assert result.exit_code == 2
+    assert said in result.output
