@@ -50,6 +50,7 @@ ALWAYS = (
     "treated as above wherever they stand, and what the data dictionary does not know is removed.",
     "Text that stays is searched for the subject's own names and numbers, which are taken out.",
     "Private attributes are removed unless they are known to be safe.",
+    "Where pixel.catalogue is true, ultrasound of known scanners has the strip blanked that names are in.",
     "Overlays (60xx), curves (50xx), icons, group lengths and padding are removed.",
     "File Meta Information and preamble are written anew.",
     "The instance says what was done: (0012,0062), (0012,0063), (0012,0064), (0018,A001), (0028,0303).",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from anonymizer.catalogue import boxes_of
 from anonymizer.elements import EXPLICIT_BIG, PIXEL_DATA, Element, Item, Part10, text_value
 from anonymizer.policy import RULE_KEYS, Policy
 from anonymizer.quarantine import Quarantined, Reason
@@ -93,14 +94,14 @@ def plan(
     spare = _has_embedded_overlay(root)
     if is_ours:
         return Plan(is_cleaned=was_cleaned)
-    if policy.shows(Option.CLEAN_PIXEL_DATA):
+    if _is_cleaning(policy):
         for rule in policy.document["pixel"]["rules"]:
             if _matches(rule, root):
                 return Plan(tuple(Box(*box) for box in rule["boxes"]), True, spare)
     if not _is_risky(root):
         return Plan(clears_spare_bits=spare)
-    boxes = _outside_regions(root) if policy.shows(Option.CLEAN_PIXEL_DATA) else ()
-    if not boxes and policy.shows(Option.CLEAN_PIXEL_DATA) and policy.document["pixel"]["ocr"]:
+    boxes = (*_outside_regions(root), *_known_scanner(root, policy)) if _is_cleaning(policy) else ()
+    if not boxes and _is_cleaning(policy) and policy.document["pixel"]["ocr"]:
         return Plan(look(), True, spare, is_by_ocr=True)
     if not boxes:
         raise Quarantined(
@@ -192,6 +193,19 @@ def _matches(rule: dict[str, Any], root: Item) -> bool:
         elif text_value(root, RULE_KEYS[key]) != wanted:
             return False
     return True
+
+
+def _is_cleaning(policy: Policy) -> bool:
+    return policy.shows(Option.CLEAN_PIXEL_DATA)
+
+
+def _known_scanner(root: Item, policy: Policy) -> tuple[Box, ...]:
+    """What the catalogue of scanners says about an ultrasound image, if the policy trusts it."""
+    if not policy.document["pixel"]["catalogue"] or text_value(root, 0x00080060) != "US":
+        return ()
+    names = text_value(root, 0x00080070), text_value(root, 0x00081090)
+    found = boxes_of(*names, short(root, _ROWS), short(root, _COLUMNS))
+    return tuple(Box(*box) for box in found)
 
 
 def _is_risky(root: Item) -> bool:

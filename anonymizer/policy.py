@@ -42,7 +42,7 @@ _DEFAULTS: dict[str, Any] = {
     "dates": {"min_weeks": 52, "max_weeks": 520},
     "text": {"vocabulary": [], "review": "drop"},
     "private": {"list": []},
-    "pixel": {"rules": [], "ocr": False},
+    "pixel": {"rules": [], "ocr": False, "catalogue": False},
     "references": "strict",
     "clinical_trial": {},
     "overrides": [],
@@ -165,6 +165,8 @@ def policy_from(name: str, document: Any) -> Policy:
         _check_rule(rule)
     if not isinstance(complete["pixel"]["ocr"], bool):
         raise PolicyRejected("pixel.ocr is true or false.")
+    if not isinstance(complete["pixel"]["catalogue"], bool):
+        raise PolicyRejected("pixel.catalogue is true or false.")
     for row in complete["private"]["list"]:
         _check_private(row)
     if complete["text"]["review"] not in ("drop", "hold"):

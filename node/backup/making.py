@@ -11,6 +11,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -41,7 +42,7 @@ from .layout import (
 )
 from .segments import SegmentCopies, list_of_volumes
 
-_FOLDERS: Final = ("identity", "tls", "secrets")
+_FOLDERS: Final = ("identity", "tls", "secrets", "research/records", "research/quarantine")
 _ALL_LEAVES: Final = 1 << 60
 
 
@@ -165,8 +166,10 @@ class _Work:
 
     def _copy_folder(self, name: str) -> None:
         for path in sorted((self._home / name).rglob("*")):
-            if path.is_file():
-                self._copy(str(path.relative_to(self._home)))
+            # What a person decided about meanwhile is gone.
+            with suppress(FileNotFoundError):
+                if path.is_file():
+                    self._copy(str(path.relative_to(self._home)))
 
     def _copy_database(self, name: str) -> None:
         target = self.target / HOME / name

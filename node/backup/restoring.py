@@ -26,6 +26,7 @@ from .refilling import refill
 
 JOURNAL: Final = "RESTORING.json"
 _STAGE: Final = "restoring"
+_PRIVATE: Final = ("secrets/", "identity/", "tls/", "research/")
 _MAIN_FILES: Final = ("peerpacs.toml", "state/data.mdb")
 _LIST: Final = "objects/volumes.json"
 _SHOWN: Final = 3
@@ -153,7 +154,7 @@ class _Restoring:
         if found.sha256 != stored.sha256:
             raise Damaged(f"{name} in the backup changed while it was read.", "Look at its disk; try again.")
         self._move_aside(target)
-        _make_folders(target.parent, self._home, private=name.startswith(("secrets/", "identity/", "tls/")))
+        _make_folders(target.parent, self._home, private=name.startswith(_PRIVATE))
         if target.name == "data.mdb":
             # It belongs to readers of the database that lay here.
             target.with_name("lock.mdb").unlink(missing_ok=True)

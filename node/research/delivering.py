@@ -112,6 +112,7 @@ def _to_folder(release: Made, target: Path) -> None:
     shutil.rmtree(staging, ignore_errors=True)
     staging.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(release.folder, staging)
+    staging.chmod(0o750)
     _sync(staging)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging.replace(target)

@@ -22,9 +22,13 @@ class Senders:
     def __init__(self, state: State, plans: Iterable[Plan]) -> None:
         self._projects = state.table("research-projects", Project)
         self._plans = plans
+        # The default archive is that of no project, and nearly every call is for it.
+        self._ordinary = next(iter(plans)).ae_titles
 
     def __call__(self, called_ae: str) -> frozenset[str] | None:
         """Return the senders of the project that the title belongs to; None if it belongs to none."""
+        if called_ae in self._ordinary:
+            return None
         for plan in self._plans:
             if plan.research and called_ae in plan.ae_titles:
                 project = self._projects.get(plan.research.encode())

@@ -124,6 +124,7 @@ class Exporter:
 
     def _do_part(self, export: Export, project: Project, number: int, choices: list[Choice]) -> None:
         origin = self._origin(export.archive)
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         part = self._part(export, number)
         source = part / "source"
         shutil.rmtree(source, ignore_errors=True)

@@ -224,3 +224,22 @@ def test_a_compressed_cine_of_60_frames_is_blanked_in_two_seconds() -> None:
     start = time.perf_counter()
     engine.deidentify(data)
     assert time.perf_counter() - start <= 2
+
+
+def known(is_trusted: bool = True) -> Policy:
+    """The research policy that trusts the catalogue of scanners, or does not."""
+    return policy_from("known", {**PRESETS["research"], "pixel": {"catalogue": is_trusted}})
+
+
+def test_a_scanner_of_the_catalogue_has_its_strip_blanked_if_the_policy_trusts_it() -> None:
+    maker = {"Manufacturer": "Philips Medical Systems", "ManufacturerModelName": "iU22"}
+    dataset = cine(frames=2, rows=480, columns=640, **maker)
+    engine = Engine(known(), ProjectKey("T", SECRET))
+    result = engine.deidentify(stored(dataset))
+    assert result.boxes == ((0, 0, 640, 47),)
+    with pytest.raises(Quarantined):
+        Engine(known(False), ProjectKey("T", SECRET)).deidentify(stored(dataset))
+    with pytest.raises(Quarantined):
+        engine.deidentify(stored(cine(rows=481, columns=640, **maker)))
+    with pytest.raises(Quarantined):
+        engine.deidentify(stored(cine(rows=480, columns=640, **{**maker, "ManufacturerModelName": "iU23"})))

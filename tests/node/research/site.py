@@ -7,8 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+
 from node.app import Node
-from tests.homes import Peer, RawInstance, phantoms
+from tests.homes import EXPLICIT, Peer, RawInstance, phantoms
 
 PROJECT = "TRIAL-7"
 
@@ -54,3 +58,25 @@ class Site:
         while not holds():
             assert time.monotonic() < deadline, "that never came"
             time.sleep(0.05)
+
+
+def picture(uid: str = "1.2.3.4.5.6.7") -> RawInstance:
+    """Return a secondary capture, which often has a name burned in."""
+    shot = Dataset()
+    shot.SOPClassUID, shot.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", uid
+    shot.StudyInstanceUID, shot.SeriesInstanceUID = "1.2.3.4.5", "1.2.3.4.5.6"
+    shot.PatientName, shot.PatientID, shot.PatientBirthDate, shot.PatientSex = "NOVAK^JAN", "4711", "", ""
+    shot.Modality, shot.ConversionType, shot.Manufacturer = "OT", "WSD", "Acme"
+    shot.ManufacturerModelName = "Grabber"
+    shot.StudyDate, shot.StudyTime, shot.StudyID, shot.AccessionNumber = "20240102", "120000", "", ""
+    shot.ReferringPhysicianName, shot.SeriesNumber, shot.InstanceNumber = "", 1, 1
+    shot.Rows, shot.Columns, shot.SamplesPerPixel = 64, 64, 1
+    shot.PhotometricInterpretation, shot.PixelRepresentation = "MONOCHROME2", 0
+    shot.BitsAllocated = shot.BitsStored = 8
+    shot.HighBit = 7
+    shot.PixelData = bytes(64 * 64)
+    out = DicomBytesIO()
+    out.is_implicit_VR, out.is_little_endian = False, True
+    shot["PixelData"].VR = "OB"
+    write_dataset(out, shot)
+    return RawInstance(shot.SOPClassUID, uid, EXPLICIT, out.getvalue())

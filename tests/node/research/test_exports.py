@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import zipfile
 from pathlib import Path
@@ -11,9 +12,9 @@ import pytest
 
 from catalog import BadRequest, NotPermitted
 from node.research.release import complaints
-from tests.homes import attribute
+from tests.homes import Peer, attribute, serving
 
-from .site import PROJECT, Site
+from .site import PROJECT, Site, picture
 
 
 def test_a_query_becomes_a_folder_with_a_dicomdir_and_a_signed_manifest(site: Site, tmp_path: Path) -> None:
@@ -133,3 +134,40 @@ def test_no_log_or_audit_line_names_a_patient(site: Site, tmp_path: Path) -> Non
     assert '"export"' in lines
     assert str(attribute(sent[0], "PatientID")) not in lines
     assert json.loads(lines.splitlines()[-1])
+
+
+def test_two_sites_with_one_key_agree_and_another_project_shares_nothing(site: Site, tmp_path: Path) -> None:
+    sent = site.store(1)
+    site.project()
+    key = site.node.home / "secrets" / "projects" / f"{PROJECT}.key"
+    assert site.export(tmp_path / "here")["standing"] == "released"
+    with serving(tmp_path / "elsewhere", node={"ae_title": "BETA"}) as node:
+        other = Site(node)
+        assert set(Peer(node).store(*sent)) == {0}
+        other.project(key_file=str(key))
+        assert other.export(tmp_path / "there")["standing"] == "released"
+    site.project(name="TRIAL-8")
+    assert site.export(tmp_path / "apart", project="TRIAL-8")["standing"] == "released"
+    here, there, apart = (rows(tmp_path / name) for name in ("here", "there", "apart"))
+    assert here == there
+    for column in ("subject", "study", "series", "instance", "sha256"):
+        assert not {row[column] for row in here} & {row[column] for row in apart}
+
+
+def rows(release: Path) -> list[dict[str, str]]:
+    """Return what a release lists, whatever its files are called."""
+    with (release / "manifest.csv").open() as file:
+        return sorted(csv.DictReader(file), key=lambda row: row["sha256"])
+
+
+def test_what_may_tell_a_name_is_held_and_the_others_go_out(site: Site, tmp_path: Path) -> None:
+    good = site.store(1)
+    assert Peer(site.node).store(picture()) == [0]
+    site.project()
+    export = site.export(tmp_path / "cohort")
+    assert export["standing"] == "released"
+    assert export["released"] == len(good)
+    assert sum(export["held"].values()) == 1
+    [held] = site.ask("quarantine")
+    assert held["export"] == export["id"]
+    assert site.ask("quarantined", id=held["id"], who="novak")["attributes"]
