@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from catalog import CatalogWriter, Damaged, Entry, NotFound, ObjectStore, PacsError, Unavailable
+from catalog import CatalogWriter, Damaged, Entry, Holding, NotFound, ObjectStore, PacsError, Unavailable
 from node.damage import DamageBook, Mender
 from node.held import HeldShelf
 from node.storage import SegmentStore, VolumeStore
@@ -63,8 +63,13 @@ class Inspector:
         catalog: CatalogWriter,
         held: HeldShelf,
         book: DamageBook,
+        glance: Callable[[Holding], None] | None = None,
     ) -> None:
-        """`segments` are those where the store keeps its objects for good, None if it does not."""
+        """`segments` are those where the store keeps its objects for good, None if it does not.
+
+        `glance` asks about an object without reading it, if the store can.
+        """
+        self._glance = glance
         self._store = store
         self._segments = segments
         self._catalog = catalog
@@ -85,10 +90,19 @@ class Inspector:
 
     def check(self, entry: Entry, findings: Findings) -> None:
         """Read one object whole, and write down what is wrong with it."""
+        if self._is_whole_by(self._store.verify, entry, findings):
+            findings.healed += entry.holding.sha256 in self.book and self.book.clear(entry.holding.sha256)
+
+    def glance(self, entry: Entry, findings: Findings) -> None:
+        """Ask about one object, where its store can tell without reading it; that heals nothing."""
+        if self._glance is not None:
+            self._is_whole_by(self._glance, entry, findings)
+
+    def _is_whole_by(self, look: Callable[[Holding], None], entry: Entry, findings: Findings) -> bool:
         findings.objects += 1
         findings.bytes += entry.holding.size
         try:
-            self._store.verify(entry.holding)
+            look(entry.holding)
         except (NotFound, Damaged) as error:
             self._tell_damage(entry, error, findings)
         except (PacsError, OSError) as error:
@@ -96,7 +110,14 @@ class Inspector:
             findings.unavailable += 1
             findings.tell(error.what if isinstance(error, Unavailable) else str(error))
         else:
-            findings.healed += entry.holding.sha256 in self.book and self.book.clear(entry.holding.sha256)
+            return True
+        return False
+
+    def mark(self, lost: frozenset[bytes], why: str) -> None:
+        """Write down as damaged what has one of these SHA-256."""
+        for _, entry in self.entries():
+            if entry.holding.sha256 in lost and entry.holding.sha256 not in self.book:
+                self.book.mark(entry, why)
 
     def _tell_damage(self, entry: Entry, error: PacsError, findings: Findings) -> None:
         uid, sha256 = entry.SOPInstanceUID, entry.holding.sha256

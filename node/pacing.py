@@ -1,12 +1,17 @@
-"""How the search index gives way to ingest: senders wait for an answer, the index may be seconds behind.
+"""How background work gives way: senders and readers wait for an answer, the index and uploads may be late.
 
 While objects arrive, the index rests for a few seconds and then takes a share of the time; in a lull it goes
 on at once. What it has not taken in yet is found all the same, only slower, so under a load that its share
 cannot follow it may fall further behind without a wrong answer.
+
+Uploads to a bucket that nobody waits for take a tenth of one thread's time, until one of them has waited for
+a minute: from then on they go as fast as they can.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Final
 
 from catalog import Clock
@@ -19,6 +24,8 @@ _SHARE: Final = 0.25
 """Of the time that the index then takes while others are busy."""
 _REST: Final = 0.2
 _BREATH: Final = 0.02
+_UPLOAD_SHARE: Final = 0.1
+_UPLOAD_PATIENCE: Final = 60.0
 
 
 class Pace:
@@ -61,3 +68,34 @@ class Pace:
     def _is_busy(self) -> bool:
         # A clock that was set back makes nobody wait.
         return 0 <= self._clock() - self._last < _LULL
+
+
+class GivingWay:
+    """A step that several threads take, by turns and with rests while somebody stores or retrieves."""
+
+    def __init__(
+        self, step: Callable[[], bool], is_busy: Callable[[], bool], behind: Callable[[], float], clock: Clock
+    ) -> None:
+        """`behind` says for how many seconds what waits longest has been waiting."""
+        self._step = step
+        self._is_busy = is_busy
+        self._behind = behind
+        self._clock = clock
+        self._turn = threading.Lock()
+        self._rest_until = 0.0
+
+    def step(self) -> bool:
+        """Take a step unless others come first; say whether there may be more to do at once."""
+        if not self._is_busy() or self._behind() > _UPLOAD_PATIENCE:
+            return self._step()
+        now = self._clock()
+        # A clock that was set back makes nothing wait longer than a step and its rest do.
+        if 0 < self._rest_until - now < _UPLOAD_PATIENCE or not self._turn.acquire(blocking=False):
+            return False
+        try:
+            self._step()
+            ended = self._clock()
+            self._rest_until = ended + (ended - now) * (1 / _UPLOAD_SHARE - 1)
+        finally:
+            self._turn.release()
+        return False

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
-from catalog import Clock
+from catalog import Clock, Entry
 from node.inspection import Busy, Findings, Inspector
 from node.state import Tables
 
@@ -27,7 +27,21 @@ _REST: Final = 4.0
 """... and how many times as long it rests afterwards."""
 _GIVE_WAY: Final = 0.5
 _NOTE_EVERY: Final = 30.0
-_KEY: Final = b"scrub"
+
+
+class Reading(NamedTuple):
+    """What a scrub does with each object, within how many seconds, and with what share of them."""
+
+    name: str
+    look: Callable[[Entry, Findings], None]
+    shortest: float = _SHORTEST
+    longest: float = _LONGEST
+    share: float = 1.0
+
+
+def sample_of_a_day(inspector: Inspector, share: float) -> Reading:
+    """Return the plan of asking about a share of the objects each day, without reading them."""
+    return Reading("daily sample", inspector.glance, _DAY, _DAY, share)
 
 
 class Progress(msgspec.Struct, kw_only=True):
@@ -53,16 +67,18 @@ class Scrub:
         clock: Clock,
         stored: Callable[[], int],
         is_busy: Busy = lambda: False,
-        share: float = 1.0,
+        plan: Reading | None = None,
     ) -> None:
-        """`stored` says how many bytes there are; a `share` of the objects is read, others each time."""
+        """`stored` says how many bytes there are; without a plan everything is read. Of a share, others each
+        time."""
+        self._plan = plan or Reading("scrub", inspector.check)
+        self._key = self._plan.name.encode()
         self._inspector = inspector
         self._table = tables.table("scrub", Progress)
         self._clock = clock
         self._stored = stored
         self._is_busy = is_busy
-        self._share = share
-        self.progress = self._table.get(_KEY) or Progress()
+        self.progress = self._table.get(self._key) or Progress()
         self._noted = clock()
         self._due = self._planned()
         self._work = self._pass()
@@ -92,7 +108,7 @@ class Scrub:
 
     def note(self) -> None:
         """Write down how far it is."""
-        self._table.put(_KEY, self.progress)
+        self._table.put(self._key, self.progress)
         self._noted = self._clock()
 
     def _planned(self) -> float:
@@ -100,7 +116,7 @@ class Scrub:
         progress = self.progress
         if not progress.started:
             return progress.finished
-        share = progress.findings.bytes / max(self._stored() * self._share, 1)
+        share = progress.findings.bytes / max(self._stored() * self._plan.share, 1)
         return progress.started + progress.period * min(share, 1.0)
 
     def _is_late(self, now: float) -> bool:
@@ -112,12 +128,12 @@ class Scrub:
             progress = self.progress
             if not progress.started:
                 progress.started = self._clock()
-                progress.period = random.uniform(_SHORTEST, _LONGEST)
+                progress.period = random.uniform(self._plan.shortest, self._plan.longest)
                 progress.findings = Findings()
                 self.note()
             for cursor, entry in self._inspector.entries(progress.cursor):
-                if random.random() < self._share:
-                    self._inspector.check(entry, progress.findings)
+                if random.random() < self._plan.share:
+                    self._plan.look(entry, progress.findings)
                 progress.cursor = cursor
                 yield True
                 # A small archive is not read in one go.
@@ -132,7 +148,8 @@ class Scrub:
         progress = self.progress
         self._inspector.forget_gone()
         found = progress.findings
-        logger.info("The scrub read %d objects; %d are damaged.", found.objects, found.damaged)
+        text = "The %s looked at %d objects; %d are damaged."
+        logger.info(text, self._plan.name, found.objects, found.damaged)
         # The next begins when this one's time is over: an archive that grows empty is not read all day.
         ended = max(self._clock(), progress.started + progress.period)
         self.progress = Progress(finished=ended, last=found)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from catalog import BadRequest, NotFound
+from node.scrub import Scrub
 from node.storage import VolumeState, VolumeStore
 from node.verification import Verification, Wish
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _NO_VOLUMES = "The objects of this archive lie in a bucket; only their spool is on a disk."
+_USE = "Buckets need no volumes. How the bucket is: peerpacs archives list, peerpacs check"
 _RUNS = Callable[[str, Verification], None]
 
 
@@ -61,7 +63,7 @@ class Storekeeping:
                 "since": progress.started or None,
                 "read": progress.findings.bytes,
                 "last": progress.finished or None,
-                "troubles": (progress.last or progress.findings).troubles,
+                "troubles": [*_troubles(care.scrub), *(_troubles(care.sample) if care.sample else ())],
             },
         }
 
@@ -164,7 +166,7 @@ class Storekeeping:
 
     def _volumes(self) -> VolumeStore:
         if self._care.volumes is None:
-            raise BadRequest(_NO_VOLUMES, "Buckets need no volumes.")
+            raise BadRequest(_NO_VOLUMES, _USE)
         return self._care.volumes
 
     def _named(self, path: str) -> VolumeState:
@@ -205,3 +207,7 @@ class Storekeeping:
     def _record(self, what: str, path: str, who: str, **more: Any) -> None:
         detail = {"who": who, "volume": str(path), **more}
         self._archive.audit.record("change", None, what, msgspec.to_builtins(detail))
+
+
+def _troubles(scrub: Scrub) -> list[str]:
+    return (scrub.progress.last or scrub.progress.findings).troubles

@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from .bucket_cases import on_buckets
 from .capacity import Loaded, Memory
 from .cases import Case, Retrieve, storing
 from .committing import Commitment
@@ -40,6 +41,7 @@ def all_cases(is_quick: bool) -> list[Case]:
         Loaded(count=round(500_000 * share), sent=round(4000 * share)),
         Memory(frames=round(2048 * share)),
         *web_cases(share),
+        *on_buckets(share),
     ]
 
 

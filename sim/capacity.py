@@ -110,10 +110,8 @@ class Memory(Case):
         described = study(run, 0, modality="XA", frames=self.frames, size=self.frames * MEGABYTE + 8192)
         large = next(instances(described))
         idle = server.anonymous_memory()
-        arriving, arrival = watched(server, lambda: _arrive(server.address, large))
-        leaving, departure = watched(
-            server, lambda: _leave(server.address, described.StudyInstanceUID, large)
-        )
+        arriving, arrival = watched(server, lambda: arrive(server.address, large))
+        leaving, departure = watched(server, lambda: leave(server.address, described.StudyInstanceUID, large))
         return {
             "idle": idle / MEGABYTE,
             "growth while it arrives": (arriving - idle) / MEGABYTE,
@@ -123,13 +121,23 @@ class Memory(Case):
         }
 
 
-def _arrive(address: Address, large: Instance) -> None:
+def arrive(address: Address, large: Instance) -> None:
+    """Send one instance by C-STORE.
+
+    Raises:
+        ClientError: it was not accepted.
+    """
     with Association(address, sends=[large.SOPClassUID]) as association:
         if status := association.store(large):
             raise ClientError(f"C-STORE of {large.size} bytes ended with status {status:04X}.")
 
 
-def _leave(address: Address, StudyInstanceUID: str, large: Instance) -> None:
+def leave(address: Address, StudyInstanceUID: str, large: Instance) -> None:
+    """Have it back by C-GET, and drop it.
+
+    Raises:
+        ClientError: it did not come whole.
+    """
     wanted = identifier("STUDY", StudyInstanceUID=StudyInstanceUID)
     with Association(address, [STUDY_ROOT_GET], receives=[large.SOPClassUID]) as association:
         got = association.get(wanted)
@@ -138,7 +146,7 @@ def _leave(address: Address, StudyInstanceUID: str, large: Instance) -> None:
 
 
 def watched(server: Server, action: Callable[[], object]) -> tuple[int, float]:
-    """The most anonymous memory the server had during the action, in bytes, and its seconds."""
+    """Return the most anonymous memory the server had during the action, in bytes, and its seconds."""
     over = Event()
     with ThreadPoolExecutor(1) as pool:
         watching = pool.submit(_most_memory, server, over)

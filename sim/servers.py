@@ -65,6 +65,10 @@ class Server:
         """Return the command line that runs the server in the foreground."""
         raise NotImplementedError
 
+    def settings(self) -> dict[str, str]:
+        """Return what its environment has besides what all servers' have."""
+        return {}
+
     def is_ready(self) -> bool:
         """Say whether the server answers."""
         return answers_echo(self.address)
@@ -77,7 +81,8 @@ class Server:
         """
         began = time.perf_counter()
         with self._log.open("wb") as log:
-            process = subprocess.Popen(self.command(), stdout=log, stderr=log, env=ENVIRONMENT)
+            environment = {**ENVIRONMENT, **self.settings()}
+            process = subprocess.Popen(self.command(), stdout=log, stderr=log, env=environment)
         try:
             self._wait_until_ready(process, began + _DEADLINE)
         except BaseException:
@@ -150,9 +155,14 @@ class PeerPACS(Server):
         self.home = folder / "home"
         off = [f"--{door}-port=0" for door in ("tls", "web", "grid", "watch")]
         port = f"--dicom-port={self.address.port}"
-        self._set_up("init", "--name", "bench", "--ae", self.address.ae_title, port, *off, "--dev", "--yes")
+        who = ("--name", "bench", "--ae", self.address.ae_title)
+        self._set_up("init", *who, port, *off, *self.init_options(), "--dev", "--yes")
         where = ("--address", "127.0.0.1", "--port", str(destination.port))
         self._set_up("devices", "add", destination.ae_title, *where, "--services", "echo,store")
+
+    def init_options(self) -> list[str]:
+        """Return what `peerpacs init` is told besides names and ports."""
+        return []
 
     def command(self) -> list[str]:
         return [str(self._program), "run", "--home", str(self.home)]

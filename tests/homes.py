@@ -157,6 +157,13 @@ class Peer:
     def __init__(self, node: Node, ae_title: str = "PEER") -> None:
         self.requestor = Requestor(ae_title, "127.0.0.1", node.ports["dicom"], node.config.node.ae_title)
 
+    @classmethod
+    def at(cls, port: int) -> Peer:
+        """Return a device that calls a node of another process."""
+        peer = cls.__new__(cls)
+        peer.requestor = Requestor("PEER", "127.0.0.1", port, "ALPHA")
+        return peer
+
     def store(self, *sent: RawInstance) -> list[int]:
         """Return the status of each."""
         return [answer.status for answer in self.requestor.store(sent)]

@@ -12,6 +12,7 @@ from node.bucket import BucketStore
 from node.catching_up import CatchUp, CaughtUp
 from node.completeness import Completeness
 from node.config import DISK
+from node.pacing import GivingWay
 from node.reading import header_reader, pixel_comparer
 from node.recovery import Recovered
 from node.rollback import RollbackWatch
@@ -165,10 +166,12 @@ class Archive(Doors):
             return
         section = self.shared.book.bucket_of(self.plan)
         yield Loop(f"{self.name} bucket", self._tend_bucket)
+        bucket, is_busy = self.bucket, self.care.is_busy
+        upload = GivingWay(bucket.upload_step, is_busy, bucket.behind, self.shared.clock)
         for number in range(section.upload_threads):
-            yield Loop(f"{self.name} upload {number}", self.bucket.upload_step, idle_pause=_BUSY_PAUSE)
+            yield Loop(f"{self.name} upload {number}", upload.step, idle_pause=_BUSY_PAUSE)
         for number in range(section.fetch_threads):
-            yield Loop(f"{self.name} fetch {number}", self.bucket.fetch_step, idle_pause=_BUSY_PAUSE)
+            yield Loop(f"{self.name} fetch {number}", bucket.fetch_step, idle_pause=_BUSY_PAUSE)
 
     def _tend_bucket(self) -> bool:
         assert self.bucket is not None

@@ -52,13 +52,19 @@ def bucket_settings(url: str, s3: S3Section, home: Path) -> BucketSettings:
     """
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     prefix = prefix.strip("/")
+
+    def keys() -> tuple[str, str]:
+        return _secret(home, s3.access_key_file), _secret(home, s3.secret_key_file)
+
+    access_key, secret_key = keys()
     endpoint = Endpoint(
         bucket,
         prefix=f"{prefix}/" if prefix else "",
         url=s3.endpoint,
         region=s3.region,
-        access_key=_secret(home, s3.access_key_file),
-        secret_key=_secret(home, s3.secret_key_file),
+        access_key=access_key,
+        secret_key=secret_key,
+        reread=keys,
         is_path_style=s3.path_style,
         checksums=s3.checksums,
         sends_sha256=s3.send_sha256,

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from catalog import Clock, Damaged, NotFound, NotPermitted, OutOfSpace, PacsError, Unavailable
+
+from .signed import SignedReads
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -24,6 +30,8 @@ _DIGEST_CODES: Final = {
 }
 _FULL_CODES: Final = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "EntityTooLarge"}
 _KEY_CODES: Final = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken"}
+_SKEW: Final = 300.0
+"""Seconds; S3 refuses requests from 15 minutes on."""
 _GONE_CODES: Final = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
 
 
@@ -49,6 +57,8 @@ class Endpoint:
     connections: int = 32
     tries: int = 3
     """Of one request, at once; a single 500 or 503 is nothing a sender should hear of."""
+    reread: Callable[[], tuple[str, str]] | None = None
+    """Returns access key and secret key as they are now; asked when the server refuses those above."""
     prefix: str = ""
     """In front of every key, with its slash: several archives may share a bucket."""
 
@@ -67,7 +77,7 @@ class Bucket:
     def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
         self._endpoint = endpoint
         self._clock = clock
-        self._client: Any = None
+        self._connected: _Line | None = None
         self._mutex = threading.Lock()
         self._verifies: bool | None = None
         self.answered = float("-inf")
@@ -95,18 +105,45 @@ class Bucket:
         """Ask whether the bucket is there."""
         self.ask(lambda client, where: client.head_bucket(**where))
 
-    def put(self, key: str, data: bytes) -> None:
-        """Upload in one request; the server compares the MD5, and the SHA-256 if it knows how."""
-        self._put(key, data, hashlib.sha256(data).digest())
+    def put(self, key: str, data: bytes) -> bytes:
+        """Upload in one request; a server that was seen to compare the SHA-256 is given it.
 
-    def size(self, key: str) -> int:
-        """Return how many bytes the object has."""
-        return int(self.ask(lambda client, where: client.head_object(**where)["ContentLength"], key))
+        Return that SHA-256, or nothing.
+        """
+        sha256 = hashlib.sha256(data).digest() if self.verifies_sha256 else b""
+        self._put(key, data, sha256)
+        return sha256
+
+    def head(self, key: str) -> tuple[int, bytes]:
+        """Return how many bytes the object has, and the SHA-256 that the server keeps with it, if it does."""
+        words = {"ChecksumMode": "ENABLED"} if self.verifies_sha256 else {}
+        answer = self.ask(lambda client, where: client.head_object(**words, **where), key)
+        told = str(answer.get("ChecksumSHA256", ""))
+        # A checksum of the checksums of parts ends with their number.
+        return int(answer["ContentLength"]), b"" if "-" in told else base64.b64decode(told)
+
+    def server_time(self) -> float | None:
+        """Return what time the server says it is, in seconds since 1970."""
+        answer = self.ask(lambda client, where: client.head_bucket(**where))
+        return _time_in(answer["ResponseMetadata"]["HTTPHeaders"].get("date", ""))
 
     def read(self, key: str, offset: int, length: int) -> bytes:
         """Return a range; fewer bytes when the object ends before."""
         with closing(self.stream(key, offset, length)) as stream:
             return stream.read(length)
+
+    def whole(self, key: str, limit: int) -> bytes:
+        """Return an object, or as much of it as `limit` says; the fastest way for a small one."""
+        line = self._line()
+        if line.takes_signed_urls:
+            if (data := line.reads.get(self._where(key), limit)) is not None:
+                self.answered = self._clock()
+                return data
+            data = self.read(key, 0, limit)
+            # It came the long way and did not come the short way: the server wants no such URLs.
+            line.takes_signed_urls = False
+            return data
+        return self.read(key, 0, limit)
 
     def stream(self, key: str, offset: int, length: int) -> Stream:
         """Open a range to be read piece by piece."""
@@ -148,13 +185,7 @@ class Bucket:
 
     def put_part(self, key: str, upload: str, number: int, data: bytes) -> str:
         """Upload part `number`, from 1, and return its tag."""
-        digest = hashlib.md5(data, usedforsecurity=False).digest()
-        part = {
-            "UploadId": upload,
-            "PartNumber": number,
-            "Body": data,
-            "ContentMD5": _word(digest),
-        }
+        part: dict[str, Any] = {"UploadId": upload, "PartNumber": number, "Body": data}
         if self.verifies_sha256:
             part["ChecksumSHA256"] = _word(hashlib.sha256(data).digest())
         return str(self.ask(lambda client, where: client.upload_part(**part, **where)["ETag"], key))
@@ -178,30 +209,30 @@ class Bucket:
 
     def close(self) -> None:
         """Give the connections back."""
-        client, self._client = self._client, None
-        if client:
-            client.close()
+        line, self._connected = self._connected, None
+        if line:
+            line.close()
 
     def _put(self, key: str, data: bytes, sha256: bytes) -> None:
-        md5 = hashlib.md5(data, usedforsecurity=False).digest()
-        words = {"Body": data, "ContentMD5": _word(md5)}
-        if self._endpoint.sends_sha256:
-            words["ChecksumSHA256"] = _word(sha256)
-        self.ask(lambda client, where: client.put_object(**words, **where), key)
+        words = {"ChecksumSHA256": _word(sha256)} if sha256 else {}
+        self.ask(lambda client, where: client.put_object(Body=data, **words, **where), key)
 
     def ask(self, request: Callable[[Any, dict[str, str]], T], key: str = "") -> T:
         """Send one request, about one object if a key is given; what it raises is ours."""
+        line = self._line()
+        try:
+            return self._ask(line, request, key)
+        except NotPermitted:
+            if not self._has_other_keys(line):
+                raise
+            return self._ask(self._line(), request, key)
+
+    def _ask(self, line: _Line, request: Callable[[Any, dict[str, str]], T], key: str) -> T:
         from botocore.exceptions import BotoCoreError, ClientError
         from urllib3.exceptions import HTTPError
 
         try:
-            with self._mutex:
-                if self._client is None:
-                    self._client = _connect(self._endpoint)
-            where = {"Bucket": self._endpoint.bucket}
-            if key:
-                where["Key"] = self._endpoint.prefix + key
-            answer = request(self._client, where)
+            answer = request(line.client, self._where(key))
         except ClientError as error:
             raise self._refusal(error.response) from error
         except (BotoCoreError, HTTPError, OSError) as error:
@@ -211,6 +242,50 @@ class Bucket:
             ) from error
         self.answered = self._clock()
         return answer
+
+    def _skew(self, response: dict[str, Any]) -> float:
+        """Return by how many seconds the clocks differ: a refused HEAD has a date, but no word of why."""
+        headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        told = _time_in(headers.get("date", ""))
+        return 0.0 if told is None else abs(self._clock() - told)
+
+    def _where(self, key: str) -> dict[str, str]:
+        where = {"Bucket": self._endpoint.bucket}
+        if key:
+            where["Key"] = self._endpoint.prefix + key
+        return where
+
+    def _line(self) -> _Line:
+        with self._mutex:
+            if self._connected is None:
+                self._connected = _Line(self._endpoint)
+            return self._connected
+
+    def _has_other_keys(self, refused: _Line) -> bool:
+        """Read the credentials again; say whether they are others than those that were refused.
+
+        Raises:
+            NotPermitted: they cannot be read.
+        """
+        if self._endpoint.reread is None:
+            return False
+        try:
+            access_key, secret_key = self._endpoint.reread()
+        except PacsError as error:
+            raise NotPermitted(error.what, error.next) from error
+        with self._mutex:
+            if self._connected is not refused:
+                # Another thread was here meanwhile.
+                return True
+            if (access_key, secret_key) == (self._endpoint.access_key, self._endpoint.secret_key):
+                return False
+            self._endpoint = replace(self._endpoint, access_key=access_key, secret_key=secret_key)
+            # The old line closes with its last user.
+            self._connected = None
+        logger.warning(
+            "The bucket %s refused the old credentials; new ones were read.", self._endpoint.bucket
+        )
+        return True
 
     def _refusal(self, response: dict[str, Any]) -> PacsError:
         code = str(response.get("Error", {}).get("Code", ""))
@@ -222,10 +297,17 @@ class Bucket:
             return Damaged(f"The bucket {name} received other bytes than were sent.", "It is sent again.")
         if code in _GONE_CODES or status == 404:
             return NotFound(f"The bucket {name} does not have it.", "Fetch it from a peer that has a copy.")
+        is_unexplained = status == 403 and code not in _KEY_CODES
+        if code == "RequestTimeTooSkewed" or (is_unexplained and self._skew(response) > _SKEW):
+            return Unavailable(
+                f"The bucket {name} refuses this node because their clocks differ by more than it allows.",
+                "Set the clock right (timedatectl set-ntp true); what waits for upload stays in the spool.",
+            )
         if code in _KEY_CODES or status in (401, 403):
             return NotPermitted(
                 f"The bucket {name} refuses this node's credentials ({code or status}).",
-                "Correct access key and secret in the config; what waits for upload stays in the spool.",
+                "Correct access key and secret in the files that [s3] names; the node reads them again by "
+                "itself, and what waits for upload stays in the spool.",
             )
         if status == 416:
             return Damaged(f"An object in the bucket {name} is shorter than it was.", "It is not delivered.")
@@ -234,6 +316,22 @@ class Bucket:
         return Unavailable(
             f"The bucket {name} answered {status} {code}.", "The node tries again by itself; ask who runs it."
         )
+
+
+class _Line:
+    """The connections to a server under one pair of credentials."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.client = _connect(endpoint)
+        self.reads = SignedReads(
+            self.client, endpoint.connect_timeout, endpoint.read_timeout, endpoint.connections
+        )
+        self.takes_signed_urls = True
+
+    def close(self) -> None:
+        """Give them back."""
+        self.client.close()
+        self.reads.close()
 
 
 class Stream:
@@ -262,6 +360,7 @@ def _connect(endpoint: Endpoint) -> Any:
     from botocore.config import Config
 
     config = Config(
+        signature_version="s3v4",
         s3={"addressing_style": "path" if endpoint.is_path_style else "virtual"},
         request_checksum_calculation=endpoint.checksums,
         response_checksum_validation=endpoint.checksums,
@@ -283,6 +382,13 @@ def _connect(endpoint: Endpoint) -> Any:
     # Waiting for "100 Continue" costs a second at servers that do not send it, and our bodies are small.
     client.meta.events.register_last("before-call.s3", _expect_nothing)
     return client
+
+
+def _time_in(date: str) -> float | None:
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
 
 
 def _expect_nothing(params: dict[str, Any], **_: object) -> None:

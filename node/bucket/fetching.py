@@ -10,13 +10,14 @@ from concurrent.futures import Future
 
 from msgspec.structs import replace
 
-from catalog import Clock, Damaged, Holding, PacsError
+from catalog import Clock, Damaged, PacsError
 from node.storage import SegmentStore
 
 from .client import Bucket
 from .ledger import Ledger, Row
-from .reading import read_whole
+from .reading import AGAIN, object_key, read_chunks
 from .sealing import Key, Note
+from .settling import Settling
 
 logger = logging.getLogger(__name__)
 
@@ -25,17 +26,23 @@ class Fetcher:
     """Brings objects into the spool; whoever wants one that is on its way waits for it."""
 
     def __init__(
-        self, bucket: Bucket, ledger: Ledger, spool: SegmentStore, key: Key | None, clock: Clock
+        self,
+        bucket: Bucket,
+        ledger: Ledger,
+        spool: SegmentStore,
+        settling: Settling,
+        key: Key | None,
+        clock: Clock,
     ) -> None:
         self._bucket = bucket
         self._ledger = ledger
         self._spool = spool
+        self._settling = settling
         self._key = key
         self._clock = clock
         self._mutex = threading.Lock()
         self._coming: dict[bytes, Future[bytes]] = {}
         self._wanted: OrderedDict[bytes, None] = OrderedDict()
-        self._unsynced: list[Holding] = []
 
     def prefetch(self, sha256s: Iterable[bytes]) -> None:
         """Note what will be asked for soon; `step` fetches it in this order."""
@@ -78,17 +85,6 @@ class Fetcher:
             self._run(sha256, coming)
         return coming.result()
 
-    def settle(self) -> bool:
-        """Let the spool forget what it need not replay; say whether there was anything."""
-        with self._mutex:
-            batch, self._unsynced = self._unsynced, []
-        if not batch:
-            return False
-        for holding in reversed(batch):
-            self._spool.sync(holding)
-        self._ledger.commit()
-        return True
-
     def _run(self, sha256: bytes, coming: Future[bytes]) -> None:
         try:
             place = self._bring(sha256)
@@ -112,10 +108,13 @@ class Fetcher:
     def _bring(self, sha256: bytes) -> bytes:
         incoming = self._spool.incoming()
         try:
-            for plain in read_whole(self._bucket, sha256, self._key):
+            row = self._ledger.get(sha256)
+            size = {"size": row.size} if row else {}
+            for plain in read_chunks(self._bucket, object_key(sha256), sha256, self._key, **size):
                 incoming.space(len(plain))[:] = plain
                 incoming.filled(len(plain))
-            row = self._ledger.get(sha256)
+            if incoming.digest() != sha256:
+                raise Damaged(f"The object {sha256.hex()} in the bucket does not have its SHA-256.", AGAIN)
             note = Note(row.source, row.received, row.is_held) if row else Note()
             kept = self._spool.keep(incoming, note)
         finally:
@@ -131,6 +130,5 @@ class Fetcher:
         row = self._ledger.update(sha256, cached)
         if row is None or kept.where not in row.local:
             self._spool.remove(kept)
-        with self._mutex:
-            self._unsynced.append(kept)
+        self._settling.add(kept)
         return kept.where

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
+
+from catalog import Holding, Origin
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -35,11 +38,38 @@ class Row(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """An upload in parts that was begun, with the salt it was sealed with ..."""
     parts: tuple[tuple[str, bytes], ...] = ()
     """... and the parts the bucket has: its tag, and the SHA-256 of what was sent."""
+    sealed: bytes = b""
+    """The SHA-256 of the sealed file, where it was sent in one piece."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing is known that has whole bytes of an object somebody holds."""
+        return bool(self.holders) and not self.local and not self.proof
 
     @property
     def is_waiting(self) -> bool:
         """Whether something has to be done in the bucket."""
         return bool(self.local and not self.proof) if self.holders else True
+
+
+def taken_in(holding: Holding, place: bytes, origin: Origin, now: int) -> Callable[[Row | None], Row]:
+    """Return the change for an object that came into the spool `now`, under one more holding."""
+
+    def change(row: Row | None) -> Row:
+        known = row or Row(size=holding.size, source="", received=0)
+        # What was deleted and is sent again goes to the bucket again, which has to know of that too.
+        return replace(
+            known,
+            source=origin.source,
+            received=origin.received,
+            is_held=origin.is_held,
+            holders=(*known.holders, holding.where),
+            local=(*(known.local if known.holders else ()), place),
+            since=now,
+            proof="",
+        )
+
+    return change
 
 
 class Rows(Protocol):
@@ -68,6 +98,7 @@ class Ledger:
         """What has to be done in the bucket, in the order it came, and not before when."""
         self._cached: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
         """(size, since) of what the bucket has confirmed and the spool keeps, least recently used first."""
+        self._lost: set[bytes] = set()
         self.cached_bytes = 0
         found = sorted(rows.scan(), key=lambda pair: (pair[1].received, pair[1].since))
         for sha256, row in found:
@@ -107,6 +138,12 @@ class Ledger:
                     if self._fresh.get(sha256) is row:
                         del self._fresh[sha256]
 
+    def is_new(self, sha256: bytes) -> bool:
+        """Say whether nothing about the object is on disk yet, and one holder is all there is to write."""
+        with self._mutex:
+            row = self._fresh.get(sha256)
+            return row is not None and len(row.holders) == 1 and self._rows.get(sha256) is None
+
     def waiting(self, now: float) -> list[bytes]:
         """Return what has to be done in the bucket and is due, a few, oldest first."""
         with self._mutex:
@@ -122,6 +159,18 @@ class Ledger:
         """Return how many objects the node's own disk has."""
         with self._mutex:
             return len(self._cached) + len(self._waiting)
+
+    def oldest(self) -> int | None:
+        """Return since when what waits longest has been in the spool, in seconds since 1970."""
+        with self._mutex:
+            sha256 = next(iter(self._waiting), None)
+        row = self.get(sha256) if sha256 else None
+        return row.since if row else None
+
+    def lost(self) -> frozenset[bytes]:
+        """Return the objects of which nothing is known that has whole bytes."""
+        with self._mutex:
+            return frozenset(self._lost)
 
     def postpone(self, sha256: bytes, until: float) -> None:
         """Do not try this one before."""
@@ -152,6 +201,10 @@ class Ledger:
             self._waiting.pop(sha256, None)
         else:
             self._waiting.setdefault(sha256, 0)
+        if row and row.is_lost:
+            self._lost.add(sha256)
+        else:
+            self._lost.discard(sha256)
         known = self._cached.get(sha256)
         is_cached = bool(row and row.proof and row.local)
         if known and not is_cached:

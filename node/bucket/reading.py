@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Final
@@ -13,6 +14,8 @@ from .client import Bucket
 from .sealing import HEADER, TAG, Header, Key, Sealed
 
 _ALL: Final = 1 << 50
+_AT_ONCE: Final = 2 << 20
+"""A file of so many bytes is read in one piece: each further read costs more than the bytes do."""
 _AHEAD: Final = 8
 """Chunks read at once when a reader goes on where it stopped."""
 AGAIN: Final = "Send it again from where it came, or fetch it from a peer that has a copy."
@@ -44,14 +47,21 @@ def read_header(bucket: Bucket, name: str, object_id: bytes, key: Key | None) ->
     return Sealed(object_id, Header.unpack(bucket.read(name, 0, HEADER)), key)
 
 
-def read_chunks(bucket: Bucket, name: str, object_id: bytes, key: Key | None) -> Iterator[bytes]:
+def read_chunks(
+    bucket: Bucket, name: str, object_id: bytes, key: Key | None, size: int = _ALL
+) -> Iterator[bytes]:
     """Yield the plain chunks of a whole file, each once it proved to be what was written.
+
+    `size` is how many plain bytes are expected, if that is known.
 
     Raises:
         Damaged: bytes are missing, too many, moved or changed.
         NotFound: there is no such file.
     """
-    with closing(bucket.stream(name, 0, _ALL)) as stream:
+    is_small = size <= _AT_ONCE
+    with closing(
+        io.BytesIO(bucket.whole(name, 2 * _AT_ONCE)) if is_small else bucket.stream(name, 0, _ALL)
+    ) as stream:
         sealed = Sealed(object_id, Header.unpack(stream.read(HEADER)), key)
         for index in range(sealed.count):
             _, length = sealed.span(index, index)
@@ -60,7 +70,7 @@ def read_chunks(bucket: Bucket, name: str, object_id: bytes, key: Key | None) ->
             raise Damaged(f"{name} in the bucket is longer than it was.", AGAIN)
 
 
-def read_whole(bucket: Bucket, sha256: bytes, key: Key | None) -> Iterator[bytes]:
+def read_whole(bucket: Bucket, sha256: bytes, key: Key | None, size: int = _ALL) -> Iterator[bytes]:
     """Yield an object like `read_chunks`; at the end the whole had its SHA-256.
 
     Raises:
@@ -68,7 +78,7 @@ def read_whole(bucket: Bucket, sha256: bytes, key: Key | None) -> Iterator[bytes
         NotFound: the bucket does not have it.
     """
     digest = hashlib.sha256()
-    for plain in read_chunks(bucket, object_key(sha256), sha256, key):
+    for plain in read_chunks(bucket, object_key(sha256), sha256, key, size):
         digest.update(plain)
         yield plain
     if digest.digest() != sha256:

@@ -19,20 +19,24 @@ from node.state import Tables
 from node.storage import Item, SegmentStore
 from node.storage.coverage import NOTHING, Coverage
 
+from .checking import Checker
 from .client import Bucket
 from .decisions import DecisionOutbox, Outgoing
 from .fetching import Fetcher
-from .ledger import Ledger, Row
+from .ledger import Ledger, Row, taken_in
 from .listing import Listing
-from .reading import AGAIN, BucketFile, RemoteFile, object_key, read_header, read_whole
+from .reading import AGAIN, BucketFile, RemoteFile, object_key, read_header
 from .sealing import Key, load_key
 from .settings import BucketSettings, Spool
+from .settling import Settling
 from .uploading import Uploader
 
 logger = logging.getLogger(__name__)
 
 _WORD = b"B"
 _WORD_LENGTH = 10
+_ROOM = 256 << 20
+"""Bytes above the watermark that the cache leaves free, so that no sender waits for room to be made."""
 
 
 class BucketStore:
@@ -55,7 +59,10 @@ class BucketStore:
         self._bucket = Bucket(settings.endpoint, clock)
         self._ledger = Ledger(state.table("bucket objects", Row))
         self._uploader = Uploader(self._bucket, self._ledger, spool, settings, self._key, clock)
-        self._fetcher = Fetcher(self._bucket, self._ledger, spool, self._key, clock)
+        self._settling = Settling(self._ledger, spool, clock)
+        self._fetcher = Fetcher(self._bucket, self._ledger, spool, self._settling, self._key, clock)
+        bytes_of = (self._bucket, self._ledger, spool, self._fetcher, self._key)
+        self._checker = Checker(*bytes_of, settings.chunk, self._forget_places)
         self._decisions = DecisionOutbox(
             self._bucket, state.table("bucket decisions", Outgoing), self._key, settings.chunk
         )
@@ -81,23 +88,28 @@ class BucketStore:
         """
         kept = self._spool_keep(incoming, origin)
         holding = Holding(kept.sha256, _WORD + kept.where, kept.size)
-        self._ledger.update(kept.sha256, self._row_with(holding, kept.where, origin))
+        now = int(self._clock())
+        self._ledger.update(kept.sha256, taken_in(holding, kept.where, origin, now))
         return holding
 
     def sync(self, holding: Holding) -> None:
         """Return when the object will outlive this machine as far as the settings promise.
 
-        With a persistent spool: it and its place in the queue are on the disk. Otherwise: the bucket has
-        confirmed its size and SHA-256.
+        With a persistent spool: it is on the disk, in a segment that a start replays until its place in the
+        queue is on the disk too. Otherwise: the bucket has confirmed its size and SHA-256.
 
         Raises:
             OutOfSpace, Unavailable, NotPermitted: it is not; what the spool has of it is uploaded later.
         """
-        self._ledger.commit()
-        with suppress(NotFound):
-            self._spool.sync(_in_spool(holding))
+        kept = _in_spool(holding)
+        if not self._ledger.is_new(holding.sha256):
+            # What the ledger says on the disk is not what a replay would make of the bytes alone.
+            self._ledger.commit()
         if self.settings.spool is Spool.PASSING:
             self._uploader.finish(holding.sha256)
+        with suppress(NotFound):
+            self._spool.flush(kept)
+        self._settling.add(kept)
 
     def is_safe(self, holding: Holding) -> bool:
         """Say whether the bucket has confirmed the object's size and SHA-256."""
@@ -122,27 +134,20 @@ class BucketStore:
             Damaged: what is left of it is not what was stored.
             Unavailable, NotPermitted: the bucket does not answer, or refuses this node.
         """
-        row = self._row_of(holding)
-        is_whole, why = False, f"Nothing has the object {holding.sha256.hex()}."
-        if row.proof:
-            try:
-                for _ in read_whole(self._bucket, holding.sha256, self._key):
-                    pass
-                is_whole = True
-            except (Damaged, NotFound) as error:
-                # What the cache has is uploaded again, if it is whole.
-                self._fetcher.distrust(holding.sha256, Damaged(error.what, AGAIN))
-                why = error.what
-        for place in row.local:
-            try:
-                self._spool.verify(Holding(holding.sha256, place, holding.size))
-                is_whole = True
-            except (Damaged, NotFound) as error:
-                why = error.what
-                if is_whole or len(row.local) > 1:
-                    self._forget_places(holding.sha256, (place,))
-        if not is_whole:
-            raise Damaged(why, AGAIN)
+        self._checker.verify(holding, self._row_of(holding))
+
+    def glance(self, holding: Holding) -> None:
+        """Ask the bucket for the size and, where it keeps one, the checksum of what it confirmed.
+
+        Raises:
+            Damaged: the bucket has something else or nothing, and neither has the cache.
+            Unavailable, NotPermitted: the bucket does not answer, or refuses this node.
+        """
+        self._checker.glance(holding)
+
+    def lost(self) -> frozenset[bytes]:
+        """Return the SHA-256 of objects that neither the spool nor the bucket has whole any more."""
+        return self._ledger.lost()
 
     def remove(self, holding: Holding, erase: bool = False) -> None:
         """Free the bytes, in the bucket with a later `step`; with `erase` overwrite those on disk first."""
@@ -192,7 +197,13 @@ class BucketStore:
         """Do one thing that is due besides sending and fetching; say whether there may be more at once."""
         with suppress(PacsError):
             self.probe_step()
-        return self._fetcher.settle() or self.evict_step()
+        self._settling.step()
+        return self.evict_step()
+
+    def behind(self) -> float:
+        """Return for how many seconds the object that waits longest for the bucket has been waiting."""
+        since = self._ledger.oldest()
+        return 0.0 if since is None else self._clock() - since
 
     def upload_step(self) -> bool:
         """Send one decision, object or part, or delete one object; say whether there was something due."""
@@ -210,7 +221,13 @@ class BucketStore:
         return self._fetcher.step()
 
     def evict_step(self) -> bool:
-        """Drop one confirmed object that is too old or too much for the cache; say whether there was one."""
+        """Drop one confirmed object that is too old or too much for the cache, or whose room is needed.
+
+        Say whether there was one.
+        """
+        room = self._spool.space.look()
+        if room.usable < min(_ROOM, room.size // 20):
+            return self.drop_one()
         age = self.settings.cache_age
         before = self._clock() - age if age else float("-inf")
         sha256 = self._ledger.surplus(self.settings.cache_bytes, before)
@@ -277,8 +294,7 @@ class BucketStore:
 
     def close(self) -> None:
         """Make everything durable and give the connections back; uploads go on at the next start."""
-        self._ledger.commit()
-        self._fetcher.settle()
+        self._settling.finish()
         self._spool.close()
         self._bucket.close()
 
@@ -290,25 +306,8 @@ class BucketStore:
             except OutOfSpace:
                 if not self.drop_one():
                     raise
-
-    def _row_with(self, holding: Holding, place: bytes, origin: Origin) -> Callable[[Row | None], Row | None]:
-        now = int(self._clock())
-
-        def change(row: Row | None) -> Row:
-            known = row or Row(size=holding.size, source="", received=0)
-            # What was deleted and is sent again goes to the bucket again, which has to know of that too.
-            return replace(
-                known,
-                source=origin.source,
-                received=origin.received,
-                is_held=origin.is_held,
-                holders=(*known.holders, holding.where),
-                local=(*(known.local if known.holders else ()), place),
-                since=now,
-                proof="",
-            )
-
-        return change
+                # Otherwise the whole cache would go before anybody looks again.
+                self._spool.space.look()
 
     def _evict(self, sha256: bytes) -> bool:
         freed: list[bytes] = []

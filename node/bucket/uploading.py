@@ -3,6 +3,7 @@
 Whatever interrupts an upload in parts, the next try seals the same bytes again and goes on behind the last
 part whose SHA-256 is still the same. An object is confirmed when the server, which was seen to refuse wrong
 bytes, took these under their SHA-256, or else when they were read back, opened, and hashed to their name.
+What was confirmed is written down with the next commit of the ledger: who forgets it sends it once more.
 """
 
 from __future__ import annotations
@@ -174,18 +175,26 @@ class Uploader:
         if sealed_length(row.size, self._settings.chunk) <= self._settings.multipart_above:
             sealed = self._new(sha256, row, b"")
             body = b"".join([sealed.header.pack(), *self._sealed_chunks(sha256, row, sealed)])
-            self._bucket.put(object_key(sha256), body)
+            digest = self._bucket.put(object_key(sha256), body)
             yield len(body)
         else:
             yield from self._send_parts(sha256, row)
+            digest = b""
         proof = yield from self._confirm(sha256, row)
         self._ledger.update(
             sha256,
             lambda row: (
-                row and replace(row, proof=proof if row.holders else "", salt=b"", upload="", parts=())
+                row
+                and replace(
+                    row,
+                    proof=proof if row.holders else "",
+                    salt=b"",
+                    upload="",
+                    parts=(),
+                    sealed=digest,
+                )
             ),
         )
-        self._ledger.commit()
 
     def _new(self, sha256: bytes, row: Row, salt: bytes) -> Sealed:
         note = Note(row.source, row.received, row.is_held)
@@ -198,7 +207,6 @@ class Uploader:
         self._bucket.delete(key)
         yield 0
         self._ledger.update(sha256, lambda row: row if row and row.holders else None)
-        self._ledger.commit()
 
     def _send_parts(self, sha256: bytes, row: Row) -> Iterator[int]:
         key, per_part = object_key(sha256), max(self._settings.part // self._settings.chunk, 1)
@@ -233,7 +241,7 @@ class Uploader:
     def _sealed_chunks(self, sha256: bytes, row: Row, sealed: Sealed) -> Iterator[bytes]:
         """Yield each chunk from the spool; before the end is told the whole must have its SHA-256."""
         digest = hashlib.sha256()
-        buffer = memoryview(bytearray(sealed.chunk))
+        buffer = memoryview(bytearray(min(sealed.chunk, row.size)))
         try:
             reader = self._spool.open(Holding(sha256, row.local[0], row.size))
             with closing(reader):
@@ -254,13 +262,13 @@ class Uploader:
         """
         key, expected = object_key(sha256), sealed_length(row.size, self._settings.chunk)
         if self._settings.confirm is Confirm.CHECKSUM and self._bucket.verifies_sha256:
-            found = self._bucket.size(key)
+            found, _ = self._bucket.head(key)
             if found != expected:
                 raise Damaged(
                     f"{found} bytes lie in the bucket instead of {expected}.", "They are sent again."
                 )
             return "checksum"
-        for _ in read_whole(self._bucket, sha256, self._key):
+        for _ in read_whole(self._bucket, sha256, self._key, row.size):
             pass
         yield 0
         return "read back"

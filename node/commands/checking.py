@@ -9,13 +9,15 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from node.cli import FAILED, Session, readable, shared
+
+from .checking_bucket import bucket_findings
+from .findings import Finding, Mark
 
 if TYPE_CHECKING:
     from node.dimse import Security
@@ -31,22 +33,6 @@ _LISTENING: Final = "0A"
 """TCP_LISTEN in /proc/net/tcp, see include/net/tcp_states.h of Linux."""
 _UNSYNCHRONISED: Final = 5
 """TIME_ERROR, adjtimex(2)."""
-
-
-class Mark(StrEnum):
-    """How a finding counts; only a failure makes the command fail."""
-
-    GOOD = "✓"
-    WARNING = "!"
-    FAILURE = "✗"
-
-
-class Finding(NamedTuple):
-    """One line of the report; `fix` is empty when all is well."""
-
-    mark: Mark
-    what: str
-    fix: str = ""
 
 
 @click.command("check")
@@ -92,6 +78,7 @@ def examine(home: Path) -> Iterator[Finding]:
         finding = check(home, config)
         if finding is not None:
             yield finding
+    yield from bucket_findings(home, config)
 
 
 def _title(home: Path, config: Config) -> Finding | None:

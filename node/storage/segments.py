@@ -133,6 +133,18 @@ class SegmentStore:
             OutOfSpace: the disk is full after all; the object is not durable.
             Unavailable: the disk failed; the object is not durable.
         """
+        self.flush(holding)
+        place = self._place(holding)
+        if segment := self._growing.get(place.segment):
+            segment.settle(place.offset)
+            if segment is not self._current or segment.unchecked >= self._settings.checkpoint_every:
+                self._advance()
+
+    def flush(self, holding: Holding) -> None:
+        """Return when the object has reached the disk; a start replays it until `sync` counts it as recorded.
+
+        Raises as `sync`.
+        """
         place = self._place(holding)
         segment = self._growing.get(place.segment)
         if segment is None:
@@ -142,9 +154,6 @@ class SegmentStore:
             segment.group.wait(place.offset + member_length(holding.size))
         except OSError as error:
             raise refusal(error, self.objects) from error
-        segment.settle(place.offset)
-        if segment is not self._current or segment.unchecked >= self._settings.checkpoint_every:
-            self._advance()
 
     def sync_forever(self, stop: threading.Event) -> None:
         """Start each group commit as soon as something was appended, until told to stop.

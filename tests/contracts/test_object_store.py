@@ -12,18 +12,21 @@ import pytest
 
 from catalog import BadRequest, Damaged, Holding, NotFound, ObjectStore
 from tests.node.bucket.serving import bucket_store
+from tests.node.bucket.swift import swift_store
 from tests.node.storage.filling import Came, fill, keep, read, segment_store, two_volumes
 
 STORES: dict[str, Callable[[Path], ObjectStore]] = {
     "segments": segment_store,
     "volumes": two_volumes,
     "bucket": bucket_store,
+    "bucket at Swift": swift_store,
 }
 """Each store joins with one line."""
+MARKS = {"bucket at Swift": pytest.mark.slow}
 SIZES = (1, 511, 512, 513, 70_000, 262_144, 300_001, 524_288, 600_000, 3_000_000)
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, ())) for name in STORES])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     return STORES[request.param](tmp_path)
 

@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,8 @@ import pytest
 from catalog import Damaged, NotFound, NotPermitted, Unavailable
 from node.bucket import Spool
 from node.bucket.client import Bucket
-from tests.node.bucket.serving import Server, bucket_store, work_off
+from tests.node.bucket.serving import ACCESS, SECRET, Server, bucket_store, work_off
+from tests.node.bucket.uploading import command
 from tests.node.storage.filling import MB, Stopped, keep, objects, read
 
 
@@ -140,8 +140,7 @@ def test_a_byte_flipped_in_the_spool_is_never_uploaded(
 def test_a_node_killed_during_an_upload_goes_on_with_the_next_part(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = [sys.executable, "-m", "tests.node.bucket.uploading", str(tmp_path), str(server.port)]
-    process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command(tmp_path, server.endpoint()), stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "two parts are sent\n"
     process.send_signal(signal.SIGKILL)
@@ -215,3 +214,42 @@ def test_verify_reads_the_bucket_and_a_whole_copy_in_the_cache_mends_it(
         segment.write_bytes(flipped)
     with pytest.raises(Damaged):
         store.verify(holding)
+
+
+def test_the_bucket_is_asked_about_what_it_confirmed_without_reading_it(
+    tmp_path: Path, server: Server
+) -> None:
+    store = bucket_store(tmp_path, server)
+    cached, gone, cut = (keep(store, some_bytes(40_000, seed)) for seed in range(3))
+    for holding in (cached, gone, cut):
+        store.glance(holding)
+    while store.drop_one():
+        pass
+    read(store, cached)
+    server.stop()
+    for path in server.files():
+        if path.name != cut.sha256.hex():
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:-1])
+    server.start()
+    store.glance(cached)
+    for holding in (gone, cut):
+        with pytest.raises(Damaged, match=r"does not have it|bytes of"):
+            store.glance(holding)
+        assert not store.is_safe(holding)
+    assert not store.is_safe(cached)
+    assert store.lost() == {gone.sha256, cut.sha256}
+    work_off(store)
+    assert store.is_safe(cached)
+    store.glance(cached)
+
+
+def test_new_credentials_are_read_when_the_old_ones_are_refused(tmp_path: Path, server: Server) -> None:
+    keys = [(ACCESS, "wrongsecretkey0000000001"), (ACCESS, SECRET)]
+    endpoint = server.endpoint(secret_key="wrongsecretkey0000000001", reread=lambda: keys[0])
+    store = bucket_store(tmp_path, server, endpoint=endpoint)
+    with pytest.raises(NotPermitted, match="reads them again by itself"):
+        keep(store, b"object")
+    del keys[0]
+    assert store.is_safe(keep(store, b"object"))
