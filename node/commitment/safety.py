@@ -82,6 +82,8 @@ class DiskSafety:
 class _Bucket(Protocol):
     def is_safe(self, holding: Holding) -> bool: ...
 
+    def lost(self) -> frozenset[bytes]: ...
+
 
 class BucketSafety:
     """Satisfies `Safety` where a bucket keeps everything: it has confirmed size and SHA-256."""
@@ -90,8 +92,13 @@ class BucketSafety:
         self._store = store
 
     def look(self, holding: Holding) -> Safe:
-        """Ask what the bucket confirmed; what is still on its way there is not safe yet."""
-        return Safe.YES if self._store.is_safe(holding) else Safe.NOT_YET
+        """Ask what the bucket confirmed; what is still on its way there is not safe yet.
+
+        What neither the spool nor the bucket has any more is gone: waiting would not bring it back.
+        """
+        if self._store.is_safe(holding):
+            return Safe.YES
+        return Safe.GONE if holding.sha256 in self._store.lost() else Safe.NOT_YET
 
 
 Claims = Callable[[Iterable[str]], dict[str, list[Claim]]]

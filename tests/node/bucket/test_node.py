@@ -17,6 +17,7 @@ from node.devices import DEV_RULE
 from node.dimse import Requestor
 from tests.homes import Peer, attribute, new_home, phantoms, serving
 from tests.node.bucket.serving import ACCESS, SECRET, Server
+from tests.node.committing import Results, action, asking, pairs
 from tests.node.test_archives import At
 from tests.running import RunningNode, until
 
@@ -232,3 +233,35 @@ def test_kill_9_while_it_stores_and_uploads_loses_nothing_acknowledged(
     until(lambda: len(server.files("k/o")) == acknowledged, seconds=60)
     assert node.json("status")["archive"]["instances"] == acknowledged
     node.stop()
+
+
+def test_commitment_waits_for_the_bucket_and_fails_at_once_for_what_was_lost(
+    tmp_path: Path, server: Server
+) -> None:
+    """Not confirmed yet is no reason to refuse: PS3.4 Annex J sets no time. Lost is 0110, a failure."""
+    sent, doomed = phantoms(30, instances=2), phantoms(31, instances=2)
+    results, late = Results(), Results()
+    with on_bucket(tmp_path / "home", server, persistent_spool=True) as node:
+        server.stop()
+        assert set(Peer(node).store(*sent, *doomed)) == {0}
+        bucket = node.main.bucket
+        assert bucket is not None
+        until(lambda: bucket.trouble)
+        with asking(node.ports["dicom"], results) as scu, asking(node.ports["dicom"], late) as other:
+            assert scu.ask(action(pairs(*sent))) == 0
+            until(lambda: node.main.commitment.waiting())
+            assert not results.taken
+            server.start()
+            kind, committed, failed = results.only()
+            assert (kind, committed, failed) == (1, {one.SOPInstanceUID for one in sent}, {})
+            until(lambda: bucket.waiting() == 0)
+            evict(node)
+            server.stop()
+            for path in server.files("alpha/o"):
+                path.unlink()
+            server.start()
+            assert Peer(node).get(study_of(doomed[0])) == []
+            assert other.ask(action(pairs(*doomed))) == 0
+            kind, committed, failed = late.only()
+    assert (kind, committed) == (2, set())
+    assert failed == {one.SOPInstanceUID: 0x0110 for one in doomed}
