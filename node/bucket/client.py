@@ -93,7 +93,8 @@ class Bucket:
             return False
         if self._verifies is None:
             try:
-                self._put(_PROBE_KEY, b"probe", bytes(32))
+                wrong = {"Body": b"probe", "ChecksumSHA256": _word(bytes(32))}
+                self.ask(lambda client, where: client.put_object(**wrong, **where), _PROBE_KEY)
             except Damaged:
                 self._verifies = True
             else:
@@ -105,14 +106,21 @@ class Bucket:
         """Ask whether the bucket is there."""
         self.ask(lambda client, where: client.head_bucket(**where))
 
-    def put(self, key: str, data: bytes) -> bytes:
-        """Upload in one request; a server that was seen to compare the SHA-256 is given it.
+    def put(self, key: str, data: bytes) -> None:
+        """Upload in one request; the server compares the SHA-256, or the MD5 if it knows no better."""
+        words = self._checksum(data) or {
+            "ContentMD5": _word(hashlib.md5(data, usedforsecurity=False).digest())
+        }
+        self.ask(lambda client, where: client.put_object(Body=data, **words, **where), key)
 
-        Return that SHA-256, or nothing.
+    def put_to_confirm(self, key: str, data: bytes) -> bytes:
+        """Upload what is confirmed afterwards; return the SHA-256 that the server compared, or nothing.
+
+        A server that compares none gets no MD5 either: that costs more than reading the object back does.
         """
-        sha256 = hashlib.sha256(data).digest() if self.verifies_sha256 else b""
-        self._put(key, data, sha256)
-        return sha256
+        words = self._checksum(data)
+        self.ask(lambda client, where: client.put_object(Body=data, **words, **where), key)
+        return base64.b64decode(words.get("ChecksumSHA256", ""))
 
     def head(self, key: str) -> tuple[int, bytes]:
         """Return how many bytes the object has, and the SHA-256 that the server keeps with it, if it does."""
@@ -213,9 +221,8 @@ class Bucket:
         if line:
             line.close()
 
-    def _put(self, key: str, data: bytes, sha256: bytes) -> None:
-        words = {"ChecksumSHA256": _word(sha256)} if sha256 else {}
-        self.ask(lambda client, where: client.put_object(Body=data, **words, **where), key)
+    def _checksum(self, data: bytes) -> dict[str, str]:
+        return {"ChecksumSHA256": _word(hashlib.sha256(data).digest())} if self.verifies_sha256 else {}
 
     def ask(self, request: Callable[[Any, dict[str, str]], T], key: str = "") -> T:
         """Send one request, about one object if a key is given; what it raises is ours."""

@@ -175,7 +175,7 @@ class Uploader:
         if sealed_length(row.size, self._settings.chunk) <= self._settings.multipart_above:
             sealed = self._new(sha256, row, b"")
             body = b"".join([sealed.header.pack(), *self._sealed_chunks(sha256, row, sealed)])
-            digest = self._bucket.put(object_key(sha256), body)
+            digest = self._bucket.put_to_confirm(object_key(sha256), body)
             yield len(body)
         else:
             yield from self._send_parts(sha256, row)
