@@ -2,7 +2,7 @@
 
 from node.sections import Confirm, Encryption
 
-from .client import Endpoint
+from .connecting import Endpoint
 from .sealing import load_key
 from .settings import BucketSettings, Spool
 from .store import BucketStore

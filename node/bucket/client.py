@@ -8,14 +8,14 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from catalog import Clock, Damaged, NotFound, NotPermitted, OutOfSpace, PacsError, Unavailable
 
-from .signed import SignedReads
+from .connecting import Endpoint, Line
 
 logger = logging.getLogger(__name__)
 
@@ -35,34 +35,6 @@ _SKEW: Final = 300.0
 _GONE_CODES: Final = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Which bucket, where, and how its server wants to be spoken to."""
-
-    bucket: str
-    url: str = ""
-    """Empty means Amazon's own."""
-    region: str = "us-east-1"
-    access_key: str = ""
-    secret_key: str = ""
-    is_path_style: bool = True
-    """`https://host/bucket/key` instead of `https://bucket.host/key`."""
-    checksums: str = "when_required"
-    """What boto3 adds and checks by itself: `when_required` or `when_supported`."""
-    sends_sha256: bool = True
-    """Send x-amz-checksum-sha256 with every upload; some old servers refuse the header."""
-    connect_timeout: float = 5
-    read_timeout: float = 30
-    """Seconds."""
-    connections: int = 32
-    tries: int = 3
-    """Of one request, at once; a single 500 or 503 is nothing a sender should hear of."""
-    reread: Callable[[], tuple[str, str]] | None = None
-    """Returns access key and secret key as they are now; asked when the server refuses those above."""
-    prefix: str = ""
-    """In front of every key, with its slash: several archives may share a bucket."""
-
-
 class Bucket:
     """One bucket; every method may be called by many threads and raises only what `catalog.errors` has.
 
@@ -77,7 +49,7 @@ class Bucket:
     def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
         self._endpoint = endpoint
         self._clock = clock
-        self._connected: _Line | None = None
+        self._connected: Line | None = None
         self._mutex = threading.Lock()
         self._verifies: bool | None = None
         self.answered = float("-inf")
@@ -234,7 +206,7 @@ class Bucket:
                 raise
             return self._ask(self._line(), request, key)
 
-    def _ask(self, line: _Line, request: Callable[[Any, dict[str, str]], T], key: str) -> T:
+    def _ask(self, line: Line, request: Callable[[Any, dict[str, str]], T], key: str) -> T:
         from botocore.exceptions import BotoCoreError, ClientError
         from urllib3.exceptions import HTTPError
 
@@ -262,13 +234,13 @@ class Bucket:
             where["Key"] = self._endpoint.prefix + key
         return where
 
-    def _line(self) -> _Line:
+    def _line(self) -> Line:
         with self._mutex:
             if self._connected is None:
-                self._connected = _Line(self._endpoint)
+                self._connected = Line(self._endpoint)
             return self._connected
 
-    def _has_other_keys(self, refused: _Line) -> bool:
+    def _has_other_keys(self, refused: Line) -> bool:
         """Read the credentials again; say whether they are others than those that were refused.
 
         Raises:
@@ -325,22 +297,6 @@ class Bucket:
         )
 
 
-class _Line:
-    """The connections to a server under one pair of credentials."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.client = _connect(endpoint)
-        self.reads = SignedReads(
-            self.client, endpoint.connect_timeout, endpoint.read_timeout, endpoint.connections
-        )
-        self.takes_signed_urls = True
-
-    def close(self) -> None:
-        """Give them back."""
-        self.client.close()
-        self.reads.close()
-
-
 class Stream:
     """A range of an object on its way."""
 
@@ -361,45 +317,11 @@ def _list(words: dict[str, str], client: Any, where: dict[str, str]) -> dict[str
     return dict(client.list_objects_v2(**words, **where))
 
 
-def _connect(endpoint: Endpoint) -> Any:
-    """Return a client; it tries a few times at once, and longer pauses are made by who calls it."""
-    import boto3
-    from botocore.config import Config
-
-    config = Config(
-        signature_version="s3v4",
-        s3={"addressing_style": "path" if endpoint.is_path_style else "virtual"},
-        request_checksum_calculation=endpoint.checksums,
-        response_checksum_validation=endpoint.checksums,
-        retries={"mode": "standard", "total_max_attempts": endpoint.tries},
-        connect_timeout=endpoint.connect_timeout,
-        read_timeout=endpoint.read_timeout,
-        max_pool_connections=endpoint.connections,
-        tcp_keepalive=True,
-    )
-    session = boto3.session.Session()
-    client = session.client(
-        "s3",
-        endpoint_url=endpoint.url or None,
-        region_name=endpoint.region,
-        aws_access_key_id=endpoint.access_key or None,
-        aws_secret_access_key=endpoint.secret_key or None,
-        config=config,
-    )
-    # Waiting for "100 Continue" costs a second at servers that do not send it, and our bodies are small.
-    client.meta.events.register_last("before-call.s3", _expect_nothing)
-    return client
-
-
 def _time_in(date: str) -> float | None:
     try:
         return parsedate_to_datetime(date).timestamp()
     except ValueError:
         return None
-
-
-def _expect_nothing(params: dict[str, Any], **_: object) -> None:
-    params["headers"].pop("Expect", None)
 
 
 def _word(digest: bytes) -> str:

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from node.sections import Confirm, Encryption
 
-from .client import Endpoint
+from .connecting import Endpoint
 
 _MB = 1 << 20
 
