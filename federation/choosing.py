@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from catalog import BadRequest, Entry, Level, Query, Selection, Unavailable
+from catalog import BadRequest, Entry, Holding, Level, Query, Selection, Unavailable
 from catalog.levels import instance_rank
 
 from .identities import PATIENT_ID, Asker
 from .manifests import elsewhere
 from .merging import HERE, Merged, MergedSeries
+from .owners import place_at
 from .proposing import in_order
 from .sight import Grid, Sight
+
+_IMPLICIT: Final = "1.2.840.10008.1.2"
 
 
 class Missing(NamedTuple):
@@ -22,6 +25,22 @@ class Missing(NamedTuple):
     instances: int
     sites: tuple[str, ...]
     """Who holds them."""
+    SOPClassUID: str = ""
+    owner: bytes = b""
+
+    def entries(self) -> list[Entry]:
+        """Return them as entries without a SOP Instance UID, which nobody can open: each counts as failed."""
+        entry = Entry(
+            StudyInstanceUID=self.StudyInstanceUID,
+            SeriesInstanceUID=self.SeriesInstanceUID,
+            SOPInstanceUID="",
+            SOPClassUID=self.SOPClassUID,
+            TransferSyntaxUID=_IMPLICIT,
+            holding=Holding(b"", place_at(self.owner), 0),
+            received=0,
+            source=", ".join(self.sites),
+        )
+        return [entry] * self.instances
 
 
 class Chosen(NamedTuple):
@@ -33,7 +52,7 @@ class Chosen(NamedTuple):
     """SOP Instance UIDs that holders have with different bytes; the entry is the preferred holder's."""
 
     def all_or_unavailable(self) -> list[Entry]:
-        """Return the entries.
+        """Return the entries, and those that cannot be had among them: a gap is never silent.
 
         Raises:
             Unavailable: something is named, and nothing of it can be had.
@@ -43,7 +62,7 @@ class Chosen(NamedTuple):
             raise Unavailable(
                 f"Held by {', '.join(sites)}, which cannot be reached now.", "Try again when it can."
             )
-        return self.entries
+        return [*self.entries, *(entry for each in self.missing for entry in each.entries())]
 
 
 def choose(grid: Grid, asker: Asker, selection: Selection) -> Chosen:
@@ -96,6 +115,10 @@ class _Chooser:
             first = found.setdefault(entry.SOPInstanceUID, entry)
             if first.holding.sha256 != entry.holding.sha256:
                 self.conflicts.append(entry.SOPInstanceUID)
+        for holder, statement in series.holders:
+            if not holder.is_reachable and holder.owner != HERE:
+                for entry in self._grid.remembered(holder.owner, statement):
+                    found.setdefault(entry.SOPInstanceUID, entry)
         named = set(self._selection.instances)
         chosen = [entry for uid, entry in found.items() if not named or uid in named]
         self.entries.extend(sorted(chosen, key=instance_rank))
@@ -103,7 +126,9 @@ class _Chooser:
         away = [holder.owner for holder, _ in series.holders if not holder.is_reachable]
         if left > 0 and away:
             sites = tuple(self._sites.get(owner, "this node") for owner in away)
-            self.missing.append(Missing(study.StudyInstanceUID, series.SeriesInstanceUID, left, sites))
+            uids = study.StudyInstanceUID, series.SeriesInstanceUID
+            classes = series.SOPClassUIDs or ("",)
+            self.missing.append(Missing(*uids, left, sites, classes[0], away[0]))
 
     def _here(self, study: Merged, series: MergedSeries) -> list[Entry]:
         if not any(holder.owner == HERE for holder, _ in series.holders):

@@ -35,11 +35,8 @@ class Manifests:
     def __call__(self, owner: bytes, series: SeriesStatement) -> list[Entry]:
         """Return the instances of an owner's series; see `Manifest`."""
         name = owner, series.SeriesInstanceUID, series.digest
-        with self._lock:
-            found = self._kept.get(name)
-            if found is not None:
-                self._kept.move_to_end(name)
-                return found
+        if known := self.known(owner, series):
+            return known
         found = self._fetch(owner, series)
         if sum_of(found) != series.digest:
             # It changed since it was stated, and the catalog will follow; this is true, but not for long.
@@ -52,6 +49,15 @@ class Manifests:
                 _, gone = self._kept.popitem(last=False)
                 self._entries -= len(gone)
         return found
+
+    def known(self, owner: bytes, series: SeriesStatement) -> list[Entry]:
+        """Return the instances of an owner's series if its manifest is kept, else nothing; asks nobody."""
+        name = owner, series.SeriesInstanceUID, series.digest
+        with self._lock:
+            found = self._kept.get(name)
+            if found is not None:
+                self._kept.move_to_end(name)
+            return found or []
 
 
 def sum_of(entries: list[Entry]) -> bytes:

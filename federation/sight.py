@@ -64,6 +64,8 @@ class Grid(NamedTuple):
     """By source: the peers that grant their catalog; nobody else's rows are answered."""
     manifest: Manifest
     links: Callable[[], Links] = lambda: NO_LINKS
+    remembered: Manifest = lambda owner, series: []
+    """What is known of an owner's series without asking it, copies of its objects among that."""
     alarm: Callable[[str, list[bytes]], None] = lambda study, owners: None
     """Told of a study UID that two patients claim, and of the owners who state the other one."""
 

@@ -26,17 +26,24 @@ _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 _TEXT_VR: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """The VRs that Specific Character Set governs, PS3.5 6.1.2.2."""
 MODIFYING: Final = "CORRECT"
-"""Reason for the Attribute Modification (0400,0565)."""
+COERCING: Final = "COERCE"
+"""Reason for the Attribute Modification (0400,0565): a person's word, or another hospital's identifiers."""
 
 
-def correct(data: bytes, TransferSyntaxUID: str, corrections: Sequence[Decision], system: str) -> bytes:
+def correct(
+    data: bytes,
+    TransferSyntaxUID: str,
+    corrections: Sequence[Decision],
+    system: str,
+    reason: str = MODIFYING,
+) -> bytes:
     """Return the header, or the whole deflated data set, with the corrections applied in their order.
 
     `data` ends before Pixel Data (or is whole, when deflated); `system` names this node.
     """
     if TransferSyntaxUID == _DEFLATED:
         plain = zlib.decompress(data, wbits=-zlib.MAX_WBITS)
-        corrected = correct(plain, "1.2.840.10008.1.2.1", corrections, system)
+        corrected = correct(plain, "1.2.840.10008.1.2.1", corrections, system, reason)
         packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         packed = packer.compress(corrected) + packer.flush()
         return packed + b"\0" * (len(packed) % 2)
@@ -48,14 +55,14 @@ def correct(data: bytes, TransferSyntaxUID: str, corrections: Sequence[Decision]
     if any(_needs_unicode(change) for _, change in changes):
         _recode_as_unicode(dataset)
     for decision, change in changes:
-        _apply(dataset, decision, change, system)
+        _apply(dataset, decision, change, system, reason)
     out = DicomBytesIO()
     out.is_implicit_VR, out.is_little_endian = is_implicit, is_little
     write_dataset(out, dataset)
     return out.getvalue()
 
 
-def _apply(dataset: Dataset, decision: Decision, change: Dataset, system: str) -> None:
+def _apply(dataset: Dataset, decision: Decision, change: Dataset, system: str, reason: str) -> None:
     before = Dataset()
     for element in change:
         known = dataset.get(element.tag)
@@ -66,7 +73,7 @@ def _apply(dataset: Dataset, decision: Decision, change: Dataset, system: str) -
     when = datetime.fromtimestamp(decision.when / 1000, UTC)
     item.AttributeModificationDateTime = when.strftime("%Y%m%d%H%M%S.%f+0000")
     item.ModifyingSystem = system
-    item.ReasonForTheAttributeModification = MODIFYING
+    item.ReasonForTheAttributeModification = reason
     item.ModifiedAttributesSequence = [before]
     earlier = dataset.get("OriginalAttributesSequence") or []
     dataset.OriginalAttributesSequence = [*earlier, item]

@@ -23,7 +23,7 @@ from catalog import (
     scan,
 )
 from node.contracts import Outgoing, Place
-from node.correction import correct
+from node.correction import MODIFYING, correct
 from node.damage import DamageBook
 from node.storage import StoredFile, file_meta
 
@@ -64,7 +64,7 @@ class StoredInstance:
 class CorrectedInstance:
     """A corrected header followed by the stored bytes from Pixel Data on; satisfies `Outgoing`."""
 
-    def __init__(self, stored: StoredInstance, header: bytes, tail: int) -> None:
+    def __init__(self, stored: Outgoing, header: bytes, tail: int) -> None:
         self.SOPClassUID = stored.SOPClassUID
         self.SOPInstanceUID = stored.SOPInstanceUID
         self.TransferSyntaxUID = stored.TransferSyntaxUID
@@ -105,7 +105,7 @@ class NodeRetriever:
     ) -> None:
         self._store = store
         self._catalog = catalog
-        self._system = system
+        self.system = system
         self._damage = damage
         self._is_verifying = is_verifying
         self._on_open = on_open
@@ -126,13 +126,16 @@ class NodeRetriever:
         stored = StoredInstance(entry, self._reader(entry))
         if not self._catalog.overlay(entry):
             return stored
-        try:
-            data, tail = header_of(stored)
-            header = correct(data, entry.TransferSyntaxUID, self._corrections(entry), self._system)
-        except BaseException:
-            stored.close()
-            raise
-        return CorrectedInstance(stored, header, tail)
+        return corrected(stored, self._corrections(entry), self.system)
+
+    def whole(self, entry: Entry) -> Reader:
+        """Open a stored file as it is, for a peer that is told the corrections beside it; see `open`."""
+        self._on_open()
+        return self._reader(entry)
+
+    def corrections(self, entry: Entry) -> list[Decision]:
+        """Return the corrections in force for an instance, oldest first."""
+        return self._corrections(entry) if self._catalog.overlay(entry) else []
 
     def _reader(self, entry: Entry) -> Reader:
         if self._damage and entry.holding.sha256 in self._damage:
@@ -169,6 +172,19 @@ class NodeRetriever:
             and decision.id not in undone
             and decision.target == uids[: len(decision.target)]
         ]
+
+
+def corrected(
+    stored: Outgoing, decisions: Sequence[Decision], system: str, reason: str = MODIFYING
+) -> CorrectedInstance:
+    """Return an instance with decisions applied to its header; it is closed if that cannot be done."""
+    try:
+        data, tail = header_of(stored)
+        header = correct(data, stored.TransferSyntaxUID, decisions, system, reason)
+    except BaseException:
+        stored.close()
+        raise
+    return CorrectedInstance(stored, header, tail)
 
 
 def header_of(stored: Outgoing) -> tuple[bytes, int]:

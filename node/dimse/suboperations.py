@@ -203,7 +203,9 @@ class SubOperations:
     def _finish(self, status: int) -> None:
         identifier = None
         if status:
-            uids: Attributes = {"00080058": {"vr": "UI", "Value": self._failed}}
+            # What lies at a site that cannot be reached may have failed without a name.
+            named = [uid for uid in self._failed if uid]
+            uids: Attributes = {"00080058": {"vr": "UI", "Value": named}}
             identifier = encode_identifier(uids, self._context.transfer_syntax)
         association = self._session.association
         with association.lock:

@@ -35,7 +35,15 @@ def wait_for(what: Callable[[], Any], seconds: float = 20.0) -> float:
 class Peer:
     """One node: its parts, and what it would have told its admin."""
 
-    def __init__(self, home: Path, name: str, skew: float = 0.0, node_id: str = "", **settings: Any) -> None:
+    def __init__(
+        self,
+        home: Path,
+        name: str,
+        skew: float = 0.0,
+        node_id: str = "",
+        serve: Callable[[Gate], Callable[[grpc.Server], None]] | None = None,
+        **settings: Any,
+    ) -> None:
         self.home, self.name, self.skew = home, name, skew
         self.alarms: list[Alarm] = []
         self.visits: list[Visit] = []
@@ -51,7 +59,7 @@ class Peer:
             audit=self.visits.append,
             alarm=self.alarms.append,
             stop=self.stop,
-            services=lambda gate: (self.echo.register(gate),),
+            services=lambda gate: (self.echo.register(gate), *((serve(gate),) if serve else ())),
         )
         made = Settings(node_id=node_id or str(uuid.uuid4()), name=name, site=name, **settings)
         self.node_id = made.node_id

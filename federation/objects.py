@@ -1,0 +1,274 @@
+"""Both ends of the Objects service: files as they are stored, under the owner's policy, many in a stream.
+
+The bytes are those that were stored, so that their SHA-256 says whether they came whole; the corrections in
+force travel beside them, and whoever sends the object on applies them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+
+from catalog import Attributes, Clock, Decision, Entry, NotFound, NotPermitted, PacsError, Reader, Selection
+from catalog.order import decoded
+from catalog.statements import Stated
+from protos import objects_pb2 as pb
+from protos import objects_pb2_grpc as services
+
+from .links.channels import asking
+from .links.gate import Gate, Visitor
+from .links.rpc import CODES, letters
+from .trust.assertion import Asker
+from .trust.policy import Op, Permission, Policy, Throttle, first_admitting
+
+PIECE: Final = 1 << 20
+"""Bytes of one message: larger ones gain nothing, smaller ones cost."""
+AT_ONCE: Final = 32
+"""Objects of one call."""
+_MOST: Final = 1024
+"""Objects of a call that is still answered."""
+_KINDS: Final = {each.__name__: each for each in CODES}
+_encode: Final = msgspec.msgpack.Encoder().encode
+_read_decision: Final = msgspec.msgpack.Decoder(Decision).decode
+
+
+class Shelf(Protocol):
+    """One archive's objects, as much of it as peers are given objects from."""
+
+    @property
+    def system(self) -> str:
+        """The name under which corrections are told."""
+
+    def select(self, selection: Selection) -> list[Entry]:
+        """See `Catalog.select`."""
+
+    def stated(self, StudyInstanceUID: str) -> Stated | None:
+        """Return what the log would state about a study now."""
+
+    def whole(self, entry: Entry) -> Reader:
+        """Open a stored file as it is; raises what `Retriever.open` raises."""
+
+    def corrections(self, entry: Entry) -> Sequence[Decision]:
+        """Return the corrections in force for an instance, oldest first."""
+
+
+class Given(NamedTuple):
+    """What one call was given, for the audit."""
+
+    visitor: Visitor
+    archive: str
+    studies: tuple[str, ...]
+    objects: int
+    size: int
+    refused: int
+
+
+class Outside(NamedTuple):
+    """What the service needs of the node around it."""
+
+    policy: Callable[[], Policy]
+    shelf: Callable[[str], Shelf]
+    """By archive; raises NotFound."""
+    clock: Clock
+    monotonic: Clock
+    rest: Callable[[float], object]
+    """Waits so many seconds, for a grant that allows no more bytes in a second."""
+    told: Callable[[Given], None] = lambda given: None
+
+
+class ObjectService(services.ObjectsServicer):
+    """Gives peers what this node holds, and nothing that it only keeps a copy of."""
+
+    def __init__(self, gate: Gate, outside: Outside) -> None:
+        self._gate = gate
+        self._outside = outside
+        self._throttles: dict[tuple[str, str], Throttle] = {}
+
+    def register(self, server: Any) -> None:
+        """Add the servicer to a server."""
+        services.add_ObjectsServicer_to_server(self, server)
+
+    def Fetch(self, request: pb.FetchRequest, context: Any) -> Iterator[pb.FetchReply]:
+        """Answer with every object that is here and granted; the others fail, each for itself.
+
+        Raises:
+            NotPermitted: nothing of the archive is granted to the caller.
+        """
+        outside, visitor = self._outside, self._gate.visitor(context)
+        found = outside.policy().check(visitor.caller, Op.RETRIEVE, outside.clock())
+        permissions = [each for each in found if each.share.archive == request.archive]
+        if not permissions:
+            what = f"Nothing of the archive {request.archive!r} is granted to {visitor.identity.name}."
+            raise NotPermitted(what, "Its owner's admin can: peerpacs grants add")
+        giving = _Giving(outside.shelf(request.archive), permissions)
+        sent = size = refused = 0
+        try:
+            for index, item in enumerate(request.items[:_MOST]):
+                try:
+                    for reply in giving.replies(index, item):
+                        self._pace(visitor, giving.permission, len(reply.data))
+                        size += len(reply.data)
+                        if not context.is_active():
+                            return
+                        yield reply
+                    sent += 1
+                except PacsError as error:
+                    refused += 1
+                    kind = next((name for name, each in _KINDS.items() if isinstance(error, each)), "")
+                    yield pb.FetchReply(
+                        failure=pb.ObjectFailure(index=index, kind=kind, what=error.what, next=error.next)
+                    )
+        finally:
+            studies = tuple(sorted({item.study for item in request.items}))
+            outside.told(Given(visitor, request.archive, studies, sent, size, refused))
+
+    def _pace(self, visitor: Visitor, permission: Permission | None, size: int) -> None:
+        if permission is None or not permission.grant.rate or not size:
+            return
+        name = visitor.identity.node_id, permission.share.name
+        throttle = self._throttles.setdefault(name, Throttle(permission.grant.rate))
+        if wait := throttle.wait(size, self._outside.monotonic()):
+            self._outside.rest(wait)
+
+
+class _Giving:
+    """One call: what was looked up for one item serves the next ones of the same series."""
+
+    def __init__(self, shelf: Shelf, permissions: list[Permission]) -> None:
+        self._shelf = shelf
+        self._permissions = permissions
+        self._series = "", ""
+        self._entries: dict[str, Entry] = {}
+        self.permission: Permission | None = None
+
+    def replies(self, index: int, item: pb.ObjectItem) -> Iterator[pb.FetchReply]:
+        """Yield an object from the item's offset on.
+
+        Raises:
+            PacsError: it is not here, not granted, or cannot be read.
+        """
+        entry = self._find(item)
+        shelf = self._shelf
+        reader = shelf.whole(entry)
+        try:
+            corrections = [_encode(each) for each in shelf.corrections(entry)]
+            begin = pb.ObjectBegin(
+                index=index, size=reader.size, corrections=corrections, system=shelf.system
+            )
+            yield pb.FetchReply(begin=begin)
+            at = item.offset
+            while at < reader.size:
+                piece = bytearray(min(PIECE, reader.size - at))
+                if reader.read_into(memoryview(piece), at) != len(piece):
+                    raise NotFound("It is shorter than when it was stored.", "Run: peerpacs verify")
+                at += len(piece)
+                yield pb.FetchReply(data=bytes(piece))
+            yield pb.FetchReply(end=index)
+        finally:
+            reader.close()
+
+    def _find(self, item: pb.ObjectItem) -> Entry:
+        series = item.study, item.series
+        if series != self._series:
+            self._series, self._entries, self.permission = series, {}, None
+            self.permission = self._permission(*series)
+            if self.permission is not None:
+                chosen = self._shelf.select(Selection(studies=(item.study,), series=(item.series,)))
+                self._entries = {entry.SOPInstanceUID: entry for entry in chosen}
+        entry = self._entries.get(item.instance)
+        # What is not granted is as if it were not there.
+        if entry is None or entry.holding.sha256 != item.sha256:
+            what = f"{item.instance} is not here (any more), or not with these bytes."
+            raise NotFound(what, "Its catalog follows in a moment; ask again.")
+        return entry
+
+    def _permission(self, study: str, series: str) -> Permission | None:
+        stated = self._shelf.stated(study)
+        if stated is None:
+            return None
+        row = next((each for each in stated.series if each.SeriesInstanceUID == series), None)
+        if row is None:
+            return None
+        attributes: Attributes = {**decoded(stated.study.attributes), **decoded(row.attributes)}
+        return first_admitting(self._permissions, attributes)
+
+
+class Wanted(NamedTuple):
+    """One object to be fetched, and how much of it is here already."""
+
+    entry: Entry
+    offset: int = 0
+
+
+class Receiver(Protocol):
+    """Where the objects of one call go; an item is named by its index."""
+
+    def begin(self, index: int, size: int, corrections: list[Decision], system: str) -> None:
+        """Hear that an object comes, from its offset on, and the corrections in force for it."""
+
+    def data(self, piece: bytes) -> None:
+        """Take the next bytes of the object that was begun."""
+
+    def end(self, index: int) -> None:
+        """Hear that it is whole, as the owner says."""
+
+    def failed(self, index: int, error: PacsError) -> None:
+        """Hear that it does not come."""
+
+
+def request_of(archive: str, wanted: Sequence[Wanted], priority: int = 0) -> pb.FetchRequest:
+    """Return a call for these objects; priority 0 is the most urgent."""
+    items = [
+        pb.ObjectItem(
+            study=entry.StudyInstanceUID,
+            series=entry.SeriesInstanceUID,
+            instance=entry.SOPInstanceUID,
+            sha256=entry.holding.sha256,
+            offset=offset,
+        )
+        for entry, offset in wanted
+    ]
+    return pb.FetchRequest(archive=archive, items=items, priority=priority)
+
+
+class PeerLink:
+    """Calls the Objects service of peers; `channel` returns the channel to a connected node by its id."""
+
+    def __init__(self, channel: Callable[[str], Any], name: Callable[[str], str]) -> None:
+        """`name` says how a node is called in sentences."""
+        self._channel = channel
+        self._name = name
+
+    def fetch(self, node_id: str, asker: Asker, request: pb.FetchRequest, timeout: float) -> Any:
+        """Begin a Fetch on behalf of an asker; return the call, which yields replies and can be cancelled.
+
+        Raises:
+            Unavailable: the node is not connected.
+        """
+        with asking(asker):
+            return services.ObjectsStub(self._channel(node_id)).Fetch(request, timeout=timeout)
+
+    def letters(self, node_id: str) -> AbstractContextManager[None]:
+        """Turn what a call raises inside into PacsErrors."""
+        return letters(self._name(node_id))
+
+
+def receive(replies: Iterator[pb.FetchReply], receiver: Receiver) -> None:
+    """Hand an owner's answer to the receiver, piece by piece; raises what the channel raises."""
+    for reply in replies:
+        kind = reply.WhichOneof("kind")
+        if kind == "data":
+            receiver.data(reply.data)
+        elif kind == "begin":
+            begin = reply.begin
+            corrections = [_read_decision(each) for each in begin.corrections]
+            receiver.begin(begin.index, begin.size, corrections, begin.system)
+        elif kind == "end":
+            receiver.end(reply.end)
+        elif kind == "failure":
+            failure = reply.failure
+            error = _KINDS.get(failure.kind, NotFound)
+            receiver.failed(failure.index, error(failure.what, failure.next))

@@ -1,0 +1,367 @@
+"""Objects that lie at peers, on their way here: asked for once however many wait, from the best holder.
+
+What is waited for comes first, what is only expected soon behind it. A stream that breaks, or an object that
+fails, goes on at the next holder from the byte it had reached; an object counts once its SHA-256 is right.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, Protocol
+
+from catalog import Clock, Damaged, Decision, Entry, PacsError, Unavailable
+from federation.objects import AT_ONCE, Wanted, receive, request_of
+from federation.owners import owner_of
+from federation.sourcing import Source
+from federation.trust.assertion import Asker
+from node.measures import Sample
+from node.nearline_cache import Copy, CopyCache, Part, Said
+
+STALLED: Final = 10.0
+"""Seconds without a byte after which a stream is given up."""
+STREAMS: Final = 2
+"""At once from one peer: more do not add, and leave room for what is urgent."""
+_SLOWEST: Final = 256 << 10
+"""Bytes per second below which a call is over its time."""
+_DOWN_FOR: Final = 1.0
+"""Seconds for which a peer that broke off is asked last."""
+_TURN: Final = 1.0
+
+
+class Link(Protocol):
+    """How peers are called."""
+
+    def fetch(self, node_id: str, asker: Asker, request: Any, timeout: float) -> Any:
+        """Begin a Fetch on behalf of an asker; return the call, which yields replies and can be cancelled.
+
+        Raises:
+            Unavailable: the node is not connected.
+        """
+
+    def letters(self, node_id: str) -> AbstractContextManager[None]:
+        """Turn what a call raises inside into PacsErrors."""
+
+
+class _Way:
+    """One object on its way: who waits, what came so far, where it was asked for."""
+
+    def __init__(self, entry: Entry, asker: Asker, priority: int, sources: list[Source]) -> None:
+        self.entry = entry
+        self.asker = asker
+        self.priority = priority
+        self.sources = sources
+        self.part: Part | None = None
+        self.said: tuple[list[Decision], str] = ([], "")
+        self.source: Source | None = None
+        self.call: _Call | None = None
+        self.error: PacsError | None = None
+        self.is_over = False
+
+    def leave(self, error: PacsError) -> None:
+        """Give a source up."""
+        self.error, self.call = error, None
+        if self.source is not None and self.source in self.sources:
+            self.sources.remove(self.source)
+
+
+class _Call:
+    """One stream, and when its last byte came."""
+
+    def __init__(self, source: Source, ways: list[_Way], now: float) -> None:
+        self.source = source
+        self.ways = ways
+        self.moved = now
+        self.stream: Any = None
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+        if self.stream is not None:
+            self.stream.cancel()
+
+
+class Fetches:
+    """All objects on their way to this node; `work` is for threads of the node."""
+
+    def __init__(
+        self,
+        cache: CopyCache,
+        sources: Callable[[Entry], list[Source]],
+        link: Link,
+        monotonic: Clock,
+        site: str = "",
+    ) -> None:
+        """`site` is this node's own; `sources` says who states to hold an object's series."""
+        self.cache = cache
+        self.sources = sources
+        self._link = link
+        self._now = monotonic
+        self._site = site
+        self._lock = threading.Condition()
+        self._ways: dict[bytes, _Way] = {}
+        """By SHA-256, until they are over."""
+        self._waiting: list[_Way] = []
+        self._streams: Counter[bytes] = Counter()
+        self._queued: Counter[bytes] = Counter()
+        self._rates: dict[bytes, float] = {}
+        self._down: dict[bytes, float] = {}
+        self._calls: set[_Call] = set()
+        self._sizes: Counter[str] = Counter()
+        self._failures: Counter[tuple[str, str]] = Counter()
+
+    # What retrievers ask.
+
+    def expect(self, entries: Iterable[Entry], asker: Asker, priority: int) -> None:
+        """Have objects fetched that are not here; nobody waits."""
+        found: dict[tuple[str, str], list[Source]] = {}
+        for entry in entries:
+            series = entry.StudyInstanceUID, entry.SeriesInstanceUID
+            if series not in found:
+                found[series] = self.sources(entry)
+            if not any(self.cache.has(source.owner, entry) for source in found[series]):
+                self._begin(entry, asker, priority, found[series])
+
+    def get(self, entry: Entry, asker: Asker, priority: int = 0) -> Copy:
+        """Return an object's copy; wait until it is here.
+
+        Raises:
+            NotFound, Damaged, OutOfSpace, Unavailable: no holder gave it; the last one's reason.
+        """
+        for _ in range(3):
+            copy, way = self._open_or_begin(entry, asker, priority)
+            if copy is not None:
+                return copy
+            assert way is not None
+            self._wait(way)
+            if way.error is not None:
+                raise way.error
+        raise Unavailable("There is no room for what is fetched.", "Raise grid.cache_mb, or free some disk.")
+
+    def _open_or_begin(self, entry: Entry, asker: Asker, priority: int) -> tuple[Copy | None, _Way | None]:
+        found = self.sources(entry)
+        for source in found:
+            copy = self.cache.open(source.owner, entry)
+            if copy is None:
+                continue
+            if copy.said.state == source.state:
+                return copy, None
+            # Its owner says something else of the study since: a correction is to be had with it.
+            copy.close()
+            self.cache.drop(source.owner, entry)
+        return None, self._begin(entry, asker, priority, found)
+
+    def _begin(self, entry: Entry, asker: Asker, priority: int, sources: list[Source]) -> _Way:
+        name = entry.holding.sha256
+        with self._lock:
+            way = self._ways.get(name)
+            if way is not None:
+                way.priority = min(way.priority, priority)
+                return way
+        way = _Way(entry, asker, priority, [each for each in sources if each.is_reachable])
+        with self._lock:
+            known = self._ways.setdefault(name, way)
+            if known is way:
+                self._enqueue(way, _nobody(sources))
+            return known
+
+    def _wait(self, way: _Way) -> None:
+        while True:
+            with self._lock:
+                if way.is_over or self._lock.wait_for(lambda: way.is_over, _TURN):
+                    return
+                call = way.call
+            if call is not None and self._now() - call.moved > STALLED:
+                call.cancel()
+
+    # The queue.
+
+    def _enqueue(self, way: _Way, otherwise: PacsError) -> None:
+        """Have the way go on at its best source, or end it; the lock is held."""
+        if not way.sources:
+            self._end(way, way.error or otherwise)
+            return
+        way.source = min(way.sources, key=self._rank)
+        self._queued[way.source.owner] += way.entry.holding.size
+        self._waiting.append(way)
+        self._lock.notify_all()
+
+    def _rank(self, source: Source) -> tuple[bool, bool, float]:
+        """Same site first, then whoever will be done first; who broke off just now comes last."""
+        owner = source.owner
+        is_down = self._now() < self._down.get(owner, 0.0)
+        seconds = self._queued[owner] / self._rates.get(owner, 1e8)
+        return is_down, source.site != self._site, seconds
+
+    def _end(self, way: _Way, error: PacsError | None) -> None:
+        way.error, way.is_over = error, True
+        if way.part is not None and error is not None:
+            way.part.discard()
+        self._ways.pop(way.entry.holding.sha256, None)
+        self._lock.notify_all()
+
+    def _next(self) -> _Call | None:
+        """Take the most urgent objects of one source and one asker; the lock is held."""
+        ready = [way for way in self._waiting if way.source and self._streams[way.source.owner] < STREAMS]
+        if not ready:
+            return None
+        first = min(ready, key=lambda way: way.priority)
+        assert first.source is not None
+        ways = [
+            way
+            for way in ready
+            if way.source and way.source.owner == first.source.owner and way.asker == first.asker
+        ]
+        chosen = sorted(ways, key=lambda way: way.priority)[:AT_ONCE]
+        taken = set(map(id, chosen))
+        self._waiting = [way for way in self._waiting if id(way) not in taken]
+        call = _Call(first.source, chosen, self._now())
+        self._streams[first.source.owner] += 1
+        self._calls.add(call)
+        for way in chosen:
+            way.call = call
+        return call
+
+    # The work.
+
+    def work(self, stop: threading.Event) -> None:
+        """Fetch what is asked for, until the node stops; several threads may."""
+        while not stop.is_set():
+            with self._lock:
+                call = self._next()
+                if call is None:
+                    self._lock.wait(_TURN)
+                    continue
+            self._run(call)
+
+    def _run(self, call: _Call) -> None:
+        source, owner = call.source, owner_of(call.source.owner)
+        landing = _Landing(self, call)
+        started, problem = self._now(), None
+        try:
+            size = sum(way.entry.holding.size for way in call.ways)
+            wanted = [Wanted(way.entry, way.part.length if way.part else 0) for way in call.ways]
+            request = request_of(owner.archive, wanted, call.ways[0].priority)
+            timeout = STALLED + size / _SLOWEST
+            with self._link.letters(owner.node_id):
+                call.stream = self._link.fetch(owner.node_id, call.ways[0].asker, request, timeout)
+                if call.is_cancelled:
+                    call.stream.cancel()
+                receive(call.stream, landing)
+        except PacsError as error:
+            problem = error
+        except Exception as error:
+            problem = Unavailable(f"What {source.site} sends cannot be read: {type(error).__name__}.")
+        finally:
+            if call.stream is not None:
+                call.stream.cancel()
+            self._over(call, problem, landing.size, self._now() - started)
+
+    def _over(self, call: _Call, problem: PacsError | None, size: int, seconds: float) -> None:
+        source = call.source
+        with self._lock:
+            self._calls.discard(call)
+            self._streams[source.owner] -= 1
+            self._sizes[source.site] += size
+            if size and seconds:
+                self._rates[source.owner] = size / seconds
+            if isinstance(problem, Unavailable):
+                self._down[source.owner] = self._now() + _DOWN_FOR
+            for way in call.ways:
+                self._queued[source.owner] -= way.entry.holding.size
+            for way in [way for way in call.ways if not way.is_over and way.call is call]:
+                error = problem or Unavailable(f"{source.site} ended its answer too early.")
+                self._failed(way, error)
+            self._lock.notify_all()
+
+    def _failed(self, way: _Way, error: PacsError) -> None:
+        """Go on at another source; the lock is held."""
+        assert way.source is not None
+        self._failures[way.source.site, type(error).__name__] += 1
+        way.leave(error)
+        self._enqueue(way, error)
+
+    def failed(self, way: _Way, error: PacsError) -> None:
+        """Hear from a stream that one of its objects does not come."""
+        with self._lock:
+            self._failed(way, error)
+
+    def landed(self, way: _Way) -> None:
+        """Hear from a stream that one of its objects is whole."""
+        with self._lock:
+            self._end(way, None)
+
+    def now(self) -> float:
+        """Return the monotonic time."""
+        return self._now()
+
+    def step(self) -> None:
+        """Give up streams over which nothing comes."""
+        with self._lock:
+            calls = list(self._calls)
+        for call in calls:
+            if self._now() - call.moved > STALLED:
+                call.cancel()
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield what was fetched and what failed, by site."""
+        with self._lock:
+            sizes, failures = dict(self._sizes), dict(self._failures)
+        for site, size in sizes.items():
+            yield Sample("transfer_bytes_total", size, (site, "in"))
+        for (site, error), count in failures.items():
+            yield Sample("transfer_failures_total", count, (site, error))
+
+
+class _Landing:
+    """Writes what one stream brings; satisfies `Receiver`."""
+
+    def __init__(self, fetches: Fetches, call: _Call) -> None:
+        self._fetches = fetches
+        self._call = call
+        self._current: _Way | None = None
+        self.size = 0
+
+    def begin(self, index: int, size: int, corrections: list[Decision], system: str) -> None:
+        way = self._call.ways[index]
+        self._current = way
+        way.said = corrections, system
+        if way.part is None:
+            way.part = self._fetches.cache.part(way.entry)
+
+    def data(self, piece: bytes) -> None:
+        self._call.moved = self._fetches.now()
+        self.size += len(piece)
+        way = self._current
+        if way is None or way.part is None or way.part.length + len(piece) > way.entry.holding.size:
+            raise Damaged("A peer sends bytes that nobody asked for.", "It is not asked again for these.")
+        way.part.write(piece)
+
+    def end(self, index: int) -> None:
+        way = self._call.ways[index]
+        self._current = None
+        assert way.part is not None
+        corrections, system = way.said
+        source = self._call.source
+        try:
+            way.part.finish(Said(source.owner, way.entry, tuple(corrections), system, source.state))
+        except PacsError as error:
+            way.part.discard()
+            way.part = None
+            self._fetches.failed(way, error)
+        else:
+            self._fetches.landed(way)
+
+    def failed(self, index: int, error: PacsError) -> None:
+        self._current = None
+        self._fetches.failed(self._call.ways[index], error)
+
+
+def _nobody(sources: Sequence[Source]) -> PacsError:
+    sites = sorted({source.site for source in sources})
+    if not sites:
+        return Unavailable("Nobody in the grid states to hold it any more.")
+    what = f"Held by {', '.join(sites)}, which cannot be reached now."
+    return Unavailable(what, "Try again when it can.")
