@@ -103,6 +103,9 @@ def stage(batch: Batch, progress: Progress = lambda step, done, total: None) -> 
     crew = _Crew(batch, len(files))
     try:
         return _staged(batch, files, crew, progress)
+    except BaseException:
+        crew.break_off()
+        raise
     finally:
         crew.close()
 
@@ -239,6 +242,11 @@ class _Crew:
         if broken:
             self.close()
             self._pool = self._begun(self._jobs)
+
+    def break_off(self) -> None:
+        """Ends the processes in the middle of what they do; `progress` may raise to have this."""
+        for process in tuple((self._pool._processes or {}).values()):
+            process.kill()
 
     def close(self) -> None:
         """Ends the processes; what was not begun is not done."""

@@ -14,7 +14,7 @@ from functools import partial
 
 from anonymizer import markers, ocr, pixels, structured
 from anonymizer.actions import Work
-from anonymizer.assignment import NOTHING, Assignment
+from anonymizer.assignment import NOTHING, Assignment, Label
 from anonymizer.elements import PIXEL_DATA, Element, Item, Part10, read_part10, text_value, write_part10
 from anonymizer.iod import Path, is_supported, must_have_pixels, types_of
 from anonymizer.keys import ProjectKey
@@ -28,6 +28,7 @@ from anonymizer.text import Identifiers
 _SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
 _STUDY, _SERIES, _ACCESSION = 0x0020000D, 0x0020000E, 0x00080050
 _REFERENCED = 0x00081155
+_SUBJECT_ID, _TIME_POINT = 0x00120040, 0x00120050
 _PATIENT_ID, _ENCAPSULATED = 0x00100020, 0x00420011
 _HEAD = ("HEAD", "BRAIN", "SKULL", "FACE", "NECK", "ORBIT", "JAW", "SINUS", "EAR", "EYE")
 
@@ -139,6 +140,8 @@ class Engine:
         old = text_value(root, _PATIENT_ID)
         pseudonym = old if work.is_ours else self.key.subject(work.subject.identity)
         label = self.assignment.label(work.subject.identity, text_value(root, _STUDY))
+        if work.is_ours:
+            label = Label(text_value(root, _SUBJECT_ID), text_value(root, _TIME_POINT))
         accession = self._accession(root, is_ours=work.is_ours)
         markers.set_identity(copy, self.policy, pseudonym, accession, label)
         facts = markers.Facts(

@@ -12,6 +12,7 @@ from catalog import BadRequest, NotFound, Selection, Verb
 from node.archives import DEFAULT, Plan
 from node.bucket.client import Bucket
 from node.keys import attributes_of, question, tag_of, text_of
+from node.research.choosing import Choices
 from node.research.counting import Counter
 from node.research.curating import Curating
 from node.research.delivering import Ways
@@ -99,6 +100,7 @@ class Research(ResearchDoors):
         state, clock, audit = shared.state, shared.clock, shared.audit
         self.exports = ExportBook(state, audit, clock)
         signer = Signer(shared.home / "secrets" / "research-signing.key")
+        choices = Choices(self.folder / "exports", self.vault)
         self.exporter = Exporter(
             self.folder / "exports",
             self.projects,
@@ -107,12 +109,21 @@ class Research(ResearchDoors):
             self.vault,
             signer,
             self._origin,
+            choices,
             Ways(self._bucket, lambda name: self.parts(name).archive, self._forward),
             max(1, (os.cpu_count() or 2) - 1),
+            background.stopping.is_set,
+            clock,
         )
         site = shared.config.node.name
-        self.ordering = Ordering(self.projects, self.exports, Counter(state), self._origin, site, clock)
-        self.desk = ResearchDesk(
+        self.ordering = Ordering(
+            self.projects, self.exports, Counter(state), self._origin, choices, site, clock
+        )
+        self.desk = self._make_desk()
+
+    def _make_desk(self) -> ResearchDesk:
+        audit = self._shared.audit
+        return ResearchDesk(
             Room(
                 self.projects,
                 self.exports,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def make_web(
     archives: Mapping[str, Archive], audit: AuditLog, transcoder: Transcoder, clock: Clock, folder: Path
 ) -> WebServer:
-    """Return the server of `/dicom-web`, the default archive, and of each archive under its name.
+    """Return the server of the default archive, of each other one, and of each research project's set.
 
     Archives that are added later are found too. `folder` is where large things lie for one request.
     """
@@ -32,5 +32,13 @@ def make_web(
         found = archives.get(archive)
         return found.scope(found.plan.ae_title) if found else None
 
-    roots = {"/dicom-web": scope, "/archives/{archive}/dicom-web": scope}
+    def research(project: str) -> Scope | None:
+        kept = [a for a in tuple(archives.values()) if a.plan.research == project.upper() != ""]
+        return kept[0].scope(kept[0].plan.ae_title) if kept else None
+
+    roots: dict[str, Callable[..., Scope | None]] = {
+        "/dicom-web": scope,
+        "/archives/{archive}/dicom-web": scope,
+        "/research/{project}/dicom-web": research,
+    }
     return WebServer(roots, audit, transcoder, transcoder.codecs, clock, folder=folder)

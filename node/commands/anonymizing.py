@@ -104,7 +104,7 @@ def _run(session: Session, given: dict[str, Any]) -> int:
         source=source,
         target=target,
         policy=policy_of(session, given["profile"]),
-        key_file=_key_file(given["project"]),
+        key_file=_key_file(session, given["project"]),
         jobs=given["jobs"],
         verifies=not given["no_verify"],
         is_dry_run=given["dry_run"],
@@ -128,7 +128,7 @@ def _lines(report: Report, batch: Any) -> Iterator[str]:
         yield "The basic profile removes dates and texts; --profile research keeps what research needs."
 
 
-def _key_file(project: str | None) -> Path:
+def _key_file(session: Session, project: str | None) -> Path:
     from anonymizer import read_key
     from catalog import BadRequest
 
@@ -138,6 +138,8 @@ def _key_file(project: str | None) -> Path:
             "peerpacs anonymize --make-key MY-STUDY --project my-study.key"
         )
     file = Path(project)
+    if not file.is_file() and session.named_home:
+        file = session.home / "secrets" / "projects" / f"{project.upper()}.key"
     if not file.is_file():
         remedy = f"Make one: peerpacs anonymize --make-key MY-STUDY --project {project}"
         raise BadRequest(f"There is no key file {project}.", remedy)

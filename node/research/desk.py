@@ -274,10 +274,8 @@ class ResearchDesk:
         }
 
     def _told(self, export: Export) -> dict[str, Any]:
-        told = msgspec.to_builtins(export)
-        # Who is in it is the site's own business.
-        del told["choices"]
+        told: dict[str, Any] = msgspec.to_builtins(export)
         step, done, total = self._room.exporter.progress.get(export.id, ("", 0, 0))
         told["progress"] = {"step": step, "done": done, "total": total}
         told["release"] = str(self._room.exporter.folder_of(export) / "release")
-        return {**told, "choices": len(export.choices)}
+        return told

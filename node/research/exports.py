@@ -23,6 +23,7 @@ class ExportBook:
 
     def __init__(self, state: State, audit: Audit, clock: Clock) -> None:
         self._rows = state.table("research-exports", Export)
+        self._has_news = True
         self._audit = audit
         self._clock = clock
 
@@ -35,6 +36,7 @@ class ExportBook:
             return known
         written = replace(export, standing=standing)
         self._rows.put(export.id.encode(), written)
+        self._has_news = True
         self._tell("ordered", written, who=export.who)
         return written
 
@@ -55,8 +57,16 @@ class ExportBook:
         return found[0]
 
     def next(self) -> Export | None:
-        """Return the export to work on, the oldest; None if there is nothing to do."""
-        return next((export for export in self.all() if export.standing in _MAY_RUN), None)
+        """Return the export to work on, the oldest; None if there is nothing to do.
+
+        Only one process changes exports, so that nothing is read again until something changed.
+        """
+        if not self._has_news:
+            return None
+        self._has_news = False
+        found = next((export for export in self.all() if export.standing in _MAY_RUN), None)
+        self._has_news = self._has_news or found is not None
+        return found
 
     def standing(self, archive: str) -> Iterator[Export]:
         """Yield the standing exports of an archive."""
@@ -75,6 +85,7 @@ class ExportBook:
             return made[-1]
 
         self._rows.change({id.encode(): changed})
+        self._has_news = True
         if not made:
             raise NotFound(f"There is no export {id!r}.", "List them: peerpacs export list")
         return made[-1]
@@ -118,8 +129,10 @@ class ExportBook:
         return done
 
     def retry(self, id: str, who: str) -> Export:
-        """Go on with an export that failed or was stopped; what is done stays done."""
+        """Go on with an export that failed, was stopped or broke off; what is done stays done."""
         export = self.find(id)
+        if export.standing in _MAY_RUN:
+            return export
         if export.standing not in (Standing.FAILED, Standing.STOPPED):
             raise BadRequest(f"Export {export.id[:8]} {_is(export)}; there is nothing to try again.", "")
         if export.approved_by == "" and export.parts == 0 and export.standing is Standing.STOPPED:

@@ -78,7 +78,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Export(msgspec.Struct, frozen=True, kw_only=True):
-    """One export of one archive for one project. State is the site's own: it names originals."""
+    """One export of one archive for one project."""
 
     id: str
     project: str
@@ -91,8 +91,10 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
     when: float
     purpose: str = ""
     query: str = ""
-    choices: tuple[Choice, ...] = ()
-    """Empty of a standing export: it asks again for each study."""
+    is_standing: bool = False
+    """It asks again for each study that becomes complete."""
+    chosen: int = 0
+    """How many series or studies are in it; which, stands in a sealed file as long as it is made."""
     approved_by: str = ""
     released_by: str = ""
     parts: int = 0

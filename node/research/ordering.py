@@ -10,6 +10,7 @@ import msgspec
 from catalog import BadRequest, Clock
 from node.study_events import StudyComplete
 
+from .choosing import Choices
 from .cohort import Cohort, Cohorts, Finding
 from .counting import Counter, Size
 from .delivering import check_target
@@ -29,9 +30,11 @@ class Ordering:
         book: ExportBook,
         counter: Counter,
         origin: Callable[[str], Origin],
+        choices: Choices,
         site: str,
         clock: Clock,
     ) -> None:
+        self._choices = choices
         self._projects = projects
         self._book = book
         self._counter = counter
@@ -88,8 +91,11 @@ class Ordering:
             when=self._clock(),
             purpose=purpose,
             query=msgspec.json.encode(query).decode() if query else "",
-            choices=() if is_standing else cohort.choices,
+            is_standing=is_standing,
+            chosen=0 if is_standing else len(cohort.choices),
         )
+        if not is_standing:
+            self._choices.put(export.id, cohort.choices)
         told = self._told(found, cohort, cohorts)
         written = self._book.add(export, found)
         if is_standing and cohort.choices and written.standing is Standing.STANDING:
@@ -100,10 +106,9 @@ class Ordering:
         """Let an order run; of a standing export what is there already goes first."""
         export = self._book.find(id)
         project = self._projects.find(export.project)
-        is_standing = bool(export.query) and not export.choices
-        after = Standing.STANDING if is_standing else Standing.READY
+        after = Standing.STANDING if export.is_standing else Standing.READY
         done = self._book.approve(export.id, project, who, after=after)
-        if is_standing:
+        if export.is_standing:
             cohort, _ = self._cohort(project, export.archive, msgspec.json.decode(export.query), [])
             if cohort.choices:
                 self._increment(done, cohort, "", 0)
@@ -139,9 +144,11 @@ class Ordering:
             target=target,
             standing=Standing.READY,
             when=self._clock(),
-            choices=cohort.choices,
+            is_standing=False,
+            chosen=len(cohort.choices),
             approved_by=export.approved_by or export.who,
         )
+        self._choices.put(id, cohort.choices)
         self._book.add(made, self._projects.find(export.project))
 
     def _check_target(self, project: Project, target: str) -> None:

@@ -103,10 +103,12 @@ class Quarantine:
 
     def is_leaking(self, project: str, subject: str) -> bool:
         """Say whether an instance of the subject is held for a leak, which holds all of the subject."""
-        return any(
-            row.reason == Reason.LEAK_FOUND and row.project == project and row.subject == subject
-            for _, row in self._rows.scan()
-        )
+        return subject in self.leaking(project)
+
+    def leaking(self, project: str) -> set[str]:
+        """Return the subjects of a project of whom an instance is held for a leak."""
+        rows = (row for _, row in self._rows.scan() if row.project == project)
+        return {row.subject for row in rows if row.reason == Reason.LEAK_FOUND and row.subject}
 
     def tidy(self) -> int:
         """Destroy what is past its end date, and files that no row names; return how many instances."""

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from anonymizer import Policy, ProjectKey, describe
 from anonymizer.manifest import chain, is_unbroken
 from anonymizer.markers import PRODUCT, VERSION
-from anonymizer.table import EDITION
+from anonymizer.table import DATA, EDITION
 from anonymizer.worker import Outcome
 
 from .sealing import Signer, is_signed
@@ -67,6 +67,7 @@ def make_release(
         "export": export,
         "product": f"{PRODUCT} {VERSION}",
         "table": f"PS3.15-{EDITION}",
+        "vocabulary": _digest_of_words(),
         "project": key.name,
         "key": key.key_id,
         "policy": policy.digest,
@@ -115,6 +116,11 @@ def complaints(folder: Path) -> Iterator[str]:
         path = folder / row["file"]
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
             yield f"{row['file']} is not what was released."
+
+
+def _digest_of_words() -> str:
+    """Tells vocabularies apart."""
+    return hashlib.sha256((DATA / "vocabulary.txt").read_bytes()).hexdigest()[:16]
 
 
 def _row(outcome: Outcome, file: str) -> dict[str, Any]:

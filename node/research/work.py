@@ -8,24 +8,27 @@ way. Nothing is visible at the target before all parts are judged together.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
-from anonymizer import Assignment, Batch, stage
+from anonymizer import Assignment, Batch, Reason, stage
 from anonymizer.judgement import judged
 from anonymizer.keys import identity_of
 from anonymizer.worker import Outcome
-from catalog import CatalogWriter, Damaged, NotFound, PacsError
+from catalog import CatalogWriter, Clock, Damaged, NotFound, PacsError
 from node.contracts import Retriever
 from node.storage import file_meta
 
+from .choosing import Choices
 from .cohort import Cohorts, distinct
 from .delivering import Ways, deliver
 from .exports import ExportBook
@@ -34,6 +37,7 @@ from .projects import ProjectBook
 from .quarantine import Quarantine
 from .release import Made, Source, make_release, read_release
 from .sealing import Signer, Vault, seal_escrow
+from .volumes import link
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +45,7 @@ _PART: Final = 24
 """Choices that a part has at least, if there are so many."""
 _PIECE: Final = 1 << 20
 _COPY: Final = "COPY"
+_HOUR: Final = 3600.0
 
 
 class Origin(NamedTuple):
@@ -50,6 +55,10 @@ class Origin(NamedTuple):
     catalog: CatalogWriter
     retriever: Retriever
     issuer: str
+
+
+class _BrokenOff(Exception):
+    """The node stops, or a person stopped the export: the part under way is done anew another time."""
 
 
 class Exporter:
@@ -64,10 +73,15 @@ class Exporter:
         vault: Vault,
         signer: Signer,
         origin: Callable[[str], Origin],
+        choices: Choices,
         ways: Ways,
         jobs: int,
+        is_stopping: Callable[[], bool],
+        clock: Clock,
     ) -> None:
         """`folder` is where exports lie while they are made, readable by their owner only."""
+        self._choices = choices
+        self._is_stopping = is_stopping
         self._folder = folder
         self._projects = projects
         self._book = book
@@ -77,6 +91,7 @@ class Exporter:
         self._origin = origin
         self._ways = ways
         self._jobs = jobs
+        self._clock = clock
         self.progress: dict[str, tuple[str, int, int]] = {}
         """By export: what is done now, how far, of how many."""
 
@@ -87,6 +102,8 @@ class Exporter:
             return False
         try:
             self._advance(export)
+        except _BrokenOff:
+            return False
         except PacsError as error:
             self._fail(export, str(error))
         except OSError as error:
@@ -103,13 +120,16 @@ class Exporter:
     def tidy(self) -> None:
         """Remove what belongs to exports that are over, and what a crash left behind."""
         known = {export.id: export.standing for export in self._book.all()}
-        keeps = (Standing.READY, Standing.RUNNING, Standing.STAGED, Standing.FAILED, Standing.STOPPED)
+        over = (Standing.DONE, Standing.REFUSED, Standing.STANDING)
+        keeps = [standing for standing in Standing if standing not in over]
         for path in self._folder.iterdir() if self._folder.exists() else ():
-            if path.is_dir() and known.get(path.name) not in keeps:
+            # What is being ordered just now has no row yet.
+            is_old = path.stat().st_mtime < self._clock() - _HOUR
+            if is_old and path.is_dir() and known.get(path.name) not in keeps:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _advance(self, export: Export) -> None:
-        parts = list(_parts(export.choices))
+        parts = list(_parts(self._choices.get(export.id)))
         project = self._projects.find(export.project)
         if export.standing is Standing.READY:
             change = {"standing": Standing.RUNNING, "parts": len(parts)}
@@ -140,7 +160,7 @@ class Exporter:
                 jobs=self._jobs,
                 assignment=_assignment(origin, cohorts, choices),
             )
-            outcomes, journal = stage(batch, self._shows(export))
+            outcomes, journal = stage(batch, partial(self._show, export))
             journal.close()
         finally:
             shutil.rmtree(source, ignore_errors=True)
@@ -157,7 +177,7 @@ class Exporter:
         entries = [entry for _, entry in cohorts.entries(choices)]
         origin.retriever.expect(entries)
         for at, entry in enumerate(entries):
-            self.progress[export.id] = ("read", at, len(entries))
+            self._show(export, "read", at, len(entries))
             try:
                 outgoing = origin.retriever.open(entry)
             except (NotFound, Damaged):
@@ -177,17 +197,18 @@ class Exporter:
                 outgoing.close()
         return lost
 
-    def _shows(self, export: Export) -> Callable[[str, int, int], None]:
-        def show(step: str, done: int, total: int) -> None:
-            self.progress[export.id] = (step, done, total)
-
-        return show
+    def _show(self, export: Export, step: str, done: int, total: int) -> None:
+        """Keep how far it is; break off when the node stops, or a person stopped the export."""
+        self.progress[export.id] = (step, done, total)
+        if self._is_stopping() or self._book.find(export.id).standing is Standing.STOPPED:
+            raise _BrokenOff
 
     def _finish(self, export: Export, project: Project, parts: int) -> None:
         policy = self._projects.policy(project, export.profile)
         release = self.folder_of(export) / "release"
         accounts = [self._outcomes(export, number) for number in range(parts)]
-        outcomes = self._allowed(project, judged([outcome for account in accounts for outcome in account]))
+        together = judged([outcome for account in accounts for outcome in account])
+        outcomes = list(self._allowed(project, together))
         held = Counter(str(o.reason) for o in outcomes if not o.name and o.reason != _COPY)
         if not (release.exists() and export.released_by):
             where = {o.digest: self._part(export, n) for n, account in enumerate(accounts) for o in account}
@@ -196,7 +217,7 @@ class Exporter:
             ]
             key = self._projects.key(project.name)
             made = make_release(release, export.id, sources, dict(held), policy, key, self._signer)
-            self._write_record(export, project, outcomes)
+            self._write_record(export, project, parts)
             self._note_held(export, project, outcomes)
         else:
             made = read_release(release)
@@ -219,17 +240,14 @@ class Exporter:
         self._book.over(export.id, lambda row: replace(row, **done), "released")
         shutil.rmtree(self.folder_of(export), ignore_errors=True)
 
-    def _allowed(self, project: Project, outcomes: list[Outcome]) -> list[Outcome]:
-        """Return the outcomes without those of subjects that leaked before or were withdrawn."""
-        return [
-            msgspec.convert(
-                {**msgspec.to_builtins(o), "name": "", "reason": "LEAK_FOUND", "sentence": _LEAKED}, Outcome
-            )
-            if o.name and self._quarantine.is_leaking(project.name, o.subject)
-            else o
-            for o in outcomes
-            if not (o.name and self._projects.is_withdrawn(project.name, o.subject))
-        ]
+    def _allowed(self, project: Project, outcomes: list[Outcome]) -> Iterator[Outcome]:
+        """Yield the outcomes without those of subjects that leaked before or were withdrawn."""
+        leaking = self._quarantine.leaking(project.name)
+        for outcome in outcomes:
+            if outcome.name and outcome.subject in leaking:
+                yield dataclasses.replace(outcome, name="", reason=Reason.LEAK_FOUND, sentence=_LEAKED)
+            elif not (outcome.name and self._projects.is_withdrawn(project.name, outcome.subject)):
+                yield outcome
 
     def _note_held(self, export: Export, project: Project, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:
@@ -246,11 +264,11 @@ class Exporter:
                 subject=outcome.subject,
             )
 
-    def _write_record(self, export: Export, project: Project, outcomes: list[Outcome]) -> None:
+    def _write_record(self, export: Export, project: Project, parts: int) -> None:
         """Keep what links old and new, at this site only: sealed for node and escrow."""
         records = self._folder.parent / "records" / project.name
-        account = msgspec.json.encode(outcomes)
-        self._vault.write(records / f"{export.id}.sealed", account, f"record/{export.id}")
+        for number in range(parts):
+            link(self._account(export, number), records / f"{export.id}-{number:05}.sealed")
         if len(project.holders) >= 2:
             table = msgspec.json.encode(self._links(export, project))
             escrow = seal_escrow(project.name, table, project.holders)
@@ -266,12 +284,14 @@ class Exporter:
                 "patient": subject[0].patient,
                 "subject_id": subject[0].subject_id,
             }
-            for subject in distinct(export.choices).values()
+            for subject in distinct(self._choices.get(export.id)).values()
         ]
 
     def _outcomes(self, export: Export, number: int) -> list[Outcome]:
         account = self._vault.read(self._account(export, number), f"{export.id}/{number}")
-        return msgspec.json.decode(account, type=list[Outcome])
+        outcomes = msgspec.json.decode(account, type=list[Outcome])
+        # What was done to each attribute is for the record; of a large export it is most of the account.
+        return [dataclasses.replace(outcome, log=()) for outcome in outcomes]
 
     def _part(self, export: Export, number: int) -> Path:
         return self.folder_of(export) / f"part-{number:05}"

@@ -27,4 +27,4 @@ def test_a_backup_keeps_keys_records_and_what_is_held(tmp_path: Path) -> None:
         [held] = site.ask("quarantine")
     backup = make_backup(home, tmp_path / "backups", time.time(), Wish())
     names = {path.name for path in (backup.path / HOME).rglob("*")}
-    assert {"TRIAL-7.key", "research.key", f"{export['id']}.sealed", f"{held['id']}.sealed"} <= names
+    assert {"TRIAL-7.key", "research.key", f"{export['id']}-00000.sealed", f"{held['id']}.sealed"} <= names

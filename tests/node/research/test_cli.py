@@ -40,6 +40,9 @@ def test_a_first_export_is_said_in_advance_done_and_checked(cli: CommandLine, tm
     assert "manifest" in cli("export", "show", export["id"][:6])
     assert "Nothing is held back." in cli("quarantine")
     subject = export["subjects"][0]
+    by_folder = ("anonymize", str(tmp_path / "in"), str(tmp_path / "out"), "--profile", "research")
+    cli(*by_folder, "--project", "trial-7")
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == [subject]
     assert f"brought it to {out}" in cli("export", "withdraw", subject, "--reason", "consent")
     cli(*asked, "--to", str(tmp_path / "again"), code=2)
 

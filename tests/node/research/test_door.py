@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel
 from catalog import BadRequest, PacsError
 from node.contracts import Device, Service
 from node.dimse import Requestor
+from node.research.door import Budget
 from tests.homes import EXPLICIT, RawInstance, attribute, phantoms
 
 from .site import PROJECT, Site, picture
@@ -158,3 +160,24 @@ def test_a_withdrawn_subject_is_refused_at_the_door(site: Site) -> None:
     assert archive.catalog.totals().instances == 0
     assert {answer.status for answer in door(site).store(sent)} == {0x0124}
     assert archive.catalog.totals().instances == 0
+
+
+def test_a_killed_anonymizer_is_begun_anew_and_nothing_is_lost(site: Site) -> None:
+    listed(site)
+    for seed in (1, 2):
+        assert {answer.status for answer in door(site).store(phantoms(seed, size=4_000))} == {0}
+        for child in multiprocessing.active_children():
+            child.kill()
+            child.join()
+    assert site.ask("quarantine") == []
+    assert site.node.archive(PROJECT.lower()).catalog.totals().instances == 2
+
+
+def test_what_does_not_fit_into_memory_is_told_to_come_again_and_touches_no_disk(site: Site) -> None:
+    listed(site)
+    budget = Budget(total=3_000)
+    site.node.research._budget = budget
+    sent = phantoms(1, size=4_000)
+    assert {answer.status for answer in door(site).store(sent)} == {0xA700}
+    assert str(attribute(sent[0], "PatientID")).encode() not in bytes_below(site.node.home)
+    budget.take(3_000, 0)

@@ -171,3 +171,18 @@ def test_what_may_tell_a_name_is_held_and_the_others_go_out(site: Site, tmp_path
     [held] = site.ask("quarantine")
     assert held["export"] == export["id"]
     assert site.ask("quarantined", id=held["id"], who="novak")["attributes"]
+
+
+def test_a_stopped_export_releases_nothing_and_goes_on_when_it_is_told_to(site: Site, tmp_path: Path) -> None:
+    site.store(*range(1, 9))
+    site.project()
+    out = tmp_path / "cohort"
+    asked = {"project": PROJECT, "target": str(out), "who": "novak", "query": ["Modality="]}
+    export = site.ask("order_export", **asked)
+    site.until(lambda: site.ask("export", id=export["id"])["standing"] == "running")
+    site.ask("stop_export", id=export["id"], who="novak")
+    assert site.over(export["id"])["standing"] == "stopped"
+    assert not out.exists()
+    site.ask("retry_export", id=export["id"], who="novak")
+    assert site.over(export["id"])["standing"] == "released"
+    assert list(complaints(out)) == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,3 +115,23 @@ def test_a_withdrawn_subject_leaves_the_archive_and_no_export_has_it_again(
     assert site.export("archive:")["released"] == 1
     lines = (tmp_path / "second" / "manifest.jsonl").read_text().splitlines()
     assert project["subject"] not in {json.loads(line).get("subject") for line in lines}
+
+
+def test_the_projects_web_root_shows_the_de_identified_set_and_takes_nothing(tmp_path: Path) -> None:
+    port = free_port()
+    with serving(tmp_path / "home", web={"plain_port": port}) as node:
+        site = Site(node)
+        [one] = site.store(1)
+        site.project(ae_title="TRIAL7")
+        export = site.export("archive:")
+        root = f"http://127.0.0.1:{port}/research/{PROJECT}/dicom-web"
+        with urllib.request.urlopen(f"{root}/studies") as answer:
+            [study] = json.load(answer)
+        assert study["00100020"]["Value"] == list(export["subjects"])
+        identified = site.export(root)
+        assert identified["standing"] == "failed"
+        with pytest.raises(urllib.error.HTTPError) as missing:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/research/NONE/dicom-web/studies")
+        missing.value.close()
+        assert missing.value.code == 404
+    assert one
