@@ -98,6 +98,7 @@ class RetrieveFromBucket(Case):
         assert isinstance(server, OnBucket)
         clients.store(server.address, self._folders)
         server.wait_for_uploads(self.instances)
+        server.wait_until_safe()
 
     def measure(self, server: Server, run: int) -> Figures:
         assert isinstance(server, OnBucket)
@@ -194,7 +195,7 @@ class MemoryOnBucket(Case):
         large = next(instances(described))
         idle = server.anonymous_memory()
         arriving, arrival = watched(server, lambda: arrive(server.address, large))
-        going, upload = watched(server, lambda: server.wait_for_uploads(1, size))
+        going, upload = watched(server, lambda: _uploaded(server, size))
         server.empty_cache()
         settle([server])
         again = server.anonymous_memory()
@@ -208,6 +209,11 @@ class MemoryOnBucket(Case):
             "until it is in the bucket": self.frames / upload,
             "leaving the bucket": self.frames / departure,
         }
+
+
+def _uploaded(server: OnBucket, size: int) -> None:
+    server.wait_for_uploads(1, size)
+    server.wait_until_safe()
 
 
 def on_buckets(share: float) -> list[Case]:

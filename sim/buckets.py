@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import urllib.error
@@ -22,6 +24,7 @@ ACCESS_KEY, SECRET_KEY = "benchaccesskey0001", "benchsecretkey000000000001"
 _BUCKET: Final = "bench"
 _DEADLINE: Final = 20.0
 _LOOK_EVERY: Final = 0.02
+_ASK_EVERY: Final = 0.5
 
 
 class S3Server(Server):
@@ -125,6 +128,21 @@ class OnBucket(PeerPACS):
             if time.monotonic() > deadline:
                 raise ServerError(f"The bucket has {found} objects of {count}.")
             time.sleep(_LOOK_EVERY)
+
+    def wait_until_safe(self) -> None:
+        """Return when the node says that the bucket has confirmed everything.
+
+        Raises:
+            ServerError: it does not say so.
+        """
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
+            command = [str(self._program), "archives", "list", "--home", str(self.home), "--json"]
+            [archive] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+            if not archive["bucket"]["waiting"]:
+                return
+            time.sleep(_ASK_EVERY)
+        raise ServerError(f"The bucket did not confirm everything: {archive['bucket']}.")
 
     def empty_cache(self) -> None:
         """Have the node drop from its cache whatever the bucket has confirmed.

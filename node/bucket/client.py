@@ -85,7 +85,7 @@ class Bucket:
         }
         self.ask(lambda client, where: client.put_object(Body=data, **words, **where), key)
 
-    def put_to_confirm(self, key: str, data: bytes) -> bytes:
+    def put_to_confirm(self, key: str, data: bytes | bytearray) -> bytes:
         """Upload what is confirmed afterwards; return the SHA-256 that the server compared, or nothing.
 
         A server that compares none gets no MD5 either: that costs more than reading the object back does.
@@ -163,7 +163,7 @@ class Bucket:
             self.ask(lambda client, where: client.create_multipart_upload(**words, **where)["UploadId"], key)
         )
 
-    def put_part(self, key: str, upload: str, number: int, data: bytes) -> str:
+    def put_part(self, key: str, upload: str, number: int, data: bytes | bytearray) -> str:
         """Upload part `number`, from 1, and return its tag."""
         part: dict[str, Any] = {"UploadId": upload, "PartNumber": number, "Body": data}
         if self.verifies_sha256:
@@ -193,7 +193,7 @@ class Bucket:
         if line:
             line.close()
 
-    def _checksum(self, data: bytes) -> dict[str, str]:
+    def _checksum(self, data: bytes | bytearray) -> dict[str, str]:
         return {"ChecksumSHA256": _word(hashlib.sha256(data).digest())} if self.verifies_sha256 else {}
 
     def ask(self, request: Callable[[Any, dict[str, str]], T], key: str = "") -> T:

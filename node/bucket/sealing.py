@@ -180,7 +180,8 @@ class Sealed:
     def _seal(self, index: int, is_last: bool, plain: bytes | memoryview) -> bytes:
         bound = self._bound(index, is_last)
         if self._cipher:
-            return bytes(self._cipher.encrypt(_nonce(self.header.salt, index), plain, bound))
+            encrypted: bytes = self._cipher.encrypt(_nonce(self.header.salt, index), plain, bound)
+            return encrypted
         return bytes(plain) + _plain_tag(bound, plain)
 
     def _open(self, index: int, is_last: bool, sealed: bytes | memoryview) -> bytes:
@@ -189,7 +190,8 @@ class Sealed:
             from cryptography.exceptions import InvalidTag
 
             try:
-                return bytes(self._cipher.decrypt(_nonce(self.header.salt, index), sealed, bound))
+                decrypted: bytes = self._cipher.decrypt(_nonce(self.header.salt, index), sealed, bound)
+                return decrypted
             except (InvalidTag, ValueError):
                 raise self._damaged(index) from None
         plain = bytes(sealed[:-TAG])

@@ -31,7 +31,7 @@ class BucketSettings:
     chunk: int = _MB
     """Plain bytes that are sealed together, the smallest range that can be read."""
     multipart_above: int = 16 * _MB
-    part: int = 16 * _MB
+    part: int = 8 * _MB
     """A multiple of `chunk`; servers want at least 5 MB and at most 10 000 parts."""
     bytes_per_second: int = 0
     """Pace of the uploads that nobody waits for; 0 for none."""

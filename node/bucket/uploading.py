@@ -13,6 +13,7 @@ import logging
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -174,9 +175,11 @@ class Uploader:
             return
         if sealed_length(row.size, self._settings.chunk) <= self._settings.multipart_above:
             sealed = self._new(sha256, row, b"")
-            body = b"".join([sealed.header.pack(), *self._sealed_chunks(sha256, row, sealed)])
+            body = _gathered(sealed.header.pack(), self._sealed_chunks(sha256, row, sealed))
             digest = self._bucket.put_to_confirm(object_key(sha256), body)
-            yield len(body)
+            sent = len(body)
+            del body
+            yield sent
         else:
             yield from self._send_parts(sha256, row)
             digest = b""
@@ -219,7 +222,7 @@ class Uploader:
         for number in range(-(-sealed.count // per_part)):
             head = sealed.header.pack() if number == 0 else b""
             count = min(per_part, sealed.count - number * per_part)
-            data = head + b"".join(next(chunks) for _ in range(count))
+            data = _gathered(head, islice(chunks, count))
             digest = hashlib.sha256(data).digest()
             if number < len(done):
                 if done[number][1] != digest:
@@ -227,7 +230,10 @@ class Uploader:
                 continue
             done.append((self._bucket.put_part(key, upload, number + 1, data), digest))
             self._note_parts(sha256, sealed, upload, done)
-            yield len(data)
+            sent = len(data)
+            # One part at a time in memory.
+            del data
+            yield sent
         for _ in chunks:
             pass
         self._bucket.complete(key, upload, done)
@@ -272,3 +278,11 @@ class Uploader:
             pass
         yield 0
         return "read back"
+
+
+def _gathered(head: bytes, chunks: Iterator[bytes]) -> bytearray:
+    """Return them as one, never holding more than that and a chunk."""
+    whole = bytearray(head)
+    for chunk in chunks:
+        whole += chunk
+    return whole
