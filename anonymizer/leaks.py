@@ -23,6 +23,7 @@ _WORD = re.compile(r"[^\W_]+")
 _ALPHANUMERIC = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _NOT_ALPHANUMERIC = bytes(b for b in range(256) if b not in _ALPHANUMERIC)
 _LOWER = bytes(b + 32 if 65 <= b <= 90 else b for b in range(256))
+_FOLD = bytes(b + 32 if 65 <= b <= 90 or (192 <= b <= 222 and b != 215) else b for b in range(256))
 _MEASURE = re.compile(r"\d{1,4}(\.\d+)?[a-z]{0,3}|[a-z]{1,3}\d{1,4}")
 _DATE = re.compile(r"((?:18|19|20)\d\d)\.?(0[1-9]|1[0-2])\.?(0[1-9]|[12]\d|3[01])")
 # What the engine itself writes into every file; a subject of that name is not found by it.
@@ -93,9 +94,11 @@ class Needles:
 
 @dataclass(frozen=True, slots=True)
 class Haystack:
-    """A finished file: as it is, squeezed, and in lower case without zero bytes and bulk data."""
+    """A finished file: as it is, without bulk data, folded, squeezed, and without bulk in lower case."""
 
     everything: bytes
+    rest: bytes
+    folded: bytes
     squeezed: bytes
     header: bytes
 
@@ -107,7 +110,13 @@ class Haystack:
             for needle in needles.words | needles.dates
             if self._holds(needle.encode(), made.count(needle))
         ]
-        return found + [repr(raw) for raw in needles.raw if raw in self.everything]
+        folded = {raw: _folded(raw) for raw in needles.raw}
+        long = {fold for fold in folded.values() if len(fold) >= LONG and fold in self.folded}
+        return found + [repr(raw) for raw, fold in folded.items() if fold in long or self._has(raw, fold)]
+
+    def _has(self, raw: bytes, fold: bytes) -> bool:
+        """Whether what is short when folded is there: the shortest are in any noise, so not in pixels."""
+        return len(fold) < LONG and raw in (self.everything if len(raw) >= LONG else self.rest)
 
     def _holds(self, needle: bytes, expected: int) -> bool:
         if len(needle) >= LONG:
@@ -137,6 +146,8 @@ def haystack(data: bytes, bulk: Iterable[memoryview], names: str) -> Haystack:
         rest = _without(rest, value)
     return Haystack(
         everything=everything,
+        rest=rest,
+        folded=_folded(everything),
         squeezed=everything.translate(_LOWER, _NOT_ALPHANUMERIC),
         header=rest.translate(_LOWER, b"\0"),
     )
@@ -166,6 +177,11 @@ def _encodings(text: str) -> Iterator[bytes]:
             yield text.encode(codec)
         except UnicodeEncodeError:
             continue
+
+
+def _folded(data: bytes) -> bytes:
+    """One form for both cases of Latin-1 and without UTF-16's zero bytes; what is together stays so."""
+    return data.translate(_FOLD, b"\0")
 
 
 def _without(data: bytes, value: memoryview) -> bytes:

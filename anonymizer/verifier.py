@@ -46,6 +46,8 @@ _COLUMNS = {
     "clean_struct_cont": "113104",
     "clean_graph": "113103",
 }
+# Bytes of a value that may be nothing but a short identifier and what stands around it.
+_SHORT_VALUE = 256
 _PIXEL_MODULE = range(0x00280000, 0x00290000)
 _DUMMIES = frozenset(
     b",REMOVED,NOT PRESENT,UNKNOWN,NONE,0,1,000D,001D,000000,010000,19000101,19010101,19000101000000,"
@@ -239,6 +241,8 @@ def _leaks(
     if hits:
         yield Finding(Reason.LEAK_FOUND, f"{len(hits)} values that had to go are still in its bytes.")
     for value in values if needles.whole else []:
+        if isinstance(value.element.value, memoryview) or len(value.element.data) > _SHORT_VALUE:
+            continue
         is_short = squeeze(value.element.data.decode("latin-1")) in needles.whole
         if is_short and _code(value.tag, expected.options) not in ("", "K", "C"):
             yield Finding(Reason.LEAK_FOUND, f"({value.tag:08X}) still holds a short identifier.")

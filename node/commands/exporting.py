@@ -249,7 +249,11 @@ def _follow(session: Session, ask: Callable[..., Any], export: dict[str, Any]) -
                 time.sleep(_PAUSE)
                 export = ask("export", id=export["id"])
     except KeyboardInterrupt:
-        click.echo(f"It goes on without you: peerpacs export show {export['id'][:8]}", err=True)
+        from node.control import is_running
+
+        goes_on, goes_by = "It goes on without you: ", "Nothing was released. Go on with: "
+        words, verb = (goes_on, "show") if is_running(session.home) else (goes_by, "retry")
+        click.echo(f"{words}peerpacs export {verb} {export['id'][:8]}", err=True)
         raise
     session.say(export, map(session.pasteable, _details(export)))
     if export["standing"] == "failed":
@@ -300,7 +304,7 @@ def _preview(told: dict[str, Any]) -> Iterator[str]:
         is_told = site["subjects"] >= 0
         counts = [site[key] for key in ("subjects", "studies", "instances")]
         small = [f"<{site['smallest']}", "-", "-"]
-        size = readable(site["megabytes"] * 1e6) if is_told else "-"
+        size = readable(site["megabytes"] * 1e6) if site["megabytes"] > 0 else "<10 MB" if is_told else "-"
         rows.append((site["site"], *(counts if is_told else small), size, site["state"]))
     yield from columns(rows, titles)
     if not told["lines"]:

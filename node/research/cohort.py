@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
@@ -23,6 +24,8 @@ _PATIENT, _ISSUER, _NAME = tag_of("PatientID"), tag_of("IssuerOfPatientID"), tag
 _ACCESSION = tag_of("AccessionNumber")
 _ID: Final = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,64}")
 """LO without a backslash, in ASCII, which every character set has."""
+_DAY: Final = r"(?:\d{4}(?:(?:0[1-9]|1[0-2])(?:\d{2})?)?)?"
+_DATES: Final = re.compile(rf"(?P<begin>{_DAY})(?P<dash>-)?(?P<end>{_DAY})")
 
 
 class Finding(StrEnum):
@@ -80,7 +83,7 @@ class Cohorts:
         """
         if not keys:
             raise BadRequest("The query is empty.", "Say for example: --query 'Modality=CT StudyDate=2024-'")
-        asked = question(keys, Level.SERIES)
+        asked = question(map(_with_whole_dates, keys), Level.SERIES)
         if LEVEL in asked and text_of(asked[LEVEL]) != Level.SERIES:
             raise BadRequest("An export chooses series.", "Leave out QueryRetrieveLevel.")
         wanted = question([f"{word}=" for word in ("PatientID", "IssuerOfPatientID", "StudyInstanceUID")])
@@ -169,6 +172,28 @@ class Cohorts:
         for each in found:
             texts = (text_of(each.get(t, {})) for t in (_STUDY, _ISSUER, _PATIENT, _NAME, _ACCESSION))
             yield _Study(*texts)
+
+
+def _with_whole_dates(pair: str) -> str:
+    """Return `StudyDate=2024-` as `StudyDate=20240101-`: people name years and months, DICOM knows days."""
+    word, _, value = pair.partition("=")
+    match = _DATES.fullmatch(value)
+    if match is None or not word.strip().endswith("Date"):
+        return pair
+    begin, dash, end = match["begin"], match["dash"] or "", match["end"] or ""
+    last = end if dash else begin
+    first = f"{begin}0101"[:8] if len(begin) == 4 else f"{begin}01"[:8] if begin else ""
+    if not dash and len(begin) == 8:
+        return pair
+    return f"{word}={first}-{_last_day(last)}"
+
+
+def _last_day(date: str) -> str:
+    """Return the last day of a year or month; nothing of nothing."""
+    if not date or len(date) == 8:
+        return date
+    year, month = int(date[:4]), int(date[4:] or 12)
+    return f"{year:04}{month:02}{monthrange(year, month)[1]:02}"
 
 
 def distinct(choices: Iterable[Choice]) -> dict[str, list[Choice]]:

@@ -15,6 +15,7 @@ from catalog import BadRequest, Clock, NotFound, NotPermitted
 from node.state import State
 
 from .model import OwnPolicy, Project, Withdrawal
+from .sealing import check_holder
 
 _NAME: Final = re.compile(r"[A-Z0-9][A-Z0-9-]{0,23}")
 _LISTS: Final = ("members", "approvers", "reviewers", "senders", "words")
@@ -182,6 +183,8 @@ class ProjectBook:
                 raise BadRequest(f"{project.ends!r} is no date.", "Write it as 2027-12-31.") from None
         if project.smallest < 1 or project.questions < 0 or project.quarantine_days < 1:
             raise BadRequest("Limits of a project are positive numbers.", "See: peerpacs projects --help")
+        for public in project.holders.values():
+            check_holder(public)
         try:
             self.policy(project)
         except PolicyRejected as error:

@@ -160,6 +160,15 @@ def open_escrow(escrow: Escrow, keys: Mapping[str, X25519PrivateKey]) -> bytes:
     return opened.decrypt(_NONCE, escrow.box, escrow.project.encode())
 
 
+def check_holder(public: str) -> None:
+    """Make sure that a text is a holder's public key.
+
+    Raises:
+        BadRequest: it is not.
+    """
+    _public(public)
+
+
 def make_holder(path: Path, passphrase: str) -> str:
     """Write a person's private key, locked with a passphrase, into a new file; return the public key.
 

@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-from catalog import PacsError
+from catalog import Contradiction
 
 _MOST: Final = 10_000
 """Instances of one DICOMDIR; a larger release has several, each in a folder of its own."""
@@ -69,17 +69,21 @@ def _volumes(files: Sequence[tuple[str, Path]]) -> Iterator[list[tuple[str, Path
 
 
 def _one(files: Sequence[tuple[str, Path]], into: Path) -> dict[str, str]:
+    from pydicom import dcmread
     from pydicom.fileset import FileSet
 
     into.mkdir(parents=True, exist_ok=True)
     names: dict[str, str] = {}
     added: dict[str, tuple[str, Path]] = {}
+    known = set(_INVENTED.values())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         medium: Any = FileSet()
         staging = medium._stage["t"]
         for name, path in files:
-            instance = _added(medium, path)
+            header = dcmread(path, stop_before_pixels=True)
+            known |= _texts(header)
+            instance = _added(medium, header)
             if instance is None:
                 link(path, into / name)
                 names[name] = name
@@ -87,6 +91,7 @@ def _one(files: Sequence[tuple[str, Path]], into: Path) -> dict[str, str]:
                 added[str(instance.SOPInstanceUID)] = (name, path)
         if added:
             medium.write(into)
+            _check_directory(into / "DICOMDIR", known)
         for instance in medium:
             name, path = added[str(instance.SOPInstanceUID)]
             names[name] = Path(instance.FileID).as_posix()
@@ -97,19 +102,40 @@ def _one(files: Sequence[tuple[str, Path]], into: Path) -> dict[str, str]:
     return names
 
 
-def _added(medium: Any, path: Path) -> Any:
-    """Return the medium's instance for a file; None when it has no directory record."""
+def _check_directory(path: Path, known: set[str]) -> None:
+    """Make sure that a DICOMDIR says nothing that is in none of its files.
+
+    Raises:
+        Contradiction: it does.
+    """
     from pydicom import dcmread
 
+    for record in dcmread(path).DirectoryRecordSequence:
+        if not _texts(record) <= known:
+            raise Contradiction(
+                "The DICOMDIR says more than its files do.", "Export to a zip file or archive."
+            )
+
+
+def _texts(dataset: Any) -> set[str]:
+    """Return the values at the top of a data set but those of the File-set's own group."""
+    return {
+        str(element.value)
+        for element in dataset
+        if element.tag.group != 4 and not isinstance(element.value, bytes)
+    }
+
+
+def _added(medium: Any, header: Any) -> Any:
+    """Return the medium's instance for a file; None when it has no directory record."""
+    for keyword, value in _INVENTED.items():
+        if not header.get(keyword):
+            setattr(header, keyword, value)
+    for tag in [element.tag for element in header if element.VR in ("OB", "OW", "UN")]:
+        del header[tag]
     try:
-        header = dcmread(path, stop_before_pixels=True)
-        for keyword, value in _INVENTED.items():
-            if not header.get(keyword):
-                setattr(header, keyword, value)
-        for tag in [element.tag for element in header if element.VR in ("OB", "OW", "UN")]:
-            del header[tag]
         return medium.add(header)
-    except (PacsError, OSError):
+    except OSError:
         raise
     except Exception:
         return None

@@ -93,3 +93,21 @@ def test_what_is_no_list_is_said_to_be_none(tmp_path: Path, content: bytes, name
     path.write_bytes(content)
     with pytest.raises(BadRequest):
         read_list(path)
+
+
+def test_years_and_months_are_dates_too(site: Site) -> None:
+    site.store(*range(1, 14))
+    site.project(smallest=1)
+
+    def subjects(dates: str) -> int:
+        told = site.ask("preview_export", project=PROJECT, query=["Modality=", f"StudyDate={dates}"])
+        return int(told["sites"][0]["subjects"])
+
+    days = sorted(row["StudyDate"] for row in Peer(site.node).find(StudyDate="", StudyInstanceUID=""))
+    first, last = days[0], days[-1]
+    for whole in (f"{first[:4]}-", f"{first}-{last}", f"{first[:6]}-{last[:6]}"):
+        assert subjects(whole) == 10
+    assert subjects(f"-{int(first[:4]) - 1}") < 0
+    assert subjects(f"{int(last[:4]) + 1}") < 0
+    with pytest.raises(BadRequest):
+        subjects("2024-1-1")
