@@ -98,6 +98,14 @@ class Follower:
         noted = self.state.in_sync
         return abs(wall - noted / 1000) if noted else None
 
+    @property
+    def behind(self) -> int:
+        """The changes that the owner's log has and the mirror lacks, as far as was heard."""
+        head, state = self._head, self.state
+        if head is None:
+            return 0
+        return max(head.seq - (state.applied if head.epoch == state.epoch else 0), 0)
+
     def connected(self, now: float) -> None:
         """The owner can be reached (again): compare digests soon, and try at once."""
         self._failures, self._not_before = 0, now

@@ -52,6 +52,8 @@ class Standing(NamedTuple):
     """Seconds since its mirror was known to be right; None: there is none yet."""
     hashes: Hashes | None = None
     """Set where it grants only hashes: then it has to be asked whenever one of them is meant."""
+    issuer: str = ""
+    """Whose Patient IDs are meant where it states none: the same number elsewhere is somebody else."""
 
 
 class Grid(NamedTuple):
@@ -66,6 +68,8 @@ class Grid(NamedTuple):
     links: Callable[[], Links] = lambda: NO_LINKS
     remembered: Manifest = lambda owner, series: []
     """What is known of an owner's series without asking it, copies of its objects among that."""
+    issuer: str = ""
+    """As `Standing.issuer`, of this node."""
     alarm: Callable[[str, list[bytes]], None] = lambda study, owners: None
     """Told of a study UID that two patients claim, and of the owners who state the other one."""
 
@@ -177,7 +181,7 @@ class Sight:
         whether the rest does not match or is gone, it does not say.
         """
         if (own := self._grid.own.stated(StudyInstanceUID)) is not None:
-            yield Holder(HERE, own, own.is_here), True
+            yield Holder(HERE, issued(own, self._grid.issuer), own.is_here), True
         found: dict[int, tuple[Stated, bool, bool]] = {}
         if self._sources:
             with self._grid.mirror.reading() as reading:
@@ -189,7 +193,8 @@ class Sight:
                 found[source] = stated, True, True
         for source, (stated, is_confirmed, is_current) in found.items():
             standing = self.standing[source]
-            yield Holder(standing.owner, stated, standing.is_reachable and is_confirmed), is_current
+            named = issued(stated, standing.issuer)
+            yield Holder(standing.owner, named, standing.is_reachable and is_confirmed), is_current
 
     def _is_of_issuers(self, patient: PatientKey, seen: Shown) -> bool:
         issuers = self._query.issuers
@@ -214,3 +219,12 @@ class Sight:
         for found in in_order(united(proposal, own), self.study):
             if self._links.person(found.patient) == person:
                 yield found
+
+
+def issued(stated: Stated, issuer: str) -> Stated:
+    """Return the statements with an issuer where their owner names none."""
+    patient = stated.study.patient
+    if not issuer or patient.IssuerOfPatientID or not patient.PatientID:
+        return stated
+    named = msgspec.structs.replace(stated.study, patient=patient._replace(IssuerOfPatientID=issuer))
+    return stated._replace(study=named)

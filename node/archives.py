@@ -82,8 +82,9 @@ class ArchiveBook:
         raise NotFound(f"This node has no archive {name!r}.", "List them with: peerpacs archives list")
 
     def titles(self) -> dict[str, str]:
-        """Return the name of the archive that each called AE title opens."""
-        return {title: plan.name for plan in self for title in plan.ae_titles}
+        """Return the name of the archive that each called AE title opens; one more opens the grid."""
+        found = {title: plan.name for plan in self for title in plan.ae_titles}
+        return {**found, self._default.ae_title + GRID_SUFFIX: DEFAULT}
 
     def adopt(self, folder: Path) -> None:
         """Take in the plans that lie beside archives of which the state knows nothing: it was lost."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from catalog import Catalog, Entry
+from catalog import Attributes, Catalog, Entry, Query
+from federation.identities import ForeignIds
+from federation.live import Mode
+from federation.outcomes import Decision, OnPartial, Outcome
 
 
 class Service(StrEnum):
@@ -47,6 +50,18 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     complete_after: float = 60.0
     """Seconds of silence after which a study it sends counts as complete."""
     note: str = ""
+    all_issuers: bool = False
+    """In the grid, a Patient ID without an issuer may mean any hospital's, not only its own issuer's."""
+    foreign_ids: ForeignIds = ForeignIds.PREFIX
+    """How it is shown Patient IDs of issuers that are not its own: `prefix` as ISSUER/ID, or `keep`."""
+    grid_mode: Mode = Mode.SYNCED
+    """Where grid answers come from: `synced` catalogs, the owners (`live`), or both (`hybrid`)."""
+    on_partial: OnPartial = OnPartial.COMPLETE
+    """How a grid answer ends that stands on old copies of catalogs."""
+    on_incomplete: OnPartial = OnPartial.FAIL
+    """How one ends where a granted site has no copy, or one older than `stale_after`."""
+    stale_after: float = 86_400.0
+    """Seconds after which a copy of a catalog counts as none."""
     tls: str = ""
     """How its port is called: empty = without TLS; `verify` = its certificate must be of an authority this
     node trusts, and name its address; `sha256:...` = it must be this certificate; `unverified` = any."""
@@ -260,6 +275,25 @@ class Commitment(Protocol):
         """Keep the result of something this node asked; with status 0000 it is durable."""
 
 
+class GridAnswer(NamedTuple):
+    """What a question to the grid comes to."""
+
+    matches: Iterator[Attributes]
+    decision: Decision
+    """How it ends once all matches are out."""
+    outcomes: list[Outcome]
+    """How each site took part."""
+    request_id: str
+    """Under which the audits of all nodes that were asked tell of it."""
+
+
+class GridCatalog(Catalog, Protocol):
+    """The grid as one caller sees it."""
+
+    def ask(self, query: Query) -> GridAnswer:
+        """Return the matches and how each site took part; owners that had to be asked have answered then."""
+
+
 class Scope(NamedTuple):
     """What a called AE title or a web root opens: an archive's catalog and its doors."""
 
@@ -271,6 +305,10 @@ class Scope(NamedTuple):
     insight: Insight | None = None
     commitment: Commitment | None = None
     """None: the archive commits to nothing."""
+    grid: GridCatalog | None = None
+    """Where the catalog is the grid's: the same catalog, with what it says beside its matches."""
+    seen_by: Callable[[Caller], Scope] | None = None
+    """Where it depends on who calls: returns what that caller is given."""
 
 
 class Audit(Protocol):

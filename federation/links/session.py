@@ -22,11 +22,12 @@ class News(NamedTuple):
     """The heads of the shares that a node may follow."""
     seen: Callable[[Identity], Iterable[wire.Seen]]
     """What this node has of that node."""
-    heard: Callable[[str, Iterable[wire.Head], Iterable[wire.Seen]], None]
-    """That node said so: in its Hello, at each heartbeat, and when a head moved."""
+    heard: Callable[[Identity, Iterable[wire.Head], Iterable[wire.Seen], bool], None]
+    """That node said so: in its Hello, at each heartbeat, and when a head moved; the last says whether the
+    heads are all that it lets this node follow."""
 
 
-SILENT = News(lambda identity: (), lambda identity: (), lambda node_id, heads, seen: None)
+SILENT = News(lambda identity: (), lambda identity: (), lambda identity, heads, seen, is_all: None)
 
 
 class Own(NamedTuple):

@@ -107,7 +107,7 @@ class Talk:
         members = [gossip.member_message(row) for _, row in self.tables.peers.scan() if row.state == "member"]
         session.send(directory=wire.Directory(members=members))
         self._beat(session)
-        self._heard(session, hello.versions, hello.heads, hello.seen)
+        self._heard(session, hello.versions, hello.heads, hello.seen, is_all=False)
         self._find_relays()
 
     def read(self, session: Conversation, messages: Iterable[wire.LinkMessage]) -> None:
@@ -142,9 +142,9 @@ class Talk:
         node_id, kind = standing.identity.node_id, message.WhichOneof("kind")
         if kind == "heartbeat":
             beat = message.heartbeat
-            self._heard(session, beat.versions, beat.heads, beat.seen)
+            self._heard(session, beat.versions, beat.heads, beat.seen, is_all=True)
         elif kind == "moved":
-            self._news.heard(node_id, [message.moved.head], ())
+            self._news.heard(standing.identity, [message.moved.head], (), False)
         elif kind == "documents":
             if gossip.take(self.trust, message.documents):
                 self.trust_changed()
@@ -168,11 +168,13 @@ class Talk:
         versions: wire.Versions,
         heads: Iterable[wire.Head],
         seen: Iterable[wire.Seen],
+        *,
+        is_all: bool,
     ) -> None:
         session.theirs = versions
         self._give(session)
         assert session.standing is not None
-        self._news.heard(session.standing.identity.node_id, heads, seen)
+        self._news.heard(session.standing.identity, heads, seen, is_all)
 
     def _learn(self, source: str, members: Iterable[wire.Member]) -> None:
         news = [

@@ -18,7 +18,7 @@ from catalog import BY_TAG, Attributes, BadRequest, Level, Matching, NotFound, N
 
 from .names import check_node_id
 
-MOST_SHARES: Final = 64
+MOST_SHARES: Final = 63
 EVERYTHING: Final = "everything"
 """The share every node has: all it holds, in full view; its log is the catalog's own."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -55,7 +55,7 @@ class Share(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
     name: str
     number: int
-    """The number of its log, 1 to 64; 0 is the share `everything`."""
+    """The number of its log, 1 to 63; 0 is the share `everything`."""
     match: Attributes = {}
     """Keys of the fixed table, as in a query; empty: all."""
     view: View = View.FULL
@@ -116,7 +116,7 @@ def check_share(share: Share, others: Iterable[Share]) -> Share:
     """Return the share, with a free number if it is new (number -1).
 
     Raises:
-        BadRequest: a value is not one of its kind, or 64 shares exist.
+        BadRequest: a value is not one of its kind, or 63 shares exist.
     """
     if not _NAME.fullmatch(share.name) or share.name == EVERYTHING:
         what = f"{share.name!r} cannot name a share."

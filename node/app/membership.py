@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from catalog import Clock
-from federation.links.gate import Visit
+from federation.links.gate import Gate, Visit
 from federation.links.roll import Alarm
+from federation.links.server import Register
+from federation.links.session import News
 from federation.trust.rows import Tables
 from node.audit import AuditLog
 from node.grid import Grid, Outside, Settings
@@ -18,12 +22,21 @@ from node.sections import Config
 from node.state import State
 
 logger = logging.getLogger(__name__)
+_NOTED: Final = 500
 
 
 def make_grid(
-    home: Path, config: Config, state: State, audit: AuditLog, clock: Clock, stop: threading.Event
+    home: Path,
+    config: Config,
+    state: State,
+    audit: AuditLog,
+    clock: Clock,
+    stop: threading.Event,
+    news: Callable[[Gate], News],
+    services: Callable[[Gate], tuple[Register, ...]],
 ) -> Grid:
     """Return the node's grid; it does nothing before `start`."""
+    noted: deque[tuple[str, ...]] = deque(maxlen=_NOTED)
 
     def note(visit: Visit) -> None:
         asker = visit.asker
@@ -38,18 +51,23 @@ def make_grid(
             "purpose": asker.purpose,
             "ae": asker.ae_title,
         }
-        if asker.role != "node" or visit.outcome != "ok":
+        # What the node asks for itself, again and again, is told once for each request id and call.
+        name = (visit.direction, visit.node_id, visit.method, asker.request_id, visit.outcome)
+        if asker.role != "node" or name not in noted:
             audit.record("grid", None, visit.outcome, detail)
+            noted.append(name)
 
     def tell(alarm: Alarm) -> None:
         logger.warning("%s %s", alarm.what, alarm.next)
         audit.record("alarm", None, alarm.kind, {"node_id": alarm.node_id, "what": alarm.what})
 
-    outside = Outside(clock, time.monotonic, _spawn, note, tell, stop)
+    outside = Outside(clock, time.monotonic, spawn, note, tell, stop, news, services)
     return Grid(home, grid_settings(config), Tables(state.table), outside)
 
 
-def _spawn(name: str, run: Callable[[], None]) -> None:
+def spawn(name: str, run: Callable[[], None]) -> None:
+    """Run something in a thread of its own; what fails is logged."""
+
     def guarded() -> None:
         try:
             run()

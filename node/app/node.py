@@ -28,7 +28,7 @@ from node.devices import DeviceBook
 from node.dimse import DimseServer, calling, reencode
 from node.forwarding import Calling
 from node.research.senders import Senders, is_used
-from node.sections import Config
+from node.sections import GRID_SUFFIX, Config
 from node.state import State
 from node.study_events import StudyComplete
 from node.transcoding import Transcoder
@@ -43,7 +43,8 @@ from .damage import look_at_state
 from .doors import Shared
 from .gateways import Front, Gateways
 from .imports import Imports
-from .membership import make_grid
+from .membership import make_grid, spawn
+from .neighbourhood import Neighbourhood
 from .rebuilding import CATALOG
 from .settings import limits
 from .watch import Watch
@@ -122,8 +123,20 @@ class Node:
         self.credentials = own_credentials(home, config)
         self.audit = AuditLog(home / "audit", self.clock)
         self._opened.callback(self.audit.close)
-        self.grid = make_grid(home, config, self.state, self.audit, self.clock, self._background.stopping)
-        self._opened.callback(self.grid.close)
+        self.archives: dict[str, Archive] = {}
+        self.neighbourhood = Neighbourhood(
+            home, self.state, self.archives, lambda: self.grid, self.clock, self._alarm, spawn
+        )
+        self.grid = make_grid(
+            home,
+            config,
+            self.state,
+            self.audit,
+            self.clock,
+            self._background.stopping,
+            self.neighbourhood.news,
+            self.neighbourhood.services,
+        )
         pool = ThreadPoolExecutor(os.cpu_count(), "pool")
         self._opened.callback(pool.shutdown, wait=False, cancel_futures=True)
         self._shared = Shared(
@@ -138,10 +151,18 @@ class Node:
             self._call,
             lambda project: self.research.door(project),
         )
-        self.archives: dict[str, Archive] = {}
         for plan in [self.book.find(only)] if only else list(self.book):
             self._open_archive(plan, catalog)
         self._name_parts_of(self.main)
+        if purpose == SERVING:
+            self.neighbourhood.open()
+        self._opened.callback(self.neighbourhood.close)
+        # Ended first: whoever calls uses everything else.
+        self._opened.callback(self.grid.close)
+
+    def _alarm(self, node_id: str, what: str, remedy: str) -> None:
+        logger.warning("%s %s", what, remedy)
+        self.audit.record("alarm", None, "catalog", {"node_id": node_id, "what": what})
 
     def _open_archive(self, plan: Plan, catalog: str = CATALOG) -> Archive:
         archive = Archive(plan, self._shared, catalog=catalog)
@@ -242,8 +263,11 @@ class Node:
         self._background.run("chores", self._take_chores)
         for archive in self.archives.values():
             self._background.tend(archive)
+        for loop in self.neighbourhood.loops():
+            self._background.repeat(loop)
         self._open_ports()
         self.grid.start()
+        self.watch.measures.add(self.neighbourhood.samples)
         self._carry()
         if is_used(self.state):
             self.research.begin()
@@ -340,6 +364,7 @@ class Node:
         yield Chore("audit", 0.0, self.audit.step)
         yield Chore("refusals", 0.0, self.access.refusals.step)
         yield Chore("grid", 0.5, self.grid.step)
+        yield from self.neighbourhood.chores()
         yield Chore("transfers", 3600.0, self.transfers.tidy)
         for archive in tuple(self.archives.values()):
             yield from archive.chores()
@@ -353,4 +378,6 @@ class Node:
         for archive in tuple(self.archives.values()):
             if called_ae in archive.plan.ae_titles:
                 return archive.scope(called_ae)
+        if called_ae == self.config.node.ae_title + GRID_SUFFIX:
+            return self.neighbourhood.scope(called_ae)
         return None

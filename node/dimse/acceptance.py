@@ -164,7 +164,9 @@ class Acceptance:
         if isinstance(caller, Rejection):
             return caller
         scope = self.environment.resolve(request.called_ae)
-        return _WRONG_CALLED if scope is None else (caller, scope)
+        if scope is None:
+            return _WRONG_CALLED
+        return caller, scope.seen_by(caller) if scope.seen_by else scope
 
     def _reject(self, request: Associate, rejection: Rejection) -> None:
         self.environment.counters.refuse(rejection.source, rejection.reason)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from catalog import (
     Attributes,
@@ -19,6 +19,7 @@ from catalog import (
     is_fully_supported,
     understand,
 )
+from federation.outcomes import Ending
 from node.contracts import Service
 from node.sections import GRID_SUFFIX
 
@@ -29,6 +30,7 @@ from .pdu import UNEXPECTED_PARAMETER, Violation
 from .session import Session, response, trail
 from .statuses import (
     CANCEL,
+    MATCHES_MAY_BE_MISSING,
     MISTYPED_ARGUMENT,
     OUT_OF_RESOURCES,
     PENDING,
@@ -60,26 +62,31 @@ def serve_find(session: Session, context: Context, request: Command) -> None:
     started = time.monotonic()
     status, comment, level, outcome = SUCCESS, "", "", "broken"
     tags: tuple[str, ...] = ()
+    told: Mapping[str, Any] = {}
     answers = _Answers(session.association, context)
     try:
         try:
             query = _query(session, context, request)
             level = query.level.value
             with session.environment.pulse.during(answers.beat):
-                is_cancelled = _search(session, context, request, query, answers)
-            status = CANCEL if is_cancelled else SUCCESS
+                found = _found(session, query)
+                is_cancelled = _search(session, context, request, query, found.matches, answers)
+            told = found.told
+            status, comment = (CANCEL, "") if is_cancelled else (found.status, found.comment)
         except Ended:
             raise
         except Exception as error:
             status, comment, tags = why_refused(error, "C-FIND")
         answers.finish(response(request, status, comment, tags))
-        outcome = {SUCCESS: "success", CANCEL: "cancelled"}.get(status, "failure")
+        outcome = {SUCCESS: "success", CANCEL: "cancelled", MATCHES_MAY_BE_MISSING: "partial"}.get(
+            status, "failure"
+        )
     finally:
         seconds = time.monotonic() - started
         reach = "grid" if session.scope.ae_title.endswith(GRID_SUFFIX) else "local"
         session.environment.counters.find_seconds[reach].add(seconds)
         session.tally.tell(f"found {answers.count} in {1000 * seconds:.0f} ms")
-        detail = {"level": level, "status": f"{status:04X}", "answers": answers.count}
+        detail = {"level": level, "status": f"{status:04X}", "answers": answers.count, **told}
         session.environment.audit.record("find", session.caller, outcome, detail)
 
 
@@ -135,7 +142,43 @@ def _query(session: Session, context: Context, request: Command) -> Query:
     )
 
 
-def _search(session: Session, context: Context, request: Command, query: Query, answers: _Answers) -> bool:
+class _Found(NamedTuple):
+    """The matches of a question, and what is said behind the last of them."""
+
+    matches: Iterator[Attributes]
+    status: int = SUCCESS
+    comment: str = ""
+    told: Mapping[str, Any] = {}
+    """For the audit."""
+
+
+_ENDINGS: Final[Mapping[Ending, int]] = {
+    Ending.COMPLETE: SUCCESS,
+    Ending.COMMENT: SUCCESS,
+    Ending.WARN: MATCHES_MAY_BE_MISSING,
+    Ending.FAIL: OUT_OF_RESOURCES,
+}
+
+
+def _found(session: Session, query: Query) -> _Found:
+    """Ask the scope's catalog; the grid's says too how its sites took part."""
+    grid = session.scope.grid
+    if grid is None:
+        return _Found(session.scope.catalog.find(query))
+    asked = grid.ask(query)
+    sites = {outcome.site: outcome.part.value for outcome in asked.outcomes}
+    ending, comment = asked.decision
+    return _Found(asked.matches, _ENDINGS[ending], comment, {"request": asked.request_id, "sites": sites})
+
+
+def _search(
+    session: Session,
+    context: Context,
+    request: Command,
+    query: Query,
+    matches: Iterator[Attributes],
+    answers: _Answers,
+) -> bool:
     """Send every match; say whether the caller cancelled."""
     ae_title = session.scope.ae_title
     device = session.caller.device
@@ -149,7 +192,6 @@ def _search(session: Session, context: Context, request: Command, query: Query, 
             Status=PENDING if is_fully_supported(query) else PENDING_WITHOUT_OPTIONAL_KEYS,
         )
     )
-    matches: Iterator[Attributes] = session.scope.catalog.find(query)
     try:
         for match in matches:
             identifier = encode_identifier(

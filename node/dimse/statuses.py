@@ -45,6 +45,8 @@ DESTINATION_UNKNOWN: Final = 0xA801
 IDENTIFIER_DOES_NOT_MATCH: Final = 0xA900
 UNABLE_TO_PROCESS: Final = 0xC000
 SUBOPERATIONS_WITH_FAILURES: Final = 0xB000
+MATCHES_MAY_BE_MISSING: Final = 0xB001
+"""A warning, for those who agreed to it: PS3.4 has none for an answer that stands on old copies."""
 
 _BY_ERROR: Final[Mapping[type[PacsError], int]] = {
     BadRequest: IDENTIFIER_DOES_NOT_MATCH,

@@ -2,55 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.running import PEERPACS, RunningNode, free_port
-
-
-class GridNode(RunningNode):
-    """A running node that may be in a grid."""
-
-    def __init__(self, home: Path, name: str) -> None:
-        super().__init__(home, name.upper())
-        self.name = name
-        self.join_port = free_port()
-        self.env = {
-            "PEERPACS__GRID__HOST": "127.0.0.1",
-            "PEERPACS__GRID__PORT": str(free_port()),
-            "PEERPACS__GRID__JOIN_PORT": str(self.join_port),
-            "PEERPACS__GRID__JOIN_ADDRESS": f"127.0.0.1:{self.join_port}",
-        }
-
-    def say(self, *words: str, code: int = 0) -> str:
-        """Run a command of the grid against it."""
-        done = subprocess.run(
-            [PEERPACS, "--home", str(self.home), *words], capture_output=True, text=True, timeout=60
-        )
-        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout + done.stderr
-
-    def told(self, *words: str, code: int = 0) -> Any:
-        """Run a command with --json; return what it says."""
-        return json.loads(self.say(*words, "--json", code=code))
-
-    def peer(self, name: str) -> dict[str, Any]:
-        """Return how another node stands here."""
-        found = subprocess.run(
-            [PEERPACS, "--home", str(self.home), "peers", "--json"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        rows: list[dict[str, Any]] = json.loads(found.stdout)["peers"]
-        return next(row for row in rows if row["name"] == name)
+from tests.grid import GridNode
 
 
 @pytest.fixture

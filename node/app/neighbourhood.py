@@ -1,0 +1,311 @@
+"""The node among its peers, composed: what it serves them, what it follows, and the grid's catalog."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import grpc
+
+from catalog import Clock, Entry, PacsError, Query, Unavailable
+from catalog.statements import SeriesStatement
+from federation.announcing import Announcer
+from federation.catalog_service import (
+    CatalogService,
+    QueryService,
+    RemoteOwner,
+    find_request,
+    read_find,
+)
+from federation.fanout import Breaker
+from federation.granting import GrantBook, Kept, stated
+from federation.links.gate import Gate
+from federation.links.roll import Standing
+from federation.links.rpc import letters
+from federation.links.server import Register
+from federation.links.session import News, Spawn
+from federation.live import Done, LiveGrid
+from federation.manifests import Manifests
+from federation.mirror import Mirror
+from federation.mirror_search import MirrorSearch
+from federation.neighbours import Around, Followed, Neighbours
+from federation.owners import owner_of, place_at
+from federation.proposing import MirrorPlanner
+from federation.sight import Grid as Seen
+from federation.trust.names import Identity
+from node.archives import DEFAULT
+from node.contracts import Caller, Retriever, Scope
+from node.grid import Grid, Membership
+from node.grid_catalog import DeviceGrid, GridParts, OnlyHere, Tallies
+from node.measures import Sample
+from node.patient_links import PatientLinks
+from node.state import State
+from protos import catalog_pb2_grpc as services
+from protos import trust_pb2 as wire
+
+from .archive import Archive
+from .chores import Chore, Loop
+
+logger = logging.getLogger(__name__)
+FOLDER: Final = "grid"
+_TURN: Final = 0.1
+"""Seconds between two looks at what peers said, and at whether a log moved."""
+_ASKED_AT_ONCE: Final = 64
+_MANIFEST: Final = 2.0
+"""Seconds within which a peer must list the instances of a series."""
+
+
+class Neighbourhood:
+    """Begins to exist when the node serves, and to do something when it is in a grid."""
+
+    def __init__(
+        self,
+        home: Path,
+        state: State,
+        archives: Mapping[str, Archive],
+        membership: Callable[[], Grid],
+        clock: Clock,
+        alarm: Callable[[str, str, str], None],
+        spawn: Spawn,
+    ) -> None:
+        self._home, self._state, self._archives = home, state, archives
+        self._membership, self._clock, self._alarm, self._spawn = membership, clock, alarm, spawn
+        self._breakers: dict[int, Breaker] = {}
+        self._shares: object = None
+        self._is_open = False
+        self.links = PatientLinks(state)
+        self.tallies = Tallies()
+        self.retriever: Callable[[Retriever, Caller], Retriever] = lambda own, caller: OnlyHere(own)
+        """Makes the door out of the grid for a caller from the default archive's own."""
+
+    def open(self) -> None:
+        """Open the mirror, and make what stands on it."""
+        folder = self._home / FOLDER
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self.mirror = Mirror(folder / "mirror", clock=self._clock)
+        self.search = MirrorSearch(self.mirror, folder / "search")
+        around = Around(
+            self._clock,
+            time.monotonic,
+            self._is_connected,
+            self._is_expelled,
+            self._reach,
+            self._spawn,
+            self._alarm,
+        )
+        rows = self._state.table("grid-followed", Followed)
+        self.neighbours = Neighbours(self.mirror, rows, self._grid.tables.peers, around)
+        self._pool = ThreadPoolExecutor(_ASKED_AT_ONCE, "grid find")
+        issuer = self._issuer()
+        self.seen = Seen(
+            own=self._main.catalog,
+            mirror=self.mirror,
+            planner=MirrorPlanner(self.mirror, self.search),
+            standing=self.neighbours.standing,
+            manifest=Manifests(self._manifest),
+            links=self.links.current,
+            issuer=issuer,
+        )
+        live = LiveGrid(self.seen, self._ask, self._breaker, time.monotonic)
+        self.parts = GridParts(self.seen, live, self.tallies, issuer)
+        self._is_open = True
+
+    def close(self) -> None:
+        """Give everything back."""
+        if self._is_open:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self.search.close()
+            self.mirror.close()
+
+    @property
+    def _grid(self) -> Grid:
+        return self._membership()
+
+    @property
+    def _main(self) -> Archive:
+        return self._archives[DEFAULT]
+
+    def _member(self) -> Membership | None:
+        member = self._grid.membership
+        return member if member is not None and member.is_serving else None
+
+    def _issuer(self) -> str:
+        """Return whose Patient IDs are those without an issuer: the node's, or else its site's."""
+        config = self._main.shared.config
+        return config.node.issuer or config.grid.site or config.node.name
+
+    # What peers are served.
+
+    @cached_property
+    def _secret(self) -> bytes:
+        path = self._home / "secrets" / "shares.key"
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_bytes(secrets.token_bytes(32))
+        return path.read_bytes()
+
+    def book(self, gate: Gate) -> GrantBook:
+        """Return what decides what callers may list and ask."""
+
+        def archive(name: str) -> Kept | None:
+            found = self._archives.get(name)
+            return found.catalog if found and name == DEFAULT else None
+
+        return GrantBook(self._grid.tables, gate.visitor, archive, lambda: self._secret, self._clock)
+
+    def services(self, gate: Gate) -> tuple[Register, ...]:
+        """Return the servicers of the catalog."""
+        book = self.book(gate)
+        return (
+            lambda server: services.add_CatalogServicer_to_server(CatalogService(book), server),
+            lambda server: services.add_QueryServicer_to_server(QueryService(book), server),
+        )
+
+    def news(self, gate: Gate) -> News:
+        """Return what sessions say and hear of catalogs."""
+        self.announcer = Announcer(self.book(gate), self._sessions, self._move, time.monotonic)
+
+        def heard(
+            identity: Identity, heads: Iterable[wire.Head], seen: Iterable[wire.Seen], is_all: bool
+        ) -> None:
+            self.neighbours.heard(identity.node_id, heads, is_all)
+            self.announcer.heard(identity, seen)
+
+        return News(self.announcer.heads, lambda identity: self.neighbours.seen(identity.node_id), heard)
+
+    def _sessions(self) -> dict[str, Standing]:
+        member = self._member()
+        return dict(member.roll.everybody()) if member else {}
+
+    def _move(self, head: wire.Head, nodes: Iterable[str]) -> None:
+        member = self._member()
+        if member:
+            member.links.head_moved(head, nodes)
+
+    # How peers are reached.
+
+    def _is_connected(self, node_id: str) -> bool:
+        member = self._member()
+        return member is not None and member.roll.standing(node_id) is not None
+
+    def _is_expelled(self, node_id: str) -> bool:
+        member = self._grid.membership
+        return member is not None and member.trust.is_expelled(node_id)
+
+    def _channel(self, node_id: str) -> grpc.Channel:
+        member = self._member()
+        if member is None:
+            raise Unavailable("This node is in no grid.", "See: peerpacs peers")
+        return member.links.channel(node_id)
+
+    def _reach(self, node_id: str, archive: str) -> RemoteOwner:
+        stub = services.CatalogStub(self._channel(node_id))
+        return RemoteOwner(stub, archive, lambda: letters(self.neighbours.name(node_id)))
+
+    def _manifest(self, owner: bytes, series: SeriesStatement) -> list[Entry]:
+        there = owner_of(owner)
+        shares = [
+            row.share
+            for row in map(self.neighbours.source, self.neighbours.standing())
+            if row is not None and row.owner == owner
+        ]
+        if not shares:
+            raise Unavailable("That node lets this one follow its catalog no more.")
+        uids = series.StudyInstanceUID, series.SeriesInstanceUID
+        reached = self._reach(there.node_id, there.archive)
+        for share in shares:
+            if found := reached.manifest(share, *uids, lambda entry: place_at(owner), _MANIFEST):
+                return found
+        return []
+
+    def _breaker(self, source: int) -> Breaker:
+        return self._breakers.setdefault(source, Breaker(Random()))
+
+    def _ask(
+        self, source: int, query: Query, limit: int, seconds: float, call_back: Callable[[Done], None]
+    ) -> None:
+        """Put a question to an owner, on behalf of whoever asks here."""
+        context = copy_context()
+
+        def ask() -> None:
+            try:
+                row = self.neighbours.source(source)
+                assert row is not None
+                stub = services.QueryStub(self._channel(row.node_id))
+                with letters(self.neighbours.name(row.node_id)):
+                    request = find_request(row.archive, row.share, query, limit)
+                    replies = list(stub.Find(request, timeout=seconds))
+                matches, is_cut = read_find(replies)
+                call_back(Done(source, matches, is_cut))
+            except PacsError as error:
+                call_back(Done(source, [], error=error.what))
+            except Exception:
+                logger.exception("A peer could not be asked")
+                call_back(Done(source, [], error="it could not be asked"))
+
+        self._pool.submit(context.run, ask)
+
+    # What goes on.
+
+    def chores(self) -> Iterator[Chore]:
+        """Yield what is done now and then."""
+        yield Chore("shares", 1.0, self._state_shares)
+
+    def loops(self) -> Iterator[Loop]:
+        """Yield what wants threads of its own."""
+        yield Loop("grid followers", self._follow, idle_pause=_TURN)
+        yield Loop("grid search", self._index, idle_pause=0.2)
+
+    def _follow(self) -> bool:
+        self.neighbours.step()
+        if self._member() is not None:
+            self.announcer.step()
+        return False
+
+    def _index(self) -> bool:
+        return self.search.step(self._clock()) > 0
+
+    def _state_shares(self) -> None:
+        """Have the log state the shares as they are now."""
+        now = [share for _, share in self._grid.tables.shares.scan()]
+        if now != self._shares:
+            self._main.catalog.share(
+                [stated(share, self._secret) for share in now if share.archive == DEFAULT]
+            )
+            self._shares = now
+
+    # What devices are given.
+
+    def scope(self, ae_title: str) -> Scope:
+        """Return what the grid's AE title opens."""
+        archive = self._main
+
+        def seen_by(caller: Caller) -> Scope:
+            grid = DeviceGrid(self.parts, caller)
+            retriever = self.retriever(archive.retriever, caller)
+            return own._replace(catalog=grid, retriever=retriever, grid=grid, insight=None)
+
+        own = archive.scope(ae_title)._replace(seen_by=seen_by)
+        return own
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield what `/metrics` shows of peers."""
+        yield from self.tallies.samples()
+        own = self._grid.settings.node_id
+        for _, row in self._grid.tables.peers.scan():
+            if row.node_id == own or row.state != "member":
+                continue
+            yield Sample("peer_up", int(self._is_connected(row.node_id)), (row.name,))
+            for lag in self.neighbours.lags(row.node_id):
+                yield Sample("peer_changes_behind", lag.behind, (row.name,))
+                if lag.seconds is not None:
+                    yield Sample("peer_lag_seconds", lag.seconds, (row.name,))

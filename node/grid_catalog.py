@@ -1,0 +1,149 @@
+"""The grid as one caller sees it: the union catalog with that device's rights, manners and patience."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import Context, copy_context
+from typing import Final, NamedTuple
+
+from catalog import Attributes, Change, Entry, Head, Query, Selection, Unavailable
+from federation.choosing import choose
+from federation.grid_answers import Answers
+from federation.identities import Asker
+from federation.links.channels import asking
+from federation.live import LiveGrid, Mode
+from federation.outcomes import Manners, Outcome, Part, decide, is_missing
+from federation.owners import holder_of
+from federation.sight import Grid
+from federation.trust.assertion import Asker as Behalf
+from node.contracts import Caller, Device, GridAnswer, Outgoing, Retriever
+from node.measures import Sample
+
+logger = logging.getLogger(__name__)
+_PURPOSE: Final = "treatment"
+
+
+class Tallies:
+    """How often each site took part how in the answers of this node."""
+
+    def __init__(self) -> None:
+        self._parts: Counter[tuple[str, str]] = Counter()
+
+    def count(self, outcomes: Sequence[Outcome]) -> None:
+        """Count one answer."""
+        self._parts.update((outcome.site, outcome.part.value) for outcome in outcomes)
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield what `/metrics` shows."""
+        for (site, part), number in sorted(self._parts.items()):
+            yield Sample("grid_answers_total", number, (site, part))
+
+
+class GridParts(NamedTuple):
+    """What the grid of this node is asked through."""
+
+    grid: Grid
+    live: LiveGrid
+    tallies: Tallies
+    issuer: str
+    """Whose Patient IDs devices mean that have no issuer of their own."""
+
+
+class DeviceGrid:
+    """Satisfies `GridCatalog` for one caller."""
+
+    def __init__(self, parts: GridParts, caller: Caller) -> None:
+        device = caller.device or Device(ae_title=caller.ae_title)
+        self._parts = parts
+        self._caller = caller
+        self._mode = device.grid_mode
+        self._asker = Asker(device.issuer or parts.issuer, device.all_issuers, device.foreign_ids)
+        self._manners = Manners(device.on_partial, device.on_incomplete, stale_after=device.stale_after)
+
+    @property
+    def asker(self) -> Asker:
+        """Who asks, as far as it decides whose patients are meant and how they are shown."""
+        return self._asker
+
+    def find(self, query: Query) -> Iterator[Attributes]:
+        """See `Catalog.find`; merged by UID, series counted once, never across patients."""
+        return self.ask(query).matches
+
+    def ask(self, query: Query) -> GridAnswer:
+        """See `GridCatalog.ask`.
+
+        Raises:
+            BadRequest: a key has a value that its VR does not allow.
+        """
+        with asking(Behalf(role="ae", purpose=_PURPOSE, ae_title=_plain(self._caller.ae_title))) as behalf:
+            mode = self._mode_for(query)
+            matches, outcomes = self._parts.live.ask(query, self._asker, mode)
+            context = copy_context()
+        self._parts.tallies.count(outcomes)
+        self._tell(outcomes)
+        decision = decide(outcomes, self._manners)
+        return GridAnswer(_within(context, matches), decision, outcomes, behalf.request_id)
+
+    def _mode_for(self, query: Query) -> Mode:
+        """Ask the owners for what no mirror knows: keys outside the fixed table."""
+        if self._mode is not Mode.SYNCED:
+            return self._mode
+        grid = self._parts.grid
+        return Mode.LIVE if Answers(query, grid.own, grid.manifest).unmirrored else Mode.SYNCED
+
+    def _tell(self, outcomes: Sequence[Outcome]) -> None:
+        missing = [each.site for each in outcomes if is_missing(each, self._manners)]
+        silent = [each.site for each in outcomes if each.part is Part.FALLBACK]
+        if missing or silent:
+            logger.warning(
+                "An answer to %s may lack what these sites have: %s; from copies, because they did not "
+                "answer: %s. See: peerpacs peers",
+                self._caller.ae_title, ", ".join(missing) or "none", ", ".join(silent) or "none",
+            )  # fmt: skip
+
+    def select(self, selection: Selection) -> list[Entry]:
+        """See `Catalog.select`; raises Unavailable when nobody who holds any of it can be reached."""
+        return choose(self._parts.grid, self._asker, selection).all_or_unavailable()
+
+    def changes(self, after: int, limit: int, share: int = 0) -> list[Change]:
+        """See `Catalog.changes`: of what is held here, so that nothing travels in circles."""
+        return self._parts.grid.own.changes(after, limit, share)
+
+    def head(self, share: int = 0) -> Head:
+        """See `Catalog.head`."""
+        return self._parts.grid.own.head(share)
+
+
+class OnlyHere:
+    """A door out of the grid that has only what is held here; satisfies `Retriever`."""
+
+    def __init__(self, own: Retriever) -> None:
+        self._own = own
+
+    def expect(self, entries: Sequence[Entry]) -> None:
+        """See `Retriever.expect`."""
+        self._own.expect([entry for entry in entries if not holder_of(entry)])
+
+    def open(self, entry: Entry) -> Outgoing:
+        """See `Retriever.open`."""
+        if holder_of(entry):
+            raise Unavailable("It is held by another node.", "Ask that node for it.")
+        return self._own.open(entry)
+
+
+def _within(context: Context, matches: Iterator[Attributes]) -> Iterator[Attributes]:
+    """Take each match on behalf of who asked: what is fetched meanwhile is fetched for it."""
+    step: Callable[..., Attributes | None] = next
+    try:
+        while (match := context.run(step, matches, None)) is not None:
+            yield match
+    finally:
+        close = getattr(matches, "close", None)
+        if close:
+            close()
+
+
+def _plain(text: str) -> str:
+    return "".join(c for c in text if " " <= c <= "~")[:64]

@@ -1,0 +1,68 @@
+"""Nodes of a grid as processes: what their admins type, and how they find each other on loopback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.running import PEERPACS, RunningNode, free_port, until
+
+
+class GridNode(RunningNode):
+    """A running node that may be in a grid."""
+
+    def __init__(self, home: Path, name: str) -> None:
+        super().__init__(home, name.upper())
+        self.name = name
+        self.join_port = free_port()
+        self.env = {
+            "PEERPACS__GRID__HOST": "127.0.0.1",
+            "PEERPACS__GRID__PORT": str(free_port()),
+            "PEERPACS__GRID__JOIN_PORT": str(self.join_port),
+            "PEERPACS__GRID__JOIN_ADDRESS": f"127.0.0.1:{self.join_port}",
+        }
+
+    def say(self, *words: str, code: int = 0) -> str:
+        """Run a command of the grid against it."""
+        done = subprocess.run(
+            [PEERPACS, "--home", str(self.home), *words], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def told(self, *words: str, code: int = 0) -> Any:
+        """Run a command with --json; return what it says."""
+        return json.loads(self.say(*words, "--json", code=code))
+
+    def peer(self, name: str) -> dict[str, Any]:
+        """Return how another node stands here."""
+        found = subprocess.run(
+            [PEERPACS, "--home", str(self.home), "peers", "--json"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        rows: list[dict[str, Any]] = json.loads(found.stdout)["peers"]
+        return next(row for row in rows if row["name"] == name)
+
+    def admit(self, joiner: GridNode, template: str = "peer") -> None:
+        """Have a node join, as two admins would, and grant back what it is granted."""
+        made = self.told("invite", "--site", joiner.name.upper(), "--template", template)
+        asked = joiner.told("join", made["ticket"], "--no-wait", code=3)
+        self.say("approve", asked["request"])
+        assert joiner.told("join")["is_member"]
+        until(lambda: joiner.is_connected(self) and self.is_connected(joiner))
+
+    def is_connected(self, other: GridNode) -> bool:
+        """Say whether another node is connected with this one."""
+        found = subprocess.run(
+            [PEERPACS, "--home", str(self.home), "peers", "--json"], capture_output=True, timeout=60
+        )
+        rows = json.loads(found.stdout)["peers"] if found.returncode in (0, 1, 3) else []
+        return any(row["name"] == other.name and row["state"] == "connected" for row in rows)
+
+    def grant(self, other: GridNode, *ops: str) -> None:
+        """Let another node do something with everything."""
+        self.say("grants", "add", other.name, "everything", *(ops or ("catalog", "find_live", "retrieve")))
