@@ -3,7 +3,7 @@ the same for two peers as for thirty."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from secrets import token_bytes
@@ -45,6 +45,8 @@ class MirrorSearch:
         self.index = SearchIndex(path, self._token, is_read_only=is_read_only)
         self._taken: dict[bytes, bytes] = {}
         self._committed = float("-inf")
+        self.on_changed: Callable[[list[str]], None] = lambda studies: None
+        """Told of studies that some peer states anew, as they are taken up."""
         if self.index.is_new and not is_read_only:
             self._mark_all()
 
@@ -92,6 +94,7 @@ class MirrorSearch:
         for (study, mark, holders), number in zip(found, numbers, strict=True):
             self.index.put(number, _ordinal(holders), *_terms(holders))
             self._taken[study] = mark
+        self.on_changed([study.decode(errors="replace") for study, _, _ in found])
         return len(found)
 
     def _numbers(self, studies: list[bytes]) -> list[int]:

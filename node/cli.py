@@ -38,6 +38,8 @@ _COMMANDS: Final = {
     "peers": "grid",
     "revoke": "grid",
     "grants": "grid",
+    "link": "linking",
+    "unlink": "linking",
     "import": "importing",
     "echo": "asking",
     "find": "asking",

@@ -16,6 +16,7 @@ from node.archive_desk import ArchiveDesk
 from node.archives import Plan
 from node.certificates import describe
 from node.grid_desk import GridDesk
+from node.neighbour_desk import NeighbourDesk
 from node.research.senders import RESEARCH_VERBS
 
 if TYPE_CHECKING:
@@ -35,8 +36,11 @@ class Desk:
     def own(self) -> dict[str, Callable[..., Any]]:
         """Return the verbs that are about the whole node."""
         verbs = (self.status, self.readiness, self.archives, self.put_archive)
-        grid = GridDesk(self._node.grid, self._node.audit).verbs()
-        return {verb.__name__: verb for verb in verbs} | grid
+        node = self._node
+        grid = GridDesk(node.grid, node.audit)
+        near = NeighbourDesk(node.neighbourhood, node.audit, grid.node_id, node.clock)
+        grid.lag = near.lag
+        return {verb.__name__: verb for verb in verbs} | grid.verbs() | near.verbs()
 
     def research(self) -> dict[str, Callable[..., Any]]:
         """Return the verbs about research; its libraries are loaded when it is first asked."""

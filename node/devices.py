@@ -120,6 +120,8 @@ def check_device(device: Device) -> Device:
         raise BadRequest(f"{device.character_set!r} is not a Specific Character Set.", remedy)
     if device.complete_after <= 0:
         raise BadRequest("A study cannot be complete before its last image.", "Name seconds above 0.")
+    if device.stale_after <= 0:
+        raise BadRequest("A copy cannot be too old at once.", "Name seconds above 0.")
     if device.tls not in ("", VERIFY, UNVERIFIED) and not _FINGERPRINT.fullmatch(device.tls):
         remedy = "There are off, verify, pin, unverified, and sha256: with the fingerprint of a certificate."
         raise BadRequest(f"{device.tls!r} is no way to trust a TLS port.", remedy)

@@ -27,6 +27,12 @@ class GridDesk:
     def __init__(self, grid: Grid, audit: AuditLog) -> None:
         self._grid = grid
         self._audit = audit
+        self.lag: Callable[[str], dict[str, Any]] = lambda node_id: {}
+        """Adds to a peer how far its catalog is followed here, and this node's there."""
+
+    def node_id(self, peer: str) -> str:
+        """Return the id of the one node that an id, its beginning or a name names."""
+        return self._row(peer).node_id
 
     def verbs(self) -> dict[str, Callable[..., Any]]:
         """Return the verbs by name."""
@@ -187,6 +193,7 @@ class GridDesk:
             "may": sorted({f"{op.value} on {grant.share}" for grant in grants for op in grant.ops}),
             "why": failure.what if failure else "",
             "next": failure.next if failure else "",
+            **self.lag(row.node_id),
         }
 
     def _row(self, peer: str) -> PeerRow:

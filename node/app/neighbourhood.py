@@ -15,9 +15,9 @@ from typing import Final
 
 import grpc
 
-from catalog import Clock, Entry, PacsError, Query, Unavailable
+from catalog import Clock, Entry, Level, PacsError, Query, Unavailable
 from catalog.statements import SeriesStatement
-from federation.announcing import Announcer
+from federation.announcing import Announcer, Follower
 from federation.catalog_service import (
     CatalogService,
     QueryService,
@@ -27,6 +27,7 @@ from federation.catalog_service import (
 )
 from federation.fanout import Breaker
 from federation.granting import GrantBook, Kept, stated
+from federation.identities import Asker
 from federation.links.gate import Gate
 from federation.links.roll import Standing
 from federation.links.rpc import letters
@@ -36,16 +37,19 @@ from federation.live import Done, LiveGrid
 from federation.manifests import Manifests
 from federation.mirror import Mirror
 from federation.mirror_search import MirrorSearch
-from federation.neighbours import Around, Followed, Neighbours
+from federation.neighbours import Around, Followed, Lag, Neighbours
 from federation.owners import owner_of, place_at
 from federation.proposing import MirrorPlanner
 from federation.sight import Grid as Seen
+from federation.sight import Sight
 from federation.trust.names import Identity
 from node.archives import DEFAULT
 from node.contracts import Caller, Retriever, Scope
 from node.grid import Grid, Membership
 from node.grid_catalog import DeviceGrid, GridParts, OnlyHere, Tallies
+from node.grid_conflicts import GridConflicts
 from node.measures import Sample
+from node.neighbour_desk import not_running
 from node.patient_links import PatientLinks
 from node.state import State
 from protos import catalog_pb2_grpc as services
@@ -59,6 +63,7 @@ FOLDER: Final = "grid"
 _TURN: Final = 0.1
 """Seconds between two looks at what peers said, and at whether a log moved."""
 _ASKED_AT_ONCE: Final = 64
+_CHECKED_AT_ONCE: Final = 500
 _MANIFEST: Final = 2.0
 """Seconds within which a peer must list the instances of a series."""
 
@@ -81,8 +86,10 @@ class Neighbourhood:
         self._breakers: dict[int, Breaker] = {}
         self._shares: object = None
         self._is_open = False
+        self.announcer: Announcer | None = None
         self.links = PatientLinks(state)
         self.tallies = Tallies()
+        self.conflicts = GridConflicts(state, clock, lambda node_id: self.neighbours.name(node_id), alarm)
         self.retriever: Callable[[Retriever, Caller], Retriever] = lambda own, caller: OnlyHere(own)
         """Makes the door out of the grid for a caller from the default archive's own."""
 
@@ -113,7 +120,10 @@ class Neighbourhood:
             manifest=Manifests(self._manifest),
             links=self.links.current,
             issuer=issuer,
+            alarm=self.conflicts.alarm,
         )
+        self.search.on_changed = self._check
+        self._checked = self._main.catalog.head().seq
         live = LiveGrid(self.seen, self._ask, self._breaker, time.monotonic)
         self.parts = GridParts(self.seen, live, self.tallies, issuer)
         self._is_open = True
@@ -172,15 +182,16 @@ class Neighbourhood:
 
     def news(self, gate: Gate) -> News:
         """Return what sessions say and hear of catalogs."""
-        self.announcer = Announcer(self.book(gate), self._sessions, self._move, time.monotonic)
+        announcer = Announcer(self.book(gate), self._sessions, self._move, time.monotonic)
+        self.announcer = announcer
 
         def heard(
             identity: Identity, heads: Iterable[wire.Head], seen: Iterable[wire.Seen], is_all: bool
         ) -> None:
             self.neighbours.heard(identity.node_id, heads, is_all)
-            self.announcer.heard(identity, seen)
+            announcer.heard(identity, seen)
 
-        return News(self.announcer.heads, lambda identity: self.neighbours.seen(identity.node_id), heard)
+        return News(announcer.heads, lambda identity: self.neighbours.seen(identity.node_id), heard)
 
     def _sessions(self) -> dict[str, Standing]:
         member = self._member()
@@ -259,6 +270,7 @@ class Neighbourhood:
     def chores(self) -> Iterator[Chore]:
         """Yield what is done now and then."""
         yield Chore("shares", 1.0, self._state_shares)
+        yield Chore("grid conflicts", 1.0, self._check_own)
 
     def loops(self) -> Iterator[Loop]:
         """Yield what wants threads of its own."""
@@ -267,9 +279,20 @@ class Neighbourhood:
 
     def _follow(self) -> bool:
         self.neighbours.step()
-        if self._member() is not None:
+        if self.announcer is not None and self._member() is not None:
             self.announcer.step()
         return False
+
+    def _check(self, studies: list[str]) -> None:
+        """Look whether studies are in conflict that somebody states anew."""
+        if studies:
+            self.conflicts.check(Sight(self.seen, Asker(), Query(level=Level.STUDY, keys={})), studies)
+
+    def _check_own(self) -> None:
+        changes = self._main.catalog.changes(self._checked, _CHECKED_AT_ONCE)
+        if changes:
+            self._checked = changes[-1].seq
+            self._check(list(dict.fromkeys(change.key.partition(b"\0")[0].decode() for change in changes)))
 
     def _index(self) -> bool:
         return self.search.step(self._clock()) > 0
@@ -282,6 +305,22 @@ class Neighbourhood:
                 [stated(share, self._secret) for share in now if share.archive == DEFAULT]
             )
             self._shares = now
+
+    # What people ask.
+
+    def lags(self, node_id: str) -> list[Lag]:
+        """Return how far this node is with a peer's catalog; nothing while it does not run."""
+        return self.neighbours.lags(node_id) if self._is_open else []
+
+    def followers(self, node_id: str) -> list[Follower]:
+        """Return how far a peer is with this node's catalog."""
+        return self.announcer.followers(node_id) if self.announcer else []
+
+    def allow(self, node_id: str) -> int:
+        """Let studies vanish that a peer states no more; raises Unavailable while the node does not run."""
+        if not self._is_open:
+            raise not_running()
+        return self.neighbours.allow(node_id)
 
     # What devices are given.
 

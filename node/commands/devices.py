@@ -53,6 +53,17 @@ def _settings(function: F) -> F:
             "--move-to", "move_destinations", callback=_words, help="AE titles it may C-MOVE to; * = all."
         ),
         click.option("--issuer", help="Assigning authority of Patient IDs that it sends without one."),
+        click.option(
+            "--all-issuers/--own-issuer",
+            "all_issuers",
+            default=None,
+            help="In the grid: a Patient ID without issuer may be any hospital's, or only its own's.",
+        ),
+        click.option("--foreign-ids", help="Patient IDs of other issuers: prefix (ISSUER/ID) or keep."),
+        click.option("--grid-mode", help="Grid answers from: synced catalogs, hybrid, or live."),
+        click.option("--on-partial", help="Answers from old copies end: complete, comment, warn or fail."),
+        click.option("--on-incomplete", help="Answers that may lack a site end: comment, warn or fail."),
+        click.option("--stale-after", type=float, help="Seconds after which a copy counts as none."),
         click.option("--transfer-syntaxes", callback=_words, help="The only ones used with it; empty = all."),
         click.option("--character-set", help="Specific Character Set of answers to it, like ISO_IR 100."),
         click.option(
@@ -206,8 +217,10 @@ def _changed(device: Device, settings: dict[str, Any], default_title: str) -> De
             said[key] = tuple(dict.fromkeys((*has, *(word.lstrip("+") for word in words))))
     try:
         return msgspec.convert({**msgspec.to_builtins(device), **said}, Device)
-    except msgspec.ValidationError:
-        wrong = [word for word in said["services"] if word not in list(Service)]
+    except msgspec.ValidationError as error:
+        wrong = [word for word in said.get("services", ()) if word not in list(Service)]
+        if not wrong:
+            raise BadRequest(f"That cannot be a device: {error}.", "See --help.") from None
         raise BadRequest(f"{', '.join(wrong)} is no service.", f"There are {', '.join(Service)}.") from None
 
 

@@ -147,7 +147,7 @@ def list_peers(session: Session) -> int:
     Example: peerpacs peers list
     """
     with session.desk("peers") as ask:
-        found = ask("peers")
+        found = {**ask("peers"), "conflicts": ask("grid_conflicts")}
     session.say(found, _peers(found))
     cut = [row for row in found["peers"] if row["state"] == "disconnected"]
     return FAILED if cut and len(cut) == len(found["peers"]) else PARTIAL if cut else 0
@@ -176,13 +176,26 @@ def _peers(found: dict[str, Any]) -> Iterator[str]:
     if not rows:
         yield "No other node is known yet. Invite one: peerpacs invite --site NAME"
         return
-    titles = ("NAME", "SITE", "STATE", "REACHED AT", "MAY HERE", "ID")
+    titles = ("NAME", "SITE", "STATE", "BEHIND IT", "BEHIND US", "REACHED AT", "MAY HERE", "ID")
     yield from columns((_peer(row) for row in rows), titles)
+    yield from _conflicts(found)
     for row in rows:
         if row["why"]:
             yield f"{row['name']}: {row['why']} {row['next']}".rstrip()
+        if held := sum(lag["held"] for lag in row["lag"]):
+            yield (
+                f"{row['name']}: {plural(held, 'study')} would vanish from what it states, and stay for now. "
+                f"If they are really gone: peerpacs peers allow {row['name']}"
+            )
         if row["skew"] is not None and abs(row["skew"]) > 300:
             yield f"{row['name']}: its clock is {row['skew']:+.0f} s off this node's."
+
+
+def _conflicts(found: dict[str, Any]) -> Iterator[str]:
+    names = {row["node_id"]: row["name"] for row in found["peers"]} | {"": "this node"}
+    for each in found["conflicts"]:
+        others = ", ".join(names.get(node_id, node_id) for node_id in each["nodes"])
+        yield f"Study {each['StudyInstanceUID']}: another patient is stated under this UID by {others}."
 
 
 def _peer(row: dict[str, Any]) -> tuple[object, ...]:
@@ -192,10 +205,37 @@ def _peer(row: dict[str, Any]) -> tuple[object, ...]:
         row["name"],
         row["site"],
         row["state"],
+        _behind(row["lag"]),
+        _behind(row["their_lag"]),
         ", ".join(where) or "-",
         ", ".join(row["may"]) or "nothing",
         row["node_id"],
     )
+
+
+def _behind(lags: list[dict[str, Any]]) -> str:
+    """Return how far somebody is behind a catalog: changes, and seconds since it had all."""
+    if not lags:
+        return "-"
+    changes = sum(lag["behind"] for lag in lags)
+    known = [lag["seconds"] for lag in lags]
+    if None in known:
+        return f"{changes}, never level"
+    return f"{changes}, {max(known):.0f} s"
+
+
+@peers_command.command("allow")
+@click.argument("peer")
+@shared
+def peer_allow(session: Session, peer: str) -> int:
+    """Let studies vanish that a node states no more: so many at once wait for a person's word.
+
+    Example: peerpacs peers allow olomouc
+    """
+    with session.desk("peers") as ask:
+        done = ask("peer_allow", peer=peer, who=who())
+    session.say(done, [f"✓ {plural(done['studies'], 'study')} may vanish from what {peer} states."])
+    return 0
 
 
 @click.command("revoke")
