@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context, copy_context
 from typing import Final, NamedTuple
 
-from catalog import Attributes, Change, Entry, Head, Query, Selection, Unavailable
+from catalog import Attributes, Change, Entry, Head, Level, PatientKey, Query, Selection, Unavailable
 from federation.choosing import choose
 from federation.grid_answers import Answers
 from federation.identities import Asker
@@ -16,7 +16,7 @@ from federation.links.channels import asking
 from federation.live import LiveGrid, Mode
 from federation.outcomes import Manners, Outcome, Part, decide, is_missing
 from federation.owners import holder_of
-from federation.sight import Grid
+from federation.sight import Grid, Sight
 from federation.trust.assertion import Asker as Behalf
 from node.contracts import Caller, Device, GridAnswer, Outgoing, Retriever
 from node.measures import Sample
@@ -67,6 +67,17 @@ class DeviceGrid:
         """Who asks, as far as it decides whose patients are meant and how they are shown."""
         return self._asker
 
+    @property
+    def behalf(self) -> Behalf:
+        """Who asks, as peers are told."""
+        return Behalf(role="ae", purpose=_PURPOSE, ae_title=_plain(self._caller.ae_title))
+
+    def patient_of(self, StudyInstanceUID: str) -> PatientKey | None:
+        """Return whose study it is, by all statements together; None for one that nobody states."""
+        sight = Sight(self._parts.grid, self._asker, Query(level=Level.STUDY, keys={}))
+        study = sight.study(StudyInstanceUID)
+        return study.patient if study else None
+
     def find(self, query: Query) -> Iterator[Attributes]:
         """See `Catalog.find`; merged by UID, series counted once, never across patients."""
         return self.ask(query).matches
@@ -77,7 +88,7 @@ class DeviceGrid:
         Raises:
             BadRequest: a key has a value that its VR does not allow.
         """
-        with asking(Behalf(role="ae", purpose=_PURPOSE, ae_title=_plain(self._caller.ae_title))) as behalf:
+        with asking(self.behalf) as behalf:
             mode = self._mode_for(query)
             matches, outcomes = self._parts.live.ask(query, self._asker, mode)
             context = copy_context()

@@ -66,3 +66,14 @@ class GridNode(RunningNode):
     def grant(self, other: GridNode, *ops: str) -> None:
         """Let another node do something with everything."""
         self.say("grants", "add", other.name, "everything", *(ops or ("catalog", "find_live", "retrieve")))
+
+    @property
+    def node_id(self) -> str:
+        """Its id."""
+        return str(self.told("peers")["node_id"])
+
+    def audit(self, event: str) -> list[dict[str, Any]]:
+        """Return what its audit tells of one kind of event."""
+        lines = (path.read_text().splitlines() for path in sorted((self.home / "audit").glob("*.jsonl")))
+        found = [json.loads(line) for each in lines for line in each]
+        return [line for line in found if line["event"] == event]

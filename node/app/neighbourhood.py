@@ -90,8 +90,8 @@ class Neighbourhood:
         self.links = PatientLinks(state)
         self.tallies = Tallies()
         self.conflicts = GridConflicts(state, clock, lambda node_id: self.neighbours.name(node_id), alarm)
-        self.retriever: Callable[[Retriever, Caller], Retriever] = lambda own, caller: OnlyHere(own)
-        """Makes the door out of the grid for a caller from the default archive's own."""
+        self.retriever: Callable[[Retriever, DeviceGrid], Retriever] = lambda own, grid: OnlyHere(own)
+        """Makes a device's door out of the grid from the default archive's own."""
 
     def open(self) -> None:
         """Open the mirror, and make what stands on it."""
@@ -330,7 +330,7 @@ class Neighbourhood:
 
         def seen_by(caller: Caller) -> Scope:
             grid = DeviceGrid(self.parts, caller)
-            retriever = self.retriever(archive.retriever, caller)
+            retriever = self.retriever(archive.retriever, grid)
             return own._replace(catalog=grid, retriever=retriever, grid=grid, insight=None)
 
         own = archive.scope(ae_title)._replace(seen_by=seen_by)

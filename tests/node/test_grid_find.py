@@ -112,3 +112,116 @@ def test_what_is_sent_to_alpha_is_found_at_beta_and_outlives_alphas_absence(make
     assert (status.Status, "ErrorComment" in status) == (0, False)
     assert rows(ask(alpha)) == [("1.2.1", "ONLINE")]
     assert ask(beta, called="BETA")[0] == [], "its own archive has nothing"
+
+
+def test_a_node_that_stops_keeps_its_rows_one_that_comes_back_catches_up_one_expelled_loses_them(
+    make: Make, files: Path
+) -> None:
+    alpha, beta = make("alpha"), make("beta")
+    alpha.admit(beta)
+    beta.grant(alpha)
+    send(beta, object_of(files, "1.2.1"))
+    seen(alpha, [("1.2.1", "NEARLINE")])
+    beta.kill()
+    assert seen(alpha, [("1.2.1", "UNAVAILABLE")]) < 15
+    started = time.monotonic()
+    assert ask(alpha)[1].Status == 0
+    assert time.monotonic() - started < 1, "nobody waits for who is down"
+    alpha.kill()
+    alpha.start(**alpha.env)
+    assert rows(ask(alpha)) == [("1.2.1", "UNAVAILABLE")], "the mirror outlives kill -9"
+    beta.start(**beta.env)
+    send(beta, object_of(files, "1.2.2"))
+    seen(alpha, [("1.2.1", "NEARLINE"), ("1.2.2", "NEARLINE")])
+    until(lambda: [lag["behind"] for lag in alpha.peer("beta")["lag"]] == [0])
+    until(lambda: [lag["behind"] for lag in beta.peer("alpha")["their_lag"]] == [0])
+    alpha.say("revoke", "beta", "--yes")
+    assert seen(alpha, []) < 5
+    assert alpha.peer("beta")["state"] == "expelled"
+
+
+def test_what_is_not_granted_is_not_seen_and_what_is_taken_back_is_seen_no_more(
+    make: Make, files: Path
+) -> None:
+    alpha, beta = make("alpha"), make("beta")
+    alpha.admit(beta, "none")
+    alpha.say("grants", "share", "mammo", "Modality=MG")
+    alpha.say("grants", "add", "beta", "mammo", "catalog", "find_live")
+    send(
+        alpha,
+        object_of(files, "1.2.1"),
+        object_of(files, "1.2.2", "1", Modality="MG"),
+        object_of(files, "1.2.2", "2"),
+    )
+    seen(beta, [("1.2.2", "NEARLINE")])
+    (row,), _ = ask(beta, NumberOfStudyRelatedSeries="")
+    assert row.NumberOfStudyRelatedSeries == 1, "the series that is not granted is as if it were not there"
+    (row,), _ = ask(beta, NumberOfStudyRelatedSeries="", ProtocolName="")
+    assert row.NumberOfStudyRelatedSeries == 1
+    alpha.say("grants", "remove", f"{beta.node_id}/mammo")
+    seen(beta, [])
+
+
+def test_a_question_outside_the_fixed_table_goes_to_the_owner_and_both_audits_tell_of_it(
+    make: Make, files: Path
+) -> None:
+    alpha, beta = make("alpha"), make("beta")
+    alpha.admit(beta)
+    send(alpha, object_of(files, "1.2.1", KVP="100"), object_of(files, "1.2.2", KVP="120"))
+    seen(beta, [("1.2.1", "NEARLINE"), ("1.2.2", "NEARLINE")])
+    until(lambda: rows(ask(beta, KVP="100")) == [("1.2.1", "NEARLINE")])
+    asked = until(
+        lambda: [
+            line["detail"] for line in beta.audit("find") if line["detail"].get("sites") == {"alpha": "live"}
+        ]
+    )[-1]
+    calls = until(
+        lambda: [
+            line["detail"] for line in alpha.audit("grid") if line["detail"]["request"] == asked["request"]
+        ]
+    )
+    assert [(call["call"], call["ae"], call["direction"]) for call in calls] == [
+        ("/peerpacs.v1.Query/Find", "WS", "in")
+    ]
+    beta.cli("devices", "add", "WS", "--services", "find", "--on-incomplete", "warn")
+    alpha.kill()
+    until(lambda: not beta.is_connected(alpha))
+    _, final = ask(beta, KVP="100")
+    assert (final.Status, final.ErrorComment) == (0xB001, "none: alpha")
+    _, final = ask(beta, as_ae="OTHER", KVP="100")
+    assert final.Status == 0xA700
+    assert ask(beta, as_ae="OTHER")[1].Status == 0
+
+
+def test_two_hospitals_share_a_study_but_never_a_patient(make: Make, files: Path) -> None:
+    alpha, beta = make("alpha"), make("beta")
+    alpha.admit(beta)
+    beta.grant(alpha)
+    alpha.say("link", "alpha", "S", "BETA", "S")
+    beta.say("link", "alpha", "S", "BETA", "S")
+    send(alpha, *(object_of(files, "1.1", series, PatientID="S") for series in ("1", "2")))
+    send(beta, *(object_of(files, "1.1", series, PatientID="S") for series in ("2", "3")))
+    until(
+        lambda: (
+            [row.NumberOfStudyRelatedSeries for row in ask(alpha, NumberOfStudyRelatedSeries="")[0]] == [3]
+        )
+    )
+    send(alpha, object_of(files, "1.2.1"))
+    send(beta, object_of(files, "1.2.2"))
+    seen(alpha, [("1.2.1", "ONLINE")], PatientID="4711")
+    until(lambda: ("1.2.2", "NEARLINE") in rows(ask(alpha)))
+    assert [row.StudyInstanceUID for row in ask(alpha, PatientID="4711")[0]] == ["1.2.1"]
+    assert [row.PatientID for row in ask(alpha, StudyInstanceUID="1.2.2")[0]] == ["BETA/4711"]
+    alpha.say("link", "alpha", "4711", "BETA", "4711")
+    assert len(ask(alpha, PatientID="4711")[0]) == 2
+    alpha.say("unlink", "alpha", "4711", "BETA", "4711")
+    assert len(ask(alpha, PatientID="4711")[0]) == 1
+
+    send(alpha, object_of(files, "1.3", PatientID="ONE"))
+    send(beta, object_of(files, "1.3", "2", PatientID="TWO"))
+    for node, other, id in ((alpha, "beta", "ONE"), (beta, "alpha", "TWO")):
+        until(lambda node=node: node.told("peers")["conflicts"])  # type: ignore[misc]
+        (row,), _ = ask(node, StudyInstanceUID="1.3", NumberOfStudyRelatedSeries="")
+        assert (row.PatientID, row.NumberOfStudyRelatedSeries) == (id, 1)
+        assert f"stated under this UID by {other}" in node.say("peers")
+        assert any("1.3" in line["detail"]["what"] for line in node.audit("alarm"))
