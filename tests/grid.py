@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ class GridNode(RunningNode):
             "PEERPACS__GRID__PORT": str(free_port()),
             "PEERPACS__GRID__JOIN_PORT": str(self.join_port),
             "PEERPACS__GRID__JOIN_ADDRESS": f"127.0.0.1:{self.join_port}",
+            "PEERPACS__WATCH__PORT": str(free_port()),
         }
 
     def say(self, *words: str, code: int = 0) -> str:
@@ -77,3 +79,10 @@ class GridNode(RunningNode):
         lines = (path.read_text().splitlines() for path in sorted((self.home / "audit").glob("*.jsonl")))
         found = [json.loads(line) for each in lines for line in each]
         return [line for line in found if line["event"] == event]
+
+    def metric(self, name: str) -> list[float]:
+        """Return the values that /metrics shows under a name."""
+        url = f"http://127.0.0.1:{self.env['PEERPACS__WATCH__PORT']}/metrics"
+        with urllib.request.urlopen(url, timeout=10) as page:
+            lines = page.read().decode().splitlines()
+        return [float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"peerpacs_{name}{{")]

@@ -124,19 +124,7 @@ class Node:
         self.audit = AuditLog(home / "audit", self.clock)
         self._opened.callback(self.audit.close)
         self.archives: dict[str, Archive] = {}
-        self.neighbourhood = Neighbourhood(
-            home, self.state, self.archives, lambda: self.grid, self.clock, self._alarm, spawn
-        )
-        self.grid = make_grid(
-            home,
-            config,
-            self.state,
-            self.audit,
-            self.clock,
-            self._background.stopping,
-            self.neighbourhood.news,
-            self.neighbourhood.services,
-        )
+        self._meet_peers()
         pool = ThreadPoolExecutor(os.cpu_count(), "pool")
         self._opened.callback(pool.shutdown, wait=False, cancel_futures=True)
         self._shared = Shared(
@@ -159,6 +147,15 @@ class Node:
         self._opened.callback(self.neighbourhood.close)
         # Ended first: whoever calls uses everything else.
         self._opened.callback(self.grid.close)
+
+    def _meet_peers(self) -> None:
+        near = self.neighbourhood = Neighbourhood(
+            self.home, self.state, self.archives, lambda: self.grid, self.clock, self._alarm, spawn
+        )
+        stopping, audit, clock = self._background.stopping, self.audit, self.clock
+        self.grid = make_grid(
+            self.home, self.config, self.state, audit, clock, stopping, near.news, near.services
+        )
 
     def _alarm(self, node_id: str, what: str, remedy: str) -> None:
         logger.warning("%s %s", what, remedy)

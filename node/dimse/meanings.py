@@ -28,6 +28,7 @@ from .statuses import (
     IDENTIFIER_DOES_NOT_MATCH,
     INVALID_ARGUMENT,
     INVALID_INSTANCE,
+    MATCHES_MAY_BE_MISSING,
     MISTYPED_ARGUMENT,
     NO_SUCH_ACTION,
     NO_SUCH_EVENT_TYPE,
@@ -151,13 +152,26 @@ _FIND: Final = (
         "Pending, optional keys not supported",
         "A match; a key with a value was ignored, because its VR cannot be matched.",
     ),
-    Meaning(SUCCESS, "Success", "Success", "There are no (more) matches."),
+    Meaning(
+        SUCCESS,
+        "Success",
+        "Success",
+        "There are no (more) matches. From the grid an Error Comment may say whose copies are old.",
+    ),
+    Meaning(
+        MATCHES_MAY_BE_MISSING,
+        "Warning",
+        "Matches may be missing",
+        "Only to devices that agreed to it: the grid's answer stands on old copies of sites that the Error "
+        "Comment names, or lacks them.",
+    ),
     Meaning(CANCEL, "Cancel", "Matching terminated", "The caller sent C-CANCEL."),
     Meaning(
         OUT_OF_RESOURCES,
         "Failure",
         "Out of resources",
-        "The identifier is longer than the node takes, or the node has no room for the question now.",
+        "The identifier is longer than the node takes, or the node has no room for the question now. From "
+        "the grid: more than 10 000 matches, or there is no copy of a site that the Error Comment names.",
     ),
     _BAD_IDENTIFIER,
     _UNREADABLE,

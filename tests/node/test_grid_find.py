@@ -135,6 +135,9 @@ def test_a_node_that_stops_keeps_its_rows_one_that_comes_back_catches_up_one_exp
     seen(alpha, [("1.2.1", "NEARLINE"), ("1.2.2", "NEARLINE")])
     until(lambda: [lag["behind"] for lag in alpha.peer("beta")["lag"]] == [0])
     until(lambda: [lag["behind"] for lag in beta.peer("alpha")["their_lag"]] == [0])
+    assert (alpha.metric("peer_up"), alpha.metric("peer_changes_behind")) == ([1.0], [0.0])
+    assert alpha.metric("peer_lag_seconds")[0] < 15
+    assert sum(alpha.metric("grid_answers_total")) > 2
     alpha.say("revoke", "beta", "--yes")
     assert seen(alpha, []) < 5
     assert alpha.peer("beta")["state"] == "expelled"
