@@ -6,7 +6,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -35,6 +35,21 @@ def _words(context: click.Context, parameter: click.Parameter, value: str | None
     return None if value is None else tuple(word.strip() for word in value.split(",") if word.strip())
 
 
+_IN_THE_GRID: Final = (
+    click.option(
+        "--all-issuers/--own-issuer",
+        "all_issuers",
+        default=None,
+        help="In the grid: a Patient ID without issuer may be any hospital's, or only its own's.",
+    ),
+    click.option("--foreign-ids", help="Patient IDs of other issuers: prefix (ISSUER/ID) or keep."),
+    click.option("--grid-mode", help="Grid answers from: synced catalogs, hybrid, or live."),
+    click.option("--on-partial", help="Answers from old copies end: complete, comment, warn or fail."),
+    click.option("--on-incomplete", help="Answers that may lack a site end: comment, warn or fail."),
+    click.option("--stale-after", type=float, help="Seconds after which a copy counts as none."),
+)
+
+
 def _settings(function: F) -> F:
     options = (
         click.option("--address", help="Host, IP address or network (10.1.7.0/24) it calls from."),
@@ -53,17 +68,7 @@ def _settings(function: F) -> F:
             "--move-to", "move_destinations", callback=_words, help="AE titles it may C-MOVE to; * = all."
         ),
         click.option("--issuer", help="Assigning authority of Patient IDs that it sends without one."),
-        click.option(
-            "--all-issuers/--own-issuer",
-            "all_issuers",
-            default=None,
-            help="In the grid: a Patient ID without issuer may be any hospital's, or only its own's.",
-        ),
-        click.option("--foreign-ids", help="Patient IDs of other issuers: prefix (ISSUER/ID) or keep."),
-        click.option("--grid-mode", help="Grid answers from: synced catalogs, hybrid, or live."),
-        click.option("--on-partial", help="Answers from old copies end: complete, comment, warn or fail."),
-        click.option("--on-incomplete", help="Answers that may lack a site end: comment, warn or fail."),
-        click.option("--stale-after", type=float, help="Seconds after which a copy counts as none."),
+        *_IN_THE_GRID,
         click.option("--transfer-syntaxes", callback=_words, help="The only ones used with it; empty = all."),
         click.option("--character-set", help="Specific Character Set of answers to it, like ISO_IR 100."),
         click.option(
