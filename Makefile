@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: run test test-slow check bench bench-anonymizer protos clean
+.PHONY: run test test-slow check bench bench-paper sim sim-rewrite bench-anonymizer protos clean
 
 $(VENV)/installed: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -39,6 +39,15 @@ docs: $(VENV)/installed
 
 bench: $(VENV)/developer
 	PATH="$$(sh tools/programs.sh):$$PATH" $(BIN)/python -m sim.bench
+
+bench-paper: $(VENV)/developer
+	PATH="$$(sh tools/programs.sh):$$PATH" $(BIN)/python -m sim.experiments.paper
+
+sim: $(VENV)/developer
+	$(BIN)/python -m sim.plays
+
+sim-rewrite: $(VENV)/developer
+	$(BIN)/python -m sim.plays --rewrite
 
 bench-anonymizer: $(VENV)/developer
 	$(PYTHON) -m venv .cache/anonymizers

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable, Iterable
+from hashlib import sha256
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
@@ -18,6 +19,7 @@ from .pdu import (
     RELEASE_RQ,
     REQUEST,
     Address,
+    Closed,
     Command,
     ProtocolError,
     associate_rq,
@@ -173,8 +175,8 @@ class Association:
                 )
                 return Moved(completed, failed, warning, status)
 
-    def get(self, identifier: bytes) -> Retrieved:
-        """Receive by C-GET in Study Root, keeping nothing of what comes."""
+    def get(self, identifier: bytes, digests: list[str] | None = None) -> Retrieved:
+        """Receive by C-GET in Study Root, keeping nothing but SHA-256 digests if they are wanted."""
         command = {0x0002: encode_uid(STUDY_ROOT_GET), 0x0100: encode_us(0x0010), **REQUEST}
         self._send(self._context(STUDY_ROOT_GET), command, identifier)
         count = size = 0
@@ -184,8 +186,11 @@ class Association:
                 if (status := status_of(received)) not in PENDING:
                     return Retrieved(count, size, status)
                 continue
-            size += self._read_data_set(lambda part: None)
+            digest = sha256()
+            size += self._read_data_set((lambda part: None) if digests is None else digest.update)
             count += 1
+            if digests is not None:
+                digests.append(digest.hexdigest())
             response = {0x0002: received[0x0002], 0x0100: encode_us(0x8001), 0x0120: received[0x0110]}
             response |= {0x0800: encode_us(0x0101), 0x0900: encode_us(0), 0x1000: received[0x1000]}
             self._socket.sendall(p_data(context, 0x03, encode_command(response)))
@@ -281,5 +286,5 @@ class Association:
         while self._end < length:
             count = self._socket.recv_into(self._view[self._end :])
             if not count:
-                raise ProtocolError("The peer closed the connection in the middle of a PDU.")
+                raise Closed("The peer closed the connection in the middle of a PDU.")
             self._end += count

@@ -47,6 +47,10 @@ class ProtocolError(Exception):
     """The peer refused, broke off, or answered what PS3.7 and PS3.8 do not allow here."""
 
 
+class Closed(ProtocolError):
+    """The peer closed the connection in the middle."""
+
+
 RELEASE_RQ: Final = struct.pack(">BBII", 0x05, 0, 4, 0)
 
 

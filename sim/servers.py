@@ -119,6 +119,18 @@ class Server:
         if process.returncode not in self.ends_with:
             raise ServerError(f"{self.name} ended with {process.returncode}:\n{self._last_words()}")
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped or killed since."""
+        return self._process is not None
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        process, self._process = self._process, None
+        if process:
+            process.kill()
+            process.wait()
+
     def remove(self) -> None:
         """Stop the server and delete its storage."""
         self.stop()

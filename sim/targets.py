@@ -28,7 +28,7 @@ from .association import (
 )
 from .clients import ClientError
 from .headers import KINDS
-from .pdu import Address, ProtocolError, identifier, value
+from .pdu import Address, Closed, ProtocolError, identifier, value
 from .phantoms import Instance
 from .pictures import SYNTAXES
 from .web import AS_STORED, RELATED, Client, related
@@ -68,6 +68,8 @@ class Target:
     destination: Address | None = None
     """Where it may C-MOVE to; whoever runs the experiments listens there."""
     calling: str = "BENCHSCU"
+    loaders: int = 4
+    """How many associations at once bring an experiment's studies to it."""
     timeout: float = 60.0
     """Seconds of silence after which it is said to hang."""
 
@@ -144,7 +146,7 @@ class Target:
             with self._associated([STUDY_ROOT_MOVE]) as association:
                 yield _Mover(association, self.destination.ae_title)
         else:
-            with self._associated([STUDY_ROOT_GET], receives=_RECEIVED) as association:
+            with self._associated([STUDY_ROOT_GET], receives=RECEIVED) as association:
                 yield _Getter(association)
 
     def client(self) -> Client:
@@ -173,11 +175,12 @@ class Target:
         )
 
 
-_RECEIVED: Final = [
+RECEIVED: Final = [
     (kind.SOPClassUID, syntax)
     for kind in KINDS.values()
     for syntax in (SYNTAXES.values() if kind.bits else (EXPLICIT,))
 ]
+"""What a C-GET may bring: every kind in every syntax that phantoms have."""
 
 
 class Finder:
@@ -295,7 +298,7 @@ def reason(error: BaseException) -> str:
             return "It refused the connection: nobody listens there."
         case TimeoutError():
             return "It did not answer in time: it hangs, or the way to it is cut."
-        case ConnectionError() | HTTPException():
+        case ConnectionError() | HTTPException() | Closed():
             return "It closed the connection in the middle."
         case OSError():
             return f"It could not be reached: {error.strerror or error}."

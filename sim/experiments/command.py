@@ -52,6 +52,7 @@ OPTIONS: Final = ("--target", "--dicomweb", "--scenario", "--compare")
 @click.option("--scenario", "scenario_file", type=click.Path(path_type=Path, exists=True), help="For week.")
 @click.option("--loaded", is_flag=True, help="The target has the studies of this seed and share already.")
 @click.option("--pause", default=5.0, show_default=True, help="Seconds between the passes of fig9.")
+@click.option("--loaders", default=4, show_default=True, help="Associations that load at once.")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds of silence that count as hanging.")
 @click.option("--patience", default=30.0, show_default=True, help="Seconds of refusals till week ends.")
 @click.option("--out", type=click.Path(path_type=Path), show_default="bench-DATE-TIME",
@@ -70,6 +71,7 @@ def main(
     out: Path,
     is_json: bool,
     timeout: float,
+    loaders: int,
     scenario_file: Path | None,
     **planned: Any,
 ) -> None:
@@ -92,6 +94,7 @@ def main(
     with receiving(destination, out) as receiver:
         for target in named(targets, webs):
             target = replace(target, token=token, destination=receiver, calling=calling, timeout=timeout)
+            target = replace(target, loaders=loaders)
             outcomes += measure(target, chosen, plan, progress)
     facts = {"date": time.strftime("%Y-%m-%d %H:%M"), "seed": plan.seed, "share": plan.share,
              "machine of the bench": platform.platform(), "PeerPACS": version("peerpacs")}  # fmt: skip

@@ -12,17 +12,14 @@ from ..phantoms import Instance, Study, instances
 from ..targets import Target
 from .outcome import Outcome, Say
 
-_ASSOCIATIONS: Final = 4
 _AT_ONCE: Final = 64
 """Instances of an association when they come from many small studies."""
 
 
-def load(
-    target: Target, studies: Iterable[Study], outcome: Outcome, say: Say, associations: int = _ASSOCIATIONS
-) -> int:
+def load(target: Target, studies: Iterable[Study], outcome: Outcome, say: Say, associations: int = 0) -> int:
     """Store the studies; return how many instances. Raises `REFUSALS`."""
     made = _batches(instance for described in studies for instance in instances(described))
-    lock, stored = Lock(), 0
+    lock, stored, associations = Lock(), 0, associations or target.loaders
     failed: list[BaseException] = []
 
     def send() -> None:

@@ -21,6 +21,7 @@ _FIRST_DAY: Final = date(2024, 1, 1)
 _DAYS: Final = 7
 _REPETITIONS: Final = 10
 _SERIES_A_DAY: Final = 6000
+_SERIES_A_STUDY: Final = 6
 _EVERY_TAG: Final = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "StudyDescription", "ReferringPhysicianName", "StudyInstanceUID", "SeriesInstanceUID",
@@ -76,9 +77,10 @@ def _week(plan: Plan) -> list[Study]:
             _BASE + day * 100_000 + number,
             StudyDate=f"{_FIRST_DAY + timedelta(days=day):%Y%m%d}",
             StudyTime=f"{_hour(plan, day, number):02d}{number % 60:02d}00",
+            series=_SERIES_A_STUDY,
         )
         for day in range(_DAYS)
-        for number in range(plan.some(_SERIES_A_DAY))
+        for number in range(plan.some(_SERIES_A_DAY / _SERIES_A_STUDY))
     ]
 
 
@@ -87,7 +89,8 @@ def _hour(plan: Plan, day: int, number: int) -> int:
 
 
 def _at_eight(plan: Plan, day: int) -> int:
-    return sum(_hour(plan, day, number) == 8 for number in range(plan.some(_SERIES_A_DAY)))
+    studies = range(plan.some(_SERIES_A_DAY / _SERIES_A_STUDY))
+    return _SERIES_A_STUDY * sum(_hour(plan, day, number) == 8 for number in studies)
 
 
 def _flat(finder: Finder, day: str) -> int:

@@ -29,7 +29,7 @@ class Figure9:
         """Load a day's instances, fetch a random fifth of them, wait, and fetch them again."""
         count, wanted = plan.some(4874, 10), plan.some(1000, 5)
         outcome.of, outcome.unit = 2 * wanted, "instances"
-        outcome.way = "WADO-RS" if target.web else target.way
+        outcome.way = "WADO-RS" if target.web else "C-GET"
         outcome.columns = ("pass", "instances", "mean ms", "median ms", "95 % ms")
         studies = _day(plan, count)
         if not plan.is_loaded:
@@ -111,6 +111,26 @@ def parallel(target: Target, studies: Sequence[Study], workers: int, on_study: C
     return Batch(each, together, sum(made.series * made.instances for made in studies))
 
 
+_QUESTIONS: Final = 10
+
+
+def _series_times(target: Target, studies: Sequence[Study]) -> list[float]:
+    """Ask for all instances of one series of each study, which nobody asked for before; return seconds."""
+    times = []
+    with target.finder() as finder:
+        for made in studies:
+            asked = {
+                "StudyInstanceUID": made.StudyInstanceUID,
+                "SeriesInstanceUID": series_instance_uid(made, 1),
+            }
+            began = time.perf_counter()
+            found = finder.find("IMAGE", **asked, SOPInstanceUID="")
+            times.append(time.perf_counter() - began)
+            if len(found) != made.instances:
+                raise ProtocolError(f"{len(found)} instances of a series of {made.instances} were found.")
+    return times
+
+
 class Figure10:
     """Parallel workers that retrieve the same number of studies together, however many they are."""
 
@@ -128,6 +148,7 @@ class Figure10:
         sets = [self._studies(plan, turn) for turn in range(len(self._WORKERS))]
         if not plan.is_loaded:
             load(target, (made for each in sets for made in each), outcome, say)
+        times = _series_times(target, sets[0][:_QUESTIONS])
         outcome.samples["workers"] = {}
         rates: dict[int, float] = {}
 
@@ -143,6 +164,7 @@ class Figure10:
             say(f"fig10: {target.name}, {workers} workers: {rates[workers]:.0f} MB/s")
         outcome.summary = {f"{workers} workers, MB/s": rate for workers, rate in rates.items()}
         outcome.summary["8 workers to 1"] = rates[8] / rates[1]
+        outcome.summary["all instances of a series, mean s"] = mean(times)
 
     def _studies(self, plan: Plan, turn: int) -> list[Study]:
         return [

@@ -1,0 +1,78 @@
+"""`python -m sim.plays [FILE...]`: acts plays and compares their transcripts, or records them again."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from difflib import unified_diff
+from pathlib import Path
+from typing import Final
+
+import click
+
+from catalog import PacsError
+
+from ..servers import ServerError
+from .script import Scene, parse, written
+from .stage import Stage
+
+PLAYS: Final = Path(__file__).parent.parent / "scenarios"
+
+
+def act(text: str, source: str, seed: int = 1) -> str:
+    """Act a play; return its text with the transcripts as they were this time.
+
+    Raises:
+        BadRequest: it cannot be understood.
+        ServerError: a node did not start, stop or obey.
+    """
+    scenes = parse(text, source)
+    with Stage(seed) as stage:
+        return written(list(_acted(scenes, stage)))
+
+
+def _acted(scenes: Sequence[Scene], stage: Stage) -> Iterator[Scene]:
+    for scene in scenes:
+        told: list[str] = []
+        for command in scene.commands:
+            try:
+                told += stage.act(command)
+            except ServerError as error:
+                raise ServerError(f"line {command.line}, {command.verb}: {error}") from error
+        is_told = bool(told) or scene.expected is not None
+        yield Scene(scene.lines, scene.commands, told if is_told else None)
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True))
+@click.option("--rewrite", is_flag=True, help="Record the transcripts again; read the difference afterwards.")
+@click.option("--seed", default=1, show_default=True, help="Same seed, same studies.")
+def main(files: tuple[Path, ...], rewrite: bool, seed: int) -> None:
+    """Act plays; exit 1 if one went another way than is written. Without FILE, all that come with this.
+
+    Example: python -m sim.plays sim/scenarios/one-node.txt
+    """
+    failed = 0
+    for file in files or sorted(PLAYS.glob("*.txt")):
+        text, began = file.read_text(encoding="utf-8"), time.monotonic()
+        try:
+            now = act(text, str(file), seed)
+        except PacsError as error:
+            raise click.UsageError(f"{error.what} {error.next}") from None
+        except ServerError as error:
+            click.echo(f"{file}, {error}", err=True)
+            failed += 1
+            continue
+        click.echo(f"{file.name}: {time.monotonic() - began:.1f} s")
+        if rewrite:
+            file.write_text(now, encoding="utf-8")
+        elif now != text:
+            failed += 1
+            lines = unified_diff(text.splitlines(), now.splitlines(), "written", "acted", lineterm="")
+            click.echo("\n".join(lines))
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
