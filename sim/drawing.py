@@ -175,6 +175,14 @@ def colour(number: int) -> str:
     return COLOURS[number % len(COLOURS)]
 
 
+def shade(number: int, place: int) -> str:
+    """Return a lighter or darker form of a colour: things of one kind, told apart by their place."""
+    share = (0.0, 0.25, -0.2, 0.45, -0.35, 0.12, -0.1)[place % 7]
+    parts = [int(colour(number)[at : at + 2], 16) for at in (1, 3, 5)]
+    mixed = [round(part + share * ((255 - part) if share > 0 else part)) for part in parts]
+    return "#" + "".join(f"{part:02x}" for part in mixed)
+
+
 def short(value: float) -> str:
     """Return a value as an axis shows it."""
     for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):

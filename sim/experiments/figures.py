@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from ..drawing import Drawing, Plot, colour
+from ..drawing import Drawing, Plot, colour, shade
 from ..traffic.records import Burst
 from .outcome import Outcome
 
@@ -38,6 +38,11 @@ def _kinds(outcome: Outcome) -> list[str]:
     return [kind for kind in _MODALITIES if kind in there]
 
 
+def _of_device(kind: int, device: str) -> str:
+    """A colour for each modality, a shade of it for each of its devices."""
+    return shade(kind, int("".join(filter(str.isdigit, device)) or 0))
+
+
 def figure6(outcomes: Outcomes) -> str:
     """Each series as a bar in its time; the height is its size."""
     [outcome] = outcomes
@@ -50,7 +55,7 @@ def figure6(outcomes: Outcomes) -> str:
     plot.mark_x()
     for time, device, kind, size in bursts:
         says = f"{device}, day {time / _DAY + 1:.2f}, {size / 1e6:.2f} MB"
-        plot.bar(time / _DAY, 0.7, plot.y.low, size, colour(kinds.index(kind)), says)
+        plot.bar(time / _DAY, 0.7, plot.y.low, size, _of_device(kinds.index(kind), device), says)
     plot.legend(kinds)
     return drawing.svg()
 
@@ -76,7 +81,12 @@ def figure7(outcomes: Outcomes) -> str:
         top = 40 + 7 * order.index(device)
         x, width = plot.x(start), plot.x(start + size) - plot.x(start)
         drawing.rect(
-            x, top, max(0.0, width - 0.15), 5.5, colour(kinds.index(kind)), device if place < 2000 else ""
+            x,
+            top,
+            max(0.0, width - 0.15),
+            5.5,
+            _of_device(kinds.index(kind), device),
+            device if place < 2000 else "",
         )
     plot.legend(kinds)
     return drawing.svg()

@@ -6,10 +6,12 @@ import json
 import socket
 import threading
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from click.testing import CliRunner
@@ -19,8 +21,9 @@ from sim.experiments.catalogue import EXPERIMENTS, carry_out
 from sim.experiments.comparison import page
 from sim.experiments.outcome import Outcome, Plan
 from sim.pdu import Address
+from sim.phantoms import Instance
 from sim.servers import StoreSCP, free_port
-from sim.targets import Target
+from sim.targets import Stored, Target
 from sim.web import WebOrthanc
 from tests.homes import serving
 from tests.running import running
@@ -73,13 +76,28 @@ def test_orthanc_is_measured_with_the_same_words(tmp_path: Path) -> None:
         sink.stop()
 
 
-def test_the_same_seed_sends_the_same_bytes() -> None:
-    def sent(seed: int) -> list[bytes]:
-        with recording() as (target, received):
-            carry_out("get", target, Plan(share=0.01, seed=seed), quiet)
-        return received
+class Noting(Target):
+    """A target that only notes what it is sent, and then cannot be asked."""
 
-    assert sent(1)[0][:600] == sent(1)[0][:600]
+    sent: ClassVar[list[str]] = []
+
+    def store(self, instances: Sequence[Instance], calling: str = "") -> Iterator[Stored]:
+        for each in instances:
+            self.sent.append(sha256(each.part10()).hexdigest())
+            yield Stored(each.SOPInstanceUID, each.size, 0.0)
+
+
+def test_the_same_seed_sends_the_same_bytes() -> None:
+    def sent(seed: int) -> list[str]:
+        Noting.sent = []
+        for name in ("fig8", "fig9", "fig10"):
+            carry_out(name, Noting(name="noting"), Plan(share=0.002, seed=seed), quiet)
+        return sorted(Noting.sent)
+
+    once, again, other = sent(1), sent(1), sent(2)
+    assert once == again
+    assert len(once) > 400
+    assert not set(once) & set(other)
 
 
 @contextmanager
