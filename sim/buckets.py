@@ -104,7 +104,7 @@ class OnBucket(PeerPACS):
         where = [f"--storage=s3://{_BUCKET}/node", f"--s3-endpoint={self.s3.url}"]
         return [*where, f"--s3-keys={keys}"]
 
-    def settings(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         return {"PEERPACS__S3__PERSISTENT_SPOOL": str(self.is_persistent).lower()}
 
     def start(self) -> float:

@@ -65,7 +65,7 @@ class Server:
         """Return the command line that runs the server in the foreground."""
         raise NotImplementedError
 
-    def settings(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """Return what its environment has besides what all servers' have."""
         return {}
 
@@ -81,7 +81,7 @@ class Server:
         """
         began = time.perf_counter()
         with self._log.open("wb") as log:
-            environment = {**ENVIRONMENT, **self.settings()}
+            environment = {**ENVIRONMENT, **self.environment()}
             process = subprocess.Popen(self.command(), stdout=log, stderr=log, env=environment)
         try:
             self._wait_until_ready(process, began + _DEADLINE)
