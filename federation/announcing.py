@@ -85,6 +85,17 @@ class Announcer:
                 found.append(Follower(archive, share, max(behind, 0), seconds))
         return found
 
+    def acknowledged(self, archive: str, callers: Iterable[Caller]) -> dict[int, int]:
+        """Return by share what every one of these has applied that may follow it; 0 for who never said."""
+        found: dict[int, int] = {}
+        for caller in callers:
+            for offer in self._book.offers(caller):
+                if offer.archive == archive:
+                    epoch, applied, _ = self._seen.get((caller.node_id, archive, offer.share), (0, 0, 0.0))
+                    heard = applied if epoch == offer.owner.head(offer.share).epoch else 0
+                    found[offer.share] = min(found.get(offer.share, heard), heard)
+        return found
+
     def _head(self, archive: str, share: int) -> Head | None:
         owner = self._book.owner(archive)
         return owner.head(share) if owner else None

@@ -118,6 +118,9 @@ class Sight:
             wanted = [hashes.accession(number) for number in exact_values(keys, "00080050")]
         if not wanted and not self._asker.all_issuers:
             identities = self._identity.identities(exact_values(keys, "00100020"))
+            own = self.standing[source].issuer
+            # Where its owner states no issuer, it hashed none.
+            identities += [("", id) for issuer, id in identities if issuer == own]
             wanted = [hashes.patient(*identity) for identity in identities]
         if not wanted:
             return None

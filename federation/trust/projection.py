@@ -81,8 +81,11 @@ class Projection:
         """Return the key under which the row is known in this share."""
         if self._view is View.EXACT:
             study, separator, series = key.partition(b"\0")
-            hashed = self._hashes.study(study.decode())
-            return hashed + separator + (self._hashes.study(series.decode()) if series else b"")
+            # As text: a zero byte in a key would begin the name of a series.
+            hashed = self._hashes.study(study.decode()).hex().encode()
+            return (
+                hashed + separator + (self._hashes.study(series.decode()).hex().encode() if series else b"")
+            )
         return key
 
     def row(self, key: bytes, row: bytes) -> bytes:

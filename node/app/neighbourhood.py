@@ -43,6 +43,7 @@ from federation.proposing import MirrorPlanner
 from federation.sight import Grid as Seen
 from federation.sight import Sight
 from federation.trust.names import Identity
+from federation.trust.policy import Caller as Peer
 from node.archives import DEFAULT
 from node.contracts import Caller, Retriever, Scope
 from node.grid import Grid, Membership
@@ -271,6 +272,7 @@ class Neighbourhood:
         """Yield what is done now and then."""
         yield Chore("shares", 1.0, self._state_shares)
         yield Chore("grid conflicts", 1.0, self._check_own)
+        yield Chore("tombstones", 600.0, self._forget_tombstones)
 
     def loops(self) -> Iterator[Loop]:
         """Yield what wants threads of its own."""
@@ -321,6 +323,14 @@ class Neighbourhood:
         if not self._is_open:
             raise not_running()
         return self.neighbours.allow(node_id)
+
+    def _forget_tombstones(self) -> None:
+        """Have the log forget what is gone, once all who follow it know, or after ninety days."""
+        own = self._grid.settings.node_id
+        peers = [row for _, row in self._grid.tables.peers.scan() if row.state == "member"]
+        callers = [Peer(row.node_id, row.site) for row in peers if row.node_id != own]
+        heard = self.announcer.acknowledged(DEFAULT, callers) if self.announcer else {}
+        self._main.catalog.forget_tombstones(heard)
 
     # What devices are given.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -228,3 +229,48 @@ def test_two_hospitals_share_a_study_but_never_a_patient(make: Make, files: Path
         assert (row.PatientID, row.NumberOfStudyRelatedSeries) == (id, 1)
         assert f"stated under this UID by {other}" in node.say("peers")
         assert any("1.3" in line["detail"]["what"] for line in node.audit("alarm"))
+
+
+@pytest.mark.slow
+def test_a_site_that_falls_silent_costs_no_more_than_the_deadline_and_only_who_must_ask_it(
+    make: Make, files: Path
+) -> None:
+    alpha, beta = make("alpha"), make("beta")
+    alpha.admit(beta)
+    send(alpha, object_of(files, "1.2.1"))
+    seen(beta, [("1.2.1", "NEARLINE")])
+    assert alpha.process is not None
+    alpha.process.send_signal(signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        answers, final = ask(beta, KVP="100")
+        assert (answers, final.Status, final.ErrorComment) == ([], 0xA700, "none: alpha")
+        assert time.monotonic() - started < 2.5
+        started = time.monotonic()
+        assert (len(ask(beta)[0]), ask(beta)[1].Status) == (1, 0)
+        assert time.monotonic() - started < 1
+        assert seen(beta, [("1.2.1", "UNAVAILABLE")], 20) < 16
+    finally:
+        alpha.process.send_signal(signal.SIGCONT)
+    seen(beta, [("1.2.1", "NEARLINE")])
+
+
+@pytest.mark.slow
+def test_a_peer_with_hashes_finds_what_it_can_name_and_nothing_else(make: Make, files: Path) -> None:
+    alpha, beta = make("alpha"), make("beta")
+    alpha.admit(beta, "none")
+    alpha.say("grants", "share", "hashed", "--view", "exact")
+    alpha.say("grants", "add", "beta", "hashed", "catalog", "find_live")
+    send(alpha, object_of(files, "1.2.1"))
+    until(lambda: rows(ask(beta, AccessionNumber="A1")) == [("1.2.1", "NEARLINE")])
+    assert rows(ask(beta, PatientID="alpha/4711")) == [("1.2.1", "NEARLINE")]
+    assert rows(ask(beta, StudyInstanceUID="1.2.1")) == [("1.2.1", "NEARLINE")]
+    before = len(alpha.audit("grid"))
+    found, final = ask(beta, AccessionNumber="A2")
+    assert (found, final.Status, len(alpha.audit("grid"))) == ([], 0, before), (
+        "the hashes say no by themselves"
+    )
+    found, final = ask(beta, PatientName="NOV*")
+    assert (found, final.Status, final.ErrorComment) == ([], 0xA700, "none: alpha")
+    mirror = b"".join(path.read_bytes() for path in (beta.home / "grid").rglob("data.mdb"))
+    assert b"NOVAK" not in mirror
