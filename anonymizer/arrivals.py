@@ -27,11 +27,17 @@ class Arrivals:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
+        self._issuer = worker.engine.assignment.issuer
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._leaking: set[str] = set()
 
-    def take(self, data: bytes) -> tuple[Outcome, bytes]:
-        """The outcome, and the finished file if it may be released; never raises for what came."""
+    def take(self, data: bytes, issuer: str = "") -> tuple[Outcome, bytes]:
+        """The outcome, and the finished file if it may be released; never raises for what came.
+
+        `issuer` is whose the Patient ID is if it does not say so; empty = whose this process was told.
+        """
+        known_issuer = issuer or self._issuer
+        self._worker.engine.assignment = replace(self._worker.engine.assignment, issuer=known_issuer)
         surveyed = self._worker.survey_bytes(_ARRIVAL, data)
         if surveyed.reason:
             return Outcome(_ARRIVAL, surveyed.digest, reason=surveyed.reason, sentence=surveyed.sentence), b""
@@ -60,7 +66,7 @@ def begin(policy: Policy, key_file: Path, assignment: Assignment) -> None:
     _arrivals = Arrivals(Worker(policy, read_key(key_file), Path("/nonexistent"), assignment=assignment))
 
 
-def take(data: bytes) -> tuple[Outcome, bytes]:
+def take(data: bytes, issuer: str) -> tuple[Outcome, bytes]:
     """`Arrivals.take` in that process."""
     assert _arrivals is not None
-    return _arrivals.take(data)
+    return _arrivals.take(data, issuer)

@@ -22,16 +22,22 @@ UNLABELLED = Label()
 class Assignment:
     """By subject identity (`keys.identity_of`) the subject id, by Study Instance UID the time point.
 
-    `issuer` is whose Patient IDs are that come without one, so that sites agree on who somebody is.
+    `issuer` is whose Patient IDs are that come without one, so that sites agree on who somebody is; `issuers`
+    says so for single studies, by Study Instance UID.
     """
 
     issuer: str = ""
     subject_ids: Mapping[str, str] = field(default_factory=dict, hash=False)
     time_points: Mapping[str, str] = field(default_factory=dict, hash=False)
+    issuers: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def label(self, identity: str, study: str) -> Label:
         """What was assigned to this subject and study."""
         return Label(self.subject_ids.get(identity, ""), self.time_points.get(study, ""))
+
+    def issuer_of(self, study: str) -> str:
+        """Whose the Patient ID of a study is that does not say so."""
+        return self.issuers.get(study, self.issuer)
 
     @property
     def texts(self) -> set[str]:
@@ -41,7 +47,8 @@ class Assignment:
     @property
     def digest(self) -> str:
         """Tells assignments apart without telling what they hold."""
-        parts = (self.issuer, sorted(self.subject_ids.items()), sorted(self.time_points.items()))
+        tables = (self.issuers, self.subject_ids, self.time_points)
+        parts = (self.issuer, *(sorted(table.items()) for table in tables))
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

@@ -86,7 +86,7 @@ class Engine:
             root,
             strips_zeros=self.policy.document["leading_zeros"] == "strip",
             keeps_places=self.policy.shows(Option.RETAIN_INSTITUTION_IDENTITY),
-            issuer=self.assignment.issuer,
+            issuer=self.assignment.issuer_of(text_value(root, _STUDY)),
         )
 
     def deidentify(self, data: bytes | memoryview, known: Identifiers | None = None) -> Deidentified:

@@ -105,7 +105,8 @@ class Environment:
                 max_readers=1024,
                 max_spare_txns=32,
                 metasync=False,
-                meminit=False,
+                # Else unused parts of pages keep what lay in this process's memory, of other archives too.
+                meminit=True,
                 readahead=False,
                 readonly=is_read_only,
                 lock=has_lock,

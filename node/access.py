@@ -153,7 +153,7 @@ class Gatekeeper:
             )
         rows = self._rows(caller)
         usable = self._usable(caller, rows)
-        device = _together(usable) or self._sender(caller)
+        device = self._as_sender(caller, _together(usable))
         if device is None and self._senders(caller.called_ae) is not None:
             return self._no_sender(caller)
         if device is not None and device.services:
@@ -196,6 +196,13 @@ class Gatekeeper:
         if own is None or not self._calls_from(own, caller.address):
             return None
         return replace(own, services=(Service.ECHO, Service.STORE))
+
+    def _as_sender(self, caller: Caller, device: Device | None) -> Device | None:
+        """Return a listed sender's own row, with the rights of `device` too."""
+        sender = self._sender(caller)
+        if sender is None or device is None:
+            return sender or device
+        return replace(sender, services=tuple(dict.fromkeys((*sender.services, *device.services))))
 
     def _may_in_research(self, caller: Caller, device: Device | None, service: Service) -> Verdict:
         """Storing is for listed senders, asking for those whom the book lets; nothing is committed to."""

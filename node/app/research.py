@@ -73,8 +73,8 @@ class ResearchDoors:
         for machine in self._machines.values():
             machine.close()
 
-    def _read(self, archive: str, SOPInstanceUID: str) -> bytes:
-        """Return an instance as a Part 10 file, through the one door out."""
+    def _read(self, archive: str, SOPInstanceUID: str) -> tuple[bytes, str]:
+        """Return an instance as a Part 10 file, through the one door out, and its patient's issuer."""
         found = self._archives.get(archive or DEFAULT)
         entries = found.catalog.select(Selection(instances=(SOPInstanceUID,))) if found else []
         if found is None or not entries:
@@ -84,7 +84,9 @@ class ResearchDoors:
             data = bytearray(outgoing.size)
             outgoing.read_into(memoryview(data), 0)
             uids = (outgoing.SOPClassUID, outgoing.SOPInstanceUID, outgoing.TransferSyntaxUID)
-            return file_meta(*uids) + data
+            asked = question([f"StudyInstanceUID={entries[0].StudyInstanceUID}", "IssuerOfPatientID"])
+            issuers = [text_of(each.get(tag_of("IssuerOfPatientID"), {})) for each in _find(found, asked)]
+            return file_meta(*uids) + data, next(iter(issuers), "")
         finally:
             outgoing.close()
 
@@ -133,7 +135,7 @@ class Research(ResearchDoors):
                 Curating(self.parts, audit),
                 audit,
                 self.folder / "records",
-                lambda archive: self._origin(archive).issuer,
+                self._issuers,
                 self._put_archive,
                 self._remove,
                 self.begin,
@@ -181,6 +183,17 @@ class Research(ResearchDoors):
         plan = known.plan if known else Plan(name=name, ae_titles=(), research=project.name)
         self._node.put_archive(replace(plan, ae_titles=(ae_title,)))
         return name
+
+    def _issuers(self, archive: str, patient: str) -> set[str]:
+        origin = self._origin(archive)
+        asked = question([]) | attributes_of([f"PatientID={patient}", "IssuerOfPatientID"])
+        rows = [
+            each
+            for each in _find(self._node.archive(archive), asked)
+            if text_of(each.get(tag_of("PatientID"), {})) == patient
+        ]
+        found = {text_of(each.get(tag_of("IssuerOfPatientID"), {})) or origin.issuer for each in rows}
+        return found or {origin.issuer}
 
     def _remove(self, archive: str, subject: str, who: str, reason: str) -> int:
         found = self._node.archive(archive)

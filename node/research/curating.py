@@ -29,7 +29,7 @@ class Curating:
 
     def show(self, held: Held, who: str) -> dict[str, Any]:
         """Return an instance's attributes as it came, identified: looking is told in the audit."""
-        content = self._parts(held.project).quarantine.content(held)
+        content, _ = self._parts(held.project).quarantine.content(held)
         detail = {"project": held.project, "id": held.id, "who": who}
         self._audit.record("quarantine", None, "looked at", detail)
         return {**msgspec.to_builtins(held), "attributes": _attributes(content)}
@@ -46,7 +46,7 @@ class Curating:
             BadRequest: the rule is none.
         """
         parts = self._parts(held.project)
-        content = parts.quarantine.content(held)
+        content, issuer = parts.quarantine.content(held)
         if boxes or is_clean or words:
             if not reason:
                 raise BadRequest("A rule needs a reason.", "Say with --reason why it is right.")
@@ -58,7 +58,7 @@ class Curating:
         if held.reason == Reason.LEAK_FOUND:
             # Its process holds the subject for as long as it lives.
             parts.machine.close()
-        outcome, file = parts.machine.take(project, content)
+        outcome, file = parts.machine.take(project, content, issuer)
         if not file:
             return {"outcome": "held", "reason": str(outcome.reason), "sentence": outcome.sentence}
         if parts.projects.is_withdrawn(project.name, outcome.subject):

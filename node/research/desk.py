@@ -35,7 +35,8 @@ class Room(NamedTuple):
     curating: Curating
     audit: Audit
     records: Path
-    issuer: Callable[[str], str]
+    issuers: Callable[[str, str], set[str]]
+    """Whose a Patient ID is in an archive; the archive's own issuer if it is nobody's there."""
     put_archive: Callable[[Project, str], str]
     """Has a project's archive answer to an AE title; returns the archive's name."""
     remove: Callable[[str, str, str, str], int]
@@ -178,6 +179,7 @@ class ResearchDesk:
 
         Raises:
             NotFound: there is no project.
+            BadRequest: the Patient ID is that of several patients.
         """
         projects = [self._room.projects.find(project)] if project else list(self._room.projects)
         if not projects:
@@ -239,7 +241,7 @@ class ResearchDesk:
         room = self._room
         pseudonym = subject
         if not subject.startswith(f"{project.name}-"):
-            identity = identity_of(issuer or room.issuer(archive), subject)
+            identity = identity_of(self._issuer_of(subject, issuer, archive), subject)
             pseudonym = room.projects.key(project.name).subject(identity)
         room.projects.withdraw(project.name, pseudonym, who, reason)
         studies = room.remove(project.archive, pseudonym, who, reason) if project.archive else 0
@@ -254,6 +256,15 @@ class ResearchDesk:
         detail = {"project": project.name, "subject": pseudonym, "who": who, "studies": studies}
         room.audit.record("change", None, "subject withdrawn", {**detail, "copies": len(copies)})
         return {"project": project.name, "subject": pseudonym, "removed": studies, "copies": copies}
+
+    def _issuer_of(self, patient: str, issuer: str, archive: str) -> str:
+        if issuer:
+            return issuer
+        issuers = self._room.issuers(archive, patient)
+        if len(issuers) > 1:
+            what = f"That Patient ID is one of {len(issuers)} issuers: {', '.join(sorted(issuers))}."
+            raise BadRequest(what, "Say with --issuer whose it is.")
+        return issuers.pop()
 
     def _find(self, id: str) -> Held:
         return self._room.quarantine.find(id)

@@ -71,12 +71,15 @@ class Machine:
         self._digest = ""
         self._lock = Lock()
 
-    def take(self, project: Project, content: bytes) -> tuple[Outcome, bytes]:
-        """Return what became of an instance, and the finished file if it may be released."""
+    def take(self, project: Project, content: bytes, issuer: str) -> tuple[Outcome, bytes]:
+        """Return what became of an instance, and the finished file if it may be released.
+
+        `issuer` is whose the Patient ID is if it does not say so; empty = the node's.
+        """
         for _ in range(2):
             pool = self._ready(project)
             try:
-                return pool.submit(process.take, content).result()
+                return pool.submit(process.take, content, issuer).result()
             except (BrokenProcessPool, RuntimeError):
                 self._drop(pool)
         sentence = "The process that worked on it died, twice."
@@ -190,7 +193,8 @@ class ProjectReception:
 
     def _keep(self, content: bytes) -> StoreResult:
         parts, project = self._parts, self._project
-        outcome, file = parts.machine.take(project, content)
+        issuer = self._caller.device.issuer if self._caller.device else ""
+        outcome, file = parts.machine.take(project, content, issuer)
         reason, sentence = str(outcome.reason), outcome.sentence
         if file and parts.projects.is_withdrawn(project.name, outcome.subject):
             return StoreResult(_REFUSED, "This subject was withdrawn from the project")
@@ -208,6 +212,7 @@ class ProjectReception:
             source=self._caller.ae_title,
             subject=outcome.subject,
             SOPClassUID=self._uids[0],
+            issuer=issuer,
         )
         return StoreResult(0x0000, "Held back for a person to look at")
 

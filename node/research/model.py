@@ -137,6 +137,8 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     subject: str = ""
     """Pseudonym, if it got that far."""
     SOPClassUID: str = ""
+    issuer: str = ""
+    """Whose its Patient ID is if it does not say so, by the sender's row in the device book."""
 
 
 class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):

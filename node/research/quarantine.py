@@ -23,8 +23,8 @@ from .sealing import Vault
 _DAY: Final = 86400.0
 _SPARE: Final = 64 << 20
 """Bytes of the disk that are left free."""
-Read = Callable[[str, str], bytes]
-"""Returns a Part 10 file by archive and SOP Instance UID, through the one door out."""
+Read = Callable[[str, str], tuple[bytes, str]]
+"""Returns a Part 10 file by archive and SOP Instance UID, through the door out, and its patient's issuer."""
 
 
 class Quarantine:
@@ -81,8 +81,8 @@ class Quarantine:
             raise NotFound(what, "List them: peerpacs quarantine list")
         return found[0]
 
-    def content(self, held: Held) -> bytes:
-        """Return the instance as it came.
+    def content(self, held: Held) -> tuple[bytes, str]:
+        """Return the instance as it came, and whose its Patient ID is if it does not say so.
 
         Raises:
             NotFound: it is gone from its archive.
@@ -91,7 +91,7 @@ class Quarantine:
         if held.SOPInstanceUID:
             return self._read(held.archive, held.SOPInstanceUID)
         try:
-            return self._vault.read(self._path(held.id), held.id)
+            return self._vault.read(self._path(held.id), held.id), held.issuer
         except FileNotFoundError:
             raise NotFound("Its sealed file is gone.", f"peerpacs quarantine reject {held.id[:8]}") from None
 

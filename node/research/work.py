@@ -26,6 +26,7 @@ from anonymizer.keys import identity_of
 from anonymizer.worker import Outcome
 from catalog import CatalogWriter, Clock, Damaged, NotFound, PacsError
 from node.contracts import Retriever
+from node.dimse.session import trail
 from node.storage import file_meta
 
 from .choosing import Choices
@@ -109,7 +110,8 @@ class Exporter:
         except OSError as error:
             self._fail(export, f"The system refused: {error.strerror or error}.")
         except Exception as error:
-            logger.exception("The export %s failed", export.id)
+            # Its message may hold a value of an instance.
+            logger.error("The export %s failed (%s)", export.id, trail(error))
             self._fail(export, f"It failed in a way nobody foresaw ({type(error).__name__}).")
         return True
 
@@ -328,6 +330,7 @@ def _assignment(origin: Origin, cohorts: Cohorts, choices: Iterable[Choice]) -> 
     chosen = list(choices)
     return Assignment(
         issuer=origin.issuer,
+        issuers={c.StudyInstanceUID: c.issuer for c in chosen if c.issuer},
         subject_ids={cohorts.identity(c): c.subject_id for c in chosen if c.subject_id},
         time_points={c.StudyInstanceUID: c.time_point for c in chosen if c.time_point},
     )

@@ -11,8 +11,10 @@ import pydicom
 import pytest
 
 from catalog import BadRequest, NotPermitted
+from node.contracts import Device, Service
+from node.dimse import Requestor
 from node.research.release import complaints
-from tests.homes import Peer, attribute, serving
+from tests.homes import Peer, attribute, edited, serving
 
 from .site import PROJECT, Site, picture
 
@@ -186,3 +188,28 @@ def test_a_stopped_export_releases_nothing_and_goes_on_when_it_is_told_to(site: 
     site.ask("retry_export", id=export["id"], who="novak")
     assert site.over(export["id"])["standing"] == "released"
     assert list(complaints(out)) == []
+
+
+def test_one_id_of_two_issuers_is_two_subjects_by_every_way(site: Site) -> None:
+    one = edited(site.store(1)[0], PatientID="4711", IssuerOfPatientID="")
+    for number, title in enumerate(("CLINIC", "WARD")):
+        services = (Service.ECHO, Service.STORE)
+        site.node.devices.put(
+            Device(ae_title=title, address="127.0.0.1", services=services, issuer=f"OF-{title}")
+        )
+        uids = {"StudyInstanceUID": f"1.2.{number}", "SeriesInstanceUID": f"1.2.{number}.1"}
+        sent = edited(one, SOPInstanceUID=f"1.2.{number}.1.1", **uids)
+        sent.SOPInstanceUID = f"1.2.{number}.1.1"
+        assert Peer(site.node, title).store(sent) == [0]
+    site.project(ae_title="TRIAL7", senders=["CLINIC"])
+    export = site.export("archive:", query=["PatientID=4711"])
+    assert len(export["subjects"]) == 2
+    kept = site.node.archive(PROJECT.lower()).catalog
+    before = kept.totals()
+    door = Requestor("CLINIC", "127.0.0.1", site.node.ports["dicom"], "TRIAL7")
+    first = edited(one, SOPInstanceUID="1.2.0.1.1", StudyInstanceUID="1.2.0", SeriesInstanceUID="1.2.0.1")
+    first.SOPInstanceUID = "1.2.0.1.1"
+    assert {answer.status for answer in door.store([first])} == {0}
+    assert kept.totals() == before
+    with pytest.raises(BadRequest):
+        site.ask("withdraw_subject", subject="4711", who="novak", reason="consent")

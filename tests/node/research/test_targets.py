@@ -102,7 +102,6 @@ def test_a_withdrawn_subject_leaves_the_archive_and_no_export_has_it_again(
     done = site.ask(
         "withdraw_subject",
         subject=str(attribute(one, "PatientID")),
-        issuer=str(attribute(one, "IssuerOfPatientID")),
         who="novak",
         reason="consent",
     )
