@@ -122,6 +122,7 @@ def _medians(runs: Sequence[Outcome]) -> Outcome:
 
 def page(outcomes: Sequence[Outcome], told: Mapping[str, object], pictures: Mapping[str, str]) -> str:
     """Return the page in Markdown."""
+    scale = float(str(told["scale"]))
     lines = [
         "# The cloud PACS paper's experiments, here",
         "",
@@ -133,17 +134,17 @@ def page(outcomes: Sequence[Outcome], told: Mapping[str, object], pictures: Mapp
         *(f"- {name}: {value}" for name, value in told.items() if name not in ("runs",)),
     ]
     for name in dict.fromkeys(each.experiment for each in outcomes):
-        lines += _section(name, [each for each in outcomes if each.experiment == name])
+        lines += _section(name, [each for each in outcomes if each.experiment == name], scale)
         drawn = [picture for picture in pictures if name in (picture, picture.replace("figure", "fig"))]
         lines += [f"\n![{picture}](benchmark-paper/{picture}.svg)" for picture in drawn]
     return "\n".join(lines) + "\n"
 
 
-def _section(name: str, of_it: Sequence[Outcome]) -> list[str]:
+def _section(name: str, of_it: Sequence[Outcome], scale: float) -> list[str]:
     papers = PAPERS_OWN.get(name, {})
     heads = [*(each.target for each in of_it), "the paper"]
     lines = ["", f"## {EXPERIMENTS[name].title}", ""]
-    lines += [f"Size: {SIZES[name]:.3g} of the paper's. The paper: {EXPERIMENTS[name].paper}.", ""]
+    lines += [f"Size: {scale * SIZES[name]:.2g} of the paper's. The paper: {EXPERIMENTS[name].paper}.", ""]
     lines += ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     lines.append("| asked by | " + " | ".join(each.way for each in of_it) + " | |")
     for row in dict.fromkeys(row for each in of_it for row in each.summary):
@@ -178,6 +179,7 @@ def main(runs: int, scale: float, seed: int, only: str, storage: Path, target: P
     except FAILURES as error:
         raise click.ClickException(str(error)) from None
     told |= {"runs": runs, "scale": scale, "minutes": f"{(time.monotonic() - began) / 60:.1f}"}
+    told["storage"] = str(told["storage"]).rpartition(" on ")[2]
     if remark:
         told["remark"] = remark
     pictures = draw(outcomes)

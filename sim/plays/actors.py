@@ -45,11 +45,13 @@ class Actor(Server):
         return Address(self.address.ae_title, self.link.port)
 
     def command(self) -> list[str]:
-        """Return the command line that runs it, with the settings of the play."""
-        told = [
-            f"PEERPACS__{key.replace('.', '__').upper()}={value}" for key, value in self._settings.items()
-        ]
-        return ["env", *told, str(_PROGRAM), "run", "--home", str(self.home)]
+        """Return the command line that runs it."""
+        return [str(_PROGRAM), "run", "--home", str(self.home)]
+
+    def environment(self) -> dict[str, str]:
+        """Return the settings of the play, as the node reads them."""
+        settings = self._settings.items()
+        return {f"PEERPACS__{key.replace('.', '__').upper()}": value for key, value in settings}
 
     def is_ready(self) -> bool:
         """Say whether it told that it is."""

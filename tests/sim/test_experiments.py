@@ -16,7 +16,7 @@ from typing import ClassVar
 import pytest
 from click.testing import CliRunner
 
-from sim.experiments import command, figures
+from sim.experiments import command, figures, paper
 from sim.experiments.catalogue import EXPERIMENTS, carry_out
 from sim.experiments.comparison import page
 from sim.experiments.outcome import Outcome, Plan
@@ -180,6 +180,17 @@ def test_figures_6_to_10_are_drawn_as_svg_for_several_targets() -> None:
         root = ElementTree.fromstring(svg)
         assert len(list(root)) > 10
     assert "A &amp; B" in drawn["figure10"]
+
+
+def test_the_page_has_the_papers_figures_beside_ours() -> None:
+    of_fig8 = [each for each in outcomes() if each.experiment == "fig8"]
+    for each in of_fig8:
+        each.summary = {"mean, s": 0.0123}
+    of_fig8[1].stopped = "It refused the connection: nobody listens there."
+    text = paper.page(of_fig8, {"runs": 3, "scale": 0.5, "machine": "two cores"}, {"figure8": "<svg/>"})
+    assert "| mean, s | 0.0123 | 0.0123 | 0.099 |" in text
+    assert "![figure8](benchmark-paper/figure8.svg)" in text
+    assert "Orthanc, fig8: not complete" in text
 
 
 def test_a_picture_of_what_was_not_finished_is_drawn_all_the_same() -> None:
