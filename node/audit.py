@@ -45,6 +45,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ae: str = ""
     address: str = ""
     called: str = ""
+    user: str = ""
+    """Who was logged in, for what came over the web."""
     detail: dict[str, Any] = {}
     previous: str
     """SHA-256 of the line before, without its line end."""
@@ -200,6 +202,7 @@ class _Writer:
             ae=caller.ae_title if caller else "",
             address=caller.address if caller else "",
             called=caller.called_ae if caller else "",
+            user=caller.user if caller else "",
             detail=_withhold(event.detail),
             previous=self._previous,
         )

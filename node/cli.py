@@ -32,6 +32,8 @@ _COMMANDS: Final = {
     "config": "watching",
     "devices": "devices",
     "archives": "archives",
+    "users": "accounts",
+    "tokens": "accounts",
     "invite": "grid",
     "join": "grid",
     "approve": "grid",

@@ -74,6 +74,8 @@ class Caller(NamedTuple):
     address: str
     called_ae: str
     device: Device | None = None
+    user: str = ""
+    """Who logged in, for what comes over the web."""
 
 
 class Verdict(NamedTuple):

@@ -38,6 +38,7 @@ class Credentials:
         demanded = None if demand is ClientCertificates.NONE else authorities
         watched = own if demanded is None else (*own, authorities)
         self._listener = _Renewed(watched, lambda: server_context(*own, _DEMANDS[demand], demanded))
+        self._web = _Renewed(own, lambda: _for_web(server_context(*own, ssl.CERT_NONE, None)))
         self._unverified = _Renewed(own, lambda: client_context(own=self._own()))
         self._verified = _Renewed(
             (*own, authorities), lambda: client_context(authorities=authorities, own=self._own())
@@ -50,6 +51,14 @@ class Credentials:
             BadRequest: the files do not work, and never did.
         """
         return self._listener.now()
+
+    def web(self) -> ssl.SSLContext:
+        """Return the context of a browser's handshake that begins now; nobody is asked for a certificate.
+
+        Raises:
+            BadRequest: the files do not work, and never did.
+        """
+        return self._web.now()
 
     def towards(self, device: Device) -> Security | None:
         """Return how the device book wants a device to be called; None means without TLS.
@@ -74,6 +83,11 @@ class Credentials:
     def _own(self) -> tuple[Path, Path] | None:
         files = self._files
         return (files.certificate, files.key) if files.certificate.exists() and files.key.exists() else None
+
+
+def _for_web(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def own_credentials(home: Path, config: Config) -> Credentials:

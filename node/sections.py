@@ -140,8 +140,10 @@ class WatchSection(msgspec.Struct, frozen=True, kw_only=True):
 class WebSection(msgspec.Struct, frozen=True, kw_only=True):
     """The web listeners."""
 
+    host: Name
     port: Port
     plain_port: Port
+    max_upload_mb: Megabytes
 
 
 class StorageSection(msgspec.Struct, frozen=True, kw_only=True):

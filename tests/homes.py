@@ -105,6 +105,7 @@ def new_home(home: Path, ae_title: str = "ALPHA", **sections: dict[str, object])
         "dicom": {"host": "127.0.0.1", "port": free_port()},
         "tls": {"port": 0},
         "watch": {"port": 0},
+        "web": {"port": 0},
         "storage": {"stop_below_mb": 1, "resume_above_mb": 1},
     }
     for section, keys in sections.items():

@@ -48,7 +48,7 @@ from .neighbourhood import Neighbourhood
 from .rebuilding import CATALOG
 from .settings import limits
 from .watch import Watch
-from .website import make_web
+from .website import make_web, open_web
 
 if TYPE_CHECKING:
     from node.web import WebServer
@@ -293,10 +293,9 @@ class Node:
         if tls.port:
             host = tls.host or dicom.host
             self.ports["tls"] = self._listen("tls", host, tls.port, self.credentials.listener)
-        if self.config.web.plain_port:
-            folder = self.main.folder / "incoming"
-            self._web = make_web(self.archives, self.audit, self.transcoder, self.clock, folder)
-            self.ports["web"] = self._web.start("127.0.0.1", self.config.web.plain_port)
+        if self.config.web.port or self.config.web.plain_port:
+            self._web = make_web(self, self.main.folder / "incoming")
+            self.ports |= open_web(self, self._web)
         self.dimse.start()
 
     def _carry(self) -> None:

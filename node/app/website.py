@@ -1,44 +1,88 @@
-"""The web server of a node: which roots open which archives."""
+"""The web server of a node: which roots open which archives, who may come, and what scripts can ask."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from catalog import Clock
+from node.accounts import Accounts
 from node.archives import DEFAULT
-from node.audit import AuditLog
+from node.audit import read
+from node.certificates import ensure_certificate
 from node.contracts import Scope
-from node.transcoding import Transcoder
-
-from .archive import Archive
+from node.devices import ANY, LOOPBACK
 
 if TYPE_CHECKING:
     from node.web import WebServer
 
+    from .node import Node
 
-def make_web(
-    archives: Mapping[str, Archive], audit: AuditLog, transcoder: Transcoder, clock: Clock, folder: Path
-) -> WebServer:
-    """Return the server of the default archive, of each other one, and of each research project's set.
+_LOOPBACK_HOST: Final = "127.0.0.1"
+
+
+def make_web(node: Node, folder: Path) -> WebServer:
+    """Return the server of the default archive, of each other one, of each project's set, and of `/api`.
 
     Archives that are added later are found too. `folder` is where large things lie for one request.
     """
     # Only a node that serves the web pays for its libraries.
-    from node.web import WebServer
+    from node.web import Backing, Doorkeeper, WebLimits, WebServer
 
     def scope(archive: str = DEFAULT) -> Scope | None:
-        found = archives.get(archive)
+        found = node.archives.get(archive)
         return found.scope(found.plan.ae_title) if found else None
 
     def research(project: str) -> Scope | None:
-        kept = [a for a in tuple(archives.values()) if a.plan.research == project.upper() != ""]
+        kept = [a for a in tuple(node.archives.values()) if a.plan.research == project.upper() != ""]
         return kept[0].scope(kept[0].plan.ae_title) if kept else None
 
+    def is_trusting() -> bool:
+        """Say whether the device book trusts whoever is on this machine, as `init --dev` has it."""
+        row = node.devices.get(ANY)
+        return row is not None and row.address == LOOPBACK and ANY in row.called
+
+    accounts = Accounts(node.state, node.clock)
+    doorkeeper = Doorkeeper(accounts, node.access.refusals, node.audit, node.clock, is_trusting)
+    backing = Backing(
+        verbs=node.desk.verbs(),
+        scope=scope,
+        devices=node.devices,
+        forget_refusals=node.access.refusals.forget,
+        audit_lines=lambda word: read(node.home / "audit", word),
+        page=node.watch.pages.page,
+        accounts=accounts,
+        doorkeeper=doorkeeper,
+    )
     roots: dict[str, Callable[..., Scope | None]] = {
         "/dicom-web": scope,
         "/archives/{archive}/dicom-web": scope,
         "/research/{project}/dicom-web": research,
     }
-    return WebServer(roots, audit, transcoder, transcoder.codecs, clock, folder=folder)
+    return WebServer(
+        roots,
+        node.audit,
+        node.transcoder,
+        node.transcoder.codecs,
+        node.clock,
+        gate=doorkeeper,
+        backing=backing,
+        limits=WebLimits(body_bytes=node.config.web.max_upload_mb << 20),
+        folder=folder,
+    )
+
+
+def open_web(node: Node, web: WebServer) -> dict[str, int]:
+    """Listen where the configuration says; return the ports by name.
+
+    Raises:
+        Busy: a port is taken.
+        BadRequest: the TLS files do not work.
+    """
+    section, ports = node.config.web, dict[str, int]()
+    if section.port:
+        ensure_certificate(node.home, node.config, node.clock())
+        ports["https"] = web.start(section.host, section.port, node.credentials.web)
+    if section.plain_port:
+        ports["web"] = web.start(_LOOPBACK_HOST, section.plain_port)
+    return ports

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import uuid
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,7 @@ _PORTS = ("dicom", "tls", "web", "grid", "watch")
 @click.option("--issuer", default="", help="Assigning authority of Patient IDs that come without one.")
 @click.option("--dicom-port", type=int, help="DICOM port, 11112 unless said; 0 = none.")
 @click.option("--tls-port", type=int, help="DICOM TLS port, 2762 unless said; 0 = none.")
-@click.option("--web-port", type=int, help="Web port, 8443 unless said; 0 = none.")
+@click.option("--web-port", type=int, help="Web port (TLS), 8443 unless said; 0 = none.")
 @click.option("--grid-port", type=int, help="Port for other nodes, 7443 unless said; 0 = none.")
 @click.option("--watch-port", type=int, help="Port for /metrics and health, 8080 unless said; 0 = none.")
 @click.option("--storage", default="disk", help="Where objects are kept: disk, or s3://bucket/prefix.")
@@ -67,9 +69,7 @@ def make_node(home: Path, name: str, ae: str, settings: dict[str, Any], *, is_de
     from node.audit import AuditLog
     from node.certificates import ensure_certificate
     from node.config import FILE_NAME, check_ae_title, load_config, write_config
-    from node.devices import DEV_RULE, DeviceBook
     from node.sections import GRID_SUFFIX
-    from node.state import State
 
     if (home / FILE_NAME).exists():
         what = f"There is a node in {home} already; init never overwrites one."
@@ -88,11 +88,9 @@ def make_node(home: Path, name: str, ae: str, settings: dict[str, Any], *, is_de
     path = write_config(home, own)
     try:
         _write_secrets(home / "secrets", keys)
-        with State(home / "state") as state:
-            if is_dev:
-                DeviceBook(state).put(DEV_RULE)
         config = load_config(home)
-        if config.tls.port:
+        first = _first_rows(home, time.time, is_dev=is_dev, has_web=bool(config.web.port))
+        if config.tls.port or config.web.port:
             ensure_certificate(home, config, time.time())
         audit = AuditLog(home / "audit", time.time)
         audit.record("change", None, "node made", {"who": who(), "node_id": node_id, "is_dev": is_dev})
@@ -100,7 +98,25 @@ def make_node(home: Path, name: str, ae: str, settings: dict[str, Any], *, is_de
     except BaseException:
         path.unlink()
         raise
-    return {**_made(config, home), "home": str(home), "config": str(path), "is_dev": is_dev}
+    return {**_made(config, home), "web": first, "home": str(home), "config": str(path), "is_dev": is_dev}
+
+
+def _first_rows(
+    home: Path, clock: Callable[[], float], *, is_dev: bool, has_web: bool
+) -> dict[str, Any] | None:
+    """Write the first rows of the state; return who can log in over the web, if anybody can."""
+    from node.accounts import FIRST, Accounts
+    from node.devices import DEV_RULE, DeviceBook
+    from node.rights import Role
+    from node.state import State
+
+    with State(home / "state") as state:
+        if is_dev:
+            DeviceBook(state).put(DEV_RULE)
+        if not has_web:
+            return None
+        _, password = Accounts(state, clock).add(FIRST, (Role.ADMIN,), "made by init")
+    return {"user": FIRST, "one_time_password": password}
 
 
 def _read_keys(path: str | None) -> list[str]:
@@ -145,7 +161,7 @@ def _what_was_made(made: dict[str, Any]) -> list[str]:
     later = [
         f"{name} {port}"
         for name, port in made["ports"].items()
-        if port and name not in ("dicom", "tls", "watch")
+        if port and name not in ("dicom", "tls", "web", "watch")
     ]
     free = readable(shutil.disk_usage(made["home"]).free)
     lines = [
@@ -158,6 +174,11 @@ def _what_was_made(made: dict[str, Any]) -> list[str]:
         lines.append(
             f"✓ DICOM TLS port {made['ports']['tls']} with a self-signed certificate until {ends}, "
             f"sha256:{made['certificate']['fingerprint'][:16]}..."
+        )
+    if made["web"]:
+        lines.append(
+            f"✓ web https://{socket.gethostname()}:{made['ports']['web']}   user {made['web']['user']}, "
+            f"one-time password {made['web']['one_time_password']} (valid for 7 days, shown only here)"
         )
     if made["is_dev"]:
         lines.append("! everybody on this machine may do everything (--dev); see: peerpacs devices list")

@@ -1,6 +1,8 @@
 """The web door: DICOMweb (PS3.18) over HTTP, written once for every archive, peer and project."""
 
-from .gate import Gate, LoopbackGate, Refused, Right
+from .api import Backing
+from .doorkeeper import Doorkeeper
+from .gate import Gate, LoopbackGate, Refused
 from .server import Roots, WebLimits, WebServer
 
-__all__ = ["Gate", "LoopbackGate", "Refused", "Right", "Roots", "WebLimits", "WebServer"]
+__all__ = ["Backing", "Doorkeeper", "Gate", "LoopbackGate", "Refused", "Roots", "WebLimits", "WebServer"]

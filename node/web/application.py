@@ -11,13 +11,14 @@ import falcon
 
 from catalog import NotFound, PacsError
 from node.contracts import Scope
+from node.rights import Right
 
 from . import searching
 from .bulkdata import retrieve_all_bulk_data, retrieve_bulk_data
 from .capabilities import capabilities
 from .exchange import Exchange, Services
 from .frames import retrieve_frames, retrieve_pixel_data
-from .gate import Refused, Right
+from .gate import Refused
 from .gateway import trail
 from .instances import retrieve_instances
 from .metadata import retrieve_metadata
@@ -35,6 +36,30 @@ _OF_A_PATH: Final = ("study", "series", "instance")
 _STUDY: Final = "/studies/{study}"
 _SERIES: Final = _STUDY + "/series/{series}"
 _INSTANCE: Final = _SERIES + "/instances/{instance}"
+
+
+NOWHERE: Final = "?"
+"""In place of the name of an archive that is not there."""
+OPEN: Final = frozenset(
+    (
+        ("POST", "/api/session"),
+        *((method, path) for method in ("GET", "HEAD") for path in ("/livez", "/readyz")),
+    )
+)
+"""What nobody needs a right for: logging in, and whether the node lives."""
+_GUARDS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": (
+        "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; "
+        "img-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'; "
+        "frame-ancestors 'self'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
 
 
 class Route(NamedTuple):
@@ -84,7 +109,7 @@ ROUTES: Final = (
 )
 
 
-class _Resource:
+class PathResource:
     """What answers at one path; falcon finds its responders by their names."""
 
     def add(self, method: str, responder: Callable[..., None]) -> None:
@@ -95,39 +120,55 @@ class _Resource:
 
 
 class _Entrance:
-    """Middleware: who asks is settled before anything else."""
+    """Middleware: who asks is settled before anything else, and every answer has guarding headers."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         """Let the caller in, or answer why not."""
-        response.set_header("X-Content-Type-Options", "nosniff")
-        caller = self._services.gate.who(request)
-        if isinstance(caller, Refused):
-            response.data = document(caller.status, caller.why, caller.remedy)
-            response.content_type = MEDIA_TYPE
-            response.status = caller.status
+        response.set_headers(_GUARDS)
+        if (request.method, request.path) in OPEN:
+            return
+        visitor = self._services.gate.who(request)
+        if isinstance(visitor, Refused):
+            turn_away(response, visitor)
             response.complete = True
         else:
-            request.context.caller = caller
+            request.context.visitor = visitor
 
 
-def make_application(roots: Roots, services: Services) -> falcon.App[Any, Any]:
-    """Return the WSGI application that serves these scopes."""
+def turn_away(response: falcon.Response, refused: Refused) -> None:
+    """Answer that nobody is let in like that."""
+    response.data = document(refused.status, refused.why, refused.remedy)
+    response.content_type = MEDIA_TYPE
+    response.status = refused.status
+    response.set_header("Cache-Control", "no-store")
+    if refused.status == 401:
+        response.set_header("WWW-Authenticate", 'Bearer realm="PeerPACS"')
+    if refused.retry:
+        response.set_header("Retry-After", str(refused.retry))
+
+
+def make_application(
+    roots: Roots, services: Services, add_more: Callable[[falcon.App[Any, Any]], None] | None = None
+) -> falcon.App[Any, Any]:
+    """Return the WSGI application that serves these scopes, and what `add_more` adds to it."""
     application = falcon.App(middleware=[_Entrance(services)])
+    if add_more is not None:
+        add_more(application)
     application.req_options.strip_url_path_trailing_slash = True
     application.set_error_serializer(_serialize)
     application.add_error_handler(Exception, _tell)
     for root, resolve in roots.items():
-        resources: dict[str, _Resource] = {}
+        resources: dict[str, PathResource] = {}
         for route in ROUTES:
-            resource = resources.setdefault(route.path, _Resource())
+            resource = resources.setdefault(route.path, PathResource())
             resource.add(route.method, _responder(root, resolve, route, services))
-        by_uri = _Resource()
+        by_uri = PathResource()
         by_uri.add("GET", _responder(root, resolve, _BY_URI, services))
         application.add_route(root.removesuffix("/dicom-web") + "/wado", by_uri)
-        top = resources.setdefault("", _Resource())
+        top = resources.setdefault("", PathResource())
         top.add("OPTIONS", _responder(root, resolve, _CAPABILITIES, services))
         for path, resource in resources.items():
             application.add_route(root + path, resource)
@@ -150,14 +191,18 @@ def _responder(
     def respond(request: falcon.Request, response: falcon.Response, **named: str) -> None:
         of_root = {name: named.pop(name) for name in tuple(named) if f"{{{name}}}" in root}
         scope = resolve(**of_root)
+        visitor = request.context.visitor
+        # Whoever may not look learns nothing here, not even which archives and projects there are.
+        verdict = services.gate.may(visitor, route.right, scope.name if scope else NOWHERE)
         if scope is None:
+            if not verdict.is_allowed:
+                raise falcon.HTTPForbidden(title=verdict.why, description=verdict.remedy)
             raise NotFound("There is no such archive here.", "Check the address.")
         for word in _OF_A_PATH:
             if word in named and not _UID.fullmatch(named[word]):
                 raise Malformed(f"The {word} in the path is not a UID.", "Check the address.")
-        caller = request.context.caller._replace(called_ae=scope.ae_title)
+        caller = visitor.caller._replace(called_ae=scope.ae_title)
         exchange = Exchange(request, response, scope, caller, root.format(**of_root), named, services)
-        verdict = services.gate.may(caller, route.right, scope)
         if not verdict.is_allowed:
             exchange.record("refusal", "refused", why=verdict.why, service=route.right.value)
             raise falcon.HTTPForbidden(title=verdict.why, description=verdict.remedy)

@@ -11,7 +11,7 @@ import socket
 import time
 from typing import Any, Final
 
-from .problems import Malformed, TooSlow
+from .problems import Malformed, TooLarge, TooSlow
 
 _GRACE: Final = 20.0
 """Seconds for which a body may be as slow as it likes; a lone hiccup of the network is not an attack."""
@@ -29,9 +29,10 @@ class Body:
     `length` is its Content-Length, None for chunked coding (RFC 9112 7.1). `taken` counts the bytes read.
     """
 
-    def __init__(self, rfile: Any, connection: Any, length: int | None) -> None:
+    def __init__(self, rfile: Any, connection: Any, length: int | None, limit: int | None = None) -> None:
         self.length = length
         self.taken = 0
+        self._limit = limit
         self._rfile = rfile
         self._socket: socket.socket = connection
         self._left = length or 0
@@ -50,12 +51,14 @@ class Body:
 
         Raises:
             Malformed: the body ends early, or its chunks are none.
+            TooLarge: it is, or becomes, longer than this node takes.
             TooSlow: it comes too slowly.
         """
         if self._is_chunked and not self._left and not self._is_over:
             self._begin_chunk()
         if self._is_over or not len(buffer):
             return 0
+        self._check_length()
         self._check_pace()
         count = self._receive(buffer[: self._left])
         if not count:
@@ -90,7 +93,7 @@ class Body:
         try:
             while not self._is_over and dropped <= _DRAINED:
                 dropped += self.read_into(buffer)
-        except (Malformed, TooSlow, OSError):
+        except (Malformed, TooLarge, TooSlow, OSError):
             return False
         return self._is_over
 
@@ -104,6 +107,11 @@ class Body:
             return self._socket.recv_into(buffer)
         except TimeoutError:
             raise TooSlow("The body stopped coming.", "Send the request again.") from None
+
+    def _check_length(self) -> None:
+        if self._limit is not None and max(self.taken + self._left, self.length or 0) > self._limit:
+            what = f"The body is longer than the {self._limit} bytes that this node takes at once."
+            raise TooLarge(what, "Send it in portions, or have web.max_upload_mb raised.")
 
     def _check_pace(self) -> None:
         seconds = time.monotonic() - self._began

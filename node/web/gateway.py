@@ -17,11 +17,13 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any, Final
 
 from cheroot import server as cheroot
 from cheroot import wsgi
+from cheroot.errors import FatalSSLAlert
 from cheroot.makefile import StreamReader, StreamWriter
 from cheroot.workers import threadpool
 
@@ -64,6 +66,13 @@ class _Reader(StreamReader):
     def __init__(self, sock: socket.socket, patience: float) -> None:
         super().__init__(sock, "rb", 16384)
         self._raw = self.limited = _Deadline(sock, patience)
+        self._connection = sock
+
+    def has_data(self) -> bool:
+        """Say whether something can be read without the socket becoming ready: TLS decrypts whole records."""
+        if super().has_data():  # type: ignore[no-untyped-call]
+            return True
+        return isinstance(self._connection, ssl.SSLSocket) and self._connection.pending() > 0
 
 
 class Connection(cheroot.HTTPConnection):
@@ -73,14 +82,28 @@ class Connection(cheroot.HTTPConnection):
         super().__init__(server, sock)
         self.rfile = _Reader(sock, server.timeout)
         self.wfile = StreamWriter(sock, "wb", 16384)
+        self._is_shaken = not _is_tls(sock)
 
     def communicate(self) -> bool:
         """Serve one request; while it lasts, the server knows of it."""
         self.server.serving.add(self)
         try:
-            return bool(super().communicate())  # type: ignore[no-untyped-call]
+            return (self._is_shaken or self._shake()) and bool(super().communicate())  # type: ignore[no-untyped-call]
         finally:
             self.server.serving.discard(self)
+
+    def _shake(self) -> bool:
+        """Work the TLS handshake here, on a thread with a deadline, so that nobody waits for who is slow."""
+        self.socket.settimeout(_HEADER_SECONDS)
+        try:
+            self.socket.do_handshake()
+        except OSError as error:
+            why = error.reason if isinstance(error, ssl.SSLError) else type(error).__name__
+            logger.info("A TLS handshake at the web port failed: %s", why)
+            return False
+        self.socket.settimeout(self.server.timeout)
+        self._is_shaken = True
+        return True
 
 
 class _Headers(cheroot.HeaderReader):
@@ -115,7 +138,7 @@ class Request(cheroot.HTTPRequest):
     def respond(self) -> None:
         """Call the application and write what it answers."""
         length = None if self.chunked_read else int(self.inheaders.get(b"Content-Length", 0))
-        self.rfile = Body(self.conn.rfile, self.conn.socket, length)
+        self.rfile = Body(self.conn.rfile, self.conn.socket, length, self.server.longest_body)
         self.server.gateway(self).respond()
         if self.ready:
             self.ensure_headers_sent()
@@ -199,6 +222,28 @@ def _is_tls(connection: socket.socket) -> bool:
     return isinstance(connection, ssl.SSLSocket)
 
 
+class Securing:
+    """What cheroot calls an SSL adapter: wraps each connection by the context of that moment."""
+
+    def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
+        self._context = context
+
+    def bind(self, sock: socket.socket) -> socket.socket:
+        """Leave the listening socket as it is."""
+        return sock
+
+    def wrap(self, sock: socket.socket) -> tuple[socket.socket, dict[str, Any]]:
+        """Return the connection before its handshake, which the thread works that serves it."""
+        try:
+            secured = self._context().wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        except OSError as error:
+            raise FatalSSLAlert(type(error).__name__) from None
+        return secured, {}
+
+    makefile = None
+    """Connections make their own files."""
+
+
 class _Pool(threadpool.ThreadPool):
     """Threads that do not keep a process alive which has nothing else to do."""
 
@@ -215,7 +260,15 @@ class Server(wsgi.Server):
 
     ConnectionClass = Connection
 
-    def __init__(self, address: tuple[str, int], application: Any, *, threads: int, timeout: int) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        application: Any,
+        *,
+        threads: int,
+        timeout: int,
+        longest_body: int | None = None,
+    ) -> None:
         super().__init__(
             address,
             application,
@@ -226,6 +279,7 @@ class Server(wsgi.Server):
         )
         self.serving: set[Connection] = set()
         """The connections with a request under way."""
+        self.longest_body = longest_body
         self.gateway = Gateway
         self.requests = _Pool(self, min=threads)
         self.keep_alive_conn_limit = 512
@@ -234,7 +288,9 @@ class Server(wsgi.Server):
         """End every connection with a request under way, in the middle of it."""
         for connection in tuple(self.serving):
             with contextlib.suppress(OSError):
-                connection.socket.shutdown(socket.SHUT_RDWR)
+                # Not by the socket's own method: for TLS that forgets the keys first, and what a thread is
+                # about to send would leave in the clear.
+                socket.socket.shutdown(connection.socket, socket.SHUT_RDWR)
 
     def process_conn(self, conn: Any) -> None:
         """Have a thread serve a connection; one that has not said anything yet waits without a thread."""

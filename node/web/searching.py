@@ -14,7 +14,6 @@ from catalog import UNIQUE_KEY, Attributes, Level, Selection, answer
 from node.keys import keyword_of, text_of
 
 from .exchange import Exchange
-from .gate import Right
 from .media import JSON, accepted, one_of
 from .metadata import headers
 from .problems import Malformed
@@ -153,6 +152,3 @@ def _table(answers: list[Attributes]) -> bytes:
     writer.writerow(keyword_of(tag) for tag in tags)
     writer.writerows([text_of(each.get(tag, {})) for tag in tags] for each in answers)
     return out.getvalue().encode()
-
-
-RIGHT: Final = Right.SEARCH

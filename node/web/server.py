@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -14,10 +17,11 @@ from catalog import BadRequest, Busy, Clock
 from node.contracts import Audit
 from node.pixels import Codecs
 
+from .api import TABLE, Backing, add_api
 from .application import Roots, make_application
 from .exchange import Convert, Services
 from .gate import Gate, LoopbackGate
-from .gateway import Server
+from .gateway import Securing, Server
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +43,8 @@ class WebLimits:
     header_bytes: int = 32768
     timeout: int = 60
     """Seconds of silence after which a connection is closed."""
+    body_bytes: int = 16 << 30
+    """Longest body of a request."""
 
 
 class WebServer:
@@ -53,58 +59,71 @@ class WebServer:
         clock: Clock,
         *,
         gate: Gate | None = None,
+        backing: Backing | None = None,
         limits: WebLimits | None = None,
         folder: Path | None = None,
     ) -> None:
-        """Take what opens the scopes. Without a `gate` only this machine is let in, and nobody logs in."""
+        """Take what opens the scopes. Without a `gate` only this machine is let in, and nobody logs in;
+        without a `backing` there is no REST API."""
         self._limits = limits or WebLimits()
         self._is_open_to_all = gate is None
         self._finishers = ThreadPoolExecutor(self._limits.finishers, thread_name_prefix="web-finisher")
-        services = Services(gate or LoopbackGate(), audit, clock, convert, codecs, self._finishers, folder)
-        self._application = make_application(roots, services)
-        self._server: Server | None = None
-        self._thread: threading.Thread | None = None
+        self._gate = gate or LoopbackGate()
+        services = Services(self._gate, audit, clock, convert, codecs, self._finishers, folder)
+        more = None if backing is None else lambda app: add_api(app, TABLE, backing, services)
+        self._application = make_application(roots, services, more)
+        self._servers: list[tuple[Server, threading.Thread]] = []
 
-    def start(self, host: str, port: int) -> int:
+    def start(self, host: str, port: int, tls: Callable[[], ssl.SSLContext] | None = None) -> int:
         """Listen and serve in threads of its own; return the port (0 lets the system choose).
+
+        With `tls`, a function that is asked at each connection, over TLS; without, on loopback only.
 
         Raises:
             Busy: the port is taken.
-            BadRequest: nobody can log in, and the address is not this machine's own.
+            BadRequest: passwords would cross a network in the clear, or the TLS files do not work.
         """
-        if self._is_open_to_all and not _is_loopback(host):
-            what = f"The web server does not listen on {host}: nobody can log in yet, so all would be let in."
-            raise BadRequest(what, "Leave it on 127.0.0.1.")
+        if (tls is None or self._is_open_to_all) and not _is_loopback(host):
+            why = "nobody can log in" if self._is_open_to_all else "passwords would pass it in the clear"
+            what = f"The web server does not listen on {host}: {why}."
+            raise BadRequest(what, "Use web.port, which is for TLS, or leave it on 127.0.0.1.")
+        limits = self._limits
         server = Server(
-            (host, port), self._application, threads=self._limits.threads, timeout=self._limits.timeout
-        )
+            (host, port), self._application,
+            threads=limits.threads, timeout=limits.timeout, longest_body=limits.body_bytes,
+        )  # fmt: skip
+        if tls is not None:
+            tls()
+            server.ssl_adapter = Securing(tls)
         server.max_request_header_size = self._limits.header_bytes
         try:
             server.prepare()
         except OSError as error:
             what = f"Port {port} on {host} cannot be opened: {error.strerror or error}."
             raise Busy(what, "Stop what listens there (peerpacs check names it), or set web.port.") from error
-        self._server = server
-        self._thread = threading.Thread(target=server.serve, name="web-acceptor", daemon=True)
-        self._thread.start()
-        if self._is_open_to_all:
-            logger.info("The web answers on %s only: nobody can log in yet.", host)
+        thread = threading.Thread(target=server.serve, name="web-acceptor", daemon=True)
+        thread.start()
+        self._servers.append((server, thread))
         address: Any = server.bind_addr
         return int(address[1])
 
     def stop(self, deadline: float) -> None:
         """Take no new requests, let those under way finish for `deadline` seconds, cut the rest off."""
-        server, self._server = self._server, None
-        if server is not None:
+        servers, self._servers = self._servers, []
+        until = time.monotonic() + deadline
+        endings = []
+        for server, _ in servers:
             server.shutdown_timeout = deadline
             # It waits without end for a request that is computed, and cuts off only who sends, not who reads.
             ending = threading.Thread(target=server.stop, name="web-ending", daemon=True)
             ending.start()
-            ending.join(deadline)
+            endings.append(ending)
+        for ending in endings:
+            ending.join(max(0.0, until - time.monotonic()))
+        for server, _ in servers:
             server.cut_off()
-            ending.join(_CUT)
-            if self._thread is not None:
-                self._thread.join(_CUT)
+        for thread in (*endings, *(thread for _, thread in servers)):
+            thread.join(_CUT)
         # What was received whole is made durable, whether or not anybody hears of it.
         self._finishers.shutdown(wait=True)
 

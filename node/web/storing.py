@@ -72,6 +72,13 @@ def store(exchange: Exchange) -> None:
         raise Malformed("The request has no body.", "Send what is to be stored.")
 
 
+def store_one(exchange: Exchange) -> None:
+    """Answer a POST whose body is one DICOM file, whatever its Content-Type says."""
+    intake = _Intake(exchange)
+    intake.take(_pieces(exchange.request.env[BODY]))
+    _tell(exchange, intake.finish(), JSON)
+
+
 def _take_parts(exchange: Exchange, intake: _Intake, parts: Parts, root: str) -> None:
     assembly = Assembly(exchange.services.folder) if root == JSON else None
     try:

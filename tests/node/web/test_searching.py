@@ -233,9 +233,9 @@ def test_capabilities_list_every_route(site: Web) -> None:
     assert wadl.body.count(b"<resource ") == len(answer.json["routes"])
 
 
-def test_only_this_machine_under_its_own_name_is_let_in(site: Web, tmp_path: Path) -> None:
-    assert site.get("/studies", Host="pacs.example:8080").status == 403
-    assert site.get("/studies", Origin="http://evil.example").status == 403
+def test_without_a_login_only_this_machine_under_its_own_name_is_let_in(site: Web, tmp_path: Path) -> None:
+    assert site.get("/studies", Host="pacs.example:8080").status == 401
+    assert site.get("/studies", Origin="http://evil.example").status == 401
     assert site.get("/studies", Host=f"localhost:{site.port}").status == 200
     node = site.node
     unsafe = WebServer({}, node.audit, node.transcoder, node.transcoder.codecs, node.clock)

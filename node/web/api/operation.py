@@ -1,0 +1,162 @@
+"""One operation of the REST API: its row of the table, and one call of it as the handlers see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, get_origin, get_type_hints
+
+import falcon
+import msgspec
+
+from catalog import BadRequest, NotFound
+from node.accounts import Accounts
+from node.archives import DEFAULT
+from node.audit import Line
+from node.contracts import Scope
+from node.devices import DeviceBook
+from node.rights import Right
+from node.watching import Page
+
+from ..body import Body
+from ..doorkeeper import Doorkeeper
+from ..exchange import Exchange, Services
+from ..gate import Visitor
+from ..gateway import BODY
+from ..problems import Malformed, TooLarge, UnsupportedType
+
+_LONGEST: Final = 1 << 20
+JSON: Final = "application/json"
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No parameters."""
+
+
+class Operation(NamedTuple):
+    """A row of the table: what is asked, what it takes, the right it needs, and who answers."""
+
+    method: str
+    path: str
+    right: Right | None
+    """None: whoever is logged in."""
+    summary: str
+    handler: Callable[[Call], Any]
+    answer: Any = None
+    """The type of the answer; None where nothing, or no JSON, comes back."""
+    query: type[msgspec.Struct] = Nothing
+    body: type[msgspec.Struct] | None = None
+    status: int = 200
+    is_node: bool = False
+    """About the whole node; the others are there for each archive too."""
+    media_type: str = JSON
+    takes: str = JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """What the operations work with."""
+
+    verbs: Mapping[str, Callable[..., Any]]
+    """The node's desk: `verb` and `archive/verb`."""
+    scope: Callable[..., Scope | None]
+    devices: DeviceBook
+    forget_refusals: Callable[[str], None]
+    audit_lines: Callable[[str], Iterator[Line]]
+    page: Callable[[str], Page]
+    """What watchers read, by request target."""
+    accounts: Accounts
+    doorkeeper: Doorkeeper
+
+
+class Call:
+    """One call: who asks, in which archive, with what."""
+
+    def __init__(
+        self,
+        operation: Operation,
+        request: falcon.Request,
+        response: falcon.Response,
+        backing: Backing,
+        services: Services,
+        named: dict[str, str],
+    ) -> None:
+        self.operation = operation
+        self.request = request
+        self.response = response
+        self.backing = backing
+        self.services = services
+        self.archive = named.pop("archive", DEFAULT)
+        self.named = named
+
+    @property
+    def visitor(self) -> Visitor:
+        """Who asks."""
+        visitor: Visitor = self.request.context.visitor
+        return visitor
+
+    @property
+    def who(self) -> str:
+        """Return who asks, for decisions and the audit."""
+        return self.visitor.caller.user or f"somebody at {self.visitor.caller.address}"
+
+    @property
+    def scope(self) -> Scope:
+        """Return the archive's catalog and doors.
+
+        Raises:
+            NotFound: there is no such archive.
+        """
+        scope = self.backing.scope(archive=self.archive)
+        if scope is None:
+            raise NotFound("There is no such archive here.", "Check the address.")
+        return scope
+
+    def exchange(self) -> Exchange:
+        """Return this call as the handlers of DICOMweb see it."""
+        root = "/dicom-web" if self.archive == DEFAULT else f"/archives/{self.archive}/dicom-web"
+        caller = self.visitor.caller._replace(called_ae=self.scope.ae_title)
+        return Exchange(self.request, self.response, self.scope, caller, root, self.named, self.services)
+
+    def ask(self, verb: str, **told: Any) -> Any:
+        """Return what a verb of the desk answers."""
+        room = "" if self.operation.is_node or self.archive == DEFAULT else f"{self.archive}/"
+        return self.backing.verbs[room + verb](**told)
+
+    def query(self) -> Any:
+        """Return the parameters of the URL.
+
+        Raises:
+            BadRequest: one is unknown or cannot be.
+        """
+        struct = self.operation.query
+        kinds = get_type_hints(struct)
+        told: dict[str, Any] = {}
+        for name, value in self.request.params.items():
+            is_list = get_origin(kinds.get(name)) is tuple
+            told[name] = [value] if is_list and isinstance(value, str) else value
+        try:
+            return msgspec.convert(told, struct, strict=False)
+        except msgspec.ValidationError as error:
+            known = ", ".join(kinds) or "none"
+            raise BadRequest(f"A parameter cannot be: {error}.", f"Known here: {known}.") from None
+
+    def body(self) -> Any:
+        """Return the body as the operation's struct.
+
+        Raises:
+            UnsupportedType: it is not JSON.
+            TooLarge, Malformed: it is too long, or not what the operation takes.
+        """
+        kind = self.request.get_header("Content-Type", default="").partition(";")[0].strip().lower()
+        if kind != JSON:
+            raise UnsupportedType("The body must be JSON.", f"Send Content-Type: {JSON}.")
+        stream: Body = self.request.env[BODY]
+        text = stream.read_all(_LONGEST)
+        if text is None:
+            raise TooLarge("The body is longer than 1 MB.", "Ask for less at a time.")
+        assert self.operation.body is not None
+        try:
+            return msgspec.json.decode(text, type=self.operation.body)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise Malformed(f"The body cannot be: {error}.", "See /openapi.json.") from None

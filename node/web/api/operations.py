@@ -1,0 +1,225 @@
+"""The table of operations: what is asked, the verb that answers it, and the right it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Any, Final
+
+import msgspec
+
+from node.audit import Line
+from node.contracts import Device
+from node.rights import Right
+
+from .. import storing
+from ..body import Body
+from ..gateway import BODY
+from ..problems import Malformed
+from . import answers as a
+from .operation import Call, Operation
+from .session import change_password, log_in, log_out, session_now
+from .studies import changes, studies, study, study_zip
+
+_READ, _FIND, _DECIDE = Right.RETRIEVE, Right.SEARCH, Right.DECIDE
+_SEND, _MANAGE, _WATCH = Right.TRANSFER, Right.MANAGE, Right.WATCH
+_FILE: Final = "application/dicom"
+
+
+def _verb(name: str, *, who: bool = False, **renamed: str) -> Callable[[Call], Any]:
+    """Return a handler that asks a verb of the desk with what path, query and body say."""
+
+    def handle(call: Call) -> Any:
+        told: dict[str, Any] = dict(call.named)
+        told |= msgspec.structs.asdict(call.query())
+        if call.operation.body is not None:
+            told |= msgspec.structs.asdict(call.body())
+        told = {renamed.get(key, key): value for key, value in told.items()}
+        return call.ask(name, **told, **({"who": call.who} if who else {}))
+
+    return handle
+
+
+def _page(call: Call) -> None:
+    page = call.backing.page(call.request.relative_uri)
+    call.response.status = page.status
+    call.response.data, call.response.content_type = page.body, page.content_type
+
+
+def _store(call: Call) -> None:
+    """Take in one file as it is, without multipart around it."""
+    body: Body = call.request.env[BODY]
+    if body.length == 0:
+        raise Malformed("The request has no body.", "curl --data-binary @file.dcm -H 'Content-Type: ...'")
+    storing.store_one(call.exchange())
+
+
+def _forward(call: Call) -> Any:
+    transfer = _verb("forward", who=True)(call)
+    call.response.location = f"{call.request.path}/{transfer['id']}"
+    return transfer
+
+
+def _import(call: Call) -> a.Job:
+    order: a.ImportOrder = call.body()
+    name = call.ask("start_import", source=order.source)
+    url = f"{call.request.path}/{name}"
+    call.response.location = url
+    call.services.audit.record(
+        "change", call.visitor.caller, "import started", {"via": "web", "job": name, "who": call.who}
+    )
+    return a.Job(id=name, url=url)
+
+
+def _devices(call: Call) -> list[Device]:
+    return list(call.backing.devices)
+
+
+def _device(call: Call) -> Device:
+    return call.backing.devices.find(call.named["ae_title"])
+
+
+def _put_device(call: Call) -> Device:
+    row = msgspec.structs.asdict(call.body())
+    device = call.backing.devices.put(Device(ae_title=call.named["ae_title"], **row))
+    _told_of(call, "device changed", device)
+    return device
+
+
+def _remove_device(call: Call) -> None:
+    _told_of(call, "device removed", call.backing.devices.remove(call.named["ae_title"]))
+
+
+def _told_of(call: Call, what: str, device: Device) -> None:
+    call.backing.forget_refusals(device.ae_title)
+    detail = {"via": "web", "who": call.who, "device": msgspec.to_builtins(device)}
+    call.services.audit.record("change", call.visitor.caller, what, detail)
+
+
+def _audit(call: Call) -> list[Line]:
+    wanted: a.AuditQuery = call.query()
+    lines = (
+        line
+        for line in call.backing.audit_lines(wanted.word)
+        if line.sequence > wanted.since
+        and (not wanted.event or line.event == wanted.event)
+        and (not wanted.user or line.user == wanted.user)
+        and (not wanted.outcome or line.outcome == wanted.outcome)
+    )
+    return list(islice(lines, wanted.limit))
+
+
+def _transfers(call: Call) -> Any:
+    query: a.OverQuery = call.query()
+    return call.ask("transfers", is_over_too=query.over)
+
+
+_T, _ID = "/transfers", "/transfers/{id}"
+_HELD, _SHELF, _CONFLICTS = "/held", "/rejected", "/conflicts"
+
+
+def _act(word: str, verb: str, summary: str, body: type[msgspec.Struct] | None = None) -> Operation:
+    return Operation("POST", f"{_ID}/{word}", _SEND, summary, _verb(verb, who=True), a.Transfer, body=body)
+
+
+TABLE: Final = (
+    Operation("POST", "/session", None, "Log in", log_in, a.SessionNow, body=a.Login, is_node=True),
+    Operation("GET", "/session", None, "Who is logged in", session_now, a.SessionNow, is_node=True),
+    Operation("DELETE", "/session", None, "Log out", log_out, status=204, is_node=True),
+    Operation(
+        "PUT", "/session/password", None, "Set a password of one's own", change_password, a.SessionNow,
+        body=a.NewPassword, is_node=True,
+    ),
+    Operation("GET", "/livez", None, "Whether it lives", _page, is_node=True, media_type="text/plain"),
+    Operation("GET", "/readyz", None, "Whether it is ready", _page, is_node=True, media_type="text/plain"),
+    Operation(
+        "GET", "/metrics", _WATCH, "Numbers for Prometheus", _page, is_node=True, media_type="text/plain"
+    ),
+    Operation(
+        "GET", "/status", _WATCH, "How the node is", _verb("status"), dict[str, Any], is_node=True
+    ),
+    Operation("GET", "/studies", _FIND, "Find studies", studies, list[a.Attributes], query=a.StudyQuery),
+    Operation("GET", "/studies/{study}", _FIND, "One study", study, a.Study),
+    Operation(
+        "GET", "/studies/{study}/zip", _READ, "A study as a zip file, streamed", study_zip,
+        media_type="application/zip",
+    ),
+    Operation("GET", "/changes", _FIND, "What changed since", changes, a.Changes, query=a.ChangesQuery),
+    Operation(
+        "POST", "/instances", Right.STORE, "Store one DICOM file, sent as it is", _store,
+        media_type="application/dicom+json", takes=_FILE,
+    ),
+    Operation("GET", _T, _SEND, "What is sent", _transfers, list[a.Transfer], query=a.OverQuery),
+    Operation("POST", _T, _SEND, "Send to a device", _forward, a.Transfer, body=a.Forward, status=202),
+    Operation("GET", _ID, _SEND, "One transfer, with what failed", _verb("transfer"), a.TransferWhole),
+    _act("pause", "pause_transfer", "Let it rest"),
+    _act("resume", "resume_transfer", "Go on with it"),
+    _act("cancel", "cancel_transfer", "Give it up"),
+    _act("retry", "retry_transfer", "Send what failed once more"),
+    _act("raise", "raise_transfer", "Move it to another lane", a.Lane),
+    Operation("GET", _HELD, _DECIDE, "What unknown senders stored", _verb("held"), list[a.HeldRow]),
+    Operation(
+        "POST", f"{_HELD}/release", _DECIDE, "Let it into the archive", _verb("release", who=True),
+        a.Judged, body=a.HeldVerdict,
+    ),
+    Operation(
+        "POST", f"{_HELD}/discard", _DECIDE, "Throw it away for good", _verb("discard", who=True),
+        a.Judged, body=a.HeldVerdict,
+    ),
+    Operation(
+        "GET", _SHELF, _DECIDE, "Data sets that could not be taken", _verb("rejected"), list[a.RejectedRow]
+    ),
+    Operation(
+        "POST", f"{_SHELF}/{{name}}/retake", _DECIDE, "Take it in after all", _verb("retake", who=True),
+        a.Shelved,
+    ),
+    Operation(
+        "DELETE", f"{_SHELF}/{{name}}", _DECIDE, "Delete it for good", _verb("throw_away", who=True),
+        a.Shelved,
+    ),
+    Operation(
+        "GET", _CONFLICTS, _DECIDE, "UIDs that several versions claim", _verb("conflicts"),
+        list[a.ConflictRow], query=a.ResolvedQuery,
+    ),
+    Operation(
+        "GET", f"{_CONFLICTS}/{{sop}}", _DECIDE, "One conflict and its differences", _verb("conflict"),
+        a.ConflictWhole,
+    ),
+    Operation(
+        "POST", f"{_CONFLICTS}/{{sop}}/prefer", _DECIDE, "Prefer one version", _verb("prefer", who=True),
+        dict[str, Any], body=a.Preference,
+    ),
+    Operation(
+        "POST", "/studies/{study}/reject", _DECIDE, "Hide a study", _verb("reject", who=True, study="target"),
+        dict[str, Any], body=a.Why,
+    ),
+    Operation(
+        "POST", "/decisions/{decision}/undo", _DECIDE, "Take a decision back", _verb("undo", who=True),
+        dict[str, Any], body=a.Why,
+    ),
+    Operation("GET", "/devices", _MANAGE, "The device book", _devices, list[Device], is_node=True),
+    Operation("GET", "/devices/{ae_title}", _MANAGE, "One device", _device, Device, is_node=True),
+    Operation(
+        "PUT", "/devices/{ae_title}", _MANAGE, "Allow or change a device", _put_device, Device,
+        body=a.DeviceRow, is_node=True,
+    ),
+    Operation(
+        "DELETE", "/devices/{ae_title}", _MANAGE, "Forget a device", _remove_device, status=204, is_node=True
+    ),
+    Operation(
+        "GET", "/archives", _MANAGE, "The archives and what they hold", _verb("archives"),
+        list[a.ArchiveRow], is_node=True,
+    ),
+    Operation(
+        "GET", "/audit", Right.AUDIT, "Who did what, oldest first", _audit, list[Line],
+        query=a.AuditQuery, is_node=True,
+    ),
+    Operation(
+        "POST", "/imports", _MANAGE, "Import a folder, zip file or DICOMDIR of the node's machine", _import,
+        a.Job, body=a.ImportOrder, status=202,
+    ),
+    Operation(
+        "GET", "/imports/{name}", _MANAGE, "How far an import is", _verb("import_progress"), dict[str, Any]
+    ),
+    Operation("DELETE", "/imports/{name}", _MANAGE, "Stop an import", _verb("stop_import"), status=204),
+)  # fmt: skip

@@ -1,0 +1,101 @@
+"""Has each operation of the table answer at its paths: the right, then the work, all of it on record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import falcon
+import msgspec
+
+from catalog import PacsError
+from node.archives import DEFAULT
+
+from ..application import PathResource
+from ..exchange import Services
+from ..gate import Visitor
+from ..problems import status_of
+from .openapi import document
+from .operation import JSON, Backing, Call, Operation
+
+ROOT: Final = "/api"
+_ARCHIVE: Final = ROOT + "/archives/{archive}"
+_TOP: Final = ("/livez", "/readyz", "/metrics", "/openapi.json", "/conformance")
+"""What has its place at the top, where others look for it."""
+
+
+def paths_of(operation: Operation) -> Iterator[str]:
+    """Yield the paths at which an operation answers."""
+    if operation.path in _TOP:
+        yield operation.path
+        return
+    yield ROOT + operation.path
+    if not operation.is_node:
+        yield _ARCHIVE + operation.path
+
+
+def add_api(
+    application: falcon.App[Any, Any], table: tuple[Operation, ...], backing: Backing, services: Services
+) -> None:
+    """Add every operation, and the OpenAPI document of all of them."""
+    resources: dict[str, PathResource] = {}
+    for operation in table:
+        for path in paths_of(operation):
+            responder = _responder(operation, backing, services)
+            resources.setdefault(path, PathResource()).add(operation.method, responder)
+    written = msgspec.json.encode(document((path, each) for each in table for path in paths_of(each)))
+
+    def describe(request: falcon.Request, response: falcon.Response) -> None:
+        response.data = written
+        response.content_type = JSON
+
+    resources.setdefault("/openapi.json", PathResource()).add("GET", describe)
+    for path, resource in resources.items():
+        application.add_route(path, resource)
+
+
+def _responder(operation: Operation, backing: Backing, services: Services) -> Callable[..., None]:
+    def respond(request: falcon.Request, response: falcon.Response, **named: str) -> None:
+        call = Call(operation, request, response, backing, services, named)
+        response.set_header("Cache-Control", "no-store")
+        if operation.right is not None:
+            visitor: Visitor = call.visitor
+            verdict = services.gate.may(visitor, operation.right, call.archive)
+            if not verdict.is_allowed:
+                _record(call, "refused", why=verdict.why)
+                raise falcon.HTTPForbidden(title=verdict.why, description=verdict.remedy)
+            request.context.verdict = verdict
+            if not operation.is_node:
+                # Whoever may not look learns nothing here, not even which archives there are.
+                call.scope  # noqa: B018
+        try:
+            value = operation.handler(call)
+        except PacsError as error:
+            if operation.right is not None:
+                _record(call, f"failed, {status_of(error)}")
+            raise
+        _answer(call, value)
+
+    return respond
+
+
+def _answer(call: Call, value: Any) -> None:
+    operation, response = call.operation, call.response
+    if operation.status != 200 and response.status_code == 200:
+        response.status = operation.status
+    if operation.answer is not None and value is not None:
+        told = msgspec.convert(msgspec.to_builtins(value), operation.answer, strict=False)
+        response.data = msgspec.json.encode(told)
+        response.content_type = JSON
+    if operation.right is not None:
+        _record(call, "ok")
+
+
+def _record(call: Call, outcome: str, **detail: str) -> None:
+    """Put one access on record: who, from where, what, and how it ended."""
+    caller = call.visitor.caller
+    what = f"{call.operation.method} {call.operation.path}"
+    archive = {} if call.operation.is_node or call.archive == DEFAULT else {"archive": call.archive}
+    event = "refusal" if outcome == "refused" else "access"
+    told = {**detail, "via": "web", "what": what, **archive, **call.named}
+    call.services.audit.record(event, caller, outcome, told)

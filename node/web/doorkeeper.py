@@ -1,0 +1,173 @@
+"""The gate of a node with accounts: tokens, sessions with a cookie, and who guesses waits.
+
+The decision itself is made from `node.rights`; a refusal stands beside those of devices, where `peerpacs
+status` tells it with the command that would allow it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any, Final
+
+import falcon
+
+from catalog import Clock, NotPermitted
+from node.access import Refusals
+from node.accounts import Accounts, Ended, User, token_may
+from node.archives import DEFAULT
+from node.contracts import Audit, Caller, Verdict
+from node.patience import Patience
+from node.rights import EVERY, OF_THE_NODE, Right, rights_in, role_for
+
+from .gate import SOURCE, LoopbackGate, Refused, Visitor, address_of, is_from_elsewhere
+
+COOKIE: Final = "__Host-peerpacs"
+"""The prefix has browsers refuse it without Secure, with a Domain, or for less than the whole site."""
+CSRF: Final = "X-CSRF-Token"
+_SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
+_LONGEST_FOR_ADDRESS: Final = 900.0
+_LONGEST_FOR_ACCOUNT: Final = 60.0
+"""Seconds: short, because whoever knows a name could keep its owner out with it."""
+_LOG_IN: Final = (
+    "Log in (POST /api/session), or send Authorization: Bearer with a token: peerpacs tokens make USER"
+)
+
+
+class Doorkeeper:
+    """Satisfies `Gate` from the accounts; `is_trusting` says whether the book trusts this machine."""
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        refusals: Refusals,
+        audit: Audit,
+        clock: Clock,
+        is_trusting: Callable[[], bool],
+    ) -> None:
+        self.accounts = accounts
+        self._refusals = refusals
+        self._audit = audit
+        self._is_trusting = is_trusting
+        self._loopback = LoopbackGate()
+        self._addresses = Patience(clock, _LONGEST_FOR_ADDRESS)
+        self._names = Patience(clock, _LONGEST_FOR_ACCOUNT)
+
+    def who(self, request: falcon.Request) -> Visitor | Refused:
+        """See `Gate.who`."""
+        told = request.get_header("Authorization", default="")
+        if told:
+            return self._by_token(request, told)
+        secret = (request.get_cookie_values(COOKIE) or [""])[0]
+        user = self.accounts.session(secret) if secret else None
+        if user is not None:
+            return self._by_session(request, user, secret)
+        if self._is_trusting() and isinstance(found := self._loopback.who(request), Visitor):
+            return found
+        address = address_of(request)
+        self._refusals.note(
+            Caller("", address, ""), "web", f"{address} asks over the web and does not log in.",
+            "peerpacs users list",
+        )  # fmt: skip
+        return Refused(401, "Nobody is logged in.", _LOG_IN)
+
+    def may(self, visitor: Visitor, right: Right, archive: str) -> Verdict:
+        """See `Gate.may`."""
+        user, token = visitor.user, visitor.token
+        if user is None:
+            return Verdict(True)
+        if user.one_time_until and token is None:
+            return Verdict(False, "A password of your own comes first.", "PUT /api/session/password sets it.")
+        where = EVERY if right in OF_THE_NODE else archive
+        is_his = right in rights_in(user.grants, where)
+        if is_his and (token is None or token_may(token, user, right, where)):
+            return Verdict(True)
+        place = "on this node" if where == EVERY else f"in the archive {where}"
+        if is_his and token is not None:
+            why = f"The token {token.id} of {user.name} does not reach so far: it may not {right} {place}."
+            remedy = f"peerpacs tokens make {user.name} --rights {right} --in '{where}'"
+        else:
+            why = f"{user.name} may not {right} {place}."
+            at = "" if where in (EVERY, DEFAULT) else f"@{where}"
+            remedy = f"peerpacs users edit {user.name} --role +{role_for(right)}{at}"
+        self._refusals.note(visitor.caller._replace(ae_title=user.name), f"web: {right}", why, remedy)
+        return Verdict(False, why, remedy)
+
+    def log_in(self, request: falcon.Request, name: str, password: str) -> Visitor | Refused:
+        """Begin a session for who knows name and password; guessing is slowed down and put on record."""
+        address = address_of(request)
+        if is_from_elsewhere(request):
+            return Refused(403, "A page of another site asks.", "Open the node's own pages.")
+        # An unknown name is slowed down like a known one, or the difference would tell who has an account.
+        if refused := self._must_wait(address, name):
+            return refused
+        # A name that nobody has is not repeated: people type their password in its place.
+        named = name if self.accounts.get(name) else "an unknown name"
+        caller = Caller(SOURCE, address, "", user=named)
+        user = self.accounts.check_password(name, password)
+        if user is None:
+            self._names.failed(name)
+            self._mistaken(caller, f"{address} tried a wrong password for {named}.")
+            self._audit.record("login", caller, "refused", {"via": "web"})
+            return Refused(401, "Name and password do not belong together.", "Type them again.")
+        self._names.succeeded(name)
+        self._addresses.succeeded(_block(address))
+        self._audit.record("login", caller, "ok", {"via": "web"})
+        return Visitor(caller, user, session=self.accounts.begin_session(user, address))
+
+    def _by_token(self, request: falcon.Request, told: str) -> Visitor | Refused:
+        kind, _, text = told.partition(" ")
+        if kind.lower() != "bearer":
+            return Refused(401, "Only Bearer is understood in the Authorization header.", _LOG_IN)
+        address = address_of(request)
+        try:
+            token, user = self.accounts.token(text.strip())
+        except Ended as error:
+            caller = Caller(error.token.user, address, "")
+            self._refusals.note(caller, "web: ended token", error.what, error.next)
+            return Refused(401, error.what, error.next)
+        except NotPermitted as error:
+            # Nobody guesses 256 bits: a good token is let in however many bad ones came from its address.
+            if refused := self._must_wait(address, ""):
+                return refused
+            self._mistaken(Caller("", address, ""), f"{address} shows a token that is none.")
+            return Refused(401, error.what, error.next)
+        caller = Caller(SOURCE, address, "", user=f"{user.name} (token {token.id})")
+        return Visitor(caller, user, token)
+
+    def _by_session(self, request: falcon.Request, user: User, secret: str) -> Visitor | Refused:
+        if request.method not in _SAFE:
+            shown = request.get_header(CSRF, default="").encode()
+            if is_from_elsewhere(request) or not hmac.compare_digest(shown, csrf_of(secret).encode()):
+                why = f"This request lacks the {CSRF} of its session."
+                return Refused(403, why, "GET /api/session tells it; send it as a header.")
+        return Visitor(Caller(SOURCE, address_of(request), "", user=user.name), user, session=secret)
+
+    def _must_wait(self, address: str, name: str) -> Refused | None:
+        left = max(self._addresses.wait(_block(address)), self._names.wait(name) if name else 0.0)
+        if not left:
+            return None
+        seconds = int(left) + 1
+        return Refused(429, "Too many wrong tries.", f"Try again in {seconds} s.", retry=seconds)
+
+    def _mistaken(self, caller: Caller, why: str) -> None:
+        self._addresses.failed(_block(caller.address))
+        known = self.accounts.get(caller.user)
+        remedy = f"peerpacs users edit {known.name} --one-time" if known else "peerpacs users list"
+        self._refusals.note(caller._replace(ae_title=known.name if known else ""), "web: log in", why, remedy)
+
+
+def csrf_of(secret: str) -> str:
+    """Return what a page of ours sends beside the cookie, and a page of another site cannot know."""
+    return hashlib.sha256(f"csrf\0{secret}".encode()).hexdigest()
+
+
+def _block(address: str) -> str:
+    """Return what counts as one address: of IPv6, the network that a single subscriber has."""
+    try:
+        parsed: Any = ip_address(address)
+    except ValueError:
+        return address
+    return address if parsed.version == 4 else str(int(parsed) >> 64)

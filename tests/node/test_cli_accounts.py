@@ -1,0 +1,65 @@
+"""`peerpacs users` and `tokens`: who may come over the web, as an administrator decides it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from node.audit import read
+from tests.node.commandline import CommandLine
+from tests.running import free_port
+
+
+@pytest.fixture
+def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    return CommandLine(tmp_path / "home", capsys)
+
+
+def test_init_prints_a_one_time_password_that_is_kept_nowhere_and_never_the_same(
+    cli: CommandLine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = cli.init("--web-port", str(free_port()))
+    [password] = [
+        line.split("one-time password ")[1].split()[0] for line in said.splitlines() if "one-time" in line
+    ]
+    assert len(password.split("-")) == 5
+    other = CommandLine(tmp_path / "other", capsys)
+    assert password not in other.init("--web-port", str(free_port()))
+    [admin] = cli.json("users")
+    assert (admin["grants"], admin["state"]) == (["admin@*"], "has a one-time password")
+    assert not [
+        path for path in cli.home.rglob("*") if path.is_file() and password.encode() in path.read_bytes()
+    ]
+
+
+def test_users_have_roles_for_archives(cli: CommandLine) -> None:
+    cli.init()
+    made = cli.json("users", "add", "anna", "--role", "viewer", "--role", "sender@trial-7")
+    assert made["grants"] == ["viewer@main", "sender@trial-7"]
+    assert made["one_time_password"]
+    assert cli.json("users", "edit", "anna", "--role", "+admin")["grants"][-1] == "admin@*"
+    assert cli.json("users", "edit", "anna", "--role", "-admin", "--disable")["state"] == "disabled"
+    cli("users", "add", "anna", "--role", "viewer", code=2)
+    cli("users", "add", "rita", "--role", "researcher", code=2)
+    assert "must be named" in cli.complaint
+    cli("users", "add", "Eve!", "--role", "king", code=2)
+    assert cli.json("users", "remove", "anna")["name"] == "anna"
+    assert cli.json("users") == []
+    assert [line.outcome for line in read(cli.home / "audit", "anna")][-1] == "user anna removed"
+
+
+def test_a_token_is_shown_once_and_may_no_more_than_its_user(cli: CommandLine) -> None:
+    cli.init()
+    cli("users", "add", "anna", "--role", "viewer")
+    text = cli("tokens", "make", "anna", "--days", "30").splitlines()[-1]
+    [token] = cli.json("tokens")
+    assert text.startswith(f"pp_{token['id']}_")
+    assert text not in cli("tokens", "list")
+    cli("tokens", "make", "anna", "--rights", "store", code=2)
+    assert "may not store in main" in cli.complaint
+    cli("tokens", "make", "anna", "--days", "9999", code=2)
+    cli("tokens", "revoke", token["id"])
+    assert cli.json("tokens") == []
+    audit = (cli.home / "audit").glob("*.jsonl")
+    assert all(text not in path.read_text() for path in audit)
