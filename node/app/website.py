@@ -37,13 +37,10 @@ def make_web(node: Node, folder: Path) -> WebServer:
         kept = [a for a in tuple(node.archives.values()) if a.plan.research == project.upper() != ""]
         return kept[0].scope(kept[0].plan.ae_title) if kept else None
 
-    def is_trusting() -> bool:
-        """Say whether the device book trusts whoever is on this machine, as `init --dev` has it."""
-        row = node.devices.get(ANY)
-        return row is not None and row.address == LOOPBACK and ANY in row.called
-
     accounts = Accounts(node.state, node.clock)
-    doorkeeper = Doorkeeper(accounts, node.access.refusals, node.audit, node.clock, is_trusting)
+    doorkeeper = Doorkeeper(
+        accounts, node.access.refusals, node.audit, node.clock, lambda: _is_trusting(node)
+    )
     backing = Backing(
         verbs=node.desk.verbs(),
         scope=scope,
@@ -70,6 +67,12 @@ def make_web(node: Node, folder: Path) -> WebServer:
         limits=WebLimits(body_bytes=node.config.web.max_upload_mb << 20),
         folder=folder,
     )
+
+
+def _is_trusting(node: Node) -> bool:
+    """Say whether the device book trusts whoever is on this machine, as `init --dev` has it."""
+    row = node.devices.get(ANY)
+    return row is not None and row.address == LOOPBACK and ANY in row.called
 
 
 def open_web(node: Node, web: WebServer) -> dict[str, int]:
