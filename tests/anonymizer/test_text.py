@@ -73,7 +73,7 @@ def _parts(word: str) -> list[str]:
 @pytest.mark.parametrize("unit", ["a", "1", "1 ", "(", "a1", "a.", "-", "1.1", "Dr ", "a@", "ž", "12 x "])
 def test_a_long_hostile_text_is_cleaned_in_a_second(unit: str) -> None:
     text = (unit * 65536)[:65536]
-    start = time.perf_counter()
+    start = time.process_time()
     cleaned(text, SUBJECT)
     without_identifiers(text, SUBJECT)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1

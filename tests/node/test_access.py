@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from node.config import read_config
 from node.contracts import Caller, Device, Rejection, Service
 from node.devices import DEV_RULE, DeviceBook
 from node.sections import Config
-from node.state import State
+from node.state import State, Table
 
 ALL = tuple(Service)
 
@@ -179,17 +178,13 @@ def test_a_hostile_ae_title_is_harmless_on_a_terminal_and_in_a_shell(gate: Gatek
     assert shlex.split(refusal.remedy)[3] == caller.ae_title
 
 
-def test_a_decision_costs_a_few_row_lookups(gate: Gatekeeper, book: DeviceBook) -> None:
+def test_a_decision_costs_a_few_row_lookups(
+    gate: Gatekeeper, book: DeviceBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(50):
         book.put(Device(ae_title=f"CT{number}", address="10.1.7.0/24", services=ALL))
-    best = min(_seconds(lambda: gate.may(admitted(gate, "CT7"), Service.STORE)) for _ in range(5))
-    lookup = min(_seconds(lambda: book.get("CT7")) for _ in range(5))
-    assert best < 10 * lookup
-
-
-def _seconds(action: object, rounds: int = 300) -> float:
-    assert callable(action)
-    start = time.perf_counter()
-    for _ in range(rounds):
-        action()
-    return (time.perf_counter() - start) / rounds
+    caller, looked = admitted(gate, "CT7"), []
+    get = Table.get
+    monkeypatch.setattr(Table, "get", lambda table, key: looked.append(key) or get(table, key))
+    assert gate.may(caller, Service.STORE).is_allowed
+    assert len(looked) <= 4, "however many devices there are"
