@@ -52,7 +52,7 @@ class Chosen(NamedTuple):
     """SOP Instance UIDs that holders have with different bytes; the entry is the preferred holder's."""
 
     def all_or_unavailable(self) -> list[Entry]:
-        """Return the entries, and those that cannot be had among them: a gap is never silent.
+        """Return the entries, and those that cannot be had among them.
 
         Raises:
             Unavailable: something is named, and nothing of it can be had.
@@ -62,6 +62,10 @@ class Chosen(NamedTuple):
             raise Unavailable(
                 f"Held by {', '.join(sites)}, which cannot be reached now.", "Try again when it can."
             )
+        return self.all()
+
+    def all(self) -> list[Entry]:
+        """Return the entries, and those that cannot be had among them: no gap is silent, and each counts."""
         return [*self.entries, *(entry for each in self.missing for entry in each.entries())]
 
 

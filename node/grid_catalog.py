@@ -8,17 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context, copy_context
 from typing import Final, NamedTuple
 
-from catalog import Attributes, Change, Entry, Head, Level, PatientKey, Query, Selection, Unavailable
+from catalog import Attributes, Change, Entry, Head, Level, PatientKey, Query, Selection
 from federation.choosing import choose
 from federation.grid_answers import Answers
 from federation.identities import Asker
 from federation.links.channels import asking
 from federation.live import LiveGrid, Mode
 from federation.outcomes import Manners, Outcome, Part, decide, is_missing
-from federation.owners import holder_of
 from federation.sight import Grid, Sight
 from federation.trust.assertion import Asker as Behalf
-from node.contracts import Caller, Device, GridAnswer, Outgoing, Retriever
+from node.contracts import Caller, Device, GridAnswer
 from node.measures import Sample
 
 logger = logging.getLogger(__name__)
@@ -115,8 +114,9 @@ class DeviceGrid:
             )  # fmt: skip
 
     def select(self, selection: Selection) -> list[Entry]:
-        """See `Catalog.select`; raises Unavailable when nobody who holds any of it can be reached."""
-        return choose(self._parts.grid, self._asker, selection).all_or_unavailable()
+        """See `Catalog.select`; what nobody has who can be reached is in it, and fails when it is opened."""
+        with asking(self.behalf):
+            return choose(self._parts.grid, self._asker, selection).all()
 
     def changes(self, after: int, limit: int, share: int = 0) -> list[Change]:
         """See `Catalog.changes`: of what is held here, so that nothing travels in circles."""
@@ -125,23 +125,6 @@ class DeviceGrid:
     def head(self, share: int = 0) -> Head:
         """See `Catalog.head`."""
         return self._parts.grid.own.head(share)
-
-
-class OnlyHere:
-    """A door out of the grid that has only what is held here; satisfies `Retriever`."""
-
-    def __init__(self, own: Retriever) -> None:
-        self._own = own
-
-    def expect(self, entries: Sequence[Entry]) -> None:
-        """See `Retriever.expect`."""
-        self._own.expect([entry for entry in entries if not holder_of(entry)])
-
-    def open(self, entry: Entry) -> Outgoing:
-        """See `Retriever.open`."""
-        if holder_of(entry):
-            raise Unavailable("It is held by another node.", "Ask that node for it.")
-        return self._own.open(entry)
 
 
 def _within(context: Context, matches: Iterator[Attributes]) -> Iterator[Attributes]:

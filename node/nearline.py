@@ -84,7 +84,7 @@ class _Call:
 
 
 class Fetches:
-    """All objects on their way to this node; `work` is for threads of the node."""
+    """All objects on their way to this node; threads of the node take turns."""
 
     def __init__(
         self,
@@ -226,15 +226,15 @@ class Fetches:
 
     # The work.
 
-    def work(self, stop: threading.Event) -> None:
-        """Fetch what is asked for, until the node stops; several threads may."""
-        while not stop.is_set():
-            with self._lock:
-                call = self._next()
-                if call is None:
-                    self._lock.wait(_TURN)
-                    continue
-            self._run(call)
+    def turn(self) -> bool:
+        """Fetch what is most urgent, or wait a while for something; for threads that come back at once."""
+        with self._lock:
+            call = self._next()
+            if call is None:
+                self._lock.wait(_TURN)
+                return False
+        self._run(call)
+        return True
 
     def _run(self, call: _Call) -> None:
         source, owner = call.source, owner_of(call.source.owner)

@@ -128,6 +128,8 @@ class GridSection(msgspec.Struct, frozen=True, kw_only=True):
     is_dial_only: bool
     proxy: Text
     discovery: bool
+    cache_mb: Annotated[int, Meta(ge=1, le=1_000_000_000)]
+    cache_days: Annotated[float, Meta(ge=0.01, le=3650)]
 
 
 class WatchSection(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,6 +38,7 @@ from federation.manifests import Manifests
 from federation.mirror import Mirror
 from federation.mirror_search import MirrorSearch
 from federation.neighbours import Around, Followed, Lag, Neighbours
+from federation.objects import PeerLink
 from federation.owners import owner_of, place_at
 from federation.proposing import MirrorPlanner
 from federation.sight import Grid as Seen
@@ -45,9 +46,9 @@ from federation.sight import Sight
 from federation.trust.names import Identity
 from federation.trust.policy import Caller as Peer
 from node.archives import DEFAULT
-from node.contracts import Caller, Retriever, Scope
+from node.contracts import Caller, Scope
 from node.grid import Grid, Membership
-from node.grid_catalog import DeviceGrid, GridParts, OnlyHere, Tallies
+from node.grid_catalog import DeviceGrid, GridParts, Tallies
 from node.grid_conflicts import GridConflicts
 from node.measures import Sample
 from node.neighbour_desk import not_running
@@ -58,6 +59,7 @@ from protos import trust_pb2 as wire
 
 from .archive import Archive
 from .chores import Chore, Loop
+from .fetching import Fetching
 
 logger = logging.getLogger(__name__)
 FOLDER: Final = "grid"
@@ -91,8 +93,6 @@ class Neighbourhood:
         self.links = PatientLinks(state)
         self.tallies = Tallies()
         self.conflicts = GridConflicts(state, clock, lambda node_id: self.neighbours.name(node_id), alarm)
-        self.retriever: Callable[[Retriever, DeviceGrid], Retriever] = lambda own, grid: OnlyHere(own)
-        """Makes a device's door out of the grid from the default archive's own."""
 
     def open(self) -> None:
         """Open the mirror, and make what stands on it."""
@@ -113,19 +113,23 @@ class Neighbourhood:
         self.neighbours = Neighbours(self.mirror, rows, self._grid.tables.peers, around)
         self._pool = ThreadPoolExecutor(_ASKED_AT_ONCE, "grid find")
         issuer = self._issuer()
+        manifests = Manifests(self._manifest)
+        self.fetching = Fetching(folder / "cache", self._main.shared, self.links.current)
         self.seen = Seen(
             own=self._main.catalog,
             mirror=self.mirror,
             planner=MirrorPlanner(self.mirror, self.search),
             standing=self.neighbours.standing,
-            manifest=Manifests(self._manifest),
+            manifest=manifests,
             links=self.links.current,
+            remembered=self.fetching.cache.remembered(manifests),
             issuer=issuer,
             alarm=self.conflicts.alarm,
         )
         self.search.on_changed = self._check
         self._checked = self._main.catalog.head().seq
         live = LiveGrid(self.seen, self._ask, self._breaker, time.monotonic)
+        self.fetching.begin(self.seen, PeerLink(self._channel, self.neighbours.name))
         self.parts = GridParts(self.seen, live, self.tallies, issuer)
         self._is_open = True
 
@@ -174,11 +178,13 @@ class Neighbourhood:
         return GrantBook(self._grid.tables, gate.visitor, archive, lambda: self._secret, self._clock)
 
     def services(self, gate: Gate) -> tuple[Register, ...]:
-        """Return the servicers of the catalog."""
+        """Return the servicers of the catalog and of objects."""
         book = self.book(gate)
+        objects = self.fetching.service(gate, book.policy, self._archives)
         return (
             lambda server: services.add_CatalogServicer_to_server(CatalogService(book), server),
             lambda server: services.add_QueryServicer_to_server(QueryService(book), server),
+            objects.register,
         )
 
     def news(self, gate: Gate) -> News:
@@ -273,11 +279,13 @@ class Neighbourhood:
         yield Chore("shares", 1.0, self._state_shares)
         yield Chore("grid conflicts", 1.0, self._check_own)
         yield Chore("tombstones", 600.0, self._forget_tombstones)
+        yield from self.fetching.chores()
 
     def loops(self) -> Iterator[Loop]:
         """Yield what wants threads of its own."""
         yield Loop("grid followers", self._follow, idle_pause=_TURN)
         yield Loop("grid search", self._index, idle_pause=0.2)
+        yield from self.fetching.loops()
 
     def _follow(self) -> bool:
         self.neighbours.step()
@@ -340,7 +348,7 @@ class Neighbourhood:
 
         def seen_by(caller: Caller) -> Scope:
             grid = DeviceGrid(self.parts, caller)
-            retriever = self.retriever(archive.retriever, grid)
+            retriever = self.fetching.door(archive.retriever, grid)
             return own._replace(catalog=grid, retriever=retriever, grid=grid, insight=None)
 
         own = archive.scope(ae_title)._replace(seen_by=seen_by)
@@ -349,6 +357,7 @@ class Neighbourhood:
     def samples(self) -> Iterator[Sample]:
         """Yield what `/metrics` shows of peers."""
         yield from self.tallies.samples()
+        yield from self.fetching.samples()
         own = self._grid.settings.node_id
         for _, row in self._grid.tables.peers.scan():
             if row.node_id == own or row.state != "member":

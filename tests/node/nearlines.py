@@ -92,7 +92,7 @@ class Reader:
         self.patient: PatientKey | None = None
         self.asker = Asker(foreign_ids=ForeignIds.KEEP)
         self.stop = threading.Event()
-        self._threads = [threading.Thread(target=self.fetches.work, args=(self.stop,)) for _ in range(4)]
+        self._threads = [threading.Thread(target=self._work) for _ in range(4)]
         for thread in self._threads:
             thread.start()
         stack.callback(self.close)
@@ -112,6 +112,10 @@ class Reader:
             system="BETA",
             clock=time.time,
         )
+
+    def _work(self) -> None:
+        while not self.stop.is_set():
+            self.fetches.turn()
 
     def close(self) -> None:
         self.stop.set()

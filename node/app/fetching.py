@@ -1,0 +1,115 @@
+"""Objects between nodes, composed: what peers are given, what is fetched from them, and its copies."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from catalog import Entry, NotFound
+from federation.identities import Links
+from federation.links.gate import Gate
+from federation.objects import Given, ObjectService, Outside, PeerLink, Shelf
+from federation.sight import Grid
+from federation.sourcing import Sources
+from federation.trust.policy import Policy
+from node.archives import DEFAULT
+from node.contracts import Retriever
+from node.grid_catalog import DeviceGrid
+from node.grid_retriever import GridRetriever
+from node.measures import Sample
+from node.nearline import Fetches
+from node.nearline_cache import CopyCache
+from node.shelf import ArchiveShelf
+
+from .archive import Archive
+from .chores import Chore, Loop
+from .doors import Shared
+from .settings import MB
+
+_THREADS: Final = 6
+
+
+class Fetching:
+    """Opens the copies; `begin` makes what fetches, once it is known what the grid is."""
+
+    def __init__(self, folder: Path, shared: Shared, links: Callable[[], Links]) -> None:
+        self._folder, self._shared, self._links = folder, shared, links
+        section = shared.config.grid
+        limit, age = section.cache_mb * MB, section.cache_days * 86400.0
+        self.cache = CopyCache(folder, shared.clock, limit, age, self._is_full)
+        self._given: Counter[str] = Counter()
+
+    def begin(self, seen: Grid, link: PeerLink) -> None:
+        """Make what fetches from the peers of this grid."""
+        config = self._shared.config
+        self._seen = seen
+        self.sources = Sources(seen)
+        site = config.grid.site or config.node.name
+        self.fetches = Fetches(self.cache, self.sources, link, time.monotonic, site)
+
+    def _is_full(self) -> bool:
+        return shutil.disk_usage(self._folder).free < self._shared.config.storage.resume_above_mb * MB
+
+    def door(self, own: Retriever, grid: DeviceGrid) -> Retriever:
+        """Return the door out of the grid for one association of a device."""
+        return GridRetriever(
+            own,
+            self.fetches,
+            grid.behalf._replace(request_id=secrets.token_hex(8)),
+            grid.asker,
+            grid.patient_of,
+            system=self._shared.config.node.ae_title,
+            clock=self._shared.clock,
+            links=self._links,
+        )
+
+    def service(
+        self, gate: Gate, policy: Callable[[], Policy], archives: Mapping[str, Archive]
+    ) -> ObjectService:
+        """Return what gives peers the objects of the default archive."""
+
+        def shelf(name: str) -> Shelf:
+            archive = archives.get(name)
+            if archive is None or name != DEFAULT:
+                raise NotFound(f"This node has no archive {name!r} for peers.")
+            return ArchiveShelf(archive.catalog, archive.retriever)
+
+        clock = self._shared.clock
+        return ObjectService(gate, Outside(policy, shelf, clock, time.monotonic, time.sleep, self._told))
+
+    def _told(self, given: Given) -> None:
+        visitor = given.visitor
+        self._given[visitor.identity.site or visitor.identity.name] += given.size
+        detail = {
+            "node_id": visitor.identity.node_id,
+            "request": visitor.asker.request_id,
+            "StudyInstanceUID": given.studies,
+            "objects": given.objects,
+            "refused": given.refused,
+        }
+        self._shared.audit.record("objects", None, "partial" if given.refused else "ok", detail)
+
+    def chores(self) -> Iterator[Chore]:
+        """Yield what is done now and then."""
+        yield Chore("fetches", 1.0, self.fetches.step)
+        yield Chore("copies", 60.0, self.cache.step)
+        yield Chore("copies of what is not stated", 5.0, lambda: self.cache.sweep(self._is_stated))
+
+    def _is_stated(self, owner: bytes, entry: Entry) -> bool:
+        return any(source.owner == owner for source in self.sources(entry))
+
+    def loops(self) -> Iterator[Loop]:
+        """Yield what wants threads of its own."""
+        for number in range(_THREADS):
+            yield Loop(f"grid fetch {number}", self.fetches.turn, idle_pause=0.0)
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield what `/metrics` shows of objects that were fetched and given."""
+        yield from self.fetches.samples()
+        for site, size in self._given.copy().items():
+            yield Sample("transfer_bytes_total", size, (site, "out"))

@@ -1,0 +1,169 @@
+"""Hospitals as processes, one grid: what lies at one is retrieved at another, or fails with a reason."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset, dcmread
+from pynetdicom import AE, build_role, evt
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    CTImageStorage,
+    StudyRootQueryRetrieveInformationModelGet,
+)
+
+from sim.phantoms import instances, study
+from tests.grid import GridNode
+from tests.running import dcmtk, free_port, until
+
+EXPLICIT = "1.2.840.10008.1.2.1"
+Get = tuple[list[Dataset], Dataset, Dataset | None, float]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GridNode, GridNode]]:
+    """Alpha and beta, connected."""
+    home = tmp_path_factory.mktemp("grid")
+    nodes = GridNode(home / "alpha", "alpha"), GridNode(home / "beta", "beta")
+    for node in nodes:
+        node.start(**node.env)
+    nodes[0].admit(nodes[1])
+    nodes[1].cli("devices", "add", "ALPHAWS", "--services", "echo,find,move,get", "--called", "BETA_GRID",
+                 "--issuer", "PHANTOMS", "--port", str(free_port()), "--address", "127.0.0.1")  # fmt: skip
+    yield nodes
+    for node in nodes:
+        if node.process is not None:
+            node.stop()
+
+
+def kept_at(
+    node: GridNode, folder: Path, seed: int, number: int, size: int = 20_000
+) -> tuple[str, list[Path]]:
+    """Store a study; return its UID and files."""
+    paths = []
+    folder.mkdir()
+    for instance in instances(study(seed, 0, instances=number, size=size)):
+        paths.append(folder / f"{instance.SOPInstanceUID}.dcm")
+        paths[-1].write_bytes(instance.part10())
+    dcmtk("storescu", "-xe", "-aec", node.ae_title, "127.0.0.1", str(node.port), *map(str, paths))
+    return str(dcmread(paths[0]).StudyInstanceUID), paths
+
+
+def is_seen(node: GridNode, uid: str, availability: str = "NEARLINE") -> bool:
+    """Say whether a study is found in a node's grid, and can be had so."""
+    said = dcmtk("findscu", "-S", "-aec", f"{node.ae_title}_GRID", "-k", "QueryRetrieveLevel=STUDY",
+                 "-k", f"StudyInstanceUID={uid}", "-k", "InstanceAvailability",
+                 "127.0.0.1", str(node.port))  # fmt: skip
+    return availability in said
+
+
+def get(node: GridNode, uid: str, as_ae: str = "ALPHAWS", called: str = "", on_object: object = None) -> Get:
+    """Retrieve by C-GET; return data sets, final status, its identifier, and the seconds it took."""
+    got: list[Dataset] = []
+
+    def take(event: evt.Event) -> int:
+        got.append(event.dataset)
+        got[-1].as_sent = event.request.DataSet.getvalue()
+        if callable(on_object):
+            on_object(len(got))
+        return 0
+
+    ae = AE(ae_title=as_ae)
+    ae.add_requested_context(StudyRootQueryRetrieveInformationModelGet)
+    ae.add_requested_context(CTImageStorage, EXPLICIT)
+    association = ae.associate(
+        "127.0.0.1",
+        node.port,
+        ae_title=called or f"{node.ae_title}_GRID",
+        ext_neg=[build_role(CTImageStorage, scp_role=True)],
+        evt_handlers=[(evt.EVT_C_STORE, take)],
+    )
+    assert association.is_established
+    question = Dataset()
+    question.QueryRetrieveLevel, question.StudyInstanceUID = "STUDY", uid
+    started = time.monotonic()
+    answers = list(association.send_c_get(question, StudyRootQueryRetrieveInformationModelGet))
+    took = time.monotonic() - started
+    association.release()
+    return got, *answers[-1], took
+
+
+def requests(node: GridNode, uid: str = "") -> set[str]:
+    """Return the ids of the requests that a node's audit tells of, or of those for objects of a study."""
+    found = set()
+    for path in (node.home / "audit").glob("*.jsonl"):
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            if not uid or (row["event"] == "objects" and uid in row["detail"]["StudyInstanceUID"]):
+                found.add(row["detail"].get("request", ""))
+    return found
+
+
+def test_a_study_at_alpha_is_got_at_beta_with_the_same_bytes_and_again_without_alpha(
+    pair: tuple[GridNode, GridNode], tmp_path: Path
+) -> None:
+    alpha, beta = pair
+    uid, paths = kept_at(alpha, tmp_path / "sent", 21, 5)
+    other, _ = kept_at(alpha, tmp_path / "other", 22, 3)
+    until(lambda: is_seen(beta, uid) and is_seen(beta, other))
+    got, status, _, _ = get(beta, uid)
+    assert status.Status == 0
+    at_alpha = {sha256(data.as_sent).digest() for data in get(alpha, uid, "WS", "ALPHA")[0]}
+    assert len(at_alpha) == 5
+    sent = {path.stem: dcmread(path) for path in paths}
+    assert {sha256(data.as_sent).digest() for data in got} == at_alpha
+    foreign = get(beta, uid, "WS")[0][0]
+    assert foreign.PatientID == f"PHANTOMS/{next(iter(sent.values())).PatientID}"
+    assert foreign.IssuerOfPatientID == "PHANTOMS"
+    assert foreign.PixelData == sent[foreign.SOPInstanceUID].PixelData
+    until(lambda: requests(alpha, uid) and requests(alpha, uid) <= requests(beta))
+
+    alpha.kill()
+    until(lambda: is_seen(beta, other, "UNAVAILABLE"))
+    again, status, _, _ = get(beta, uid)
+    assert (len(again), status.Status) == (5, 0), "the copies serve"
+    got, status, _, took = get(beta, other)
+    assert (got, status.Status, took < 1) == ([], 0xA702, True)
+    assert status.NumberOfFailedSuboperations == 3
+    assert "alpha" in status.ErrorComment
+    alpha.start(**alpha.env)
+    until(lambda: is_seen(beta, other))
+
+
+def test_an_owner_that_dies_in_the_middle_leaves_a_list_of_what_failed(
+    pair: tuple[GridNode, GridNode], tmp_path: Path
+) -> None:
+    alpha, beta = pair
+    uid, paths = kept_at(alpha, tmp_path / "sent", 23, 120, 400_000)
+    until(lambda: is_seen(beta, uid))
+
+    def kill(count: int) -> None:
+        if count == 5:
+            alpha.kill()
+
+    got, status, identifier, took = get(beta, uid, on_object=kill)
+    assert status.Status == 0xB000
+    assert identifier is not None
+    failed = set(identifier.FailedSOPInstanceUIDList)
+    assert failed | {data.SOPInstanceUID for data in got} == {path.stem for path in paths}
+    assert failed
+    assert took < 15
+    alpha.start(**alpha.env)
+    until(lambda: is_seen(beta, uid))
+    assert get(beta, uid)[1].Status == 0
+
+
+def test_an_expelled_peers_copies_go(pair: tuple[GridNode, GridNode], tmp_path: Path) -> None:
+    alpha, beta = pair
+    uid, _ = kept_at(beta, tmp_path / "sent", 24, 4)
+    beta.say("grants", "add", "alpha", "everything", "catalog", "retrieve")
+    until(lambda: is_seen(alpha, uid))
+    assert get(alpha, uid, "WS")[1].Status == 0
+    copies = alpha.home / "grid" / "cache"
+    assert len([path for path in copies.glob("*/*/*") if path.is_file()]) == 4
+    alpha.say("revoke", "beta", "--yes")
+    until(lambda: not [path for path in copies.glob("*/*/*") if path.is_file()])
