@@ -1,10 +1,11 @@
-# Two commands for everybody: `make run` (a node with sample studies) and `make test`.
+# Two commands for everybody: `make run` (three hospitals and a cloud node in one grid) and `make test`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
 .PHONY: run test test-slow check bench bench-paper sim sim-rewrite bench-anonymizer protos clean
+.PHONY: run run-one test test-slow check bench bench-anonymizer protos clean
 
 $(VENV)/installed: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -19,8 +20,16 @@ $(VENV)/developer: $(VENV)/installed
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' -c requirements.lock
 	@touch $@
 
-run: $(VENV)/installed
+# Besides the node, an S3 server for the one that keeps its objects in a bucket.
+$(VENV)/demo: $(VENV)/installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]' -c requirements.lock
+	@touch $@
+
+run: $(VENV)/demo
 	@$(BIN)/python tools/run.py
+
+run-one: $(VENV)/installed
+	@$(BIN)/python tools/run_one.py
 
 test: $(VENV)/developer
 	PATH="$$(sh tools/programs.sh):$$PATH" $(BIN)/pytest -m 'not slow' -n $(WORKERS)
