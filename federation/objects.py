@@ -155,18 +155,19 @@ class _Giving:
         reader = shelf.whole(entry)
         try:
             corrections = [_encode(each) for each in shelf.corrections(entry)]
-            begin = pb.ObjectBegin(
+            begin: pb.ObjectBegin | None = pb.ObjectBegin(
                 index=index, size=reader.size, corrections=corrections, system=shelf.system
             )
-            yield pb.FetchReply(begin=begin)
-            at = item.offset
-            while at < reader.size:
-                piece = bytearray(min(PIECE, reader.size - at))
+            at, size = item.offset, reader.size
+            while True:
+                piece = bytearray(max(0, min(PIECE, size - at)))
                 if reader.read_into(memoryview(piece), at) != len(piece):
                     raise NotFound("It is shorter than when it was stored.", "Run: peerpacs verify")
                 at += len(piece)
-                yield pb.FetchReply(data=bytes(piece))
-            yield pb.FetchReply(end=index)
+                yield pb.FetchReply(begin=begin, data=bytes(piece), is_end=at >= size)
+                if at >= size:
+                    return
+                begin = None
         finally:
             reader.close()
 
@@ -258,17 +259,19 @@ class PeerLink:
 
 def receive(replies: Iterator[pb.FetchReply], receiver: Receiver) -> None:
     """Hand an owner's answer to the receiver, piece by piece; raises what the channel raises."""
+    index = 0
     for reply in replies:
-        kind = reply.WhichOneof("kind")
-        if kind == "data":
-            receiver.data(reply.data)
-        elif kind == "begin":
-            begin = reply.begin
-            corrections = [_read_decision(each) for each in begin.corrections]
-            receiver.begin(begin.index, begin.size, corrections, begin.system)
-        elif kind == "end":
-            receiver.end(reply.end)
-        elif kind == "failure":
+        if reply.HasField("failure"):
             failure = reply.failure
             error = _KINDS.get(failure.kind, NotFound)
             receiver.failed(failure.index, error(failure.what, failure.next))
+            continue
+        if reply.HasField("begin"):
+            begin = reply.begin
+            index = begin.index
+            corrections = [_read_decision(each) for each in begin.corrections]
+            receiver.begin(index, begin.size, corrections, begin.system)
+        if reply.data:
+            receiver.data(reply.data)
+        if reply.is_end:
+            receiver.end(index)

@@ -121,8 +121,7 @@ class Fetches:
             series = entry.StudyInstanceUID, entry.SeriesInstanceUID
             if series not in found:
                 found[series] = self.sources(entry)
-            if not any(self.cache.has(source.owner, entry) for source in found[series]):
-                self._begin(entry, asker, priority, found[series])
+            self._begin(entry, asker, priority, found[series])
 
     def get(self, entry: Entry, asker: Asker, priority: int = 0) -> Copy:
         """Return an object's copy; wait until it is here.
@@ -134,7 +133,8 @@ class Fetches:
             copy, way = self._open_or_begin(entry, asker, priority)
             if copy is not None:
                 return copy
-            assert way is not None
+            if way is None:
+                continue
             self._wait(way)
             if way.error is not None:
                 raise way.error
@@ -153,19 +153,20 @@ class Fetches:
             self.cache.drop(source.owner, entry)
         return None, self._begin(entry, asker, priority, found)
 
-    def _begin(self, entry: Entry, asker: Asker, priority: int, sources: list[Source]) -> _Way:
+    def _begin(self, entry: Entry, asker: Asker, priority: int, sources: list[Source]) -> _Way | None:
+        """Have one object come; None if it came a moment ago."""
         name = entry.holding.sha256
         with self._lock:
             way = self._ways.get(name)
             if way is not None:
                 way.priority = min(way.priority, priority)
                 return way
-        way = _Way(entry, asker, priority, [each for each in sources if each.is_reachable])
-        with self._lock:
-            known = self._ways.setdefault(name, way)
-            if known is way:
-                self._enqueue(way, _nobody(sources))
-            return known
+            if any(self.cache.has(source.owner, entry) for source in sources):
+                return None
+            way = _Way(entry, asker, priority, [each for each in sources if each.is_reachable])
+            self._ways[name] = way
+            self._enqueue(way, _nobody(sources))
+            return way
 
     def _wait(self, way: _Way) -> None:
         while True:

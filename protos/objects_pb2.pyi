@@ -31,16 +31,16 @@ class ObjectItem(_message.Message):
     def __init__(self, study: _Optional[str] = ..., series: _Optional[str] = ..., instance: _Optional[str] = ..., sha256: _Optional[bytes] = ..., offset: _Optional[int] = ...) -> None: ...
 
 class FetchReply(_message.Message):
-    __slots__ = ("begin", "data", "failure", "end")
+    __slots__ = ("begin", "data", "failure", "is_end")
     BEGIN_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
-    END_FIELD_NUMBER: _ClassVar[int]
+    IS_END_FIELD_NUMBER: _ClassVar[int]
     begin: ObjectBegin
     data: bytes
     failure: ObjectFailure
-    end: int
-    def __init__(self, begin: _Optional[_Union[ObjectBegin, _Mapping]] = ..., data: _Optional[bytes] = ..., failure: _Optional[_Union[ObjectFailure, _Mapping]] = ..., end: _Optional[int] = ...) -> None: ...
+    is_end: bool
+    def __init__(self, begin: _Optional[_Union[ObjectBegin, _Mapping]] = ..., data: _Optional[bytes] = ..., failure: _Optional[_Union[ObjectFailure, _Mapping]] = ..., is_end: _Optional[bool] = ...) -> None: ...
 
 class ObjectBegin(_message.Message):
     __slots__ = ("index", "size", "corrections", "system")
