@@ -243,14 +243,19 @@ class PeerLink:
         self._channel = channel
         self._name = name
 
-    def fetch(self, node_id: str, asker: Asker, request: pb.FetchRequest, timeout: float) -> Any:
+    def fetch(
+        self, node_id: str, asker: Asker, request: pb.FetchRequest, timeout: float, *, patient: bool = False
+    ) -> Any:
         """Begin a Fetch on behalf of an asker; return the call, which yields replies and can be cancelled.
+
+        A `patient` one waits while the connection is made anew: the node has said that it is there.
 
         Raises:
             Unavailable: the node is not connected.
         """
         with asking(asker):
-            return services.ObjectsStub(self._channel(node_id)).Fetch(request, timeout=timeout)
+            stub = services.ObjectsStub(self._channel(node_id))
+            return stub.Fetch(request, timeout=timeout, wait_for_ready=patient)
 
     def letters(self, node_id: str) -> AbstractContextManager[None]:
         """Turn what a call raises inside into PacsErrors."""

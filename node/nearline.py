@@ -34,8 +34,10 @@ _TURN: Final = 1.0
 class Link(Protocol):
     """How peers are called."""
 
-    def fetch(self, node_id: str, asker: Asker, request: Any, timeout: float) -> Any:
+    def fetch(self, node_id: str, asker: Asker, request: Any, timeout: float, *, patient: bool) -> Any:
         """Begin a Fetch on behalf of an asker; return the call, which yields replies and can be cancelled.
+
+        A `patient` one waits while the connection is made anew: the node has said that it is there.
 
         Raises:
             Unavailable: the node is not connected.
@@ -247,7 +249,8 @@ class Fetches:
             request = request_of(owner.archive, wanted, call.ways[0].priority)
             timeout = STALLED + size / _SLOWEST
             with self._link.letters(owner.node_id):
-                call.stream = self._link.fetch(owner.node_id, call.ways[0].asker, request, timeout)
+                asker, patient = call.ways[0].asker, started >= self._down.get(source.owner, 0.0)
+                call.stream = self._link.fetch(owner.node_id, asker, request, timeout, patient=patient)
                 if call.is_cancelled:
                     call.stream.cancel()
                 receive(call.stream, landing)
