@@ -4,8 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: run test test-slow check bench bench-paper sim sim-rewrite bench-anonymizer protos clean
-.PHONY: run run-one test test-slow check bench bench-anonymizer protos clean
+.PHONY: run run-one test test-slow check bench bench-paper sim sim-rewrite bench-anonymizer protos clean
 
 $(VENV)/installed: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
