@@ -158,11 +158,6 @@ def _made(config: Config, home: Path) -> dict[str, Any]:
 
 
 def _what_was_made(made: dict[str, Any]) -> list[str]:
-    later = [
-        f"{name} {port}"
-        for name, port in made["ports"].items()
-        if port and name not in ("dicom", "tls", "web", "watch")
-    ]
     free = readable(shutil.disk_usage(made["home"]).free)
     lines = [
         f"✓ {made['config']}   what needs a restart to change; every key is explained in it",
@@ -182,8 +177,8 @@ def _what_was_made(made: dict[str, Any]) -> list[str]:
         )
     if made["is_dev"]:
         lines.append("! everybody on this machine may do everything (--dev); see: peerpacs devices list")
-    if later:
-        lines.append(f"  set aside, nothing listens there yet: {', '.join(later)}")
+    if grid := made["ports"]["grid"]:
+        lines.append(f"  port {grid} is for other nodes; it opens when this one founds or joins a grid")
     home = made["home"]
     return [
         *lines,
