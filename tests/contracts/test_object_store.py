@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from catalog import BadRequest, Damaged, Holding, NotFound, ObjectStore
-from tests.node.bucket.serving import bucket_store
+from tests.node.bucket.serving import bucket_store, forget_state
 from tests.node.bucket.swift import swift_store
 from tests.node.storage.filling import Came, fill, keep, read, segment_store, two_volumes
 
@@ -27,8 +27,11 @@ SIZES = (1, 511, 512, 513, 70_000, 262_144, 300_001, 524_288, 600_000, 3_000_000
 
 
 @pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, ())) for name in STORES])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    return STORES[request.param](tmp_path)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
+    opened = STORES[request.param](tmp_path)
+    yield opened
+    opened.close()
+    forget_state(tmp_path)
 
 
 def some_bytes(size: int, seed: int = 0) -> bytes:

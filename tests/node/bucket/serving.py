@@ -143,3 +143,9 @@ _states: dict[Path, State] = {}
 def _state(folder: Path) -> State:
     """Return the state of a folder; a process may open it only once."""
     return _states.setdefault(folder, State(folder / "state")) if folder not in _states else _states[folder]
+
+
+def forget_state(folder: Path) -> None:
+    """Close the state of a folder, if it was opened."""
+    if state := _states.pop(folder, None):
+        state.close()
