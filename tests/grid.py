@@ -8,14 +8,15 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from sim.links import CALM, SILENT, Link, Weather
 from tests.running import PEERPACS, RunningNode, free_port, until
 
 
 class GridNode(RunningNode):
     """A running node that may be in a grid."""
 
-    def __init__(self, home: Path, name: str) -> None:
-        super().__init__(home, name.upper())
+    def __init__(self, home: Path, name: str, ae_title: str = "") -> None:
+        super().__init__(home, ae_title or name.upper(), "--name", name)
         self.name = name
         self.join_port = free_port()
         self.env = {
@@ -86,3 +87,42 @@ class GridNode(RunningNode):
         with urllib.request.urlopen(url, timeout=10) as page:
             lines = page.read().decode().splitlines()
         return [float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"peerpacs_{name}{{")]
+
+
+class LinkedNode(GridNode):
+    """A node of a grid with one line to all others, for what it dials and for who dials it."""
+
+    def __init__(self, home: Path, name: str, ae_title: str = "") -> None:
+        super().__init__(home, name, ae_title)
+        self._out = Link(None)
+        self._in = Link(int(self.env["PEERPACS__GRID__PORT"]))
+        self.env |= {
+            "PEERPACS__GRID__PROXY": self._out.address,
+            "PEERPACS__GRID__ADDRESSES": self._in.address,
+        }
+
+    def be(self, sent: Weather = CALM, got: Weather = CALM) -> None:
+        """Have this weather on the line for what the node sends, and for what it gets."""
+        self._out.be(sent, got)
+        self._in.be(got, sent)
+
+    def fall_silent(self) -> None:
+        """Have the line bring nothing any more, while nobody is told."""
+        self.be(SILENT, SILENT)
+
+    def cut(self) -> None:
+        """End all connections over the line, and refuse new ones."""
+        self._out.cut()
+        self._in.cut()
+
+    def heal(self) -> None:
+        """Have the line as it was."""
+        self._out.heal()
+        self._in.heal()
+
+    def close(self) -> None:
+        """Stop the node, if it runs, and its line."""
+        if self.process is not None:
+            self.stop()
+        self._out.close()
+        self._in.close()

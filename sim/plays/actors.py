@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from ..links import Link
 from ..pdu import Address
 from ..servers import Server, ServerError, free_port
-from .links import Link
 
 _PROGRAM: Final = Path(sys.executable).parent / "peerpacs"
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from federation.links.splicing import Splicer
 from federation.links.tls import NotTls, client_hello, hello_size, server_name_in
+from sim.links import Link
 from tests.federation.nodes import Peer, wait_for
-from tests.federation.proxies import Proxy
 
 Make = Callable[..., Peer]
 SECRET = b"PatientName=NOVAK^JAN " * 50
@@ -38,21 +38,21 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 
 @pytest.fixture
-def tap() -> Iterator[Proxy]:
+def tap() -> Iterator[Link]:
     """A forwarder whose target is set by the test."""
-    made = Proxy(("127.0.0.1", 1))
+    made = Link(1, keeps=True)
     yield made
     made.close()
 
 
 def test_two_nodes_that_only_dial_out_talk_through_a_door_that_sees_ciphertext_only(
-    make: Make, tap: Proxy
+    make: Make, tap: Link
 ) -> None:
     """All that reaches or leaves the door passes a tap; names of nodes are in it, nothing that was said."""
     door = make("door", door_port=0, door_address=tap.address)
     beta, gamma = make("beta", is_dial_only=True), make("gamma", is_dial_only=True)
     door.grid.found("A")
-    tap._forward_to = ("127.0.0.1", door.member.ports["door"])
+    tap.target = door.member.ports["door"]
     for peer in (beta, gamma):
         door.admit(peer)
     wait_for(lambda: door.knows(beta, gamma))
@@ -81,7 +81,7 @@ def test_a_node_calls_one_that_can_only_dial_out_to_it(make: Make) -> None:
 
 
 def test_everything_works_through_an_http_proxy(make: Make) -> None:
-    proxy = Proxy()
+    proxy = Link(None)
     alpha = make("alpha", door_port=0)
     beta = make("beta", is_dial_only=True, proxy=proxy.address)
     alpha.grid.found("A")

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from pydicom import Dataset, dcmread
-from pynetdicom import AE, build_role, evt
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]
-    CTImageStorage,
-    StudyRootQueryRetrieveInformationModelGet,
-)
+from pydicom import dcmread
 
-from sim.phantoms import instances, study
 from tests.grid import GridNode
-from tests.running import dcmtk, free_port, until
-
-EXPLICIT = "1.2.840.10008.1.2.1"
-Get = tuple[list[Dataset], Dataset, Dataset | None, float]
+from tests.running import free_port, until
+from tests.workstation import get, is_seen, kept_at
 
 
 @pytest.fixture(scope="module")
@@ -38,58 +29,6 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GridNode, G
     for node in nodes:
         if node.process is not None:
             node.stop()
-
-
-def kept_at(
-    node: GridNode, folder: Path, seed: int, number: int, size: int = 20_000
-) -> tuple[str, list[Path]]:
-    """Store a study; return its UID and files."""
-    paths = []
-    folder.mkdir()
-    for instance in instances(study(seed, 0, instances=number, size=size)):
-        paths.append(folder / f"{instance.SOPInstanceUID}.dcm")
-        paths[-1].write_bytes(instance.part10())
-    dcmtk("storescu", "-xe", "-aec", node.ae_title, "127.0.0.1", str(node.port), *map(str, paths))
-    return str(dcmread(paths[0]).StudyInstanceUID), paths
-
-
-def is_seen(node: GridNode, uid: str, availability: str = "NEARLINE") -> bool:
-    """Say whether a study is found in a node's grid, and can be had so."""
-    said = dcmtk("findscu", "-S", "-aec", f"{node.ae_title}_GRID", "-k", "QueryRetrieveLevel=STUDY",
-                 "-k", f"StudyInstanceUID={uid}", "-k", "InstanceAvailability",
-                 "127.0.0.1", str(node.port))  # fmt: skip
-    return availability in said
-
-
-def get(node: GridNode, uid: str, as_ae: str = "ALPHAWS", called: str = "", on_object: object = None) -> Get:
-    """Retrieve by C-GET; return data sets, final status, its identifier, and the seconds it took."""
-    got: list[Dataset] = []
-
-    def take(event: evt.Event) -> int:
-        got.append(event.dataset)
-        got[-1].as_sent = event.request.DataSet.getvalue()
-        if callable(on_object):
-            on_object(len(got))
-        return 0
-
-    ae = AE(ae_title=as_ae)
-    ae.add_requested_context(StudyRootQueryRetrieveInformationModelGet)
-    ae.add_requested_context(CTImageStorage, EXPLICIT)
-    association = ae.associate(
-        "127.0.0.1",
-        node.port,
-        ae_title=called or f"{node.ae_title}_GRID",
-        ext_neg=[build_role(CTImageStorage, scp_role=True)],
-        evt_handlers=[(evt.EVT_C_STORE, take)],
-    )
-    assert association.is_established
-    question = Dataset()
-    question.QueryRetrieveLevel, question.StudyInstanceUID = "STUDY", uid
-    started = time.monotonic()
-    answers = list(association.send_c_get(question, StudyRootQueryRetrieveInformationModelGet))
-    took = time.monotonic() - started
-    association.release()
-    return got, *answers[-1], took
 
 
 def requests(node: GridNode, uid: str = "") -> set[str]:

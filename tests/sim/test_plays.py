@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from click.testing import CliRunner
 
 from catalog import BadRequest
 from sim.plays.__main__ import PLAYS, act, main
-from sim.plays.links import Link
 from sim.plays.script import VERBS, parse, written
 
 FILES = sorted(PLAYS.glob("*.txt"))
@@ -71,23 +69,3 @@ def test_a_play_with_an_error_is_refused_with_the_line_and_what_was_meant(line: 
         parse(f"node alpha\n# a remark\n{line}\n", "play.txt")
     assert "play.txt, line 3: " in refused.value.what
     assert said in f"{refused.value.what} {refused.value.next}"
-
-
-def test_a_link_passes_bytes_until_it_is_cut_and_again_when_it_is_healed() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        link = Link(server.getsockname()[1])
-        near, far = socket.create_connection(("127.0.0.1", link.port)), server.accept()[0]
-        near.sendall(b"there")
-        assert far.recv(10) == b"there"
-        link.cut()
-        assert near.recv(10) == far.recv(10) == b""
-        with socket.create_connection(("127.0.0.1", link.port)) as refused:
-            assert refused.recv(10) == b""
-        link.heal()
-        with socket.create_connection(("127.0.0.1", link.port)) as again:
-            with server.accept()[0] as behind:
-                behind.sendall(b"back")
-            assert again.recv(10) == b"back"
-        link.close()
-        near.close()
-        far.close()

@@ -1,0 +1,1 @@
+"""The failure table: what two or more hospitals do when lines, clocks, machines or people fail."""
