@@ -63,7 +63,9 @@ from .model import (
     PatientKey,
     Query,
     Recorded,
+    RejectedFor,
     Selection,
+    Standing,
     Verb,
 )
 from .packs import ReadHeader
@@ -129,8 +131,10 @@ __all__ = [
     "ReadHeader",
     "Reader",
     "Recorded",
+    "RejectedFor",
     "Selection",
     "Share",
+    "Standing",
     "Unavailable",
     "Uncertain",
     "Unreadable",

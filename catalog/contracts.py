@@ -24,6 +24,7 @@ from .model import (
     Query,
     Recorded,
     Selection,
+    Standing,
 )
 
 
@@ -97,6 +98,9 @@ class CatalogWriter(Catalog, Protocol):
 
     def decisions(self, StudyInstanceUID: str) -> list[Decision]:
         """Return the decisions that touch the study, oldest first, undone ones included."""
+
+    def standing(self, *uids: str) -> Standing:
+        """Return what was decided about an instance that arrives now: study, series and instance."""
 
     def overlay(self, entry: Entry) -> Attributes:
         """Return the attributes a person corrected for this instance; empty for nearly all."""

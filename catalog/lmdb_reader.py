@@ -22,10 +22,12 @@ from .model import (
     Holding,
     Query,
     Selection,
+    Standing,
 )
 from .overlays import load
 from .packs import Headers, ReadHeader, packed_json
 from .planning import Planner
+from .rejected import RejectedCatalog
 from .relocating import holding_of, stored_after
 from .rows import CONFLICT_CODEC, STUDY_CODEC, TOTALS_CODEC, ConflictRow, Totals
 from .search import SearchIndex
@@ -50,7 +52,8 @@ class LmdbReader:
         self._environment = environment
         self._away = away
         self._planner = Planner(environment, search)
-        self._finder = Finder(environment, Headers(read_header), self._planner.propose, away)
+        self._headers = Headers(read_header)
+        self._finder = Finder(environment, self._headers, self._planner.propose, away)
 
     def close(self) -> None:
         """Give the catalog back; nothing of it is lost."""
@@ -88,6 +91,10 @@ class LmdbReader:
     def find(self, query: Query) -> Iterator[Attributes]:
         """See `Catalog.find`; raises BadRequest for a key whose value its VR does not allow."""
         return self._finder.find(query)
+
+    def rejected(self) -> RejectedCatalog:
+        """Return what persons and devices rejected, as a catalog of its own."""
+        return RejectedCatalog(self._environment, self._headers)
 
     def propose(self, query: Query) -> Iterator[list[bytes]]:
         """Yield studies as order and UID, in the order of answers, every one that could match among them."""
@@ -147,6 +154,14 @@ class LmdbReader:
         """See `CatalogWriter.decisions`."""
         with self._environment.reading() as reading:
             return load(reading, StudyInstanceUID).all
+
+    def standing(self, *uids: str) -> Standing:
+        """Return what was decided about an instance that arrives now: study, series and instance."""
+        study, series, instance = uids
+        with self._environment.reading() as reading:
+            if reading.get(DECIDED + study.encode()) is None:
+                return Standing.PLAIN
+            return load(reading, study).standing((study, series, instance))
 
     def overlay(self, entry: Entry) -> Attributes:
         """See `CatalogWriter.overlay`."""

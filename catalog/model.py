@@ -163,17 +163,40 @@ class Verb(StrEnum):
     CORRECT = "correct"
     REJECT = "reject"
     DELETE = "delete"
+    ERASE = "erase"
+    HOLD = "hold"
+    """A legal hold: while it stands, nothing of it is deleted or erased."""
     PREFER = "prefer"
     RELEASE = "release"
     DISCARD = "discard"
     UNDO = "undo"
 
 
+class RejectedFor(StrEnum):
+    """Why something is rejected; IHE RAD TF-2 4.66 and PS3.16 CID 7011 give each a code."""
+
+    QUALITY = "quality"
+    SAFETY = "safety"
+    WORKLIST = "worklist"
+    EXPIRED = "expired"
+    """Its time is over: unlike the others it may come back as new when it is sent again."""
+
+
+class Standing(StrEnum):
+    """What persons decided about something that is sent (again)."""
+
+    PLAIN = "plain"
+    CORRECTED = "corrected"
+    REJECTED = "rejected"
+    ERASED = "erased"
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """A person's decision, kept in the segments as JSON, so that the catalog can be made again from them.
 
     `target` is (StudyInstanceUID,), (Study, Series) or (Study, Series, SOP Instance). CORRECT carries the
-    new `attributes`; PREFER the hexadecimal SHA-256 of the version to prefer; UNDO the `id` it takes back.
+    new `attributes`; PREFER the hexadecimal SHA-256 of the version to prefer; UNDO the `id` it takes back;
+    REJECT may name some SOP Instance UIDs of its target, with spaces between.
     """
 
     id: str
@@ -185,6 +208,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds since 1970."""
     attributes: Mapping[str, dict[str, Any]] = {}
     detail: str = ""
+    why: str = ""
+    """Of REJECT: a `RejectedFor`."""
 
 
 class Conflict(msgspec.Struct, frozen=True, kw_only=True):

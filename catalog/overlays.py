@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from .attributes import BY_TAG, Level
 from .errors import BadRequest, NotFound
-from .model import Attributes, Decision, Entry, PatientKey, Verb
+from .model import Attributes, Decision, Entry, PatientKey, RejectedFor, Standing, Verb
 from .order import first_value
 from .rows import DECISION_CODEC, NAMES_CODEC, DecisionRow
 from .truth import DECIDED, DECISION, Reads
@@ -32,6 +32,32 @@ class Preference(NamedTuple):
     sha256: bytes
 
 
+HIDING: Final = frozenset({Verb.REJECT, Verb.DELETE, Verb.ERASE})
+"""Decisions after which nobody sees what they are about."""
+
+
+class _Hiding:
+    """A decision that hides something, made ready to be compared with thousands of instances."""
+
+    def __init__(self, decision: Decision) -> None:
+        self.verb = decision.verb
+        self.when = decision.when
+        self.target = decision.target
+        self.depth = len(decision.target)
+        self.is_past = self.verb is Verb.DELETE or decision.why == RejectedFor.EXPIRED
+        """Whether what comes later is not covered."""
+        self._only = frozenset(decision.detail.split()) if self.verb is Verb.REJECT else frozenset[str]()
+        self.is_whole = not self._only
+
+    def names(self, uids: tuple[str, str, str]) -> bool:
+        return uids[: self.depth] == self.target and (self.is_whole or uids[2] in self._only)
+
+    def covers(self, entry: Entry) -> bool:
+        if self.is_past and entry.received > self.when:
+            return False
+        return self.names((entry.StudyInstanceUID, entry.SeriesInstanceUID, entry.SOPInstanceUID))
+
+
 class Decided:
     """The decisions about one study that are in force."""
 
@@ -39,7 +65,9 @@ class Decided:
         ordered = sorted(rows, key=lambda row: (row.decision.when, row.order))
         self.all = [row.decision for row in ordered]
         self._corrections: list[Decision] = []
-        self._hidings: list[Decision] = []
+        self._hidings: list[_Hiding] = []
+        self.holds: list[Decision] = []
+        """Legal holds."""
         self.preferences: list[Preference] = []
         undone = _undone(self.all)
         for row in ordered:
@@ -48,38 +76,49 @@ class Decided:
                 continue
             if decision.verb is Verb.CORRECT:
                 self._corrections.append(decision)
-            elif decision.verb in (Verb.REJECT, Verb.DELETE):
-                self._hidings.append(decision)
+            elif decision.verb in HIDING:
+                self._hidings.append(_Hiding(decision))
+            elif decision.verb is Verb.HOLD:
+                self.holds.append(decision)
             elif decision.verb is Verb.PREFER:
                 version = bytes.fromhex(decision.detail)
                 self.preferences.append(Preference(decision.when, row.order, decision.target[-1], version))
 
     def hides(self, entry: Entry) -> bool:
-        """Say whether the instance is rejected or deleted.
+        """Say whether the instance is rejected, deleted or erased.
 
-        A rejection covers what arrives later; a deletion only what was received up to it, because after it
-        the same study may be sent again.
+        A rejection covers what arrives later, unless the time was over; that and a deletion only what was
+        received up to it, because after it the same study may be sent again.
         """
-        uids = (entry.StudyInstanceUID, entry.SeriesInstanceUID, entry.SOPInstanceUID)
-        return any(
-            uids[: len(hiding.target)] == hiding.target
-            and (hiding.verb is Verb.REJECT or entry.received <= hiding.when)
-            for hiding in self._hidings
-        )
+        return any(hiding.covers(entry) for hiding in self._hidings)
 
     def hiding(self, target: tuple[str, ...]) -> set[Verb]:
         """Return how a study or series is hidden as a whole: rejected, deleted, both, or not at all."""
-        return {hiding.verb for hiding in self._hidings if target[: len(hiding.target)] == hiding.target}
+        return {each.verb for each in self._hidings if each.is_whole and target[: each.depth] == each.target}
 
     def deletes(self, entry: Entry) -> bool:
-        """Say whether a deletion is among what hides the instance, so that its bytes may be gone."""
-        uids = (entry.StudyInstanceUID, entry.SeriesInstanceUID, entry.SOPInstanceUID)
-        return any(
-            hiding.verb is Verb.DELETE
-            and uids[: len(hiding.target)] == hiding.target
-            and entry.received <= hiding.when
-            for hiding in self._hidings
-        )
+        """Say whether what hides the instance lets it come back as new: its bytes may be gone."""
+        return any(hiding.is_past and hiding.covers(entry) for hiding in self._hidings)
+
+    def deleted_at(self, entry: Entry) -> int | None:
+        """Return since when a person's deletion covers the instance, the latest; None if none does."""
+        found = [each.when for each in self._hidings if each.verb is Verb.DELETE and each.covers(entry)]
+        return max(found, default=None)
+
+    def rejects(self, entry: Entry) -> bool:
+        """Say whether the instance is rejected, and neither deleted nor erased."""
+        verbs = {hiding.verb for hiding in self._hidings if hiding.covers(entry)}
+        return verbs == {Verb.REJECT}
+
+    def standing(self, uids: tuple[str, str, str]) -> Standing:
+        """Return what was decided about an instance that arrives now."""
+        verbs = {each.verb for each in self._hidings if not each.is_past and each.names(uids)}
+        if Verb.ERASE in verbs:
+            return Standing.ERASED
+        if verbs:
+            return Standing.REJECTED
+        identity = set(PATIENT_IDENTITY) & self.corrections(*uids).keys()
+        return Standing.CORRECTED if identity else Standing.PLAIN
 
     def settles_patient_of(self, entry: Entry) -> bool:
         """Say whether an instance of another patient than its study's raises no alarm (any more)."""

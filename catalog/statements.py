@@ -108,4 +108,6 @@ def why_gone(reads: Reads, *target: str) -> bytes:
     if reads.get(DECIDED + target[0].encode()) is None:
         return EVICTED
     verbs = load(reads, target[0]).hiding(target)
-    return DELETED if Verb.DELETE in verbs else REJECTED if Verb.REJECT in verbs else EVICTED
+    if verbs & {Verb.DELETE, Verb.ERASE}:
+        return DELETED
+    return REJECTED if verbs else EVICTED

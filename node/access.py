@@ -23,7 +23,7 @@ from catalog import Clock, OutOfSpace
 from node.archives import DEFAULT
 from node.contracts import Caller, Device, Rejection, Service, Verdict
 from node.devices import ANY, LOOPBACK, DeviceBook
-from node.sections import Config, UnknownSenders
+from node.sections import REJECTED_SUFFIX, Config, UnknownSenders
 from node.state import State
 
 logger = logging.getLogger(__name__)
@@ -172,6 +172,8 @@ class Gatekeeper:
         device = _together(self._usable(caller, self._rows(caller)))
         if self._senders(caller.called_ae) is not None:
             return self._may_in_research(caller, device, service)
+        if caller.called_ae.endswith(REJECTED_SUFFIX) and service in (Service.STORE, Service.COMMIT):
+            return Verdict(False, f"{caller.called_ae} only shows what was rejected.")
         if service is Service.ECHO or (device is not None and service in device.services):
             return _ALLOWED
         who = f"{caller.ae_title} at {caller.address}"
@@ -255,6 +257,8 @@ class Gatekeeper:
         ]
 
     def _may_call(self, device: Device, called_ae: str) -> bool:
+        if not device.called and called_ae.endswith(REJECTED_SUFFIX):
+            return False
         if not device.called:
             return self._titles().get(called_ae) == DEFAULT
         return called_ae in device.called or ANY in device.called

@@ -6,7 +6,16 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from catalog import Attributes, Matching, Selection, Verb, answer, understand
+from catalog import (
+    Attributes,
+    BadRequest,
+    Matching,
+    RejectedFor,
+    Selection,
+    Verb,
+    answer,
+    understand,
+)
 from node.archives import DEFAULT
 from node.audit import Line
 from node.keys import attributes_of, check_values, question
@@ -98,11 +107,18 @@ class ArchiveDesk:
             Verb.CORRECT, target_of(self._archive.catalog, target), reason=reason, who=who, attributes=changed
         )
 
-    def reject(self, target: str, reason: str, who: str) -> dict[str, Any]:
-        """Hide a study, series or instance from every answer; its bytes stay."""
-        return self._register.make(
-            Verb.REJECT, target_of(self._archive.catalog, target), reason=reason, who=who
-        )
+    def reject(self, target: str, reason: str, who: str, why: str = "quality") -> dict[str, Any]:
+        """Hide a study, series or instance from every answer; its bytes stay.
+
+        `why` is one of `RejectedFor`: it decides what becomes of it when it is sent again.
+        """
+        try:
+            kind = RejectedFor(why)
+        except ValueError:
+            remedy = f"Say one of: {', '.join(RejectedFor)}."
+            raise BadRequest(f"{why!r} is no kind of rejection.", remedy) from None
+        found = target_of(self._archive.catalog, target)
+        return self._register.make(Verb.REJECT, found, reason=reason, who=who, why=kind)
 
     def delete(self, target: str, reason: str, who: str) -> dict[str, Any]:
         """Delete a study, series or instance."""

@@ -16,7 +16,7 @@ import msgspec
 
 from catalog import BadRequest, NotFound
 from node.config import DISK, check_ae_title, check_storage
-from node.sections import GRID_SUFFIX, Config, S3Section
+from node.sections import GRID_SUFFIX, REJECTED_SUFFIX, Config, S3Section
 from node.state import State
 
 logger = logging.getLogger(__name__)
@@ -82,8 +82,9 @@ class ArchiveBook:
         raise NotFound(f"This node has no archive {name!r}.", "List them with: peerpacs archives list")
 
     def titles(self) -> dict[str, str]:
-        """Return the name of the archive that each called AE title opens; one more opens the grid."""
+        """Return the archive that each called AE title opens; twins open the grid and what was rejected."""
         found = {title: plan.name for plan in self for title in plan.ae_titles}
+        found |= {title + REJECTED_SUFFIX: name for title, name in found.items()}
         return {**found, self._default.ae_title + GRID_SUFFIX: DEFAULT}
 
     def adopt(self, folder: Path) -> None:

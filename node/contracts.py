@@ -24,6 +24,8 @@ class Service(StrEnum):
     GET = "get"
     COMMIT = "commit"
     """Storage Commitment: to ask for it, PS3.4 Annex J."""
+    REJECT = "reject"
+    """To have instances rejected by the Key Objects it stores (IHE RAD TF-2 4.66)."""
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):

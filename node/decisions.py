@@ -49,6 +49,7 @@ class Decisions:
         who: str,
         attributes: Mapping[str, dict[str, Any]] | None = None,
         detail: str = "",
+        why: str = "",
     ) -> Decision:
         """Decide: durable in the segments, applied in the catalog.
 
@@ -65,12 +66,18 @@ class Decisions:
             when=int(self._clock() * 1000),
             attributes=attributes or {},
             detail=detail,
+            why=why,
         )
         self._check(decision)
         self._store.keep_decision(decision.id, msgspec.json.encode(decision))
         self._apply(decision, self._catalog.decide)
         logger.info("%s by %s on %s: decision %s", verb, who, "/".join(target), decision.id)
         return decision
+
+    def take(self, decision: Decision) -> None:
+        """Make a decision effective that came from elsewhere: what it is about may still be on its way."""
+        self._store.keep_decision(decision.id, msgspec.json.encode(decision))
+        self._apply(decision, self._catalog.restore)
 
     def replay(self, decision: Decision) -> None:
         """Apply a decision that lies in the segments already; a second time changes nothing."""

@@ -8,10 +8,8 @@ of an unknown sender to the held shelf; both wait there for a person.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable
-from threading import Lock
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from catalog import (
     Arrival,
@@ -39,6 +37,7 @@ from node.damage import Mender
 from node.held import HeldShelf
 from node.rejected import Rejected, RejectedShelf
 from node.storage import file_meta
+from node.underway import Underway
 
 logger = logging.getLogger(__name__)
 
@@ -80,36 +79,14 @@ class Identity(NamedTuple):
         return PatientKey(issuer, header.PatientID)
 
 
-class Underway:
-    """Bytes that are being kept just now, by SHA-256.
+class Judgement(Protocol):
+    """What persons decided about what arrives, see `node.sent_again`."""
 
-    Equal bytes that come meanwhile are kept as well, because the first may not be on the disk yet; once all
-    of them are, the copies that nothing refers to are to go.
-    """
+    def admit(self, header: Header, caller: Caller) -> None:
+        """Let an instance in; raises NotPermitted for what was erased."""
 
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._counts: Counter[bytes] = Counter()
-        self._spare: dict[bytes, list[Holding]] = {}
-
-    def __contains__(self, sha256: bytes) -> bool:
-        return sha256 in self._counts
-
-    def begin(self, holding: Holding) -> None:
-        """Count one more copy as being kept."""
-        with self._lock:
-            self._counts[holding.sha256] += 1
-
-    def end(self, holding: Holding, is_spare: bool) -> list[Holding]:
-        """Count a copy as kept, or lost; return the spare copies if it was the last."""
-        with self._lock:
-            if is_spare:
-                self._spare.setdefault(holding.sha256, []).append(holding)
-            self._counts[holding.sha256] -= 1
-            if self._counts[holding.sha256]:
-                return []
-            del self._counts[holding.sha256]
-            return self._spare.pop(holding.sha256, [])
+    def stored(self, header: Header, caller: Caller, part10: Callable[[], bytes]) -> None:
+        """Hear that it is stored; raises PacsError when it says something that cannot be done."""
 
 
 class NodeIngest:
@@ -126,6 +103,7 @@ class NodeIngest:
         on_new: Callable[[Entry, Recorded], None] = lambda entry, recorded: None,
         claim: Callable[[int], None] = lambda size: None,
         mender: Mender | None = None,
+        judgement: Judgement | None = None,
     ) -> None:
         """Take the parts; `claim(size)` raises OutOfSpace when the archive may have no more bytes.
 
@@ -140,6 +118,7 @@ class NodeIngest:
         self.on_new = on_new
         self.claim = claim
         self._mender = mender
+        self.judgement = judgement
         self._underway = Underway()
 
     def is_damaged(self, sha256: bytes) -> bool:
@@ -311,8 +290,17 @@ class InstanceReception:
 
         Raises:
             OutOfSpace: nothing was kept.
-            NotPermitted: the held shelf is full.
+            NotPermitted: the held shelf is full, or a person had it erased.
         """
+        judgement, caller = self._ingest.judgement, self._caller
+        if judgement is None or self._is_held:
+            return self._keep(header)
+        judgement.admit(header, caller)
+        recorded = self._keep(header)
+        judgement.stored(header, caller, lambda: self._incoming.read_at(0, self._incoming.size))
+        return recorded
+
+    def _keep(self, header: Header) -> Recorded:
         ingest, caller = self._ingest, self._caller
         digest = self._incoming.digest()
         is_away = False

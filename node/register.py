@@ -47,6 +47,7 @@ class Register:
         who: str,
         attributes: Mapping[str, dict[str, Any]] | None = None,
         detail: str = "",
+        why: str = "",
     ) -> dict[str, Any]:
         """Decide, and return the decision's id and what it is about.
 
@@ -55,16 +56,24 @@ class Register:
             NotFound: it is about nothing that is here.
         """
         made = self._decisions.make(
-            verb, target, reason=reason, who=who, attributes=attributes, detail=detail
+            verb, target, reason=reason, who=who, attributes=attributes, detail=detail, why=why
         )
         self.remember(made)
         told: dict[str, Any] = {"decision": made.id, "verb": verb.value, **_uids(target)}
         if attributes:
             told["attributes"] = [keyword_of(tag) for tag in attributes]
+        if why:
+            told["why"] = why
         if verb is Verb.UNDO:
             told["undone"] = detail
         self._audit.record("decision", None, "done", {"who": who, **told})
         return told
+
+    def take(self, decision: Decision) -> None:
+        """Make a decision effective that a device sent; a second time it changes nothing."""
+        if self._made.get(decision.id.encode()) is None:
+            self._decisions.take(decision)
+            self.remember(decision)
 
     def remember(self, decision: Decision) -> None:
         """Have a decision found by its id, also one that only the segments still knew."""

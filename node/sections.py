@@ -9,6 +9,8 @@ import msgspec
 from msgspec import Meta
 
 GRID_SUFFIX: Final = "_GRID"
+REJECTED_SUFFIX: Final = "_REJ"
+"""Behind an AE title: what was rejected there, for those whose row of the device book names it."""
 
 
 class UnknownSenders(StrEnum):

@@ -155,8 +155,10 @@ def attribute(instance: RawInstance, keyword: str) -> Any:
 class Peer:
     """A device as tests use it: store, find and get at a serving node."""
 
-    def __init__(self, node: Node, ae_title: str = "PEER") -> None:
-        self.requestor = Requestor(ae_title, "127.0.0.1", node.ports["dicom"], node.config.node.ae_title)
+    def __init__(self, node: Node, ae_title: str = "PEER", twin: str = "") -> None:
+        """`twin` is what stands behind the called AE title, like _REJ."""
+        called = node.config.node.ae_title + twin
+        self.requestor = Requestor(ae_title, "127.0.0.1", node.ports["dicom"], called)
 
     @classmethod
     def at(cls, port: int) -> Peer:

@@ -27,7 +27,8 @@ from node.recovery import Recovery
 from node.register import Register
 from node.rejected import RejectedShelf
 from node.retriever import NodeRetriever
-from node.sections import Config
+from node.sections import REJECTED_SUFFIX, Config
+from node.sent_again import SentAgain
 from node.state import State, Tables
 from node.storage import SegmentStore, VolumeStore
 
@@ -99,8 +100,17 @@ class Doors:
         doors = (self.store, self.catalog, self.held, self.rejected)
         parts = (self.catalog, self.held, self.tables, clock, self.pace, self._stored_bytes)
         self.care = Care(self.name, self.store, *parts)
-        mender, claim = self.care.mender, self.quota.claim
-        self.ingest = NodeIngest(*doors, identity, clock, on_new=self._arrived, claim=claim, mender=mender)
+        self.decisions = Decisions(self.store, self.catalog, self.held, clock)
+        self.register = Register(self.decisions, self.tables, self.audit)
+        self.ingest = NodeIngest(
+            *doors,
+            identity,
+            clock,
+            on_new=self._arrived,
+            claim=self.quota.claim,
+            mender=self.care.mender,
+            judgement=SentAgain(self.catalog.standing, self.register.take, self.audit, clock),
+        )
         self.retriever = NodeRetriever(
             self.store,
             self.catalog,
@@ -109,8 +119,6 @@ class Doors:
             is_verifying=config.storage.verify_reads,
             on_open=self.pace.asked,
         )
-        self.decisions = Decisions(self.store, self.catalog, self.held, clock)
-        self.register = Register(self.decisions, self.tables, self.audit)
         issuer_of = self.shared.devices.issuer_of
         self.recovery = Recovery(self.ingest, self.decisions, self.register, issuer_of)
         self.commitment = self._make_commitment()
@@ -143,6 +151,9 @@ class Doors:
 
     def scope(self, ae_title: str) -> Scope:
         """Return what one of the archive's AE titles opens."""
+        if ae_title.endswith(REJECTED_SUFFIX):
+            # Nothing is stored there, or committed to: the gatekeeper refuses both.
+            return Scope(self.name, ae_title, self.catalog.rejected(), self.ingest, self.retriever)
         if self.plan.research:
             # Its UIDs are not those that were sent, so it commits to nothing.
             door = self.shared.door(self.plan.research)

@@ -34,6 +34,7 @@ from node.logs import start_logging
 from node.processes import Beat, Call, GatewayCatalog, Orders, RemoteAdmission, WriterClient
 from node.reading import header_reader
 from node.research.senders import Senders
+from node.sections import REJECTED_SUFFIX
 from node.state import State
 from node.storage import VolumeStore
 from node.transcoding import Transcoder
@@ -163,7 +164,7 @@ class Gateway:
     def _scope(self, called_ae: str) -> Scope | None:
         """Return what an AE title opens; an archive that was made meanwhile is opened now."""
         for plan in self.book:
-            if called_ae in plan.ae_titles:
+            if called_ae.removesuffix(REJECTED_SUFFIX) in plan.ae_titles:
                 with self._opening:
                     archive = self.archives.get(plan.name) or self._open(plan)
                 return archive.scope(called_ae)

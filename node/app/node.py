@@ -28,7 +28,7 @@ from node.devices import DeviceBook
 from node.dimse import DimseServer, calling, reencode
 from node.forwarding import Calling
 from node.research.senders import Senders, is_used
-from node.sections import GRID_SUFFIX, Config
+from node.sections import GRID_SUFFIX, REJECTED_SUFFIX, Config
 from node.state import State
 from node.study_events import StudyComplete
 from node.transcoding import Transcoder
@@ -372,7 +372,7 @@ class Node:
 
     def _scope(self, called_ae: str) -> Scope | None:
         for archive in tuple(self.archives.values()):
-            if called_ae in archive.plan.ae_titles:
+            if called_ae.removesuffix(REJECTED_SUFFIX) in archive.plan.ae_titles:
                 return archive.scope(called_ae)
         if called_ae == self.config.node.ae_title + GRID_SUFFIX:
             return self.neighbourhood.scope(called_ae)

@@ -33,14 +33,25 @@ def correct_command(session: Session, target: str, attributes: tuple[str, ...], 
 
 @click.command("reject")
 @click.argument("target")
+@click.option(
+    "--why",
+    type=click.Choice(["quality", "safety", "worklist", "expired"]),
+    default="quality",
+    show_default=True,
+    help="Its kind: bad images, a danger for the patient, a wrong worklist entry, or its time is over.",
+)
 @_REASON
 @shared
-def reject_command(session: Session, target: str, reason: str) -> int:
+def reject_command(session: Session, target: str, why: str, reason: str) -> int:
     """Hide a study, series or instance. The stored bytes stay.
 
-    Example: peerpacs reject 1.2.3.4 --reason "wrong side marked"
+    Who may call the AE title with _REJ behind it still sees it. Sent again it stays rejected, with an alarm;
+    only what has expired comes back as new.
+
+    Example: peerpacs reject 1.2.3.4 --why safety --reason "wrong side marked"
     """
-    return _decide(session, "reject", "Nobody finds or fetches it any more", target=target, reason=reason)
+    outcome = "Nobody finds or fetches it any more"
+    return _decide(session, "reject", outcome, target=target, why=why, reason=reason)
 
 
 @click.command("delete")

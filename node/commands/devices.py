@@ -57,7 +57,7 @@ def _settings(function: F) -> F:
         click.option(
             "--services",
             callback=_words,
-            help="What it may do: echo,store,find,move,get,commit; +get adds one.",
+            help="What it may do: echo,store,find,move,get,commit,reject; +get adds one.",
         ),
         click.option(
             "--called",

@@ -60,6 +60,12 @@ def _forward(call: Call) -> Any:
     return transfer
 
 
+def _correct(call: Call) -> Any:
+    order: a.Correcting = call.body()
+    target = "/".join(part for part in (call.named["study"], order.below) if part)
+    return call.ask("correct", target=target, attributes=order.attributes, reason=order.reason, who=call.who)
+
+
 def _import(call: Call) -> a.Job:
     order: a.ImportOrder = call.body()
     name = call.ask("start_import", source=order.source)
@@ -191,7 +197,19 @@ TABLE: Final = (
     ),
     Operation(
         "POST", "/studies/{study}/reject", _DECIDE, "Hide a study", _verb("reject", who=True, study="target"),
-        dict[str, Any], body=a.Why,
+        dict[str, Any], body=a.Rejecting,
+    ),
+    Operation(
+        "POST", "/studies/{study}/correct", _DECIDE, "Correct attributes in all that leaves", _correct,
+        dict[str, Any], body=a.Correcting,
+    ),
+    Operation(
+        "POST", "/studies/{study}/delete", _DECIDE, "Delete a study",
+        _verb("delete", who=True, study="target"), dict[str, Any], body=a.Why,
+    ),
+    Operation(
+        "GET", "/studies/{study}/life", _DECIDE, "What became of a study, oldest first", _verb("trace"),
+        dict[str, Any],
     ),
     Operation(
         "POST", "/decisions/{decision}/undo", _DECIDE, "Take a decision back", _verb("undo", who=True),
