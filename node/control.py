@@ -25,6 +25,7 @@ import zmq
 
 import catalog
 from catalog import BadRequest, Busy, PacsError, Unavailable
+from node.bell import Bell
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,9 @@ class ControlServer:
 
     def __init__(self, home: Path, handlers: Handlers) -> None:
         self._handlers = handlers
+        self._bell = Bell()
+        self.wake = self._bell.ring
+        """Has `serve` look at whether it was told to stop; any thread may call."""
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.REP)
         self._socket.setsockopt(zmq.LINGER, 500)
@@ -128,7 +132,7 @@ class ControlServer:
 
     def step(self, timeout: float = 0.0) -> bool:
         """Answer one request if one comes within the seconds given; say whether one did."""
-        if not self._socket.poll(int(timeout * 1000)):
+        if not self._bell.wait(timeout, self._socket):
             return False
         self._socket.send(msgspec.json.encode(self._answer(self._socket.recv()), enc_hook=str))
         return True
@@ -143,6 +147,7 @@ class ControlServer:
         self._endpoint.unlink(missing_ok=True)
         self._socket.close()
         self._context.term()
+        self._bell.close()
         with contextlib.suppress(OSError):
             self._path.unlink()
         if self._private is not None:

@@ -111,6 +111,7 @@ class Fetches:
         self._rates: dict[bytes, float] = {}
         self._down: dict[bytes, float] = {}
         self._calls: set[_Call] = set()
+        self._is_ending = False
         self._sizes: Counter[str] = Counter()
         self._failures: Counter[tuple[str, str]] = Counter()
 
@@ -234,10 +235,17 @@ class Fetches:
         with self._lock:
             call = self._next()
             if call is None:
-                self._lock.wait(_TURN)
+                if not self._is_ending:
+                    self._lock.wait(_TURN)
                 return False
         self._run(call)
         return True
+
+    def end(self) -> None:
+        """Have no turn wait for something to do any more."""
+        with self._lock:
+            self._is_ending = True
+            self._lock.notify_all()
 
     def _run(self, call: _Call) -> None:
         source, owner = call.source, owner_of(call.source.owner)

@@ -24,26 +24,30 @@ class Background:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._failing: set[str] = set()
+        self._wakes: list[Callable[[], object]] = []
         self.threads: list[threading.Thread] = []
         self.stopping = threading.Event()
         """Set when the node stops; whoever has a thread looks at it."""
 
-    def run(self, name: str, loop: Callable[[], None]) -> None:
-        """Give a loop a thread."""
+    def run(self, name: str, loop: Callable[[], None], wake: Callable[[], object] | None = None) -> None:
+        """Give a loop a thread; `wake` has it look at `stopping` if it waits for something else."""
+        if wake is not None:
+            self._wakes.append(wake)
         thread = threading.Thread(target=loop, name=name, daemon=True)
         self.threads.append(thread)
         thread.start()
 
     def repeat(self, loop: Loop) -> None:
         """Take a loop's steps on a thread, with the pauses that it wants."""
-        self.run(loop.name, partial(self._go_round, loop))
+        self.run(loop.name, partial(self._go_round, loop), loop.wake)
 
     def tend(self, archive: Archive) -> None:
         """Give an archive the threads that it needs."""
-        self.run(f"{archive.name} syncer", lambda: archive.segments.sync_forever(self.stopping))
+        segments, commitment = archive.segments, archive.commitment
+        self.run(f"{archive.name} syncer", lambda: segments.sync_forever(self.stopping), segments.wake)
         self.run(f"{archive.name} indexer", lambda: self._index(archive))
-        self.run(f"{archive.name} judge", lambda: archive.commitment.judge_forever(self.stopping))
-        self.run(f"{archive.name} reports", lambda: archive.commitment.report_forever(self.stopping))
+        self.run(f"{archive.name} judge", lambda: commitment.judge_forever(self.stopping), commitment.wake)
+        self.run(f"{archive.name} reports", lambda: commitment.report_forever(self.stopping))
         for loop in archive.loops():
             self.repeat(loop)
 
@@ -61,6 +65,8 @@ class Background:
     def end(self) -> bool:
         """Have all threads end; say whether they did within their time."""
         self.stopping.set()
+        for wake in self._wakes:
+            wake()
         for thread in self.threads:
             thread.join(timeout=2.0)
         return not any(thread.is_alive() for thread in self.threads)

@@ -75,10 +75,10 @@ class Carrying:
             Worker(context, _INSIDE, carriers, self._pulse, clock, is_stopping=is_stopping)
             for _ in range(self._section.workers)
         ]
-        yield Loop("leases", partial(_step, self._server.step))
-        yield Loop("pulse", partial(_step, self._pulse.step))
+        yield Loop("leases", partial(_step, self._server.step), wake=self._server.wake)
+        yield Loop("pulse", partial(_step, self._pulse.step), wake=self._pulse.wake)
         for number, worker in enumerate(self._workers):
-            yield Loop(f"worker {number}", partial(_step, worker.step))
+            yield Loop(f"worker {number}", partial(_step, worker.step), wake=worker.wake)
 
     def close(self, *, is_quiet: bool) -> None:
         """Take in what the workers said last; `is_quiet` says that the threads of all loops have ended."""

@@ -8,6 +8,10 @@ from typing import Final, NamedTuple
 _IDLE_PAUSE: Final = 0.2
 
 
+def _nothing() -> None:
+    """Wake nobody: the step never waits."""
+
+
 class Chore(NamedTuple):
     """A step to take in the background, again and again."""
 
@@ -24,3 +28,5 @@ class Loop(NamedTuple):
     step: Callable[[], bool]
     busy_pause: float = 0.0
     idle_pause: float = _IDLE_PAUSE
+    wake: Callable[[], object] = _nothing
+    """Has a step that waits for something return at once; called when the node stops."""

@@ -106,7 +106,7 @@ class Fetching:
     def loops(self) -> Iterator[Loop]:
         """Yield what wants threads of its own."""
         for number in range(_THREADS):
-            yield Loop(f"grid fetch {number}", self.fetches.turn, idle_pause=0.0)
+            yield Loop(f"grid fetch {number}", self.fetches.turn, idle_pause=0.0, wake=self.fetches.end)
 
     def samples(self) -> Iterator[Sample]:
         """Yield what `/metrics` shows of objects that were fetched and given."""

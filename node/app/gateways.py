@@ -127,6 +127,7 @@ class Gateways:
         for gateway in self._gateways:
             gateway.end(until)
         self._ended.set()
+        self._service.wake()
         for keeper in self._kept:
             keeper.close()
 

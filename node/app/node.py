@@ -269,7 +269,7 @@ class Node:
         if is_used(self.state):
             self.research.begin()
         self._control = control = ControlServer(self.home, self.desk.verbs())
-        self._background.run("control", lambda: control.serve(self._background.stopping))
+        self._background.run("control", lambda: control.serve(self._background.stopping), control.wake)
         self._show()
         self.audit.record("start", None, "ok", {"ports": self.ports})
         return self.ports
@@ -279,7 +279,9 @@ class Node:
         watch, section = self.watch, self.config.watch
         if section.port and (port := watch.listen(section.host, section.port)):
             self.ports["watch"] = port
-            self._background.run("watch", lambda: watch.server.serve(self._background.stopping))
+            self._background.run(
+                "watch", lambda: watch.server.serve(self._background.stopping), watch.server.wake
+            )
         watch.watch_threads(self._background.threads)
 
     def _open_ports(self) -> None:

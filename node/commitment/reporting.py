@@ -198,6 +198,11 @@ class Commitments:
         """Tell results over open associations, until told to stop; another process does all the rest."""
         self._repeat(self.line_step, self._to_report, stop)
 
+    def wake(self) -> None:
+        """Have those that go on for ever look at whether they were told to stop."""
+        self._to_judge.set()
+        self._to_report.set()
+
     def tidy(self) -> None:
         """Forget what is long over."""
         for promise in self._promises.tidy():
@@ -227,13 +232,14 @@ class Commitments:
 
     def _repeat(self, step: Callable[[], bool], wake: threading.Event, stop: threading.Event) -> None:
         while not stop.is_set():
-            wake.clear()
             try:
                 if step():
                     continue
             except Exception:
                 logger.exception("Storage Commitment failed in a way nobody foresaw; it is tried again")
+            # What woke it is forgotten before it looks again: nothing that comes meanwhile is missed.
             wake.wait(_BEAT)
+            wake.clear()
 
     def _judge_one(self, key: bytes, promise: Promise) -> Promise:
         """Find what is safe and write it down, or when to look again."""

@@ -16,6 +16,7 @@ import msgspec
 import zmq
 
 from catalog import Arrival, BadRequest, Entry, LmdbCatalog, NotFound, PacsError, Recorded
+from node.bell import Bell
 
 from .ledger import Ledger
 from .wire import BAD, GOOD, Call, Failure, decode_body, encode
@@ -23,8 +24,8 @@ from .wire import BAD, GOOD, Call, Failure, decode_body, encode
 logger = logging.getLogger(__name__)
 
 OnRecorded = Callable[[str, Entry, Recorded], None]
-_BEAT: Final = 200
-"""Milliseconds between two looks at whether to stop."""
+_BEAT: Final = 0.2
+"""Seconds between two looks at whether to stop."""
 _AT_ONCE: Final = 512
 """Messages taken up before they are answered."""
 
@@ -42,6 +43,9 @@ class WriterService:
         self._catalogs = catalogs
         self._ledger = ledger
         self._on_recorded = on_recorded
+        self._bell = Bell()
+        self.wake = self._bell.ring
+        """Has `serve` look at whether it was told to stop; any thread may call."""
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 200)
@@ -54,9 +58,9 @@ class WriterService:
         while not stop.is_set():
             self.step(_BEAT)
 
-    def step(self, patience: int = 0) -> bool:
-        """Answer what has gathered, after at most so many milliseconds of waiting; say whether any was."""
-        if not self._socket.poll(patience):
+    def step(self, patience: float = 0.0) -> bool:
+        """Answer what has gathered, after at most so many seconds of waiting; say whether any was."""
+        if not self._bell.wait(patience, self._socket):
             return False
         records: dict[str, list[tuple[bytes, list[Arrival]]]] = defaultdict(list)
         for _ in range(_AT_ONCE):
@@ -73,6 +77,7 @@ class WriterService:
         """Take no more questions."""
         self._socket.close()
         self._context.term()
+        self._bell.close()
 
     def _take(self, message: list[bytes], records: dict[str, list[tuple[bytes, list[Arrival]]]]) -> None:
         """Answer a message, or put it with those that are recorded together."""

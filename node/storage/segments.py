@@ -162,6 +162,10 @@ class SegmentStore:
         """
         self._eager.listen(stop)
 
+    def wake(self) -> None:
+        """Have `sync_forever` look at whether it was told to stop."""
+        self._eager.wake()
+
     def open(self, holding: Holding) -> StoredFile:
         """Open a kept file.
 

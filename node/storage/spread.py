@@ -130,6 +130,10 @@ class VolumeStore:
         """Start each group commit as soon as something was appended anywhere, until told to stop."""
         self._eager.listen(stop)
 
+    def wake(self) -> None:
+        """Have `sync_forever` look at whether it was told to stop."""
+        self._eager.wake()
+
     def open(self, holding: Holding) -> StoredFile:
         """Open a kept file.
 

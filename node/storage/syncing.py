@@ -7,6 +7,7 @@ eagerly, as soon as something was appended.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -24,6 +25,12 @@ class EagerSync:
         """Say that something was appended; without a listener, whoever waits for it leads the group."""
         if self._is_heard and self._rung.locked():
             self._group = group
+            self.wake()
+
+    def wake(self) -> None:
+        """Have the listener look up, whether or not something was appended."""
+        # Another thread may have done so between the look and the act.
+        with contextlib.suppress(RuntimeError):
             self._rung.release()
 
     def listen(self, stop: threading.Event) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import socket
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +14,7 @@ import msgspec
 import zmq
 
 from catalog import Clock, OutOfSpace
+from node.bell import Bell
 
 from .leases import Grant
 from .messages import (
@@ -79,11 +79,7 @@ class LeaseServer:
         self._clock = clock
         self._wires: list[Any] = []
         self._doorkeeper: Doorkeeper | None = None
-        self._poller = zmq.Poller()
-        self._bell, self._rope = socket.socketpair()
-        self._bell.setblocking(False)
-        self._rope.setblocking(False)
-        self._poller.register(self._bell, zmq.POLLIN)
+        self._bell = Bell()
         self._workers: dict[_Address, _Worker] = {}
         self._carriers: dict[str, _Address] = {}
         """Who was given which lease."""
@@ -95,22 +91,18 @@ class LeaseServer:
         """Let workers come by a URL; return it with the port that was taken. Raises as `wires.listen`."""
         if keys and self._doorkeeper is None:
             self._doorkeeper = Doorkeeper(self._context, keys)
-            self._poller.register(self._doorkeeper.socket, zmq.POLLIN)
         wire, taken = listen(self._context, url, keys)
         self._wires.append(wire)
-        self._poller.register(wire, zmq.POLLIN)
         return taken
 
     def wake(self) -> None:
         """Have `step` look at the queue at once; any thread may call."""
-        with contextlib.suppress(BlockingIOError):
-            self._rope.send(b".")
+        self._bell.ring()
 
     def step(self, timeout: float = 0.0) -> None:
         """Take in what workers say, or wait for it so many seconds, and answer."""
-        self._poller.poll(int(timeout * 1000))
-        with contextlib.suppress(BlockingIOError):
-            self._bell.recv(4096)
+        doors = (self._doorkeeper.socket,) if self._doorkeeper else ()
+        self._bell.wait(timeout, *self._wires, *doors)
         if self._doorkeeper:
             self._doorkeeper.step()
         answers = [answer for address, heard in self._heard() for answer in self._take(address, heard)]
@@ -209,7 +201,6 @@ class LeaseServer:
         if self._doorkeeper:
             self._doorkeeper.close()
         self._bell.close()
-        self._rope.close()
 
 
 def _job(grant: Grant, turn: int) -> Job:

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 import zmq
 
 from catalog import Clock, PacsError
+from node.bell import Bell
 
 from .messages import (
     PROTOCOL,
@@ -103,6 +104,9 @@ class Pulse:
         self._mutex = Lock()
         self._carried: dict[str, Hands] = {}
         self._last = 0.0
+        self._bell = Bell()
+        self.wake = self._bell.ring
+        """Has a step that waits return at once; any thread may call."""
 
     @contextlib.contextmanager
     def during(self, hands: Hands) -> Iterator[None]:
@@ -125,7 +129,7 @@ class Pulse:
             for hands in carried.values():
                 if abs(now - hands.seen) < _HUNG:
                     _send(self._wire, Beat(hands.job.id, hands.job.lease))
-        if self._wire.poll(int(timeout * 1000)):
+        if self._bell.wait(timeout, self._wire):
             heard = decode_to_worker(self._wire.recv())
             if isinstance(heard, Stop) and heard.lease in carried:
                 carried[heard.lease].stop()
@@ -133,6 +137,7 @@ class Pulse:
     def close(self) -> None:
         """Give no more signs of life."""
         self._wire.close()
+        self._bell.close()
 
 
 class Worker:
@@ -156,6 +161,9 @@ class Worker:
         self._pulse = pulse
         self._clock = clock
         self._is_stopping = is_stopping
+        self._bell = Bell()
+        self.wake = self._bell.ring
+        """Has a step that waits return at once; any thread may call."""
         self._turn = 0
         self._said = float("-inf")
         self._over: Over | None = None
@@ -164,7 +172,7 @@ class Worker:
     def step(self, timeout: float = 0.0) -> bool:
         """Carry a job if one comes within so many seconds; say whether one did."""
         self._speak()
-        if not self._wire.poll(int(timeout * 1000)):
+        if not self._bell.wait(timeout, self._wire):
             return False
         heard = decode_to_worker(self._wire.recv())
         if isinstance(heard, Job):
@@ -212,6 +220,7 @@ class Worker:
     def close(self) -> None:
         """Ask for nothing any more."""
         self._wire.close()
+        self._bell.close()
 
 
 def _send(wire: Any, message: FromWorker) -> None:

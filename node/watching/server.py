@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Final
 
 from catalog import Clock
+from node.bell import Bell
 
 from .pages import Page, Pages
 
@@ -40,6 +41,10 @@ class WatchServer:
         self._clock = clock
         self._selector = selectors.DefaultSelector()
         self._visits: dict[socket.socket, _Visit] = {}
+        self._bell = Bell()
+        self.wake = self._bell.ring
+        """Has `serve` look at whether it was told to stop; any thread may call."""
+        self._selector.register(self._bell, selectors.EVENT_READ)
 
     def listen(self, host: str, port: int) -> int:
         """Bind an address and return the port (0 lets the system choose).
@@ -70,8 +75,9 @@ class WatchServer:
         ready = self._selector.select(timeout)
         for key, _ in ready:
             sock = key.fileobj
-            assert isinstance(sock, socket.socket)
-            if sock in self._visits:
+            if not isinstance(sock, socket.socket):
+                self._bell.hush()
+            elif sock in self._visits:
                 self._tend(sock, self._visits[sock])
             else:
                 self._accept(sock)
@@ -84,8 +90,9 @@ class WatchServer:
     def close(self) -> None:
         """Close every connection and every address."""
         for key in tuple(self._selector.get_map().values()):
-            assert isinstance(key.fileobj, socket.socket)
-            key.fileobj.close()
+            if isinstance(key.fileobj, socket.socket):
+                key.fileobj.close()
+        self._bell.close()
         self._selector.close()
         self._visits.clear()
 

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.bucket.serving import Server
+from tests.node.bucket.serving import Server, close_all
+
+
+@pytest.fixture(autouse=True)
+def _what_is_open_is_closed() -> Iterator[None]:
+    yield
+    close_all()
 
 
 @pytest.fixture

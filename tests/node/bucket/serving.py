@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from typing import Any
 
 import boto3
 
+from catalog import PacsError
 from node.bucket import BucketSettings, BucketStore, Endpoint
 from node.state import State
 from node.storage import StorageSettings
@@ -108,7 +110,9 @@ def bucket_store(
     settings = BucketSettings(endpoint, chunk=64 * KB, multipart_above=6 * MB, part=5 * MB, whole_below=MB)
     settings = replace(settings, **changed)
     spool = segment_store(folder / "spool", storage, clock)
-    return BucketStore(settings, spool, _state(folder), folder / "bucket.key", clock)
+    store = BucketStore(settings, spool, _state(folder), folder / "bucket.key", clock)
+    _open.append(store)
+    return store
 
 
 def shared_server(folder: Path) -> Server:
@@ -137,7 +141,17 @@ def work_off(store: BucketStore) -> None:
         pass
 
 
+_open: list[BucketStore] = []
 _states: dict[Path, State] = {}
+
+
+def close_all() -> None:
+    """Close every store that was opened here; what a test broke need not close well."""
+    while _open:
+        with contextlib.suppress(OSError, PacsError):
+            _open.pop().close()
+    for folder in list(_states):
+        forget_state(folder)
 
 
 def _state(folder: Path) -> State:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from catalog import Holding, Incoming, ObjectStore
+from catalog import Holding, Incoming, ObjectStore, PacsError
 from node.storage import Kept, SegmentStore, StorageSettings, VolumeStore
 
 MB = 1 << 20
@@ -42,15 +43,35 @@ class Stopped:
         return self.now
 
 
+_open: list[SegmentStore | VolumeStore] = []
+
+AnyStore = TypeVar("AnyStore", SegmentStore, VolumeStore)
+
+
+def until_the_end(store: AnyStore) -> AnyStore:
+    """Have a store give its files back when its test ends, as if its process did."""
+    _open.append(store)
+    return store
+
+
+def close_all() -> None:
+    """Close what `until_the_end` was told of; what a test broke need not close well."""
+    while _open:
+        with contextlib.suppress(OSError, PacsError):
+            _open.pop().close()
+
+
 def segment_store(
     folder: Path, settings: StorageSettings = SMALL, clock: Stopped | None = None
 ) -> SegmentStore:
-    return SegmentStore(folder / "objects", folder / "incoming", clock or Stopped(), settings)
+    return until_the_end(SegmentStore(folder / "objects", folder / "incoming", clock or Stopped(), settings))
 
 
 def two_volumes(folder: Path) -> VolumeStore:
     """Return a store whose second volume takes what comes."""
-    store = VolumeStore(folder / "main/objects", folder / "main/incoming", Stopped(), SMALL, "node/main")
+    main = folder / "main"
+    store = VolumeStore(main / "objects", main / "incoming", Stopped(), SMALL, "node/main")
+    until_the_end(store)
     (folder / "disk").mkdir()
     store.list.add(folder / "disk")
     store.list.mark(0, is_read_only=True)

@@ -14,7 +14,7 @@ import pytest
 from catalog import BadRequest, Holding, NotFound, OutOfSpace, Unavailable
 from node.storage import KeptDecision, SegmentEnd, StorageSettings, VolumeStore
 from node.storage.places import place_of
-from tests.node.storage.filling import MB, SMALL, Came, Stopped, fill, keep, objects, read
+from tests.node.storage.filling import MB, SMALL, Came, Stopped, fill, keep, objects, read, until_the_end
 
 OWNER = "node/main"
 
@@ -22,6 +22,7 @@ OWNER = "node/main"
 def open_store(folder: Path, clock: Stopped | None = None, settings: StorageSettings = SMALL) -> VolumeStore:
     """Open the store of an archive, replayed as at a start."""
     store = VolumeStore(folder / "objects", folder / "incoming", clock or Stopped(), settings, OWNER)
+    until_the_end(store)
     list(store.recover())
     return store
 
@@ -79,7 +80,7 @@ def test_a_volume_that_is_missing_at_the_start_is_unavailable_and_all_else_is_se
     disk.rename(tmp_path / "unplugged")
     disk.mkdir()
     clock = Stopped()
-    store = VolumeStore(archive / "objects", archive / "incoming", clock, SMALL, OWNER)
+    store = until_the_end(VolumeStore(archive / "objects", archive / "incoming", clock, SMALL, OWNER))
     assert list(store.recover()) == [SegmentEnd(1, 1024)], "nothing is said of the absent"
     assert "is not mounted there" in caplog.text
     assert read(store, here) == b"here"
@@ -154,9 +155,9 @@ def test_what_cannot_be_a_volume_is_refused_with_a_reason(tmp_path: Path, archiv
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").touch()
     (disk / "inside").mkdir()
-    other = VolumeStore(
-        tmp_path / "o" / "objects", tmp_path / "o" / "incoming", Stopped(), SMALL, "node/other"
-    )
+    place = tmp_path / "o"
+    other = VolumeStore(place / "objects", place / "incoming", Stopped(), SMALL, "node/other")
+    until_the_end(other)
     for path, why in {
         tmp_path / "full": "not empty",
         disk / "inside": "in one another",
