@@ -91,6 +91,8 @@ class SegmentStore:
         """The current segment, and those whose objects the catalog may not all have."""
         self._last_number: int | None = None
         self._eager = eager or EagerSync()
+        self.wake = self._eager.wake
+        """Has `sync_forever` look at whether it was told to stop."""
 
     def incoming(self) -> IncomingObject:
         """Return a new empty object to fill."""
@@ -161,10 +163,6 @@ class SegmentStore:
         For a thread of its own; without one, whoever calls `sync` first leads the group.
         """
         self._eager.listen(stop)
-
-    def wake(self) -> None:
-        """Have `sync_forever` look at whether it was told to stop."""
-        self._eager.wake()
 
     def open(self, holding: Holding) -> StoredFile:
         """Open a kept file.
