@@ -51,6 +51,8 @@ _COMMANDS: Final = {
     "commit": "committing",
     "forward": "transfers",
     "transfers": "transfers",
+    "routes": "routing",
+    "prefetch": "routing",
     "conflicts": "reviewing",
     "held": "reviewing",
     "rejected": "reviewing",

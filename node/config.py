@@ -25,6 +25,7 @@ from msgspec import Meta
 from catalog import BadRequest, NotFound
 from node.sections import GRID_SUFFIX
 from node.sections import Config as Config
+from node.standing import LISTS, read_standing
 
 FILE_NAME: Final = "peerpacs.toml"
 DISK: Final = "disk"
@@ -75,6 +76,7 @@ def read_config(text: str, source: str, environ: Mapping[str, str]) -> Config:
         sections[section] = struct(**given)
     config = Config(**sections)
     _check_together(config, source)
+    read_standing(text, source)
     return config
 
 
@@ -162,6 +164,8 @@ def _values(text: str, source: str) -> dict[_Key, _Value]:
         raise BadRequest(f"{source} is not valid TOML: {error}.", "Correct that line.") from None
     values = {}
     for section, table in raw.items():
+        if section in LISTS:
+            continue
         if not isinstance(table, dict):
             raise BadRequest(f"{section} in {source} is in no section.", "Move it under its [section].")
         _check_section(section, f"[{section}]", source)

@@ -40,7 +40,7 @@ class Desk:
         grid = GridDesk(node.grid, node.audit)
         near = NeighbourDesk(node.neighbourhood, node.audit, grid.node_id, node.clock)
         grid.lag = near.lag
-        return {verb.__name__: verb for verb in verbs} | grid.verbs() | near.verbs()
+        return {verb.__name__: verb for verb in verbs} | grid.verbs() | near.verbs() | node.routed.desk()
 
     def research(self) -> dict[str, Callable[..., Any]]:
         """Return the verbs about research; its libraries are loaded when it is first asked."""

@@ -1,27 +1,28 @@
-"""Forwarding: a transfer's instances go to an Application Entity, through the one door out, by C-STORE.
+"""Forwarding: a transfer's instances go where it says, through the one door out, one after the other.
 
-What the receiver takes or refuses for good is settled at once and never sent again; what it cannot take at
-the moment, and everything it did not answer, stays to be tried. A study that grows meanwhile is completed.
+By C-STORE to an Application Entity; the ways to web servers and buckets are in `node.routing`. What the
+receiver takes or refuses for good is settled at once and never sent again; what it cannot take at the moment,
+and everything it did not answer, stays to be tried. A study that grows meanwhile is completed.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum, auto
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from catalog import Busy, Damaged, Entry, NotFound, PacsError, Selection
 from node.contracts import Audit, Device, Outgoing, Scope, StoreResult
 from node.dimse.commands import HIGH, LOW, MEDIUM
-from node.dimse.delivery import Delivery, NotAccepted
+from node.dimse.delivery import Delivery, NotAccepted, Pair
 from node.dimse.dialing import Peer
 from node.dimse.limits import Limits
 from node.dimse.outgoing import Convert
 from node.dimse.statuses import PROCESSING_FAILURE, SUCCESS, is_warning
 from node.dimse.tls import Security
-from node.transfers import Item, Lane, Outcome, Verdict
+from node.transfers import Item, Lane, Order, Outcome, Verdict
 from node.transfers.messages import Job
 from node.transfers.worker import Hands
 
@@ -42,33 +43,91 @@ class Calling(NamedTuple):
     secure: Callable[[Device], Security | None]
 
 
+class Sending(Protocol):
+    """How instances reach one destination; `Delivery` is the one by C-STORE, and says what each does."""
+
+    last_word: PacsError | None
+
+    def expect(self, pairs: Iterable[Pair]) -> None:
+        """Hear which SOP Classes and transfer syntaxes will come."""
+
+    def prepare(self, outgoing: Outgoing) -> None:
+        """Hear which instance comes next."""
+
+    def begin(self, outgoing: Outgoing) -> None:
+        """Send an instance; its answer comes with `end`."""
+
+    def end(self, is_unwanted: Callable[[], bool] = bool) -> StoreResult:
+        """Return the answer to the last `begin`, in the statuses of C-STORE."""
+
+    def close(self, *, release: bool = True) -> None:
+        """Give back what sending took."""
+
+
+Way = Callable[[Job, Scope], Sending]
+"""Opens what sends a job's instances; may raise what stands against it just now."""
+
+
+class AeWay:
+    """The way to devices of the book: by C-STORE."""
+
+    def __init__(self, calling: Calling, convert: Convert) -> None:
+        self._calling = calling
+        self._convert = convert
+
+    def __call__(self, job: Job, scope: Scope) -> Sending:
+        """Return what sends to the job's destination.
+
+        Raises:
+            NotFound: it is not in the book with a port.
+            PacsError: its certificates cannot be read.
+        """
+        return self.to(job.order.destination, job, scope)
+
+    def to(self, ae_title: str, job: Job, scope: Scope) -> Sending:
+        """Return what sends to a device. Raises as a call."""
+        device = self._calling.device_of(ae_title)
+        if device is None or not device.port:
+            remedy = f"Add it: peerpacs devices add {ae_title} --address HOST --port PORT"
+            raise NotFound(f"{ae_title} is not in the device book with a port.", remedy)
+        return Delivery(
+            Peer(
+                device.ae_title,
+                device.address,
+                device.port,
+                scope.ae_title,
+                self._calling.secure(device),
+            ),
+            self._calling.limits,
+            self._convert,
+            transfer_syntaxes=device.transfer_syntaxes,
+            priority=_PRIORITY[job.lane],
+        )
+
+
 class ForwardCarrier:
-    """Carries the jobs of kind DELIVER; any number of threads may use it at once."""
+    """Carries the jobs that send one way; any number of threads may use it at once."""
 
     def __init__(
         self,
-        scope_of: Callable[[str], Scope | None],
-        calling: Calling,
-        convert: Convert,
+        scope_of: Callable[[Order], Scope | None],
+        way: Way,
         audit: Audit,
     ) -> None:
+        """`scope_of` opens what an order sends; it may raise what stands against that."""
         self._scope_of = scope_of
-        self._calling = calling
-        self._convert = convert
+        self._way = way
         self._audit = audit
 
     def carry(self, job: Job, hands: Hands) -> Outcome:
         """Send what is not settled yet; what is there twice is sent once."""
-        scope = self._scope_of(job.order.archive)
-        device = self._calling.device_of(job.order.destination)
+        scope = self._scope_of(job.order)
         if scope is None:
             return Outcome(Verdict.FAILED, f"There is no archive {job.order.archive!r} here any more.")
-        if device is None or not device.port:
-            return _unknown(job.order.destination)
         try:
-            delivery = self._delivery(job, scope, device)
+            delivery = self._way(job, scope)
         except PacsError as error:
-            # Certificates can be mended, and then it goes on.
+            # A row of the book, a certificate or a key can be mended, and then it goes on.
             return Outcome(Verdict.LATER, error.what, error.next, blames_destination=True)
         forward = _Forward(job, hands, scope, delivery)
         try:
@@ -87,32 +146,11 @@ class ForwardCarrier:
             self._audit.record("forward", None, _told(outcome, forward.failed), detail)
         return outcome
 
-    def _delivery(self, job: Job, scope: Scope, device: Device) -> Delivery:
-        return Delivery(
-            Peer(
-                device.ae_title,
-                device.address,
-                device.port,
-                scope.ae_title,
-                self._calling.secure(device),
-            ),
-            self._calling.limits,
-            self._convert,
-            transfer_syntaxes=device.transfer_syntaxes,
-            priority=_PRIORITY[job.lane],
-        )
-
 
 def _told(outcome: Outcome, failed: int) -> str:
     if outcome.verdict is not Verdict.OVER:
         return outcome.verdict.value
     return "partial" if failed else "success"
-
-
-def _unknown(ae_title: str) -> Outcome:
-    what = f"{ae_title} is not in the device book with a port."
-    remedy = f"Add it: peerpacs devices add {ae_title} --address HOST --port PORT"
-    return Outcome(Verdict.LATER, what, remedy, blames_destination=True)
 
 
 class _Answer(Enum):
@@ -134,7 +172,7 @@ class _Enough(Exception):
 class _Forward:
     """One attempt at one job: sends an instance, and opens the next while the answer is awaited."""
 
-    def __init__(self, job: Job, hands: Hands, scope: Scope, delivery: Delivery) -> None:
+    def __init__(self, job: Job, hands: Hands, scope: Scope, delivery: Sending) -> None:
         self._job = job
         self._hands = hands
         self._scope = scope

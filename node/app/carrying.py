@@ -10,9 +10,6 @@ from typing import Final
 import zmq
 
 from catalog import Clock
-from node.contracts import Audit, Scope
-from node.dimse.outgoing import Convert
-from node.forwarding import Calling, ForwardCarrier
 from node.sections import TransfersSection
 from node.state import State
 from node.transfers import Kind, TransferQueue
@@ -20,24 +17,11 @@ from node.transfers.serving import LeaseServer
 from node.transfers.wires import make_keys
 from node.transfers.worker import Carrier, Pulse, Worker
 
-from .archive import Archive
 from .chores import Loop
 
 _INSIDE: Final = "inproc://transfers"
 _BEAT: Final = 0.5
 """Seconds that each step waits for something to do before it looks whether the node stops."""
-
-
-def carriers_of(
-    archives: Mapping[str, Archive], calling: Calling, convert: Convert, audit: Audit
-) -> dict[Kind, Carrier]:
-    """Return who carries which kind of transfer."""
-
-    def scope_of(name: str) -> Scope | None:
-        archive = archives.get(name)
-        return archive.scope(archive.plan.ae_title) if archive else None
-
-    return {Kind.DELIVER: ForwardCarrier(scope_of, calling, convert, audit)}
 
 
 class Carrying:

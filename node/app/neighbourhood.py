@@ -141,6 +141,13 @@ class Neighbourhood:
             self.mirror.close()
 
     @property
+    def open_parts(self) -> GridParts:
+        """What the grid is asked through; raises Unavailable while the node does not run."""
+        if not self._is_open:
+            raise not_running()
+        return self.parts
+
+    @property
     def _grid(self) -> Grid:
         return self._membership()
 

@@ -19,7 +19,7 @@ from node.access import Gatekeeper
 from node.archives import DEFAULT, ArchiveBook, Plan
 from node.audit import AuditLog
 from node.certificates import ensure_certificate
-from node.config import DISK
+from node.config import DISK, FILE_NAME
 from node.contracts import Device, Line, Scope
 from node.control import ControlServer, HomeLock
 from node.credentials import own_credentials
@@ -29,6 +29,7 @@ from node.dimse import DimseServer, calling, reencode
 from node.forwarding import Calling
 from node.research.senders import Senders, is_used
 from node.sections import GRID_SUFFIX, REJECTED_SUFFIX, Config
+from node.standing import load_standing
 from node.state import State
 from node.study_events import StudyComplete
 from node.transcoding import Transcoder
@@ -37,7 +38,7 @@ from node.verification import Verification
 
 from .archive import Archive
 from .background import Background
-from .carrying import Carrying, carriers_of
+from .carrying import Carrying
 from .chores import Chore
 from .damage import look_at_state
 from .doors import Shared
@@ -46,6 +47,7 @@ from .imports import Imports
 from .membership import make_grid, spawn
 from .neighbourhood import Neighbourhood
 from .rebuilding import CATALOG
+from .routing import Routed
 from .settings import limits
 from .watch import Watch
 from .website import make_web, open_web
@@ -142,6 +144,8 @@ class Node:
         for plan in [self.book.find(only)] if only else list(self.book):
             self._open_archive(plan, catalog)
         self._name_parts_of(self.main)
+        if not only:
+            self.routed = Routed(self, load_standing(home / FILE_NAME))
         if purpose == SERVING:
             self.neighbourhood.open()
         self._opened.callback(self.neighbourhood.close)
@@ -256,6 +260,7 @@ class Node:
         """
         # LMDB's Python binding gives the interpreter lock away at each call: beside a busy thread the usual
         # 5 ms a switch would make every commit wait for tens of them.
+        self.routed.check()
         sys.setswitchinterval(_SWITCH)
         self._background.run("chores", self._take_chores)
         for archive in self.archives.values():
@@ -302,8 +307,7 @@ class Node:
 
     def _carry(self) -> None:
         towards = Calling(self.devices.get, limits(self.config), self.credentials.towards)
-        carriers = carriers_of(self.archives, towards, self.transcoder, self.audit)
-        for loop in self._carrying.begin(carriers, self._background.stopping.is_set):
+        for loop in self._carrying.begin(self.routed.carriers(towards), self._background.stopping.is_set):
             self._background.repeat(loop)
         self.access.on_admitted = self.transfers.heard_from
         self.watch.measures.add(self.transfers.samples)
@@ -363,6 +367,7 @@ class Node:
         yield Chore("refusals", 0.0, self.access.refusals.step)
         yield Chore("grid", 0.5, self.grid.step)
         yield from self.neighbourhood.chores()
+        yield from self.routed.chores()
         yield Chore("transfers", 3600.0, self.transfers.tidy)
         for archive in tuple(self.archives.values()):
             yield from archive.chores()

@@ -54,7 +54,7 @@ def bucket_settings(url: str, s3: S3Section, home: Path) -> BucketSettings:
     prefix = prefix.strip("/")
 
     def keys() -> tuple[str, str]:
-        return _secret(home, s3.access_key_file), _secret(home, s3.secret_key_file)
+        return secret(home, s3.access_key_file), secret(home, s3.secret_key_file)
 
     access_key, secret_key = keys()
     endpoint = Endpoint(
@@ -82,8 +82,13 @@ def bucket_settings(url: str, s3: S3Section, home: Path) -> BucketSettings:
     )
 
 
-def _secret(home: Path, name: str) -> str:
-    """Return the first line of a file of the home folder, or of an absolute path; empty for no name."""
+def secret(home: Path, name: str, setting: str = "[s3] of peerpacs.toml") -> str:
+    """Return the first line of a file of the home folder, or of an absolute path; empty for no name.
+
+    Raises:
+        NotFound: it is not there.
+        NotPermitted: others than the node's user may read it.
+    """
     if not name:
         return ""
     path = home / name
@@ -93,5 +98,5 @@ def _secret(home: Path, name: str) -> str:
             raise NotPermitted(what, f"Run: chmod 600 {path}")
         return path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
-        remedy = "Put the key into it (mode 0600), or name another file in [s3] of peerpacs.toml."
-        raise NotFound(f"The bucket's credentials are missing: there is no {path}.", remedy) from None
+        remedy = f"Put the secret into it (mode 0600), or name another file in {setting}."
+        raise NotFound(f"A secret is missing: there is no {path}.", remedy) from None

@@ -33,6 +33,12 @@ class Kind(StrEnum):
 
     DELIVER = "deliver"
     """Send instances to an Application Entity."""
+    WEB = "web"
+    """Send them to a web server, by STOW-RS."""
+    FILE = "file"
+    """Write them as files into a bucket."""
+    PEER = "peer"
+    """Send them to a node of the grid."""
     RECALL = "recall"
     """Fetch instances from whoever holds them."""
     REPORT = "report"

@@ -1,0 +1,74 @@
+"""What another PACS says it has, by C-FIND of the Study Root model, level by level (PS3.4 C.6.2).
+
+Only hierarchical questions with unique keys above are asked, which every PACS must answer (PS3.4 C.4.1.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from catalog import Attributes, texts
+from catalog.attributes import BY_KEYWORD
+from node.dimse import Requestor
+
+_STUDY: Final = (
+    "StudyInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", "PatientName", "PatientID",
+    "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "StudyDescription", "StudyID",
+    "ReferringPhysicianName",
+)  # fmt: skip
+_SERIES: Final = ("SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDescription", "BodyPartExamined")
+_IMAGE: Final = ("SOPInstanceUID", "SOPClassUID", "InstanceNumber")
+MODALITIES: Final = "00080061"
+STUDY: Final = "0020000D"
+SERIES: Final = "0020000E"
+INSTANCE: Final = "00080018"
+CLASS: Final = "00080016"
+
+
+class Listing:
+    """Asks one PACS; every method raises what `Requestor.find` raises."""
+
+    def __init__(self, requestor: Requestor) -> None:
+        self._requestor = requestor
+
+    def studies(self, keys: Attributes) -> Iterator[Attributes]:
+        """Yield the studies that keys of the study level mean."""
+        asked = _asked("STUDY", _STUDY) | {MODALITIES: {"vr": "CS"}} | keys
+        yield from self._requestor.find(asked)
+
+    def series(self, StudyInstanceUID: str) -> list[Attributes]:
+        """Return the series of a study."""
+        asked = _asked("SERIES", _SERIES) | {STUDY: _uid(StudyInstanceUID)}
+        return list(self._requestor.find(asked))
+
+    def instances(self, StudyInstanceUID: str, SeriesInstanceUID: str) -> list[Attributes]:
+        """Return the instances of a series."""
+        above = {STUDY: _uid(StudyInstanceUID), SERIES: _uid(SeriesInstanceUID)}
+        return list(self._requestor.find(_asked("IMAGE", _IMAGE) | above))
+
+
+def value(attributes: Attributes, tag: str) -> str:
+    """Return the first value of an attribute as text, or empty."""
+    content = attributes.get(tag) or {}
+    found = texts(content) if content.get("Value") else []
+    return str(found[0]).strip(" \0") if found else ""
+
+
+def _asked(level: str, keywords: tuple[str, ...]) -> Attributes:
+    rows = (BY_KEYWORD[keyword] for keyword in keywords)
+    asked: Attributes = {row.tag: {"vr": row.vr} for row in rows}
+    return {"00080052": {"vr": "CS", "Value": [level]}} | asked
+
+
+def _uid(value: str) -> dict[str, object]:
+    return {"vr": "UI", "Value": [value]}
+
+
+def where(StudyInstanceUID: str, SeriesInstanceUID: str = "", SOPInstanceUID: str = "") -> Attributes:
+    """Return the Identifier of a C-MOVE or C-GET of the lowest level that is named."""
+    level = "IMAGE" if SOPInstanceUID else "SERIES" if SeriesInstanceUID else "STUDY"
+    named = {STUDY: StudyInstanceUID, SERIES: SeriesInstanceUID, INSTANCE: SOPInstanceUID}
+    return {"00080052": {"vr": "CS", "Value": [level]}} | {
+        tag: _uid(uid) for tag, uid in named.items() if uid
+    }
