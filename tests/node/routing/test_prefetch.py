@@ -12,8 +12,8 @@ from pydicom import dcmread
 from sim.patients import Patient
 from sim.phantoms import instances, study
 from tests.grid import GridNode
-from tests.node.test_grid_retrieve import is_seen
 from tests.running import dcmtk, until
+from tests.workstation import is_seen
 
 pytestmark = pytest.mark.slow
 RULES = """
