@@ -144,8 +144,7 @@ class Node:
         for plan in [self.book.find(only)] if only else list(self.book):
             self._open_archive(plan, catalog)
         self._name_parts_of(self.main)
-        if not only:
-            self.routed = Routed(self, load_standing(home / FILE_NAME))
+        self.routed = Routed(self, load_standing(home / FILE_NAME))
         if purpose == SERVING:
             self.neighbourhood.open()
         self._opened.callback(self.neighbourhood.close)
