@@ -12,8 +12,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ _BUCKET: Final = "bench"
 _DEADLINE: Final = 20.0
 _LOOK_EVERY: Final = 0.02
 _ASK_EVERY: Final = 0.5
+_UNFINISHED: Final = ".rclone_temp_put_"
+"""How rclone calls a file that it has not whole yet."""
 
 
 class S3Server(Server):
@@ -67,12 +70,19 @@ class S3Server(Server):
     def objects(self, under: str = "") -> list[str]:
         """Return the keys of what it keeps."""
         root = self._root / _BUCKET
-        return [str(path.relative_to(root)) for path in (root / under).rglob("*") if path.is_file()]
+        files = (path for path in (root / under).rglob("*") if path.is_file())
+        return [str(path.relative_to(root)) for path in files if not path.name.startswith(_UNFINISHED)]
 
     def count(self, under: str, least: int) -> int:
         """Return how many objects under a prefix have so many bytes."""
-        sizes = (path.stat().st_size for path in (self._root / _BUCKET / under).rglob("*") if path.is_file())
-        return sum(size >= least for size in sizes)
+        return sum(size >= least for size in self._sizes(self._root / _BUCKET / under))
+
+    def _sizes(self, folder: Path) -> Iterator[int]:
+        """Yield the sizes of whole objects; what is being put has another name, which may be gone again."""
+        for path in folder.rglob("*"):
+            with suppress(FileNotFoundError):
+                if path.is_file() and not path.name.startswith(_UNFINISHED):
+                    yield path.stat().st_size
 
     def client(self, threads: int) -> Any:
         """Return a boto3 client with as many connections as threads will use it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Final
 
 from catalog import Damaged, LmdbCatalog
 from node.archives import Plan
@@ -25,8 +24,6 @@ from .damage import refuse_damaged_catalog
 from .doors import Doors, Shared
 from .rebuilding import CATALOG, finish_swap, search_of
 from .settings import bucket_settings, storage_settings
-
-_BUSY_PAUSE: Final = 0.02
 
 
 class Archive(Doors):
@@ -169,9 +166,10 @@ class Archive(Doors):
         bucket, is_busy = self.bucket, self.care.is_busy
         upload = GivingWay(bucket.upload_step, is_busy, bucket.behind, self.shared.clock)
         for number in range(section.upload_threads):
-            yield Loop(f"{self.name} upload {number}", upload.step, idle_pause=_BUSY_PAUSE)
+            yield Loop(f"{self.name} upload {number}", upload.step)
         for number in range(section.fetch_threads):
-            yield Loop(f"{self.name} fetch {number}", bucket.fetch_step, idle_pause=_BUSY_PAUSE)
+            fetching = Loop(f"{self.name} fetch {number}", bucket.fetch_turn, idle_pause=0.0)
+            yield fetching._replace(wake=bucket.end_fetching)
 
     def _tend_bucket(self) -> bool:
         assert self.bucket is not None

@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import Future
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -20,6 +21,9 @@ from .sealing import Key, Note
 from .settling import Settling
 
 logger = logging.getLogger(__name__)
+
+_TURN: Final = 60.0
+"""Seconds: threads that look more often take the interpreter from those who store."""
 
 
 class Fetcher:
@@ -41,6 +45,8 @@ class Fetcher:
         self._key = key
         self._clock = clock
         self._mutex = threading.Lock()
+        self._news = threading.Condition(self._mutex)
+        self._is_ending = False
         self._coming: dict[bytes, Future[bytes]] = {}
         self._wanted: OrderedDict[bytes, None] = OrderedDict()
 
@@ -48,6 +54,20 @@ class Fetcher:
         """Note what will be asked for soon; `step` fetches it in this order."""
         with self._mutex:
             self._wanted.update(dict.fromkeys(sha256s))
+            self._news.notify_all()
+
+    def turn(self) -> bool:
+        """Fetch one object that will be asked for, or wait a while for one; for threads that come back."""
+        with self._mutex:
+            if not (self._wanted or self._is_ending):
+                self._news.wait(_TURN)
+        return self.step()
+
+    def end(self) -> None:
+        """Have nobody wait in `turn` any more."""
+        with self._mutex:
+            self._is_ending = True
+            self._news.notify_all()
 
     def step(self) -> bool:
         """Fetch one object that will be asked for; say whether there was one."""

@@ -216,9 +216,13 @@ class BucketStore:
                 self._uploader.failed(error)
         return self._uploader.step()
 
-    def fetch_step(self) -> bool:
-        """Fetch one object that was announced; for threads that do only this."""
-        return self._fetcher.step()
+    def fetch_turn(self) -> bool:
+        """Fetch one object that was announced, or wait for one; for threads that do only this."""
+        return self._fetcher.turn()
+
+    def end_fetching(self) -> None:
+        """Have nobody wait in `fetch_turn` any more."""
+        self._fetcher.end()
 
     def evict_step(self) -> bool:
         """Drop one confirmed object that is too old or too much for the cache, or whose room is needed.

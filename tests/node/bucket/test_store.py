@@ -126,7 +126,8 @@ def test_what_was_announced_is_there_before_it_is_asked_for(tmp_path: Path, serv
     series = [keep(store, some_bytes(5000, seed)) for seed in range(4)]
     drop_all(store)
     store.prefetch(series)
-    while store.fetch_step():
+    store.end_fetching()
+    while store.fetch_turn():
         pass
     server.stop()
     assert [read(store, holding) for holding in series] == [some_bytes(5000, seed) for seed in range(4)]
