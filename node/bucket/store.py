@@ -232,8 +232,7 @@ class BucketStore:
         room = self._spool.space.look()
         if room.usable < min(_ROOM, room.size // 20):
             return self.drop_one()
-        age = self.settings.cache_age
-        before = self._clock() - age if age else float("-inf")
+        before = self._clock() - (self.settings.cache_age or float("inf"))
         sha256 = self._ledger.surplus(self.settings.cache_bytes, before)
         return sha256 is not None and self._evict(sha256)
 
