@@ -109,6 +109,18 @@ class Batch:
         """Write the row when the transaction ends."""
         self._series[key] = self._changed_series[key] = row
 
+    def drop_study(self, uid: str) -> None:
+        """Remove the row of a study as if there had never been one."""
+        self._studies.pop(uid, None)
+        self._changed_studies.pop(uid, None)
+        self.delete(STUDY + uid.encode())
+
+    def drop_series(self, key: bytes) -> None:
+        """Remove the row of a series as if there had never been one."""
+        self._series.pop(key, None)
+        self._changed_series.pop(key, None)
+        self.delete(series_at(key))
+
     def _mark(self, key: bytes) -> None:
         self.totals.marks += 1
         self.put(DIRTY + counted(self.totals.marks), key)

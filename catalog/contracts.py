@@ -26,6 +26,7 @@ from .model import (
     Selection,
     Standing,
 )
+from .purging import Doomed
 
 
 class Catalog(Protocol):
@@ -104,6 +105,9 @@ class CatalogWriter(Catalog, Protocol):
 
     def overlay(self, entry: Entry) -> Attributes:
         """Return the attributes a person corrected for this instance; empty for nearly all."""
+
+    def doomed(self, decision: Decision) -> Doomed:
+        """Return what is to go by a decision to delete or erase, as it stands now."""
 
     def conflicts(self, resolved: bool = False) -> Iterator[Conflict]:
         """Yield the instances whose UID is claimed by several versions that differ in identity or pixels."""

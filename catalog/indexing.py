@@ -68,6 +68,8 @@ class _Work:
         self.items: list[Packed] = []
         self.outbox: list[bytes] = []
         self.disputes: dict[str, list[str]] = {}
+        self.gone: int | None = None
+        """The number of a series that is not there any more."""
         self.alone: tuple[str, list[str]] | None = None
         """The only instance of the series and its terms, while there is but one."""
 
@@ -121,6 +123,11 @@ class Indexer:
         """Put everything taken up on disk, in the search index first."""
         with self._environment.reading() as reading:
             for work in self._works.values():
+                if reading.get(series_at(work.key)) is None:
+                    work.gone = work.gone or 0
+                if work.gone is not None:
+                    self.search.drop(work.gone)
+                    continue
                 self._put(reading, work.key, work.union, work.alone)
         self.search.commit()
         while self._works:
@@ -152,6 +159,9 @@ class Indexer:
             for item in known:
                 work.union.add(decoded(item.json), item.sha256)
         work.outbox.append(outbox_key)
+        work.gone = row.number if reading.get(series_at(key)) is None else None
+        if work.gone is not None:
+            return
         if row.is_revised:
             self._unite_again(reading, work)
         else:
@@ -270,6 +280,10 @@ def _note_regrowth(batch: Batch, at: bytes) -> None:
 def _storing(works: list[_Work]) -> Callable[[Batch], None]:
     def store(batch: Batch) -> None:
         for work in works:
+            if batch.get(series_at(work.key)) is None:
+                for outbox_key in work.outbox:
+                    batch.delete(outbox_key)
+                continue
             row = work.union.fill(work.row)
             append(batch, work.key, work.items, row)
             store_union(batch, work.key, row)

@@ -26,6 +26,7 @@ from .model import (
 )
 from .packs import ReadHeader
 from .publishing import due, publishing, remaking, unfinished
+from .purging import purge
 from .recording import record
 from .relocating import relocate
 from .shares import Share
@@ -162,6 +163,19 @@ class LmdbCatalog(LmdbReader):
         """Take rows back as if they had never come."""
         if entries:
             self._commits.run(lambda batch: forget(batch, [*entries]), len(entries))
+
+    def purge(self, study: str, entries: Sequence[Entry], decisions: Sequence[str] = ()) -> None:
+        """Forget versions for good, and the decisions named by their ids; it outlives a power cut."""
+        self._commits.run(lambda batch: purge(batch, study, entries, decisions), len(entries))
+        self._environment.settle()
+
+    def scour(self) -> bool:
+        """Leave nothing of what was forgotten in the file, nor in the search index, which grows back.
+
+        Writers wait meanwhile. False: somebody reads an old state just now; try again later.
+        """
+        self._indexer.search.remove()
+        return self._environment.scour()
 
     def relocate(self, moves: Sequence[Move]) -> list[Moved]:
         """See `CatalogWriter.relocate`."""

@@ -27,6 +27,7 @@ from .model import (
 from .overlays import load
 from .packs import Headers, ReadHeader, packed_json
 from .planning import Planner
+from .purging import Doomed, doomed
 from .rejected import RejectedCatalog
 from .relocating import holding_of, stored_after
 from .rows import CONFLICT_CODEC, STUDY_CODEC, TOTALS_CODEC, ConflictRow, Totals
@@ -202,6 +203,11 @@ class LmdbReader:
         """Return every stored version of a study, series or instance, hidden or not preferred ones too."""
         with self._environment.reading() as reading:
             return versions(reading, target)
+
+    def doomed(self, decision: Decision) -> Doomed:
+        """Return what is to go by a decision to delete or erase, as it stands now."""
+        with self._environment.reading() as reading:
+            return doomed(reading, decision)
 
     def claims(self, uids: Iterable[str]) -> dict[str, list[Claim]]:
         """Return every version behind each SOP Instance UID and whether it was rejected or deleted."""

@@ -69,7 +69,7 @@ class Decided:
         self.holds: list[Decision] = []
         """Legal holds."""
         self.preferences: list[Preference] = []
-        undone = _undone(self.all)
+        undone = self._undone = _undone(self.all)
         for row in ordered:
             decision = row.decision
             if decision.id in undone:
@@ -100,10 +100,13 @@ class Decided:
         """Say whether what hides the instance lets it come back as new: its bytes may be gone."""
         return any(hiding.is_past and hiding.covers(entry) for hiding in self._hidings)
 
-    def deleted_at(self, entry: Entry) -> int | None:
-        """Return since when a person's deletion covers the instance, the latest; None if none does."""
-        found = [each.when for each in self._hidings if each.verb is Verb.DELETE and each.covers(entry)]
-        return max(found, default=None)
+    def is_in_force(self, decision: Decision) -> bool:
+        """Say whether a decision was taken in here, and not taken back."""
+        return decision.id not in self._undone and any(each.id == decision.id for each in self.all)
+
+    def is_covered(self, decision: Decision, entry: Entry) -> bool:
+        """Say whether a deletion or erasure that is in force is about this instance."""
+        return self.is_in_force(decision) and _Hiding(decision).covers(entry)
 
     def rejects(self, entry: Entry) -> bool:
         """Say whether the instance is rejected, and neither deleted nor erased."""

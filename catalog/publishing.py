@@ -36,11 +36,15 @@ def due(reading: Reading, now: int) -> list[Mark]:
     """Return the marks whose time to be stated has come; `now` is milliseconds since 1970."""
     found = []
     for mark in marks(reading):
-        if b"\0" in mark.key:
-            series = SERIES_CODEC.unpack(reading.get(series_at(mark.key)) or b"")
-            if _is_due(series, now):
+        is_series = b"\0" in mark.key
+        stored = reading.get(series_at(mark.key) if is_series else STUDY + mark.key)
+        if stored is None:
+            # It went for good meanwhile.
+            found.append(mark)
+        elif is_series:
+            if _is_due(SERIES_CODEC.unpack(stored), now):
                 found.append(mark)
-        elif abs(now - STUDY_CODEC.unpack(reading.get(STUDY + mark.key) or b"").stated) >= GROWING:
+        elif abs(now - STUDY_CODEC.unpack(stored).stated) >= GROWING:
             found.append(mark)
     return found
 
@@ -82,6 +86,8 @@ class _Publication:
 
     def _publish_study(self, mark: Mark) -> None:
         row = self._batch.study(mark.key.decode())
+        if row is None:
+            self._batch.delete(mark.place)
         if row is None or not row.is_dirty:
             return
         self._ledger.state(mark.key, self._of_study(row))
@@ -95,6 +101,8 @@ class _Publication:
 
     def _publish_series(self, mark: Mark) -> None:
         row = self._batch.series(mark.key)
+        if row is None:
+            self._batch.delete(mark.place)
         if row is None or not row.is_dirty:
             return
         is_settled = _idle(row, self._now) >= SETTLED

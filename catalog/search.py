@@ -91,6 +91,10 @@ class SearchIndex:
         """Whether somebody removed the index from the disk; what is open still answers."""
         return not (self._path / _TOKEN).exists()
 
+    def remove(self) -> None:
+        """Remove it from the disk; what is open still answers."""
+        shutil.rmtree(self._path, ignore_errors=True)
+
     def begin_anew(self, token: bytes) -> None:
         """Go on with an empty index in the place of one that is gone."""
         self._use(self._made(self._path, token))
@@ -125,6 +129,11 @@ class SearchIndex:
         with self._writing() as writer:
             writer.delete_documents_by_term(_NUMBER, number)
             writer.add_document(document)
+
+    def drop(self, number: int) -> None:
+        """Have a series not proposed any more, after `commit`."""
+        with self._writing() as writer:
+            writer.delete_documents_by_term(_NUMBER, number)
 
     def commit(self) -> None:
         """Put what was indexed on disk and let it be found.

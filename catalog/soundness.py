@@ -22,17 +22,17 @@ PAGES_AT_START: Final = 60_000
 """Leaf pages that a start looks at; a larger database has only its branches looked at."""
 
 # LMDB 0.9, lmdb.h and mdb.c: MDB_page, MDB_meta, MDB_db and MDB_node on machines of 64 bits.
-_PAGE: Final = struct.Struct("<QHHHH")
+PAGE: Final = struct.Struct("<QHHHH")
 _META: Final = struct.Struct("<IIQQ")
 _DB: Final = struct.Struct("<IHHQQQQQ")
 _META_END: Final = struct.Struct("<QQ")
-_NODE: Final = struct.Struct("<HHHH")
-_OVERFLOW: Final = struct.Struct("<Q")
+NODE: Final = struct.Struct("<HHHH")
+OVERFLOW: Final = struct.Struct("<Q")
 _MAGIC: Final = 0xBEEFC0DE
-_BRANCH, _LEAF, _BIG, _META_PAGE = 1, 2, 4, 8
-_IS_BIG: Final = 1
-_NO_PAGE: Final = 2**64 - 1
-_HEADER: Final = 16
+BRANCH, LEAF, BIG, _META_PAGE = 1, 2, 4, 8
+IS_BIG: Final = 1
+NO_PAGE: Final = 2**64 - 1
+HEADER: Final = 16
 
 
 class _Meta(NamedTuple):
@@ -67,21 +67,22 @@ def check_environment(folder: Path, leaf_pages: int = PAGES_AT_START) -> None:
 
 def _faults(data: memoryview, size: int, leaf_pages: int) -> Iterator[str]:
     with data:
-        meta = _newest_meta(data, size)
+        meta = newest_meta(data, size)
         if meta is None:
             yield "one of its first pages is not whole"
             return
         for root, depth in meta.roots:
-            if root != _NO_PAGE:
+            if root != NO_PAGE:
                 # Pages at the end that were given back before they were written are not in the file.
                 yield from _Tree(data, meta, leaf_pages, size // meta.page_size).faults(root, depth)
 
 
-def _newest_meta(data: memoryview, size: int) -> _Meta | None:
+def newest_meta(data: memoryview, size: int) -> _Meta | None:
+    """Return what the last commit left; None if one of the first pages is not whole."""
     page_size = os.sysconf("SC_PAGE_SIZE")
-    if size >= _HEADER + _META.size + _DB.size:
+    if size >= HEADER + _META.size + _DB.size:
         # The first field of the tree of free pages keeps the size of a page.
-        stated = _DB.unpack_from(data, _HEADER + _META.size)[0]
+        stated = _DB.unpack_from(data, HEADER + _META.size)[0]
         page_size = stated if 512 <= stated <= 65536 and not stated & (stated - 1) else page_size
     found = [_meta_at(data, number * page_size, size) for number in (0, 1)]
     whole = [meta for meta in found if meta is not None]
@@ -89,11 +90,11 @@ def _newest_meta(data: memoryview, size: int) -> _Meta | None:
 
 
 def _meta_at(data: memoryview, offset: int, size: int) -> _Meta | None:
-    end = offset + _HEADER + _META.size + 2 * _DB.size + _META_END.size
+    end = offset + HEADER + _META.size + 2 * _DB.size + _META_END.size
     if size < end:
         return None
-    flags = _PAGE.unpack_from(data, offset)[2]
-    at = offset + _HEADER
+    flags = PAGE.unpack_from(data, offset)[2]
+    at = offset + HEADER
     magic = _META.unpack_from(data, at)[0]
     free = _DB.unpack_from(data, at + _META.size)
     rows = _DB.unpack_from(data, at + _META.size + _DB.size)
@@ -127,7 +128,7 @@ class _Tree:
                 self._leaves -= 1
                 if self._leaves < 0:
                     continue
-            children = self._children(number, _LEAF if below == 1 else _BRANCH)
+            children = self._children(number, LEAF if below == 1 else BRANCH)
             if children is None:
                 yield f"its page {number} is not what was written there"
                 return
@@ -137,34 +138,34 @@ class _Tree:
         """Return the pages a page names, None if it cannot be a page of this kind."""
         data, size = self._data, self._meta.page_size
         start = number * size
-        stated, _, flags, lower, upper = _PAGE.unpack_from(data, start)
-        count = (lower - _HEADER) // 2
-        if stated != number or not flags & kind or lower & 1 or not _HEADER <= lower <= upper <= size:
+        stated, _, flags, lower, upper = PAGE.unpack_from(data, start)
+        count = (lower - HEADER) // 2
+        if stated != number or not flags & kind or lower & 1 or not HEADER <= lower <= upper <= size:
             return None
-        offsets = struct.unpack_from(f"<{count}H", data, start + _HEADER)
-        if count and not (upper <= min(offsets) and max(offsets) <= size - _NODE.size):
+        offsets = struct.unpack_from(f"<{count}H", data, start + HEADER)
+        if count and not (upper <= min(offsets) and max(offsets) <= size - NODE.size):
             return None
         children = [self._child(start + offset, start + size, kind) for offset in offsets]
         return None if None in children else [child for child in children if child]
 
     def _child(self, at: int, end: int, kind: int) -> int | None:
         """Return the page a node of a branch names, 0 for one of a leaf; None if it leads nowhere."""
-        low, high, flags, key = _NODE.unpack_from(self._data, at)
-        value = at + _NODE.size + key
-        if kind == _BRANCH:
+        low, high, flags, key = NODE.unpack_from(self._data, at)
+        value = at + NODE.size + key
+        if kind == BRANCH:
             return low | high << 16 | flags << 32 if value <= end else None
-        if not flags & _IS_BIG:
+        if not flags & IS_BIG:
             return 0 if value + (low | high << 16) <= end else None
-        if value + _OVERFLOW.size > end:
+        if value + OVERFLOW.size > end:
             return None
-        return 0 if self._is_big(_OVERFLOW.unpack_from(self._data, value)[0], low | high << 16) else None
+        return 0 if self._is_big(OVERFLOW.unpack_from(self._data, value)[0], low | high << 16) else None
 
     def _is_big(self, number: int, length: int) -> bool:
         """Say whether a value that fills pages of its own begins on this page."""
         size = self._meta.page_size
         if not 1 < number < self._pages:
             return False
-        stated, _, flags, low, high = _PAGE.unpack_from(self._data, number * size)
+        stated, _, flags, low, high = PAGE.unpack_from(self._data, number * size)
         pages = low | high << 16
-        is_long_enough = number + pages <= self._pages and _HEADER + length <= pages * size
-        return stated == number and bool(flags & _BIG) and is_long_enough
+        is_long_enough = number + pages <= self._pages and HEADER + length <= pages * size
+        return stated == number and bool(flags & BIG) and is_long_enough

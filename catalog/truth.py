@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol, cast
 import lmdb
 
 from .errors import BadRequest, Damaged, OutOfSpace, PacsError, Unavailable
+from .scouring import scour
 
 # The first byte of a key says what lies under it.
 CLAIM: Final = b"c"  # SOPInstanceUID -> Claims
@@ -144,6 +145,10 @@ class Environment:
     def settle(self) -> None:
         """Return when the last commit cannot be undone by a power cut either (see metasync)."""
         self._env.sync(True)
+
+    def scour(self) -> bool:
+        """Leave nothing in the file of what was deleted; writers wait. False: an old state is being read."""
+        return scour(self._env, META + b"scoured")
 
     def free_slots(self) -> int:
         """Clear reader slots of processes that died; return how many there were."""

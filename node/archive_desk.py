@@ -54,6 +54,10 @@ class ArchiveDesk:
             self.correct,
             self.reject,
             self.delete,
+            self.erase,
+            self.hold,
+            self.confirm,
+            self.deletions,
             self.undo,
             self.trace,
             self.references,
@@ -126,6 +130,45 @@ class ArchiveDesk:
             Verb.DELETE, target_of(self._archive.catalog, target), reason=reason, who=who
         )
 
+    def erase(self, target: str, reason: str, who: str) -> dict[str, Any]:
+        """Erase a study, series or instance for good: bytes, rows, and every trace that names the patient."""
+        return self._register.make(
+            Verb.ERASE, target_of(self._archive.catalog, target), reason=reason, who=who
+        )
+
+    def hold(self, target: str, reason: str, who: str) -> dict[str, Any]:
+        """Put a legal hold on a study, series or instance: nothing deletes it until that is undone."""
+        return self._register.make(
+            Verb.HOLD, target_of(self._archive.catalog, target), reason=reason, who=who
+        )
+
+    def confirm(self, wish: str, who: str) -> dict[str, Any]:
+        """Have done, as the second person, what another one wished to delete or erase."""
+        return self._register.confirm(wish, who=who)
+
+    def deletions(self) -> dict[str, Any]:
+        """Return what was ordered to go and how far it is, and what waits for a second person."""
+        disposal, limit = self._archive.disposal, self._archive.limit
+        orders = [
+            {
+                **_target(order.target),
+                "decision": id,
+                "verb": order.verb.value,
+                "who": order.who,
+                "when": order.when,
+                "due": int(disposal.due(order)),
+                "done": order.done,
+                "outcome": order.outcome,
+                "problem": disposal.why_not(id),
+            }
+            for id, order in disposal.orders.rows()
+        ]
+        wishes = [
+            {**_target(wish.target), "wish": id, "verb": wish.verb.value, "who": wish.who, "when": wish.when}
+            for id, wish in limit.waiting()
+        ]
+        return {"orders": sorted(orders, key=_when), "wishes": wishes, "left_today": limit.left()}
+
     def undo(self, decision: str, reason: str, who: str) -> dict[str, Any]:
         """Take a decision back; a beginning of its id that fits no other is enough."""
         return self._register.undo(decision, reason=reason, who=who)
@@ -140,3 +183,11 @@ class ArchiveDesk:
         if line.called:
             return line.called in self._archive.plan.ae_titles
         return bool(line.detail.get("archive", DEFAULT) == self._archive.name)
+
+
+def _target(uids: tuple[str, ...]) -> dict[str, str]:
+    return dict(zip(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"), uids, strict=False))
+
+
+def _when(order: dict[str, Any]) -> int:
+    return int(order["when"])

@@ -18,6 +18,7 @@ from catalog import (
     Clock,
     Decision,
     NotFound,
+    NotPermitted,
     ObjectStore,
     Selection,
     Verb,
@@ -34,11 +35,20 @@ _IDENTITY_OF_OBJECTS: Final = frozenset({"0020000D", "0020000E", "00080018", "00
 class Decisions:
     """The one way a decision is made and applied on this node."""
 
-    def __init__(self, store: ObjectStore, catalog: CatalogWriter, held: HeldShelf, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        catalog: CatalogWriter,
+        held: HeldShelf,
+        clock: Clock,
+        dispose: Callable[[Decision], None] = lambda decision: None,
+    ) -> None:
+        """`dispose` has what a person deletes or erases go, when it is time."""
         self._store = store
         self._catalog = catalog
         self._held = held
         self._clock = clock
+        self._dispose = dispose
 
     def make(
         self,
@@ -90,6 +100,8 @@ class Decisions:
             self._discard(frozenset(decision.detail.split()))
         else:
             in_catalog(decision)
+        if decision.verb in (Verb.DELETE, Verb.ERASE):
+            self._dispose(decision)
 
     def _check(self, decision: Decision) -> None:
         if not decision.reason.strip():
@@ -113,6 +125,9 @@ class Decisions:
                 raise NotFound("Nothing of that waits to be released.", "See: peerpacs held list")
         elif not self._is_known(decision.target):
             raise NotFound(f"{'/'.join(decision.target)} is not here.", "Look it up with: peerpacs find")
+        if decision.verb in (Verb.DELETE, Verb.ERASE) and self._catalog.doomed(decision).is_held:
+            what = f"A legal hold keeps {'/'.join(decision.target)}, or a part of it."
+            raise NotPermitted(what, "Have whoever ordered the hold lift it: peerpacs undo HOLD")
 
     def _is_known(self, target: tuple[str, ...]) -> bool:
         if any(self._catalog.decisions(target[0])):

@@ -16,6 +16,8 @@ _DONE = {
     Verb.CORRECT: "corrected",
     Verb.REJECT: "rejected",
     Verb.DELETE: "deleted",
+    Verb.ERASE: "erased",
+    Verb.HOLD: "put a legal hold on",
     Verb.PREFER: "preferred a version of",
     Verb.RELEASE: "released",
     Verb.DISCARD: "discarded",

@@ -13,10 +13,12 @@ from msgspec import Struct
 from catalog import BadRequest, Decision, NotFound, Verb
 from node.contracts import Audit
 from node.decisions import Decisions
+from node.disposal import Orders
 from node.keys import keyword_of
+from node.second_person import SecondPerson, Wish
 from node.state import Tables
 
-_LASTING: Final = frozenset({Verb.RELEASE, Verb.DISCARD, Verb.UNDO})
+_LASTING: Final = frozenset({Verb.RELEASE, Verb.DISCARD, Verb.UNDO, Verb.ERASE})
 """Decisions that cannot be taken back."""
 
 
@@ -33,7 +35,12 @@ class Made(Struct, frozen=True):
 class Register:
     """Makes decisions and remembers which there are."""
 
-    def __init__(self, decisions: Decisions, state: Tables, audit: Audit) -> None:
+    def __init__(
+        self, decisions: Decisions, state: Tables, audit: Audit, orders: Orders, limit: SecondPerson
+    ) -> None:
+        """`orders` knows what is gone for good, `limit` how much one person may have go in a day."""
+        self._orders = orders
+        self._limit = limit
         self._decisions = decisions
         self._made = state.table("decisions", Made)
         self._audit = audit
@@ -48,13 +55,17 @@ class Register:
         attributes: Mapping[str, dict[str, Any]] | None = None,
         detail: str = "",
         why: str = "",
+        second: str = "",
     ) -> dict[str, Any]:
-        """Decide, and return the decision's id and what it is about.
+        """Decide, and return the decision's id and what it is about; `second` is who confirmed it.
 
         Raises:
             BadRequest: the decision makes no sense as it is.
             NotFound: it is about nothing that is here.
+            NotPermitted: a legal hold forbids it, or it needs a second person.
         """
+        if verb in (Verb.DELETE, Verb.ERASE):
+            self._limit.check(Wish(verb, target, reason, who, second))
         made = self._decisions.make(
             verb, target, reason=reason, who=who, attributes=attributes, detail=detail, why=why
         )
@@ -64,6 +75,8 @@ class Register:
             told["attributes"] = [keyword_of(tag) for tag in attributes]
         if why:
             told["why"] = why
+        if second:
+            told["second"] = second
         if verb is Verb.UNDO:
             told["undone"] = detail
         self._audit.record("decision", None, "done", {"who": who, **told})
@@ -84,6 +97,16 @@ class Register:
         """Yield every decision that can be found by its id."""
         return self._made.scan()
 
+    def confirm(self, beginning: str, *, who: str) -> dict[str, Any]:
+        """Carry out what another person wished and could not do alone.
+
+        Raises:
+            NotFound: no wish, or more than one, begins so.
+            NotPermitted: it is the same person.
+        """
+        wish = self._limit.confirm(beginning, who)
+        return self.make(wish.verb, wish.target, reason=wish.reason, who=wish.who, second=who)
+
     def undo(self, beginning: str, *, reason: str, who: str) -> dict[str, Any]:
         """Take back the one decision whose id begins so.
 
@@ -99,6 +122,8 @@ class Register:
         if made.verb in _LASTING:
             remedy = "Hide what should not be seen with peerpacs reject, or decide anew."
             raise BadRequest(f"A decision to {made.verb} cannot be taken back.", remedy)
+        if self._orders.is_done(id.decode()):
+            raise BadRequest("Its bytes are gone: that cannot be taken back.", "Have it sent again.")
         return self.make(Verb.UNDO, made.target, reason=reason, who=who, detail=id.decode())
 
 

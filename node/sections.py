@@ -199,6 +199,12 @@ class RejectedSection(msgspec.Struct, frozen=True, kw_only=True):
     max_days: Annotated[int, Meta(ge=1, le=3650)]
 
 
+class LifeSection(msgspec.Struct, frozen=True, kw_only=True):
+    """How long what was decided can be taken back."""
+
+    undo_days: Annotated[float, Meta(ge=0, le=3650)]
+
+
 class LogSection(msgspec.Struct, frozen=True, kw_only=True):
     """The log."""
 
@@ -234,6 +240,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     s3: S3Section
     senders: SendersSection
     rejected: RejectedSection
+    life: LifeSection
     log: LogSection
     transfers: TransfersSection
     processes: ProcessesSection

@@ -15,6 +15,7 @@ import lmdb
 import msgspec
 
 from catalog import Damaged, OutOfSpace
+from catalog.scouring import scour
 
 T = TypeVar("T")
 
@@ -138,6 +139,10 @@ class State:
     def transactions(self) -> int:
         """Return the number of the last commit; a copy of an earlier moment has a lower one."""
         return int(self._environment.info()["last_txnid"])
+
+    def scour(self) -> bool:
+        """Leave nothing in the file of rows that were deleted; False: try again, an old state is read."""
+        return scour(self._environment, b"scoured")
 
     def close(self) -> None:
         """Give the environment back; its tables must not be used any more."""

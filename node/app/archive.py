@@ -11,6 +11,7 @@ from node.bucket import BucketStore
 from node.catching_up import CatchUp, CaughtUp
 from node.completeness import Completeness
 from node.config import DISK
+from node.disposal import Disposal, Places
 from node.pacing import GivingWay
 from node.reading import header_reader, pixel_comparer
 from node.recovery import Recovered
@@ -45,6 +46,7 @@ class Archive(Doors):
         try:
             self._open_truth(catalog)
             self.open_doors()
+            self.disposal = self._make_disposal()
             # Closed before the catalog.
             self.opened.callback(self.care.close)
             self.rollback = RollbackWatch(
@@ -63,6 +65,12 @@ class Archive(Doors):
         except BaseException:
             self.opened.close()
             raise
+
+    def _make_disposal(self) -> Disposal:
+        parts = (self.catalog, self.store, self.held, self.rejected)
+        places = Places(*parts, self.care.book.clear, self.shared.state.scour)
+        section = self.shared.config.life
+        return Disposal(self.orders, places, lambda: section.undo_days, self.audit, self.shared.clock)
 
     def _open_events(self) -> None:
         devices, audit = self.shared.devices, self.audit
@@ -148,6 +156,7 @@ class Archive(Doors):
         yield Chore(f"publish {self.name}", 1.0, lambda: self.catalog.publish(clock()))
         yield Chore(f"tidy {self.name}", 60.0, self.catalog.tidy)
         yield Chore(f"commitments of {self.name}", 3600.0, self.commitment.tidy)
+        yield Chore(f"disposal of {self.name}", 2.0, self.disposal.step)
         yield Chore(f"rollback of {self.name}", 5.0, self.rollback.step)
         yield from self.care.chores()
         yield Chore(f"completeness {self.name}", 1.0, self._completeness.step)

@@ -18,6 +18,7 @@ from node.contracts import Audit, Ingest, Scope
 from node.decisions import Decisions
 from node.devices import DeviceBook
 from node.dimse import STORAGE
+from node.disposal import Orders
 from node.held import HeldShelf
 from node.ingest import Identity, NodeIngest
 from node.pacing import Pace
@@ -27,6 +28,7 @@ from node.recovery import Recovery
 from node.register import Register
 from node.rejected import RejectedShelf
 from node.retriever import NodeRetriever
+from node.second_person import SecondPerson
 from node.sections import REJECTED_SUFFIX, Config
 from node.sent_again import SentAgain
 from node.state import State, Tables
@@ -59,7 +61,7 @@ class Doors:
 
     catalog: LmdbCatalog | GatewayCatalog
     segments: SegmentStore | VolumeStore
-    store: SegmentStore | VolumeStore | BucketStore
+    store: VolumeStore | BucketStore
     bucket: BucketStore | None = None
     rest: float = 0.0
     """Seconds before a commitment is judged, see `Commitments`."""
@@ -100,8 +102,10 @@ class Doors:
         doors = (self.store, self.catalog, self.held, self.rejected)
         parts = (self.catalog, self.held, self.tables, clock, self.pace, self._stored_bytes)
         self.care = Care(self.name, self.store, *parts)
-        self.decisions = Decisions(self.store, self.catalog, self.held, clock)
-        self.register = Register(self.decisions, self.tables, self.audit)
+        self.orders = Orders(self.tables)
+        self.decisions = Decisions(self.store, self.catalog, self.held, clock, self.orders.put)
+        self.limit = SecondPerson(self.tables, self.orders, lambda: self.catalog.totals().studies, clock)
+        self.register = Register(self.decisions, self.tables, self.audit, self.orders, self.limit)
         self.ingest = NodeIngest(
             *doors,
             identity,

@@ -63,6 +63,17 @@ class DecisionOutbox:
             self._waiting.pop(id, None)
         return len(body)
 
+    def erase(self, id: str) -> None:
+        """Have neither the bucket nor the queue know a decision any more.
+
+        Raises:
+            PacsError: the bucket refused or does not answer.
+        """
+        self._table.delete(id.encode())
+        with self._mutex:
+            self._waiting.pop(id, None)
+        self._bucket.delete(decision_key(id))
+
     def step(self) -> int:
         """Send the oldest; return how many bytes were sent, 0 when none waits."""
         with self._mutex:

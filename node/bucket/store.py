@@ -7,7 +7,7 @@ holding wherever the bytes are, so that nothing in a catalog changes when the sp
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from node.sections import Encryption
 from node.state import Tables
 from node.storage import Item, SegmentStore
 from node.storage.coverage import NOTHING, Coverage
+from node.storage.removal import erase_decisions
 
 from .checking import Checker
 from .client import Bucket
@@ -180,6 +181,16 @@ class BucketStore:
         self._decisions.put(id, text, int(self._clock() * 1000))
         if self.settings.spool is Spool.PASSING:
             self._decisions.send(id)
+
+    def erase_decisions(self, ids: Collection[str]) -> None:
+        """Overwrite decisions in the spool, and have the bucket forget them.
+
+        Raises:
+            Unavailable, NotPermitted: the bucket did not take it; what it has is to be erased again.
+        """
+        erase_decisions(self._spool.objects, ids)
+        for id in ids:
+            self._decisions.erase(id)
 
     def prefetch(self, holdings: Iterable[Holding]) -> None:
         """Say what will be opened soon, in this order: the rest of a series, the priors of a study."""

@@ -1,12 +1,13 @@
-"""`peerpacs correct`, `reject`, `delete`, `undo`, `trace`: a person's decisions, and a study's life."""
+"""`peerpacs correct`, `reject`, `delete`, `erase`, `hold`, `undo`, `trace`: decisions, and a study's life."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import click
 
-from node.cli import Session, shared, who
+from node.cli import Session, columns, shared, who
 
 _REASON = click.option("--reason", required=True, help="Why; kept with the decision.")
 
@@ -60,13 +61,91 @@ def reject_command(session: Session, target: str, why: str, reason: str) -> int:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @shared
 def delete_command(session: Session, target: str, reason: str, yes: bool) -> int:
-    """Delete a study, series or instance.
+    """Delete a study, series or instance. Nobody sees it from now on; its bytes go after life.undo_days.
+
+    More than a hundred studies, or one percent of them, within a day need a second person (peerpacs confirm).
 
     Example: peerpacs delete 1.2.3.4 --reason "test images" --yes
     """
     if not yes:
         click.confirm(f"Delete {target}?", abort=True, err=True)
     return _decide(session, "delete", "It is deleted", target=target, reason=reason)
+
+
+@click.command("erase")
+@click.argument("target")
+@_REASON
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@shared
+def erase_command(session: Session, target: str, reason: str, yes: bool) -> int:
+    """Erase a study, series or instance for good, with every trace that names the patient.
+
+    It cannot be taken back, and what was erased is refused when it is sent again. The reason stays on record:
+    name no patient in it. peerpacs deletions shows how far it is.
+
+    Example: peerpacs erase 1.2.3.4 --reason "order of the court, file 12/26" --yes
+    """
+    if not yes:
+        click.confirm(f"Erase {target}, for good?", abort=True, err=True)
+    with session.desk("erase") as ask:
+        made = ask("erase", who=who(), target=target, reason=reason)
+    lines = ["✓ Nobody sees it from now on, and its bytes are being overwritten."]
+    session.say(made, [*lines, session.pasteable("How far it is: peerpacs deletions")])
+    return 0
+
+
+@click.command("hold")
+@click.argument("target")
+@_REASON
+@shared
+def hold_command(session: Session, target: str, reason: str) -> int:
+    """Put a legal hold on a study, series or instance. Nothing deletes or erases it until that is undone.
+
+    Example: peerpacs hold 1.2.3.4 --reason "claim 7/2026"
+    """
+    return _decide(session, "hold", "It stays, whatever rules say", target=target, reason=reason)
+
+
+@click.command("confirm")
+@click.argument("wish")
+@shared
+def confirm_command(session: Session, wish: str) -> int:
+    """Have done, as the second person, what somebody else wished to delete or erase.
+
+    Example: peerpacs confirm 3f2a91c0
+    """
+    with session.desk("confirm") as ask:
+        made = ask("confirm", who=who(), wish=wish)
+    session.say(made, [f"✓ Confirmed: {made['verb']}, as decision {made['decision'][:8]}."])
+    return 0
+
+
+@click.command("deletions")
+@shared
+def deletions_command(session: Session) -> int:
+    """Show what was ordered to go for good and how far it is, and what waits for a second person.
+
+    Example: peerpacs deletions
+    """
+    with session.desk("deletions") as ask:
+        told = ask("deletions")
+    rows = [_order_row(order) for order in told["orders"]]
+    titles = ("DECISION", "VERB", "STUDY", "BY", "STATE")
+    lines = [*columns(rows, titles)] if rows else ["Nothing is to go."]
+    for wish in told["wishes"]:
+        line = f"! {wish['who']} wishes to {wish['verb']} {wish['StudyInstanceUID']}; a second person can: "
+        lines.append(session.pasteable(line + f"peerpacs confirm {wish['wish'][:8]}"))
+    session.say(told, lines)
+    return 0
+
+
+def _order_row(order: dict[str, Any]) -> tuple[str, ...]:
+    state = order["outcome"] or order["problem"] or f"goes on {_day(order['due'])}"
+    return order["decision"][:8], order["verb"], order["StudyInstanceUID"], order["who"], state
+
+
+def _day(milliseconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(milliseconds / 1000))
 
 
 @click.command("undo")

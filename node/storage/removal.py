@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,8 @@ from typing import Final
 from catalog import Damaged, Holding
 
 from .members import BLOCK, Kind, pack, unpack
-from .places import place_of, segment_path
+from .places import place_of, segment_numbers, segment_path
+from .replay import find_members
 
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2
 """fallocate(2), linux/falloc.h."""
@@ -50,6 +52,29 @@ def remove_object(objects: Path, holding: Holding, erase: bool) -> None:
             _free(fd, place.offset + BLOCK, member.length - BLOCK, erase)
     finally:
         os.close(fd)
+
+
+def erase_decisions(objects: Path, ids: Collection[str]) -> int:
+    """Overwrite the decisions with these ids, wherever they lie in the segments; return how many there were.
+
+    Reads the header of every member of every segment.
+    """
+    count = 0
+    for number in segment_numbers(objects) if ids else ():
+        fd = os.open(segment_path(objects, number), os.O_RDWR | os.O_CLOEXEC)
+        try:
+            for found in find_members(fd, check=lambda fd, offset, member: True):
+                member = found.member
+                if member is None or member.kind is not Kind.DECISION or member.id not in ids:
+                    continue
+                gone = replace(member, kind=Kind.DELETED, id="")
+                os.pwrite(fd, pack(gone, found.stamp), found.offset)
+                os.fdatasync(fd)
+                _free(fd, found.offset + BLOCK, member.length - BLOCK, erase=True)
+                count += 1
+        finally:
+            os.close(fd)
+    return count
 
 
 def _free(fd: int, offset: int, length: int, erase: bool) -> None:

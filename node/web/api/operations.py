@@ -208,6 +208,22 @@ TABLE: Final = (
         _verb("delete", who=True, study="target"), dict[str, Any], body=a.Why,
     ),
     Operation(
+        "POST", "/studies/{study}/erase", _DECIDE, "Erase a study for good",
+        _verb("erase", who=True, study="target"), dict[str, Any], body=a.Why,
+    ),
+    Operation(
+        "POST", "/studies/{study}/hold", _DECIDE, "Put a legal hold on a study",
+        _verb("hold", who=True, study="target"), dict[str, Any], body=a.Why,
+    ),
+    Operation(
+        "GET", "/deletions", _DECIDE, "What was ordered to go, and how far it is", _verb("deletions"),
+        dict[str, Any],
+    ),
+    Operation(
+        "POST", "/deletions/{wish}/confirm", _DECIDE, "Be the second person", _verb("confirm", who=True),
+        dict[str, Any],
+    ),
+    Operation(
         "GET", "/studies/{study}/life", _DECIDE, "What became of a study, oldest first", _verb("trace"),
         dict[str, Any],
     ),

@@ -1,0 +1,201 @@
+"""What persons deleted or erased goes for good: bytes, rows and, if erased, every trace that names somebody.
+
+A deletion waits for as many days as it can be taken back. Both wait until the change log has said that the
+instances are gone, and while a legal hold keeps them. Whatever moment the node ends at, the next start goes
+on: bytes go first, then rows, and the order is done last.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from catalog import Clock, Damaged, Decision, Entry, Holding, PacsError, Verb
+from catalog.purging import Doomed
+from node.contracts import Audit
+from node.held import HeldShelf
+from node.rejected import RejectedShelf
+from node.state import Tables
+
+logger = logging.getLogger(__name__)
+
+_BATCH: Final = 256
+
+
+class Order(Struct, frozen=True, array_like=True):
+    """One of what is to go, by the id of the decision."""
+
+    verb: Verb
+    target: tuple[str, ...]
+    who: str
+    when: int
+    """Milliseconds since 1970, as `done`."""
+    done: int = 0
+    outcome: str = ""
+    is_purged: bool = False
+    """Bytes and rows are gone; of an erasure, traces may be left."""
+
+
+class Orders:
+    """The rows of orders: written wherever a decision is made, carried out by `Disposal`."""
+
+    def __init__(self, state: Tables) -> None:
+        self._table = state.table("disposals", Order)
+
+    def put(self, decision: Decision) -> None:
+        """Have what a decision names go; one that was carried out is carried out again."""
+        order = Order(decision.verb, decision.target, decision.who, decision.when)
+        self._table.put(decision.id.encode(), order)
+
+    def change(self, id: str, order: Order) -> None:
+        """Note how far an order is."""
+        self._table.put(id.encode(), order)
+
+    def is_done(self, id: str) -> bool:
+        """Say whether the bytes that a decision is about are gone."""
+        order = self._table.get(id.encode())
+        return order is not None and order.is_purged
+
+    def rows(self) -> Iterator[tuple[str, Order]]:
+        """Yield every order with the id of its decision."""
+        return ((id.decode(), order) for id, order in self._table.scan())
+
+
+class _Catalog(Protocol):
+    def doomed(self, decision: Decision) -> Doomed: ...
+
+    def purge(self, study: str, entries: Sequence[Entry], decisions: Sequence[str] = ()) -> None: ...
+
+    def scour(self) -> bool: ...
+
+
+class _Store(Protocol):
+    def remove(self, holding: Holding, erase: bool = False) -> None: ...
+
+    def erase_decisions(self, ids: Collection[str]) -> None: ...
+
+
+class Places(NamedTuple):
+    """Where something of a study may lie in one archive."""
+
+    catalog: _Catalog
+    store: _Store
+    held: HeldShelf
+    rejected: RejectedShelf
+    forget_damage: Callable[[bytes], object]
+    """Drops a SHA-256 from the book of damage."""
+    scour: Callable[[], bool]
+    """Leaves nothing of deleted rows in the node's state; False: try again."""
+
+
+class Disposal:
+    """Carries out the orders of one archive, step by step; one thread calls it."""
+
+    def __init__(
+        self, orders: Orders, places: Places, undo_days: Callable[[], float], audit: Audit, clock: Clock
+    ) -> None:
+        self.orders = orders
+        self._places = places
+        self._undo_days = undo_days
+        self._audit = audit
+        self._clock = clock
+        self._problems: dict[str, str] = {}
+
+    def step(self) -> int:
+        """Carry out what is due; return how many orders were finished."""
+        finished = 0
+        for id, order in list(self.orders.rows()):
+            if order.done or not self.is_due(order):
+                continue
+            try:
+                finished += self._carry_out(id, order)
+                self._problems.pop(id, None)
+            except (PacsError, OSError) as error:
+                if self._problems.get(id) != str(error):
+                    logger.error("What was ordered to be %sd stays for now: %s", order.verb, error)
+                self._problems[id] = str(error)
+        return finished
+
+    def is_due(self, order: Order) -> bool:
+        """Say whether the time has come in which a deletion could be taken back."""
+        return order.verb is Verb.ERASE or self._clock() * 1000 >= self.due(order)
+
+    def due(self, order: Order) -> float:
+        """Return when an order is carried out at the earliest, in milliseconds since 1970."""
+        return order.when + self._undo_days() * 86_400_000 * (order.verb is Verb.DELETE)
+
+    def why_not(self, id: str) -> str:
+        """Return why an order that is due could not be carried out; empty if nothing is in its way."""
+        return self._problems.get(id, "")
+
+    def _carry_out(self, id: str, order: Order) -> bool:
+        """Go on with an order as far as it can be; say whether it is done."""
+        decision = Decision(
+            id=id, verb=order.verb, target=order.target, reason="", who=order.who, when=order.when
+        )
+        doomed = self._places.catalog.doomed(decision)
+        if not doomed.is_in_force:
+            return self._finish(id, order, "taken back")
+        if doomed.is_held:
+            self._problems[id] = "a legal hold keeps it"
+            return False
+        if not doomed.is_stated:
+            return False
+        if order.verb is Verb.DELETE:
+            self._purge(order, doomed, ())
+            return self._finish(id, replace(order, is_purged=True), "gone")
+        others = [each.id for each in doomed.others]
+        self._purge(order, doomed, others)
+        self._clear_shelves(order)
+        if not order.is_purged:
+            order = replace(order, is_purged=True)
+            self.orders.change(id, order)
+        if not (self._places.catalog.scour() and self._places.scour()):
+            return False
+        return self._finish(id, order, "erased")
+
+    def _purge(self, order: Order, doomed: Doomed, decisions: Sequence[str]) -> None:
+        places, is_erased = self._places, order.verb is Verb.ERASE
+        for start in range(0, len(doomed.entries), _BATCH):
+            batch = [*doomed.entries[start : start + _BATCH]]
+            for entry in batch:
+                self._free(entry.holding, is_erased)
+            places.catalog.purge(order.target[0], batch)
+        if decisions:
+            places.store.erase_decisions(decisions)
+            places.catalog.purge(order.target[0], [], decisions)
+
+    def _free(self, holding: Holding, is_erased: bool) -> None:
+        try:
+            self._places.store.remove(holding, erase=is_erased)
+        except Damaged:
+            # Nobody can say whose bytes these are; what is erased must not be called so.
+            if is_erased:
+                raise
+        self._places.forget_damage(holding.sha256)
+
+    def _clear_shelves(self, order: Order) -> None:
+        """Remove what waits for a person: held instances, and files that could not become one."""
+        places, study = self._places, order.target[0]
+        for arrival in list(places.held.list(study=study)):
+            entry = arrival.entry
+            uids = (entry.StudyInstanceUID, entry.SeriesInstanceUID, entry.SOPInstanceUID)
+            if uids[: len(order.target)] == order.target:
+                places.held.take(arrival)
+                places.store.remove(entry.holding, erase=True)
+        wanted = order.target[-1].encode()
+        for file in places.rejected.list():
+            if wanted in places.rejected.path(file.name).read_bytes():
+                places.rejected.discard(file.name)
+
+    def _finish(self, id: str, order: Order, outcome: str) -> bool:
+        self.orders.change(id, replace(order, done=int(self._clock() * 1000), outcome=outcome))
+        uids = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+        detail = {"decision": id, "verb": order.verb.value, **dict(zip(uids, order.target, strict=False))}
+        self._audit.record("disposal", None, outcome, detail)
+        logger.info("Decision %s to %s is carried out: %s.", id, order.verb, outcome)
+        return True
