@@ -76,8 +76,6 @@ class _Catalog(Protocol):
 class _Store(Protocol):
     def remove(self, holding: Holding, erase: bool = False) -> None: ...
 
-    def erase_decisions(self, ids: Collection[str]) -> None: ...
-
 
 class Places(NamedTuple):
     """Where something of a study may lie in one archive."""
@@ -86,6 +84,8 @@ class Places(NamedTuple):
     store: _Store
     held: HeldShelf
     rejected: RejectedShelf
+    erase_decisions: Callable[[Collection[str]], object]
+    """Overwrites decisions by their ids, wherever they are kept."""
     forget_damage: Callable[[bytes], object]
     """Drops a SHA-256 from the book of damage."""
     scour: Callable[[], bool]
@@ -166,7 +166,7 @@ class Disposal:
                 self._free(entry.holding, is_erased)
             places.catalog.purge(order.target[0], batch)
         if decisions:
-            places.store.erase_decisions(decisions)
+            places.erase_decisions(decisions)
             places.catalog.purge(order.target[0], [], decisions)
 
     def _free(self, holding: Holding, is_erased: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 from catalog import Damaged, LmdbCatalog
@@ -17,6 +17,7 @@ from node.reading import header_reader, pixel_comparer
 from node.recovery import Recovered
 from node.rollback import RollbackWatch
 from node.storage import SegmentStore, has_objects
+from node.storage.removal import erase_decisions
 from node.study_events import StudyComplete, StudyEvents, described
 from node.verification import Verification
 
@@ -68,9 +69,17 @@ class Archive(Doors):
 
     def _make_disposal(self) -> Disposal:
         parts = (self.catalog, self.store, self.held, self.rejected)
-        places = Places(*parts, self.care.book.clear, self.shared.state.scour)
+        places = Places(*parts, self._erase_decisions, self.care.book.clear, self.shared.state.scour)
         section = self.shared.config.life
         return Disposal(self.orders, places, lambda: section.undo_days, self.audit, self.shared.clock)
+
+    def _erase_decisions(self, ids: Collection[str]) -> None:
+        stores = [self.segments] if isinstance(self.segments, SegmentStore) else self.segments.present()
+        for store in stores:
+            erase_decisions(store.objects, ids)
+        if self.bucket:
+            for id in ids:
+                self.bucket.decisions.erase(id)
 
     def _open_events(self) -> None:
         devices, audit = self.shared.devices, self.audit

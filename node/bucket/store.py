@@ -7,7 +7,7 @@ holding wherever the bytes are, so that nothing in a catalog changes when the sp
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from node.sections import Encryption
 from node.state import Tables
 from node.storage import Item, SegmentStore
 from node.storage.coverage import NOTHING, Coverage
-from node.storage.removal import erase_decisions
 
 from .checking import Checker
 from .client import Bucket
@@ -64,7 +63,7 @@ class BucketStore:
         self._fetcher = Fetcher(self._bucket, self._ledger, spool, self._settling, self._key, clock)
         bytes_of = (self._bucket, self._ledger, spool, self._fetcher, self._key)
         self._checker = Checker(*bytes_of, settings.chunk, self._forget_places)
-        self._decisions = DecisionOutbox(
+        self.decisions = DecisionOutbox(
             self._bucket, state.table("bucket decisions", Outgoing), self._key, settings.chunk
         )
         self.listing = Listing(
@@ -73,7 +72,7 @@ class BucketStore:
             self._ledger,
             self._key,
             _WORD,
-            lambda decision: self._decisions.put(decision.id, decision.text, decision.written),
+            lambda decision: self.decisions.put(decision.id, decision.text, decision.written),
         )
         self._probed = float("-inf")
 
@@ -178,19 +177,9 @@ class BucketStore:
             Unavailable, NotPermitted: the spool is not persistent, and the bucket did not take it.
         """
         self._spool.keep_decision(id, text)
-        self._decisions.put(id, text, int(self._clock() * 1000))
+        self.decisions.put(id, text, int(self._clock() * 1000))
         if self.settings.spool is Spool.PASSING:
-            self._decisions.send(id)
-
-    def erase_decisions(self, ids: Collection[str]) -> None:
-        """Overwrite decisions in the spool, and have the bucket forget them.
-
-        Raises:
-            Unavailable, NotPermitted: the bucket did not take it; what it has is to be erased again.
-        """
-        erase_decisions(self._spool.objects, ids)
-        for id in ids:
-            self._decisions.erase(id)
+            self.decisions.send(id)
 
     def prefetch(self, holdings: Iterable[Holding]) -> None:
         """Say what will be opened soon, in this order: the rest of a series, the priors of a study."""
@@ -220,7 +209,7 @@ class BucketStore:
         """Send one decision, object or part, or delete one object; say whether there was something due."""
         if self._uploader.may_send:
             try:
-                if sent := self._decisions.step():
+                if sent := self.decisions.step():
                     self._uploader.succeeded(sent)
                     return True
             except PacsError as error:
@@ -289,7 +278,7 @@ class BucketStore:
 
     def waiting(self) -> int:
         """Return how many objects and decisions the bucket does not have yet, or still has."""
-        return self._ledger.count_waiting() + self._decisions.count()
+        return self._ledger.count_waiting() + self.decisions.count()
 
     def recover(self) -> Iterator[Item]:
         """Yield what a crash left unrecorded, as `SegmentStore.recover` does, and queue it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -19,7 +19,6 @@ from .coverage import NOTHING, Coverage
 from .incoming import Buffers, IncomingObject, SpillFolder
 from .places import place_of
 from .reading import StoredFile
-from .removal import erase_decisions
 from .replay import Item, in_order
 from .segments import SegmentStore, StorageSettings
 from .space import Room
@@ -181,11 +180,6 @@ class VolumeStore:
             OutOfSpace, Unavailable: no volume takes it; nothing was kept.
         """
         self._first(self.writable(), lambda store: store.keep_decision(id, text))
-
-    def erase_decisions(self, ids: Collection[str]) -> None:
-        """Overwrite decisions, as far as their volumes are there."""
-        for store in self.present():
-            erase_decisions(store.objects, ids)
 
     def recover(self) -> Iterator[Item]:
         """Yield what the segments say that were open when the store was last used, in the order written.
