@@ -54,7 +54,8 @@ def test_the_commands_are_those_of_the_design() -> None:
         "init run status check health config devices archives users tokens invite join approve "
         "peers revoke grants link unlink import echo find send get move commit forward transfers routes "
         "prefetch conflicts held rejected correct reject delete erase hold confirm deletions undo trace "
-        "projects export quarantine anonymize backup restore rebuild verify storage audit conformance bench completion"
+        "projects export quarantine anonymize backup restore rebuild verify storage audit "
+        "conformance bench completion"
     )
     assert wanted.split() == peerpacs.list_commands(click.Context(peerpacs))
 
