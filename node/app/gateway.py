@@ -6,15 +6,11 @@ closing that. What it stores is in segments of its own, so object bytes never pa
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -22,34 +18,24 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from catalog import Clock
-from node.access import Gatekeeper
-from node.archives import ArchiveBook, Plan
-from node.audit import AuditLog
+from node.archives import Plan
 from node.config import load_config
-from node.contracts import Device, Ingest, Line, Scope
-from node.credentials import own_credentials
-from node.devices import DeviceBook
-from node.dimse import DimseServer, calling, reencode
+from node.contracts import Ingest, Scope
 from node.logs import start_logging
 from node.processes import Beat, Call, GatewayCatalog, Orders, RemoteAdmission, WriterClient
 from node.reading import header_reader
-from node.research.senders import Senders
 from node.sections import REJECTED_SUFFIX
-from node.state import State
 from node.storage import VolumeStore
-from node.transcoding import Transcoder
 
 from .doors import Doors, Shared
+from .foundation import DRAIN, SWITCH, Foundation
 from .rebuilding import CATALOG, search_of
-from .settings import limits
 
 if TYPE_CHECKING:
     from .research import ResearchDoors
 
 _BEAT: Final = 0.5
 _RETIRE_EVERY: Final = 5.0
-_DRAIN: Final = 6.0
-_SWITCH: Final = 0.0005
 _REST: Final = 0.5
 """Seconds within which the response to a commitment request is certainly out."""
 
@@ -76,47 +62,22 @@ class GatewayArchive(Doors):
             raise
 
 
-class Gateway:
+class Gateway(Foundation):
     """Everything one gateway process has open."""
 
     def __init__(self, orders: Orders, clock: Clock = time.time) -> None:
         home = Path(orders.home)
-        self._orders, self._clock, self.config = orders, clock, load_config(home)
-        self._opened = ExitStack()
+        super().__init__(home, load_config(home), clock)
+        self._orders = orders
         self.writer = WriterClient(orders.writer)
         self._opened.callback(self.writer.close)
-        self.state = State(home / "state")
-        self._opened.callback(self.state.close)
-        self.devices = DeviceBook(self.state)
-        self.book = ArchiveBook(self.state, self.config)
-        self.access = Gatekeeper(
-            self.state, self.config, clock, self.book.titles, Senders(self.state, self.book)
-        )
-        self.credentials = own_credentials(home, self.config)
-        self.audit = AuditLog(home / "audit", clock)
-        self._opened.callback(self.audit.close)
-        pool = ThreadPoolExecutor(os.cpu_count(), "pool")
-        self._opened.callback(pool.shutdown, wait=False, cancel_futures=True)
-        self._shared = Shared(
-            home,
-            self.config,
-            clock,
-            self.state,
-            self.devices,
-            self.audit,
-            self.book,
-            pool,
-            self._call,
-            self._door,
-        )
-        self._stopping = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._open_foundation(self._door)
         self._opening = threading.Lock()
         self._research: ResearchDoors | None = None
         self.archives: dict[str, GatewayArchive] = {}
         for plan in self.book:
             self._open(plan)
-        self.dimse = self._make_server(home)
+        self.dimse = self._make_server(self._scope, RemoteAdmission(orders.name, self.writer))
 
     def start(self) -> None:
         """Listen beside the other gateways and serve.
@@ -128,37 +89,23 @@ class Gateway:
             if port:
                 self.dimse.listen(host, port, shares_port=True, tls=tls)
         self.dimse.start()
-        self._run("beat", self._beat_forever)
+        self._background.run("beat", self._beat_forever)
 
     def stop(self) -> None:
         """Finish what is in flight, write everything down, let everything go."""
-        self.dimse.stop(_DRAIN)
+        self.dimse.stop(DRAIN)
         self.transcoder.close()
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join(timeout=2.0)
+        self._background.end()
         self.access.refusals.step()
         self._opened.close()
-
-    def _make_server(self, home: Path) -> DimseServer:
-        self.transcoder = Transcoder(reencode, home / "archives" / "main" / "incoming")
-        return DimseServer(
-            self._scope,
-            self.access,
-            self.audit,
-            limits(self.config),
-            self._clock,
-            accept_unknown=self.config.dicom.accept_unknown,
-            convert=self.transcoder,
-            secure=self.credentials.towards,
-            admission=RemoteAdmission(self._orders.name, self.writer),
-        )
 
     def _open(self, plan: Plan) -> GatewayArchive:
         archive = self.archives[plan.name] = GatewayArchive(plan, self._shared, self.writer)
         self._opened.callback(archive.close)
-        self._run(f"{plan.name} syncer", lambda: archive.segments.sync_forever(self._stopping))
-        self._run(f"{plan.name} results", lambda: archive.commitment.tell_forever(self._stopping))
+        background, segments, commitment = self._background, archive.segments, archive.commitment
+        stopping = background.stopping
+        background.run(f"{plan.name} syncer", lambda: segments.sync_forever(stopping), segments.wake)
+        background.run(f"{plan.name} results", lambda: commitment.tell_forever(stopping), commitment.wake)
         return archive
 
     def _scope(self, called_ae: str) -> Scope | None:
@@ -178,12 +125,9 @@ class Gateway:
             self._opened.callback(self._research.close)
         return self._research.door(project)
 
-    def _call(self, device: Device, own_title: str) -> AbstractContextManager[Line]:
-        return calling(device, own_title, limits(self.config), self.credentials.towards(device))
-
     def _beat_forever(self) -> None:
-        retired = self._clock()
-        while not self._stopping.wait(_BEAT):
+        retired = self.clock()
+        while not self._background.stopping.wait(_BEAT):
             beat = Beat(self._orders.name, self.dimse.counters(), list(self.dimse.samples()))
             try:
                 self.writer.ask(Call.BEAT, "", beat)
@@ -192,20 +136,15 @@ class Gateway:
             finally:
                 self.audit.step()
                 self.access.refusals.step()
-            if not 0 <= self._clock() - retired < _RETIRE_EVERY:
-                retired = self._clock()
+            if not 0 <= self.clock() - retired < _RETIRE_EVERY:
+                retired = self.clock()
                 for archive in tuple(self.archives.values()):
                     archive.volumes.retire_draining()
-
-    def _run(self, name: str, loop: Callable[[], None]) -> None:
-        thread = threading.Thread(target=loop, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
 
 
 def main() -> int:
     """Run a gateway until standard input ends."""
-    sys.setswitchinterval(_SWITCH)
+    sys.setswitchinterval(SWITCH)
     orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)
     config = load_config(Path(orders.home))
     start_logging(config.log.level, config.log.format, file=config.log.file)

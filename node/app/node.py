@@ -3,45 +3,34 @@
 from __future__ import annotations
 
 import logging
-import os
 import ssl
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from catalog import BadRequest, Busy, Clock, NotFound
-from node.access import Gatekeeper
-from node.archives import DEFAULT, ArchiveBook, Plan
-from node.audit import AuditLog
+from node.archives import DEFAULT, Plan
 from node.certificates import ensure_certificate
 from node.config import DISK, FILE_NAME
-from node.contracts import Device, Line, Scope
+from node.contracts import Scope
 from node.control import ControlServer, HomeLock
-from node.credentials import own_credentials
 from node.desk import Desk
-from node.devices import DeviceBook
-from node.dimse import DimseServer, calling, reencode
 from node.forwarding import Calling
-from node.research.senders import Senders, is_used
+from node.research.senders import is_used
 from node.sections import GRID_SUFFIX, REJECTED_SUFFIX, Config
 from node.standing import load_standing
-from node.state import State
 from node.study_events import StudyComplete
-from node.transcoding import Transcoder
 from node.transfers import TransferQueue
 from node.verification import Verification
 
 from .archive import Archive
-from .background import Background
 from .carrying import Carrying
 from .chores import Chore
 from .damage import look_at_state
-from .doors import Shared
+from .foundation import DRAIN, SWITCH, Foundation
 from .gateways import Front, Gateways
 from .imports import Imports
 from .membership import make_grid, spawn
@@ -59,16 +48,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CHORE_PAUSE: Final = 0.2
 SERVING: Final = "node"
 """The purpose of a node that serves; commands open a home for theirs."""
-_DRAIN: Final = 6.0
-"""Seconds that what is in flight has at the end; SIGTERM must be over within ten."""
 _IMPORT_THREADS: Final = 3
-_SWITCH: Final = 0.0005
 
 
-class Node:
+class Node(Foundation):
     """One hospital's PACS, open: its parts by name. Close it, or use it in a `with` block."""
 
     def __init__(
@@ -89,12 +74,8 @@ class Node:
             Busy: another process works on this home.
             Damaged: there are objects, but the catalog is gone.
         """
-        self.home = home
-        self.config = config
-        self.clock = clock
+        super().__init__(home, config, clock)
         self.started = clock()
-        self._opened = ExitStack()
-        self._background = Background(clock)
         try:
             self._open(purpose, catalog, only)
         except BaseException:
@@ -113,34 +94,11 @@ class Node:
         home, config = self.home, self.config
         self._opened.callback(HomeLock(home, purpose).close)
         look_at_state(home, self.clock(), may_begin_anew=purpose == "rebuild")
-        self.state = State(home / "state")
-        self._opened.callback(self.state.close)
-        self.devices = DeviceBook(self.state)
+        self._open_foundation(lambda project: self.research.door(project))
         self._carrying = Carrying(home, config.transfers, self.clock, self.state)
-        self.book = ArchiveBook(self.state, config)
         self.book.adopt(home / "archives")
-        self.access = Gatekeeper(
-            self.state, config, self.clock, self.book.titles, Senders(self.state, self.book)
-        )
-        self.credentials = own_credentials(home, config)
-        self.audit = AuditLog(home / "audit", self.clock)
-        self._opened.callback(self.audit.close)
         self.archives: dict[str, Archive] = {}
         self._meet_peers()
-        pool = ThreadPoolExecutor(os.cpu_count(), "pool")
-        self._opened.callback(pool.shutdown, wait=False, cancel_futures=True)
-        self._shared = Shared(
-            home,
-            config,
-            self.clock,
-            self.state,
-            self.devices,
-            self.audit,
-            self.book,
-            pool,
-            self._call,
-            lambda project: self.research.door(project),
-        )
         for plan in [self.book.find(only)] if only else list(self.book):
             self._open_archive(plan, catalog)
         self._name_parts_of(self.main)
@@ -199,7 +157,6 @@ class Node:
         Raises:
             BadRequest: an archive lies where gateways cannot append.
         """
-        self.transcoder = Transcoder(reencode, self.main.folder / "incoming")
         others = self.config.processes.count - 1
         if others and self._purpose == SERVING:
             for plan in self.book:
@@ -207,16 +164,7 @@ class Node:
                     what = f"The archive {plan.name} lies in a bucket, and processes.count is above 1."
                     raise BadRequest(what, "Set processes.count to 1: gateways need archives on disk.")
             return Gateways(self.home, others, self.archives, limits(self.config), self._background.run)
-        return DimseServer(
-            self._scope,
-            self.access,
-            self.audit,
-            limits(self.config),
-            self.clock,
-            accept_unknown=self.config.dicom.accept_unknown,
-            convert=self.transcoder,
-            secure=self.credentials.towards,
-        )
+        return self._make_server(self._scope)
 
     @property
     def main(self) -> Archive:
@@ -257,10 +205,8 @@ class Node:
         Raises:
             Busy: a port is taken.
         """
-        # LMDB's Python binding gives the interpreter lock away at each call: beside a busy thread the usual
-        # 5 ms a switch would make every commit wait for tens of them.
         self.routed.check()
-        sys.setswitchinterval(_SWITCH)
+        sys.setswitchinterval(SWITCH)
         self._background.run("chores", self._take_chores)
         for archive in self.archives.values():
             self._background.tend(archive)
@@ -329,8 +275,8 @@ class Node:
     def close(self) -> None:
         """Finish or abort what is in flight, write everything down, and let the home go."""
         if self._web is not None:
-            self._web.stop(_DRAIN / 3)
-        self.dimse.stop(_DRAIN if self._web is None else 2 * _DRAIN / 3)
+            self._web.stop(DRAIN / 3)
+        self.dimse.stop(DRAIN if self._web is None else 2 * DRAIN / 3)
         is_quiet = self._background.end()
         self.transcoder.close()
         self._carrying.close(is_quiet=is_quiet)
@@ -372,9 +318,6 @@ class Node:
             yield from archive.chores()
         if is_used(self.state):
             yield from self.research.chores()
-
-    def _call(self, device: Device, ae_title: str) -> AbstractContextManager[Line]:
-        return calling(device, ae_title, limits(self.config), self.credentials.towards(device))
 
     def _scope(self, called_ae: str) -> Scope | None:
         for archive in tuple(self.archives.values()):
