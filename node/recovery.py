@@ -14,8 +14,9 @@ import msgspec
 
 from catalog import Arrival, Decision, Holding, PacsError, Recorded
 from node.decisions import Decisions
-from node.ingest import NodeIngest, Origin
+from node.ingest import NodeIngest
 from node.reading import first_bytes, header_of
+from node.reception import Origin
 from node.register import Register
 from node.storage import Damage, Item, Kept, KeptDecision, SegmentEnd, read_meta
 

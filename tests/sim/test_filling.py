@@ -9,7 +9,7 @@ import pytest
 from catalog import Busy, Level, Query, Selection
 from node.app import open_node
 from node.config import write_config
-from node.ingest import Origin
+from node.reception import Origin
 from sim.filling import arrival_of, fill
 from sim.phantoms import instances, study
 

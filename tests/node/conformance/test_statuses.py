@@ -16,7 +16,7 @@ from node.devices import DEV_RULE
 from node.dimse.commands import C_ECHO_RQ, C_FIND_RQ, C_GET_RQ, C_MOVE_RQ, C_STORE_RQ
 from node.dimse.meanings import MEANINGS
 from node.dimse.statuses import _BY_ERROR, MATCHES_MAY_BE_MISSING
-from node.ingest import _STATUS
+from node.reception import _STATUS
 from tests.homes import EXPLICIT, Peer, RawInstance, edited, phantoms, serving
 from tests.node.conformance.talking import Talk
 from tests.running import free_port, until
