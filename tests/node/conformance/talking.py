@@ -55,10 +55,13 @@ class Talk:
         command = Command(CommandField=field, **(usual | fields))
         if isinstance(data, dict):
             data = encode_identifier(data, EXPLICIT)
-        self.association.send(on, encode_command(command), data)
+        said = self.association.message(on, encode_command(command), data)
         if is_cancelled:
+            # In one piece with the request: a node that is quick may have answered before a second one came.
             cancel = Command(CommandField=C_CANCEL_RQ, MessageIDBeingRespondedTo=1)
-            self.association.send(on, encode_command(cancel))
+            said += self.association.message(on, encode_command(cancel))
+        with self.association.lock:
+            self.association.connection.send(said)
         return self._statuses(field)
 
     def store(self, raw: RawInstance, *, data: bytes | None = b"", **told: str) -> int:
