@@ -40,6 +40,7 @@ _COMMANDS: Final = {
     "peers": "grid",
     "revoke": "grid",
     "grants": "grid",
+    "book": "book",
     "link": "linking",
     "unlink": "linking",
     "import": "importing",

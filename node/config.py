@@ -2,8 +2,9 @@
 
 `default.toml` beside this module is the only place for defaults and explanations, the structs of
 `node.sections` the only place for types and ranges; `init` writes the first with a node's own values
-filled in. The environment overrides the file (`PEERPACS__DICOM__PORT=104`). Secrets are never in it: a key
-that ends in `_file` names the file that holds one.
+filled in. The environment overrides the file (`PEERPACS__DICOM__PORT=104`); what the grid publishes and the
+node's admin accepted stands in place of defaults. Secrets are never in it: a key that ends in `_file` names
+the file that holds one.
 """
 
 from __future__ import annotations
@@ -28,12 +29,15 @@ from node.sections import Config as Config
 from node.standing import LISTS, read_standing
 
 FILE_NAME: Final = "peerpacs.toml"
+PUBLISHED: Final = "identity/published.toml"
+"""Settings that the grid published and this node's admin accepted; written by the node alone."""
 DISK: Final = "disk"
 _BUCKET: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?")
 _DEFAULTS: Final = Path(__file__).with_name("default.toml")
 _PREFIX: Final = "PEERPACS__"
 _SECRET_WORDS: Final = ("password", "secret", "token", "key")
 _ENVIRONMENT: Final = "the environment"
+_GRID: Final = "what the grid publishes"
 
 
 class _Value(NamedTuple):
@@ -64,12 +68,14 @@ def load_config(home: Path, environ: Mapping[str, str] = os.environ) -> Config:
         ) from None
     except UnicodeDecodeError:
         raise BadRequest(f"{path} is not UTF-8 text.", "Save it as UTF-8 and start again.") from None
-    return read_config(text, str(path), environ)
+    return read_config(text, str(path), environ, _published(home))
 
 
-def read_config(text: str, source: str, environ: Mapping[str, str]) -> Config:
+def read_config(
+    text: str, source: str, environ: Mapping[str, str], published: Mapping[_Key, _Value] | None = None
+) -> Config:
     """Understand the text of a configuration; what it leaves out has its default. Raises as `load_config`."""
-    values = _gathered(text, source, environ)
+    values = _gathered(text, source, environ, published or {})
     sections: dict[str, Any] = {}
     for section, struct in get_type_hints(Config).items():
         given = {key: _convert((of, key), value) for (of, key), value in values.items() if of == section}
@@ -92,7 +98,7 @@ class Origin(NamedTuple):
 def origins(home: Path, environ: Mapping[str, str] = os.environ) -> list[Origin]:
     """Return every setting in the order of the sections. Raises as `load_config`."""
     config, path = load_config(home, environ), home / FILE_NAME
-    values = _gathered(path.read_text(encoding="utf-8"), str(path), environ)
+    values = _gathered(path.read_text(encoding="utf-8"), str(path), environ, _published(home))
     told = msgspec.to_builtins(config)
     return [
         Origin(section, key, value, _named(values[section, key].source))
@@ -105,9 +111,54 @@ def _named(source: str) -> str:
     return "default" if source == str(_DEFAULTS) else source
 
 
-def _gathered(text: str, source: str, environ: Mapping[str, str]) -> dict[_Key, _Value]:
-    values = _values(_DEFAULTS.read_text(encoding="utf-8"), str(_DEFAULTS)) | _values(text, source)
+def _gathered(
+    text: str, source: str, environ: Mapping[str, str], published: Mapping[_Key, _Value]
+) -> dict[_Key, _Value]:
+    """Return every setting; a file that says the default says nothing against what the grid published."""
+    defaults = _values(_DEFAULTS.read_text(encoding="utf-8"), str(_DEFAULTS))
+    values = defaults | _values(text, source)
+    for key, value in published.items():
+        if values[key].raw == defaults[key].raw:
+            values[key] = value
     return values | _overrides(environ)
+
+
+def _published(home: Path) -> dict[_Key, _Value]:
+    path = home / PUBLISHED
+    try:
+        return _values(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        return {}
+
+
+def decided(home: Path) -> dict[str, Any]:
+    """Return by `section.key` what the file or the grid says, if not the default. Raises as `load_config`."""
+    path = home / FILE_NAME
+    values = _gathered(path.read_text(encoding="utf-8"), str(path), {}, _published(home))
+    defaults = _values(_DEFAULTS.read_text(encoding="utf-8"), str(_DEFAULTS))
+    grid = str(home / PUBLISHED)
+    return {
+        ".".join(key): value.raw
+        for key, value in values.items()
+        if value.raw != defaults[key].raw or value.source == grid
+    }
+
+
+def published_text(settings: Mapping[str, Any]) -> str:
+    """Return the text of a file with settings by `section.key`.
+
+    Raises:
+        BadRequest: one of them is unknown, of the wrong type or out of range.
+    """
+    lines = ["# What the grid published and this node's admin accepted: peerpacs book show. Not for editing."]
+    for name in sorted(settings):
+        section, _, key = name.partition(".")
+        _check_section(section, name, _GRID)
+        _check_key((section, key), name, _GRID)
+        _convert((section, key), _Value(settings[name], _GRID))
+        lines.append(f"[{section}]" if f"[{section}]" not in lines else "")
+        lines.append(f"{key} = {json.dumps(settings[name], ensure_ascii=False)}")
+    return "\n".join(line for line in lines if line) + "\n"
 
 
 def write_config(home: Path, own: Mapping[str, Mapping[str, Any]]) -> Path:

@@ -14,6 +14,7 @@ import msgspec
 from catalog import BadRequest
 from node.archive_desk import ArchiveDesk
 from node.archives import Plan
+from node.book_desk import BookDesk
 from node.certificates import describe
 from node.grid_desk import GridDesk
 from node.neighbour_desk import NeighbourDesk
@@ -40,7 +41,12 @@ class Desk:
         grid = GridDesk(node.grid, node.audit)
         near = NeighbourDesk(node.neighbourhood, node.audit, grid.node_id, node.clock)
         grid.lag = near.lag
-        return {verb.__name__: verb for verb in verbs} | grid.verbs() | near.verbs() | node.routed.desk()
+        own = {verb.__name__: verb for verb in verbs}
+        return own | grid.verbs() | near.verbs() | self._book().verbs() | node.routed.desk()
+
+    def _book(self) -> BookDesk:
+        node = self._node
+        return BookDesk(node.home, node.grid, node.devices, node.state, node.audit, node.clock)
 
     def research(self) -> dict[str, Callable[..., Any]]:
         """Return the verbs about research; its libraries are loaded when it is first asked."""
@@ -81,6 +87,7 @@ class Desk:
             "archives": self.archives(),
             "associations": node.dimse.counters(),
             "tls": self._tls(),
+            "published": self._book().news(),
             "conflicts": totals.open_conflicts,
             "held": {
                 "senders": sorted({row["source"] for row in held}),

@@ -83,8 +83,10 @@ def join_command(session: Session, ticket: str, token: str, no_wait: bool) -> in
         while not is_in and not no_wait:
             time.sleep(_LOOK_EVERY)
             is_in = ask("joined", who=who())
+        is_news = is_in and ask("book")["differences"]
     said = f"✓ {asked['site']} accepted." if is_in else "It waits for approval. Look again: peerpacs join"
-    session.say({**asked, "is_member": is_in}, [session.pasteable(said)])
+    lines_said = [said, "It publishes devices and settings. See: peerpacs book diff"] if is_news else [said]
+    session.say({**asked, "is_member": is_in}, map(session.pasteable, lines_said))
     return 0 if is_in else PARTIAL
 
 

@@ -118,6 +118,8 @@ def sentences(status: dict[str, Any], now: float) -> list[str]:
     lines += _certificate(status.get("tls"), now)
     lines += storage_sentences(status["storage"])
     lines += troubles(status["archives"])
+    if news := status.get("published"):
+        lines.append(f"The grid published version {news['version']} of its book. See: peerpacs book diff")
     if status["conflicts"]:
         count = plural(status["conflicts"], "instance")
         lines.append(f"{count} came twice with other content. Decide: peerpacs conflicts list")
