@@ -50,6 +50,10 @@ class Announcer:
         offers = self._book.offers(Caller(identity.node_id, identity.site))
         return [_message(offer, offer.owner.head(offer.share)) for offer in offers]
 
+    def granted(self, identity: Identity) -> list[str]:
+        """Return what a node may do here, in words for its admin."""
+        return self._book.told(Caller(identity.node_id, identity.site))
+
     def heard(self, identity: Identity, seen: Iterable[wire.Seen]) -> None:
         """Take in what a follower has of this node; history that it knows and this node lost ends here."""
         offers = {

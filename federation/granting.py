@@ -60,6 +60,13 @@ class GrantBook:
         shares = [share for _, share in self._tables.shares.scan()]
         return Policy(shares, [grant for _, grant in self._tables.grants.scan()])
 
+    def told(self, caller: Caller) -> list[str]:
+        """Return what a caller may do at this moment, in words."""
+        policy, now = self.policy(), self._clock()
+        return [
+            f"{op.value} on {each.share.name}" for op in Op for each in policy.permissions(caller, op, now)
+        ]
+
     def offers(self, caller: Caller) -> Iterator[Offer]:
         """Yield the shares that a caller may follow: everything, or else each it is granted."""
         seen: set[tuple[str, int]] = set()

@@ -17,6 +17,7 @@ from node.archives import Plan
 from node.book_desk import BookDesk
 from node.certificates import describe
 from node.grid_desk import GridDesk
+from node.grid_health import GridHealth
 from node.neighbour_desk import NeighbourDesk
 from node.research.senders import RESEARCH_VERBS
 
@@ -36,13 +37,29 @@ class Desk:
 
     def own(self) -> dict[str, Callable[..., Any]]:
         """Return the verbs that are about the whole node."""
-        verbs = (self.status, self.readiness, self.archives, self.put_archive)
-        node = self._node
-        grid = GridDesk(node.grid, node.audit)
+        verbs = (self.status, self.readiness, self.notices, self.archives, self.put_archive, self.peer)
+        node, grid = self._node, self._grid()
         near = NeighbourDesk(node.neighbourhood, node.audit, grid.node_id, node.clock)
-        grid.lag = near.lag
         own = {verb.__name__: verb for verb in verbs}
         return own | grid.verbs() | near.verbs() | self._book().verbs() | node.routed.desk()
+
+    def _grid(self) -> GridDesk:
+        node = self._node
+        grid = GridDesk(node.grid, node.audit)
+        grid.lag = NeighbourDesk(node.neighbourhood, node.audit, grid.node_id, node.clock).lag
+        return grid
+
+    def _grid_health(self) -> GridHealth:
+        node = self._node
+        return GridHealth(node.grid, self._grid(), node.neighbourhood.conflicts, node.clock)
+
+    def peer(self, peer: str) -> dict[str, Any]:
+        """Say of one peer all that this node can find out: how it is reached, and what each may do."""
+        return self._grid_health().peer(peer)
+
+    def notices(self) -> list[str]:
+        """Return what a person should know of the grid although the node can do its work."""
+        return [f"grid: {each['what']} {each['next']}".rstrip() for each in self._grid_health().problems()]
 
     def _book(self) -> BookDesk:
         node = self._node
@@ -88,6 +105,7 @@ class Desk:
             "associations": node.dimse.counters(),
             "tls": self._tls(),
             "published": self._book().news(),
+            "grid": self._grid_health().problems(),
             "conflicts": totals.open_conflicts,
             "held": {
                 "senders": sorted({row["source"] for row in held}),

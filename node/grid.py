@@ -197,7 +197,7 @@ class Membership:
     """A node that has a certificate: listening, connected, renewing."""
 
     def __init__(self, folder: Path, settings: Settings, tables: Tables, outside: Outside) -> None:
-        self.settings, self.tables, self._outside = settings, tables, outside
+        self.settings, self.tables, self.outside = settings, tables, outside
         clock = outside.clock
         self.credentials = Credentials(folder, clock)
         identity = self.credentials.pair.identity
@@ -243,7 +243,7 @@ class Membership:
         """
         self._servers = self._bind()
         self._links = self._connect()
-        self._outside.spawn("splicer", lambda: self.splicer.serve(self._outside.stop))
+        self.outside.spawn("splicer", lambda: self.splicer.serve(self.outside.stop))
         for server in self._servers:
             server.start()
         if self.settings.discovery:
@@ -266,7 +266,7 @@ class Membership:
             issuer = read_issuer(folder / AUTHORITY_FILE)
         except NotFound:
             return None
-        return Authority(issuer, self.trust, self.tables, self._outside.clock, self.settings.lifetime)
+        return Authority(issuer, self.trust, self.tables, self.outside.clock, self.settings.lifetime)
 
     def _bind(self) -> list[GridServer]:
         """Take the ports: for peers, for who wants to join, and the door."""
@@ -282,7 +282,7 @@ class Membership:
 
     def _connect(self) -> Links:
         """Make what runs over the ports, now that their numbers are known."""
-        settings, outside, (peers, desk) = self.settings, self._outside, self._servers
+        settings, outside, (peers, desk) = self.settings, self.outside, self._servers
         grid = self.ports["grid"]
         self.door = Door(
             self.splicer,
@@ -375,7 +375,7 @@ class Membership:
 
     def _tell(self) -> None:
         """Tell a person, once a day each, what cannot go on like this."""
-        own, now = self.settings.node_id, self._outside.clock()
+        own, now = self.settings.node_id, self.outside.clock()
         told = {"certificate": self.credentials.alarm()}
         if age := self.trust.stale_lists():
             told["revocation"] = (
@@ -384,7 +384,7 @@ class Membership:
         for kind, what in told.items():
             if what and now - self._alarmed.get(kind, 0.0) > 86400:
                 self._alarmed[kind] = now
-                self._outside.alarm(Alarm(kind, own, what, "See: peerpacs peers"))
+                self.outside.alarm(Alarm(kind, own, what, "See: peerpacs peers"))
 
     def close(self) -> None:
         """End sessions, servers and channels."""

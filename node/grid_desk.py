@@ -169,10 +169,11 @@ class GridDesk:
             "is_authority": member.authority is not None,
             "certificate_days": round(member.credentials.days_left(), 1),
             "ports": member.ports,
-            "peers": [self._peer(row) for row in sorted(rows, key=lambda row: row.name)],
+            "peers": [self.told(row) for row in sorted(rows, key=lambda row: row.name)],
         }
 
-    def _peer(self, row: PeerRow) -> dict[str, Any]:
+    def told(self, row: PeerRow) -> dict[str, Any]:
+        """Return how a peer stands."""
         member = self._grid.member()
         standing = member.roll.standing(row.node_id)
         failure = member.links.failure(row.node_id) if member.is_serving and standing is None else None
@@ -220,7 +221,7 @@ class GridDesk:
             "addresses of a peer named",
             {"who": who, "node_id": row.node_id, "addresses": addresses},
         )
-        return self._peer(changed)
+        return self.told(changed)
 
     def revoke(self, peer: str, who: str) -> dict[str, Any]:
         """Expel a node from the grid, everywhere."""
@@ -263,8 +264,15 @@ class GridDesk:
         return {"id": key, **_object(grant)}
 
     def remove_grant(self, grant: str, who: str) -> None:
-        """Take a grant back; it counts at once."""
-        if not self._grid.tables.grants.delete(grant.encode()):
+        """Take a grant back, by its id or as NAME/SHARE; it counts at once."""
+        rows = self._grid.tables.grants
+        name, _, share = grant.rpartition("/")
+        peers = [row for _, row in self._grid.tables.peers.scan() if name == row.name]
+        named = {(f"node:{row.node_id}", share) for row in peers}
+        found = [key for key, row in rows.scan() if key == grant.encode() or (row.peer, row.share) in named]
+        for key in found:
+            rows.delete(key)
+        if not found:
             raise NotFound(f"There is no grant {grant!r}.", "List them with: peerpacs grants")
         self._audit.record(_CHANGE, None, "grant taken back", {"who": who, "grant": grant})
 

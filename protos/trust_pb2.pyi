@@ -237,16 +237,24 @@ class Hello(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., grid_id: _Optional[bytes] = ..., site: _Optional[str] = ..., instance: _Optional[int] = ..., now_ms: _Optional[int] = ..., features: _Optional[int] = ..., protocol: _Optional[int] = ..., versions: _Optional[_Union[Versions, _Mapping]] = ..., heads: _Optional[_Iterable[_Union[Head, _Mapping]]] = ..., seen: _Optional[_Iterable[_Union[Seen, _Mapping]]] = ..., member: _Optional[_Union[Member, _Mapping]] = ..., nonce: _Optional[bytes] = ..., certificate: _Optional[bytes] = ..., proof: _Optional[bytes] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("now_ms", "versions", "heads", "seen")
+    __slots__ = ("now_ms", "versions", "heads", "seen", "granted")
     NOW_MS_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     HEADS_FIELD_NUMBER: _ClassVar[int]
     SEEN_FIELD_NUMBER: _ClassVar[int]
+    GRANTED_FIELD_NUMBER: _ClassVar[int]
     now_ms: int
     versions: Versions
     heads: _containers.RepeatedCompositeFieldContainer[Head]
     seen: _containers.RepeatedCompositeFieldContainer[Seen]
-    def __init__(self, now_ms: _Optional[int] = ..., versions: _Optional[_Union[Versions, _Mapping]] = ..., heads: _Optional[_Iterable[_Union[Head, _Mapping]]] = ..., seen: _Optional[_Iterable[_Union[Seen, _Mapping]]] = ...) -> None: ...
+    granted: Granted
+    def __init__(self, now_ms: _Optional[int] = ..., versions: _Optional[_Union[Versions, _Mapping]] = ..., heads: _Optional[_Iterable[_Union[Head, _Mapping]]] = ..., seen: _Optional[_Iterable[_Union[Seen, _Mapping]]] = ..., granted: _Optional[_Union[Granted, _Mapping]] = ...) -> None: ...
+
+class Granted(_message.Message):
+    __slots__ = ("ops",)
+    OPS_FIELD_NUMBER: _ClassVar[int]
+    ops: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, ops: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Versions(_message.Message):
     __slots__ = ("bundle", "publication", "crls")

@@ -31,7 +31,7 @@ class GridNode(RunningNode):
 
     def say(self, *words: str, code: int = 0) -> str:
         """Run a command of the grid against it."""
-        status, said = self._run(*words)
+        status, said = self.answer(*words)
         assert status == code, f"{words}: {status}\n{said}"
         return said
 
@@ -39,7 +39,7 @@ class GridNode(RunningNode):
         """Run any command against it."""
         return self.say(*arguments, code=exit_code)
 
-    def _run(self, *words: str) -> tuple[int, str]:
+    def answer(self, *words: str) -> tuple[int, str]:
         """Run a command in this process, which is quicker than a new one, and the same code."""
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -55,7 +55,7 @@ class GridNode(RunningNode):
 
     def peer(self, name: str) -> dict[str, Any]:
         """Return how another node stands here."""
-        rows: list[dict[str, Any]] = json.loads(self._run("peers", "--json")[1])["peers"]
+        rows: list[dict[str, Any]] = json.loads(self.answer("peers", "--json")[1])["peers"]
         return next(row for row in rows if row["name"] == name)
 
     def admit(self, joiner: GridNode, template: str = "peer") -> None:
@@ -68,7 +68,7 @@ class GridNode(RunningNode):
 
     def is_connected(self, other: GridNode) -> bool:
         """Say whether another node is connected with this one."""
-        _, said = self._run("peers", "--json")
+        _, said = self.answer("peers", "--json")
         rows = json.loads(said).get("peers", [])
         return any(row["name"] == other.name and row["state"] == "connected" for row in rows)
 

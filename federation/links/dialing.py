@@ -52,8 +52,10 @@ def _connect(connection: socket.socket, address: str, proxy: str) -> None:
         raise Unavailable(f"The proxy {proxy} does not connect to {address}: it says {said}.")
 
 
-def peer_certificate(address: str, proxy: str = "") -> bytes:
+def peer_certificate(address: str, proxy: str = "", name: str = "", timeout: float = TIMEOUT) -> bytes:
     """Return the certificate, DER, that whoever listens there shows; nothing is verified.
+
+    `name` is the server's name in the ClientHello, by which a door sorts.
 
     Raises:
         Unavailable: nobody answers there, or not with TLS.
@@ -63,7 +65,10 @@ def peer_certificate(address: str, proxy: str = "") -> bytes:
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
     try:
-        with dial(address, proxy) as connection, context.wrap_socket(connection) as shown:
+        with (
+            dial(address, proxy, timeout) as connection,
+            context.wrap_socket(connection, server_hostname=name or None) as shown,
+        ):
             return shown.getpeercert(binary_form=True) or b""
     except (ssl.SSLError, OSError) as error:
         what = f"{address} answers, but not with TLS."

@@ -29,7 +29,7 @@ from federation.trust.credentials import (
 )
 from federation.trust.enrolment import Applicant, mac_of, proof_of, resume_text, return_text
 from federation.trust.keys import PrivateKey, make_key, sign, spki, write_secret
-from federation.trust.names import server_name
+from federation.trust.names import Identity, server_name
 from federation.trust.rows import Tables
 from federation.trust.ticket import Ticket, key_of
 from federation.trust.trust import Documents, Trust, begin
@@ -42,6 +42,8 @@ from .dialing import peer_certificate
 from .rpc import channel_options, letters
 
 _DEADLINE: Final = 20.0
+_LOOK: Final = 4.0
+"""Seconds for one look at an address, while a person waits."""
 _WAITING_FILE: Final = "waiting.json"
 
 
@@ -249,14 +251,8 @@ def _next(call: Any, *kinds: str) -> wire.JoinMessage:
     return message
 
 
-def diagnose(address: str, own: Pair | None, clock: Clock, proxy: str = "") -> list[str]:
-    """Return sentences about why a node's enrolment port, and with it the node, may not answer this one."""
-    try:
-        shown = parse(peer_certificate(address, proxy))
-        identity = identity_in(shown)
-    except PacsError as error:
-        return [str(error)]
-    found, now = [], clock()
+def _what_is_wrong(identity: Identity, own: Pair | None, now: float) -> list[str]:
+    found = []
     if not identity.issued - 3600 <= now <= identity.expires:
         found.append(
             f"The certificate of {identity.name} does not count at this node's time: it ended, or one of the "
@@ -264,7 +260,30 @@ def diagnose(address: str, own: Pair | None, clock: Clock, proxy: str = "") -> l
         )
     if own is not None and identity.grid_id != own.identity.grid_id:
         found.append(f"{identity.name} is in another grid.")
-    if found:
+    return found
+
+
+def look_at(address: str, node_id: str, own: Pair, now: float, proxy: str = "") -> str:
+    """Return what is wrong with whoever listens at a node's address for peers, or nothing."""
+    try:
+        shown = peer_certificate(address, proxy, server_name(node_id), _LOOK)
+        identity = identity_in(parse(shown))
+    except PacsError as error:
+        return str(error)
+    if identity.node_id != node_id:
+        return f"Another node answers there: {identity.name}, {identity.node_id}."
+    return " ".join(_what_is_wrong(identity, own, now))
+
+
+def diagnose(address: str, own: Pair | None, clock: Clock, proxy: str = "") -> list[str]:
+    """Return sentences about why a node's enrolment port, and with it the node, may not answer this one."""
+    try:
+        shown = parse(peer_certificate(address, proxy))
+        identity = identity_in(shown)
+    except PacsError as error:
+        return [str(error)]
+    now = clock()
+    if found := _what_is_wrong(identity, own, now):
         return found
     try:
         with _pinned(address, identity.node_id, to_pem([shown]), proxy) as channel:

@@ -82,6 +82,16 @@ class Links(services.LinkServicer):
         """Return why the last attempt to reach a node failed, or None."""
         return self._failures.get(node_id)
 
+    def granted(self, node_id: str) -> tuple[str, ...] | None:
+        """Return what a connected node lets this one do, in words; None if it did not say."""
+        session = self._talk.session(node_id)
+        return session.granted if session is not None else None
+
+    def addresses(self, node_id: str) -> tuple[str, ...]:
+        """Return where a node is tried, in order."""
+        row = self._talk.tables.peers.get(node_id.encode())
+        return gossip.candidates(row, self._discovered(node_id)) if row else ()
+
     def head_moved(self, head: wire.Head, to: Iterable[str]) -> None:
         """Tell connected nodes that a log's head moved."""
         for node_id in to:

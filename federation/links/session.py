@@ -25,6 +25,8 @@ class News(NamedTuple):
     heard: Callable[[Identity, Iterable[wire.Head], Iterable[wire.Seen], bool], None]
     """That node said so: in its Hello, at each heartbeat, and when a head moved; the last says whether the
     heads are all that it lets this node follow."""
+    granted: Callable[[Identity], Iterable[str]] = lambda identity: ()
+    """What this node lets that node do, in words for its admin."""
 
 
 SILENT = News(lambda identity: (), lambda identity: (), lambda identity, heads, seen, is_all: None)
@@ -51,6 +53,8 @@ class Conversation:
         """Monotonic seconds of the last heartbeat."""
         self.theirs = wire.Versions()
         """What the other side has of the documents that travel."""
+        self.granted: tuple[str, ...] | None = None
+        """What the other side lets this node do; None until it says."""
         self.is_over = False
         self._outbox: queue.SimpleQueue[wire.LinkMessage | None] = queue.SimpleQueue()
 

@@ -142,6 +142,8 @@ class Talk:
         node_id, kind = standing.identity.node_id, message.WhichOneof("kind")
         if kind == "heartbeat":
             beat = message.heartbeat
+            if beat.HasField("granted"):
+                session.granted = tuple(beat.granted.ops[: gossip.MOST])
             self._heard(session, beat.versions, beat.heads, beat.seen, is_all=True)
         elif kind == "moved":
             self._news.heard(standing.identity, [message.moved.head], (), False)
@@ -236,6 +238,7 @@ class Talk:
                 versions=gossip.versions_message(self.trust),
                 heads=self._news.heads(identity),
                 seen=self._news.seen(identity),
+                granted=wire.Granted(ops=self._news.granted(identity)),
             )
         )
 

@@ -205,7 +205,12 @@ class Neighbourhood:
             self.neighbours.heard(identity.node_id, heads, is_all)
             announcer.heard(identity, seen)
 
-        return News(announcer.heads, lambda identity: self.neighbours.seen(identity.node_id), heard)
+        return News(
+            announcer.heads,
+            lambda identity: self.neighbours.seen(identity.node_id),
+            heard,
+            announcer.granted,
+        )
 
     def _sessions(self) -> dict[str, Standing]:
         member = self._member()

@@ -89,6 +89,7 @@ class Node(Foundation):
         self._control: ControlServer | None = None
         self._web: WebServer | None = None
         self.watch = Watch(self.archives, self.dimse, self.imports.jobs, home, config)
+        self.watch.readiness.notices = self.desk.notices
 
     def _open(self, purpose: str, catalog: str, only: str) -> None:
         home, config = self.home, self.config

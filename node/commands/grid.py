@@ -11,6 +11,7 @@ import click
 from node.cli import FAILED, PARTIAL, Session, columns, plural, shared, who
 
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86400}
+_MARKS: Final = {"good": "✓", "warning": "!", "failure": "✗"}
 _LOOK_EVERY: Final = 2.0
 Ask = Callable[..., Any]
 
@@ -129,12 +130,24 @@ def _waiting(requests: list[dict[str, Any]]) -> Iterator[str]:
         yield f"  Only if the other admin reads out the same: peerpacs approve {row['request'][:6]}"
 
 
-@click.group("peers", invoke_without_command=True)
+class _Peers(click.Group):
+    """Takes a word that is no command as the name of a peer."""
+
+    def resolve_command(
+        self, context: click.Context, words: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or have the peer shown."""
+        if words and words[0] not in self.commands and not words[0].startswith("-"):
+            words = ["show", *words]
+        return super().resolve_command(context, words)
+
+
+@click.group("peers", cls=_Peers, invoke_without_command=True)
 @shared
 def peers_command(session: Session) -> None:
     """Show the other nodes of the grid, how they are reached, and what they may do here.
 
-    Example: peerpacs peers
+    Example: peerpacs peers olomouc
     """
     context = click.get_current_context()
     if context.invoked_subcommand is None:
@@ -153,6 +166,26 @@ def list_peers(session: Session) -> int:
     session.say(found, _peers(found))
     cut = [row for row in found["peers"] if row["state"] == "disconnected"]
     return FAILED if cut and len(cut) == len(found["peers"]) else PARTIAL if cut else 0
+
+
+@peers_command.command("show")
+@click.argument("peer")
+@shared
+def show_peer(session: Session, peer: str) -> int:
+    """Look one node over: its addresses, session, certificate, clock, catalogs, and what each may do.
+
+    Example: peerpacs peers show olomouc
+    """
+    with session.desk("peers") as ask:
+        found = ask("peer", peer=peer)
+    titles = ", ".join(found["ae_titles"]) or "no AE title"
+    lines = [f"{found['name']} of {found['site']}, {titles}, id {found['node_id']}, is {found['state']}."]
+    for each in found["lines"]:
+        can = f" {each['next']}" if each["next"] else ""
+        lines.append(f"{_MARKS[each['mark']]} {each['what']}{can}")
+    session.say(found, map(session.pasteable, lines))
+    wrong = {each["mark"] for each in found["lines"]} - {"good"}
+    return FAILED if "failure" in wrong else PARTIAL if wrong else 0
 
 
 @peers_command.command("address")
@@ -312,7 +345,7 @@ def add_grant(session: Session, peer: str, share: str, ops: tuple[str, ...], **l
 @click.argument("grant")
 @shared
 def remove_grant(session: Session, grant: str) -> int:
-    """Take a grant back, by its id; it counts at once.
+    """Take a grant back, by its id or as NAME/SHARE; it counts at once.
 
     Example: peerpacs grants remove HOSP-B/everything
     """

@@ -59,6 +59,7 @@ def _over_the_socket(session: Session) -> dict[str, Any]:
     except Unavailable as error:
         return {"is_ready": False, "lines": [f"[-]process failed: {error.what}"]}
     lines = [f"[-]{name} failed: {why}" if why else f"[+]{name} ok" for name, why in findings.items()]
+    lines += [f"[!]{notice}" for notice in ask(session.home, "notices", timeout=_PATIENCE)]
     return {"is_ready": not any(findings.values()), "lines": lines}
 
 

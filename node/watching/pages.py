@@ -62,6 +62,8 @@ class Pages:
             f"[-]{found.name} failed: {found.why}" if found.why else f"[+]{found.name} ok"
             for found in findings
         ]
+        if is_verbose:
+            lines += [f"[!]{notice}" for notice in self._readiness.notices()]
         verdict = f"readyz check {'passed' if is_well else 'failed'}"
         text = "\n".join((*lines, verdict)) if is_verbose or not is_well else "ok"
         return Page(200 if is_well else 503, _TEXT, f"{text}\n".encode())

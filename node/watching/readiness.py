@@ -33,6 +33,8 @@ class Readiness:
 
     def __init__(self, checks: Iterable[Check]) -> None:
         self._checks = tuple(checks)
+        self.notices: Callable[[], Iterable[str]] = lambda: ()
+        """Returns what a person should know although the node can do its work: its grid, its peers."""
 
     def findings(self) -> list[Finding]:
         """Return what each check found; never raises."""
