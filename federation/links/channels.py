@@ -147,6 +147,12 @@ class Channels:
         for channel in gone:
             channel.close()
 
+    def drop_expelled(self) -> None:
+        """Close the channels to every node that was expelled, whether a session with it lives or not."""
+        for node_id in {key[0] for key in list(self._open)}:
+            if self._trust.is_expelled(node_id):
+                self.drop(node_id)
+
     def close(self) -> None:
         """Close all channels."""
         with self._lock:

@@ -219,6 +219,7 @@ class Talk:
             session.send(documents=documents)
 
     def _cut(self) -> None:
+        self.channels.drop_expelled()
         for node_id, session in list(self._live.items()):
             assert session.standing is not None
             try:
