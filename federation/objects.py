@@ -18,6 +18,7 @@ from catalog.statements import Stated
 from protos import objects_pb2 as pb
 from protos import objects_pb2_grpc as services
 
+from .lanes import BULK, Lanes
 from .links.channels import asking
 from .links.gate import Gate, Visitor
 from .links.rpc import CODES, letters
@@ -35,6 +36,17 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _read_decision: Final = msgspec.msgpack.Decoder(Decision).decode
 
 
+def failure_of(index: int, error: PacsError) -> pb.ObjectFailure:
+    """Return why one object does not come, as it goes over the wire."""
+    kind = next((name for name, each in _KINDS.items() if isinstance(error, each)), "")
+    return pb.ObjectFailure(index=index, kind=kind, what=error.what, next=error.next)
+
+
+def error_of(failure: pb.ObjectFailure) -> PacsError:
+    """Return why one object does not come, as a letter."""
+    return _KINDS.get(failure.kind, NotFound)(failure.what, failure.next)
+
+
 class Shelf(Protocol):
     """One archive's objects, as much of it as peers are given objects from."""
 
@@ -44,6 +56,9 @@ class Shelf(Protocol):
 
     def select(self, selection: Selection) -> list[Entry]:
         """See `Catalog.select`."""
+
+    def versions(self, target: tuple[str, ...]) -> list[Entry]:
+        """Return every stored version of a study or series: hidden ones and those not preferred too."""
 
     def stated(self, StudyInstanceUID: str) -> Stated | None:
         """Return what the log would state about a study now."""
@@ -76,6 +91,7 @@ class Outside(NamedTuple):
     monotonic: Clock
     rest: Callable[[float], object]
     """Waits so many seconds, for a grant that allows no more bytes in a second."""
+    lanes: Lanes
     told: Callable[[Given], None] = lambda given: None
 
 
@@ -85,7 +101,7 @@ class ObjectService(services.ObjectsServicer):
     def __init__(self, gate: Gate, outside: Outside) -> None:
         self._gate = gate
         self._outside = outside
-        self._throttles: dict[tuple[str, str], Throttle] = {}
+        self._throttles: dict[tuple[str, str, bool], Throttle] = {}
 
     def register(self, server: Any) -> None:
         """Add the servicer to a server."""
@@ -98,37 +114,45 @@ class ObjectService(services.ObjectsServicer):
             NotPermitted: nothing of the archive is granted to the caller.
         """
         outside, visitor = self._outside, self._gate.visitor(context)
-        found = outside.policy().check(visitor.caller, Op.RETRIEVE, outside.clock())
-        permissions = [each for each in found if each.share.archive == request.archive]
+        permissions = self._permissions(visitor, request)
         if not permissions:
             what = f"Nothing of the archive {request.archive!r} is granted to {visitor.identity.name}."
             raise NotPermitted(what, "Its owner's admin can: peerpacs grants add")
-        giving = _Giving(outside.shelf(request.archive), permissions)
+        giving = _Giving(outside.shelf(request.archive), permissions, request.priority)
         sent = size = refused = 0
         try:
-            for index, item in enumerate(request.items[:_MOST]):
-                try:
-                    for reply in giving.replies(index, item):
-                        self._pace(visitor, giving.permission, len(reply.data))
-                        size += len(reply.data)
-                        if not context.is_active():
-                            return
-                        yield reply
-                    sent += 1
-                except PacsError as error:
-                    refused += 1
-                    kind = next((name for name, each in _KINDS.items() if isinstance(error, each)), "")
-                    yield pb.FetchReply(
-                        failure=pb.ObjectFailure(index=index, kind=kind, what=error.what, next=error.next)
-                    )
+            with outside.lanes.call(visitor.identity.node_id, request.priority) as lane:
+                for index, item in enumerate(request.items[:_MOST]):
+                    try:
+                        for reply in giving.replies(index, item):
+                            lane.turn()
+                            self._pace(visitor, giving, len(reply.data))
+                            size += len(reply.data)
+                            if not context.is_active():
+                                return
+                            yield reply
+                        sent += 1
+                    except PacsError as error:
+                        refused += 1
+                        yield pb.FetchReply(failure=failure_of(index, error))
         finally:
             studies = tuple(sorted({item.study for item in request.items}))
             outside.told(Given(visitor, request.archive, studies, sent, size, refused))
 
-    def _pace(self, visitor: Visitor, permission: Permission | None, size: int) -> None:
+    def _permissions(self, visitor: Visitor, request: pb.FetchRequest) -> list[Permission]:
+        """Return what is granted; copies are made under the grants to keep them, at their rates and hours."""
+        policy, now = self._outside.policy(), self._outside.clock()
+        found: list[Permission] = []
+        if request.priority >= BULK:
+            found = policy.permissions(visitor.caller, Op.HOST_REPLICAS, now)
+        found = found or policy.check(visitor.caller, Op.RETRIEVE, now)
+        return [each for each in found if each.share.archive == request.archive]
+
+    def _pace(self, visitor: Visitor, giving: _Giving, size: int) -> None:
+        permission = giving.permission
         if permission is None or not permission.grant.rate or not size:
             return
-        name = visitor.identity.node_id, permission.share.name
+        name = visitor.identity.node_id, permission.share.name, giving.is_copying
         throttle = self._throttles.setdefault(name, Throttle(permission.grant.rate))
         if wait := throttle.wait(size, self._outside.monotonic()):
             self._outside.rest(wait)
@@ -137,11 +161,13 @@ class ObjectService(services.ObjectsServicer):
 class _Giving:
     """One call: what was looked up for one item serves the next ones of the same series."""
 
-    def __init__(self, shelf: Shelf, permissions: list[Permission]) -> None:
+    def __init__(self, shelf: Shelf, permissions: list[Permission], priority: int) -> None:
         self._shelf = shelf
         self._permissions = permissions
+        self.is_copying = priority >= BULK
+        """Copies are made of every version, whatever was decided about it."""
         self._series = "", ""
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[tuple[str, bytes], Entry] = {}
         self.permission: Permission | None = None
 
     def replies(self, index: int, item: pb.ObjectItem) -> Iterator[pb.FetchReply]:
@@ -177,22 +203,30 @@ class _Giving:
             self._series, self._entries, self.permission = series, {}, None
             self.permission = self._permission(*series)
             if self.permission is not None:
-                chosen = self._shelf.select(Selection(studies=(item.study,), series=(item.series,)))
-                self._entries = {entry.SOPInstanceUID: entry for entry in chosen}
-        entry = self._entries.get(item.instance)
+                chosen = (
+                    self._shelf.versions(series)
+                    if self.is_copying
+                    else self._shelf.select(Selection(studies=(item.study,), series=(item.series,)))
+                )
+                self._entries = {(each.SOPInstanceUID, each.holding.sha256): each for each in chosen}
+        entry = self._entries.get((item.instance, item.sha256))
         # What is not granted is as if it were not there.
-        if entry is None or entry.holding.sha256 != item.sha256:
+        if entry is None:
             what = f"{item.instance} is not here (any more), or not with these bytes."
             raise NotFound(what, "Its catalog follows in a moment; ask again.")
         return entry
 
     def _permission(self, study: str, series: str) -> Permission | None:
         stated = self._shelf.stated(study)
-        if stated is None:
-            return None
-        row = next((each for each in stated.series if each.SeriesInstanceUID == series), None)
-        if row is None:
-            return None
+        row = (
+            next((each for each in stated.series if each.SeriesInstanceUID == series), None)
+            if stated
+            else None
+        )
+        if stated is None or row is None:
+            # Nothing of it is seen any more; a copy of what was rejected is made where everything is granted.
+            everything = (each for each in self._permissions if self.is_copying and not each.share.match)
+            return next(everything, None)
         attributes: Attributes = {**decoded(stated.study.attributes), **decoded(row.attributes)}
         return first_admitting(self._permissions, attributes)
 
@@ -267,9 +301,7 @@ def receive(replies: Iterator[pb.FetchReply], receiver: Receiver) -> None:
     index = 0
     for reply in replies:
         if reply.HasField("failure"):
-            failure = reply.failure
-            error = _KINDS.get(failure.kind, NotFound)
-            receiver.failed(failure.index, error(failure.what, failure.next))
+            receiver.failed(reply.failure.index, error_of(reply.failure))
             continue
         if reply.HasField("begin"):
             begin = reply.begin

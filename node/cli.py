@@ -41,6 +41,7 @@ _COMMANDS: Final = {
     "revoke": "grid",
     "grants": "grid",
     "book": "book",
+    "copies": "copies",
     "link": "linking",
     "unlink": "linking",
     "import": "importing",
@@ -269,7 +270,7 @@ def columns(rows: Iterable[Sequence[object]], titles: Sequence[str]) -> Iterator
 
 def plural(count: int, noun: str) -> str:
     """Return `1 study`, `2 studies`, `12 345 files`."""
-    plurals = {"study": "studies", "series": "series"}
+    plurals = {"study": "studies", "series": "series", "copy": "copies"}
     return f"{count:,} {noun if count == 1 else plurals.get(noun, noun + 's')}".replace(",", " ")
 
 

@@ -16,6 +16,7 @@ from node.archive_desk import ArchiveDesk
 from node.archives import Plan
 from node.book_desk import BookDesk
 from node.certificates import describe
+from node.copies.desk import CopiesDesk
 from node.grid_desk import GridDesk
 from node.grid_health import GridHealth
 from node.neighbour_desk import NeighbourDesk
@@ -41,7 +42,8 @@ class Desk:
         node, grid = self._node, self._grid()
         near = NeighbourDesk(node.neighbourhood, node.audit, grid.node_id, node.clock)
         own = {verb.__name__: verb for verb in verbs}
-        return own | grid.verbs() | near.verbs() | self._book().verbs() | node.routed.desk()
+        copies = CopiesDesk(node.neighbourhood.copying, node.audit).verbs()
+        return own | grid.verbs() | near.verbs() | self._book().verbs() | node.routed.desk() | copies
 
     def _grid(self) -> GridDesk:
         node = self._node

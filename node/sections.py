@@ -134,6 +134,16 @@ class GridSection(msgspec.Struct, frozen=True, kw_only=True):
     cache_days: Annotated[float, Meta(ge=0.01, le=3650)]
 
 
+class CopiesSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Copies that nodes keep for each other."""
+
+    accept: bool
+    limit_mb: Annotated[int, Meta(ge=0, le=1_000_000_000)]
+    refuse_below_percent: Annotated[float, Meta(ge=0, le=90)]
+    folder: Annotated[str, Meta(max_length=4096)]
+    lost_after_hours: Annotated[float, Meta(ge=0.0001, le=8760)]
+
+
 class WatchSection(msgspec.Struct, frozen=True, kw_only=True):
     """The plain HTTP listener for watchers."""
 
@@ -235,6 +245,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     tls: TlsSection
     web: WebSection
     grid: GridSection
+    copies: CopiesSection
     watch: WatchSection
     storage: StorageSection
     s3: S3Section

@@ -15,6 +15,9 @@ class Own(Catalog, Protocol):
     def stated(self, StudyInstanceUID: str) -> Stated | None:
         """Return what the log would state about a study now."""
 
+    def versions(self, target: tuple[str, ...]) -> list[Entry]:
+        """Return every stored version of a study or series: hidden ones and those not preferred too."""
+
 
 class ArchiveShelf:
     """Satisfies `federation.objects.Shelf`."""
@@ -31,6 +34,10 @@ class ArchiveShelf:
     def select(self, selection: Selection) -> list[Entry]:
         """See `Catalog.select`."""
         return self._catalog.select(selection)
+
+    def versions(self, target: tuple[str, ...]) -> list[Entry]:
+        """Return every stored version of a study or series: hidden ones and those not preferred too."""
+        return self._catalog.versions(target)
 
     def stated(self, StudyInstanceUID: str) -> Stated | None:
         """Return what the log would state about a study now."""

@@ -20,7 +20,6 @@ from catalog.scouring import scour
 T = TypeVar("T")
 
 _MAP_SIZE: Final = 4 << 30
-"""Address space, not disk: the file grows as rows come."""
 _READERS: Final = 2048
 _VERSION: Final = b"\x01"
 """First byte of each row. Fields that are added with a default need no new version; anything else does."""
@@ -121,10 +120,11 @@ class _ArchiveTables:
 class State:
     """The node's own environment; open it once per process, close it at the end."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, map_size: int = _MAP_SIZE) -> None:
+        """`map_size` is address space, not disk: the file grows as rows come."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o750)
         self._environment: Any = lmdb.open(
-            str(folder), map_size=_MAP_SIZE, max_readers=_READERS, max_spare_txns=64, mode=0o640
+            str(folder), map_size=map_size, max_readers=_READERS, max_spare_txns=64, mode=0o640
         )
         self._environment.reader_check()
 

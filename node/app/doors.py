@@ -13,7 +13,17 @@ from catalog import Clock, Entry, LmdbCatalog, Recorded
 from node.archives import DEFAULT, ArchiveBook, Plan
 from node.audit import ArchiveAudit
 from node.bucket import BucketStore
-from node.commitment import BucketSafety, Call, Commitments, DiskSafety, Inquiries, Judge, Promises
+from node.commitment import (
+    BucketSafety,
+    Call,
+    Commitments,
+    DiskSafety,
+    Elsewhere,
+    Inquiries,
+    Judge,
+    Promises,
+    nobody_else,
+)
 from node.contracts import Audit, Ingest, Scope
 from node.decisions import Decisions
 from node.devices import DeviceBook
@@ -54,6 +64,8 @@ class Shared(NamedTuple):
     """Opens an association to a device, to tell it results."""
     door: Callable[[str], Ingest]
     """Opens the door of a research project's archive: what goes in is de-identified."""
+    elsewhere: Elsewhere = nobody_else
+    """Whether other sites have as many copies as commitment needs, of the default archive."""
 
 
 class Doors:
@@ -136,6 +148,7 @@ class Doors:
             is_storage=STORAGE.__contains__,
             spread=shared.pool.map,
             on_damage=lambda entry: self.care.book.mark(entry, "Found when commitment was asked for."),
+            elsewhere=shared.elsewhere if self.name == DEFAULT else nobody_else,
         )
         return Commitments(
             Promises(self.tables, self.name, clock),

@@ -12,6 +12,7 @@ from typing import Final
 
 from catalog import Entry, NotFound
 from federation.identities import Links
+from federation.lanes import Lanes
 from federation.links.gate import Gate
 from federation.objects import Given, ObjectService, Outside, PeerLink, Shelf
 from federation.sight import Grid
@@ -43,6 +44,7 @@ class Fetching:
         limit, age = section.cache_mb * MB, section.cache_days * 86400.0
         self.cache = CopyCache(folder, shared.clock, limit, age, self._is_full)
         self._given: Counter[str] = Counter()
+        self.lanes = Lanes(time.monotonic)
 
     def begin(self, seen: Grid, link: PeerLink) -> None:
         """Make what fetches from the peers of this grid."""
@@ -80,7 +82,8 @@ class Fetching:
             return ArchiveShelf(archive.catalog, archive.retriever)
 
         clock = self._shared.clock
-        return ObjectService(gate, Outside(policy, shelf, clock, time.monotonic, time.sleep, self._told))
+        outside = Outside(policy, shelf, clock, time.monotonic, time.sleep, self.lanes, self._told)
+        return ObjectService(gate, outside)
 
     def _told(self, given: Given) -> None:
         visitor = given.visitor

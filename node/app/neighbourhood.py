@@ -59,6 +59,7 @@ from protos import trust_pb2 as wire
 
 from .archive import Archive
 from .chores import Chore, Loop
+from .copying import Copying
 from .fetching import Fetching
 
 logger = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class Neighbourhood:
         self._is_open = False
         self.announcer: Announcer | None = None
         self.links = PatientLinks(state)
+        self.copying = Copying(home, state, archives, membership, clock, alarm, spawn)
         self.tallies = Tallies()
         self.conflicts = GridConflicts(state, clock, lambda node_id: self.neighbours.name(node_id), alarm)
 
@@ -131,6 +133,7 @@ class Neighbourhood:
         live = LiveGrid(self.seen, self._ask, self._breaker, time.monotonic)
         self.fetching.begin(self.seen, PeerLink(self._channel, self.neighbours.name))
         self.parts = GridParts(self.seen, live, self.tallies, issuer)
+        self.copying.open(self._channel, self.neighbours.name)
         self._is_open = True
 
     def close(self) -> None:
@@ -139,6 +142,7 @@ class Neighbourhood:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self.search.close()
             self.mirror.close()
+            self.copying.close()
 
     @property
     def open_parts(self) -> GridParts:
@@ -192,6 +196,7 @@ class Neighbourhood:
             lambda server: services.add_CatalogServicer_to_server(CatalogService(book), server),
             lambda server: services.add_QueryServicer_to_server(QueryService(book), server),
             objects.register,
+            self.copying.service(gate).register,
         )
 
     def news(self, gate: Gate) -> News:
@@ -292,12 +297,14 @@ class Neighbourhood:
         yield Chore("grid conflicts", 1.0, self._check_own)
         yield Chore("tombstones", 600.0, self._forget_tombstones)
         yield from self.fetching.chores()
+        yield from self.copying.chores()
 
     def loops(self) -> Iterator[Loop]:
         """Yield what wants threads of its own."""
         yield Loop("grid followers", self._follow, idle_pause=_TURN)
         yield Loop("grid search", self._index, idle_pause=0.2)
         yield from self.fetching.loops()
+        yield from self.copying.loops()
 
     def _follow(self) -> bool:
         self.neighbours.step()
@@ -370,6 +377,7 @@ class Neighbourhood:
         """Yield what `/metrics` shows of peers."""
         yield from self.tallies.samples()
         yield from self.fetching.samples()
+        yield from self.copying.samples()
         own = self._grid.settings.node_id
         for _, row in self._grid.tables.peers.scan():
             if row.node_id == own or row.state != "member":

@@ -100,6 +100,7 @@ class Node(Foundation):
         self.book.adopt(home / "archives")
         self.archives: dict[str, Archive] = {}
         self._meet_peers()
+        self._shared = self._shared._replace(elsewhere=self.neighbourhood.copying.commit_level)
         for plan in [self.book.find(only)] if only else list(self.book):
             self._open_archive(plan, catalog)
         self._name_parts_of(self.main)
@@ -253,7 +254,10 @@ class Node(Foundation):
 
     def _carry(self) -> None:
         towards = Calling(self.devices.get, limits(self.config), self.credentials.towards)
-        for loop in self._carrying.begin(self.routed.carriers(towards), self._background.stopping.is_set):
+        copying = self.neighbourhood.copying
+        copying.queue = lambda: self.transfers
+        carriers = self.routed.carriers(towards) | copying.carriers()
+        for loop in self._carrying.begin(carriers, self._background.stopping.is_set):
             self._background.repeat(loop)
         self.access.on_admitted = self.transfers.heard_from
         self.watch.measures.add(self.transfers.samples)

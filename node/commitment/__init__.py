@@ -3,14 +3,29 @@
 from .asking import Asked, Inquiries
 from .promises import Promise, Promises, Stage
 from .reporting import Call, Commitments
-from .safety import BucketSafety, DiskSafety, Judge, Safe, Safety
+from .safety import (
+    AWAITING,
+    COMMITTED,
+    PROCESSING_FAILURE,
+    BucketSafety,
+    DiskSafety,
+    Elsewhere,
+    Judge,
+    Safe,
+    Safety,
+    nobody_else,
+)
 
 __all__ = [
+    "AWAITING",
+    "COMMITTED",
+    "PROCESSING_FAILURE",
     "Asked",
     "BucketSafety",
     "Call",
     "Commitments",
     "DiskSafety",
+    "Elsewhere",
     "Inquiries",
     "Judge",
     "Promise",
@@ -18,4 +33,5 @@ __all__ = [
     "Safe",
     "Safety",
     "Stage",
+    "nobody_else",
 ]

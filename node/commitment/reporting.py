@@ -21,7 +21,7 @@ from node.contracts import Audit, Caller, CommitmentAnswer, CommitmentResult, De
 
 from .asking import Inquiries
 from .promises import Judged, Promise, Promises, Stage, digest_of
-from .safety import COMMITTED, DUPLICATE_TRANSACTION, LATER, RESOURCE_LIMITATION, Judge
+from .safety import AWAITING, COMMITTED, DUPLICATE_TRANSACTION, LATER, RESOURCE_LIMITATION, Judge
 
 logger = logging.getLogger(__name__)
 
@@ -166,6 +166,14 @@ class Commitments:
         self._to_report.set()
         return True
 
+    def hasten(self) -> None:
+        """Judge at once what waits for other sites: one of them has something more."""
+        now = self._clock()
+        for key, promise in self._promises.scan():
+            if promise.stage is Stage.ASKED and promise.tries:
+                self._promises.put(key, replace(promise, due=now))
+        self._to_judge.set()
+
     def report_step(self) -> bool:
         """Try to tell whoever's result is due; say whether something was told."""
         is_told = self.line_step()
@@ -247,11 +255,12 @@ class Commitments:
         if promise.is_reused:
             reasons = [DUPLICATE_TRANSACTION] * len(references)
         else:
-            reasons = self._judge.judge(references)
-        late, now = reasons.count(LATER), self._clock()
-        if late and now - promise.asked < _PATIENCE:
-            why = f"{late} of {promise.instances} instances are not safe yet"
-            waiting = replace(_later(promise, now, why), stage=Stage.ASKED)
+            reasons = self._judge.judge(references, promise.asked)
+        late, awaiting, now = reasons.count(LATER), reasons.count(AWAITING), self._clock()
+        if awaiting or (late and now - promise.asked < _PATIENCE):
+            waiting = replace(_later(promise, now, _why(promise, late, awaiting)), stage=Stage.ASKED)
+            if awaiting:
+                waiting = replace(waiting, due=now + _FIRST_PAUSE)
             self._promises.put(key, waiting)
             return waiting
         reasons = [RESOURCE_LIMITATION if reason == LATER else reason for reason in reasons]
@@ -356,6 +365,12 @@ class Commitments:
     def _record(self, promise: Promise, outcome: str, detail: dict[str, Any]) -> None:
         told = {"TransactionUID": promise.transaction, **detail}
         self._audit.record("commit", promise.caller, outcome, told)
+
+
+def _why(promise: Promise, late: int, awaiting: int) -> str:
+    if awaiting:
+        return f"{awaiting} of {promise.instances} instances are not at enough other sites yet"
+    return f"{late} of {promise.instances} instances are not safe yet"
 
 
 def _is_due(promise: Promise, now: float) -> bool:

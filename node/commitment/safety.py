@@ -27,6 +27,8 @@ RESOURCE_LIMITATION: Final = 0x0213
 
 LATER: Final = -1
 """No reason yet: it may become safe, and is to be asked again."""
+AWAITING: Final = -2
+"""No reason yet: a rule asks for other sites to have it, and they have not proved that they do."""
 _AT_ONCE: Final = 8
 """Files that one worker reads in a row."""
 
@@ -104,8 +106,16 @@ class BucketSafety:
 Claims = Callable[[Iterable[str]], dict[str, list[Claim]]]
 """Every version behind each SOP Instance UID, as `LmdbCatalog.claims`."""
 Group = Sequence[Entry]
+Elsewhere = Callable[[Sequence[Entry], float], list[int]]
+"""Whether enough other sites have each version: COMMITTED, AWAITING or a Failure Reason; the time is that of
+the request, in seconds since 1970."""
 Spread = Callable[[Callable[[Group], list[Safe]], Iterable[Group]], Iterable[list[Safe]]]
 """Applies a function to each group, in order of the results: `map`, or a pool's."""
+
+
+def nobody_else(entries: Sequence[Entry], asked: float) -> list[int]:
+    """Ask for no other site; satisfies `Elsewhere`."""
+    return [COMMITTED] * len(entries)
 
 
 class Judge:
@@ -119,6 +129,7 @@ class Judge:
         is_storage: Callable[[str], bool],
         spread: Spread = map,
         on_damage: Callable[[Entry], None] = lambda entry: None,
+        elsewhere: Elsewhere = nobody_else,
     ) -> None:
         """`is_storage` knows SOP Classes; `on_damage` hears of each version whose bytes are not as stored."""
         self._claims = claims
@@ -126,9 +137,10 @@ class Judge:
         self._is_storage = is_storage
         self._spread = spread
         self._on_damage = on_damage
+        self._elsewhere = elsewhere
 
-    def judge(self, references: Sequence[Reference]) -> list[int]:
-        """Return the Failure Reason of each reference; 0 is committed, LATER not decided.
+    def judge(self, references: Sequence[Reference], asked: float = 0.0) -> list[int]:
+        """Return the Failure Reason of each reference; 0 is committed, LATER and AWAITING not decided.
 
         A UID that several versions claim is committed only when each of them is safe: whoever asks may
         have any of them.
@@ -142,9 +154,12 @@ class Judge:
             for claim in claims[each.SOPInstanceUID]
             if not claim.is_deleted
         }
-        found = self._look([kept[place] for place in sorted(kept, key=lambda place: place.where)])
+        entries = [kept[place] for place in sorted(kept, key=lambda place: place.where)]
+        there = dict(zip((each.holding for each in entries), self._elsewhere(entries, asked), strict=True))
+        # What waits for others is not read in vain each time.
+        found = self._look([each for each in entries if there[each.holding] != AWAITING])
         return [
-            reason or self._worst(claims[each.SOPInstanceUID], found)
+            reason or self._worst(claims[each.SOPInstanceUID], found, there)
             for each, reason in zip(references, reasons, strict=True)
         ]
 
@@ -173,8 +188,13 @@ class Judge:
     def _look_at(self, group: Group) -> list[Safe]:
         return [self._safety.look(entry.holding) for entry in group]
 
-    def _worst(self, claims: list[Claim], found: dict[Holding, Safe]) -> int:
-        looks = {found[claim.entry.holding] for claim in claims if not claim.is_deleted}
+    def _worst(self, claims: list[Claim], found: dict[Holding, Safe], there: dict[Holding, int]) -> int:
+        places = [claim.entry.holding for claim in claims if not claim.is_deleted]
+        looks = {found.get(place) for place in places}
         if looks & {Safe.DAMAGED, Safe.GONE}:
             return PROCESSING_FAILURE
+        if others := max(there[place] for place in places):
+            return others
+        if AWAITING in (there[place] for place in places):
+            return AWAITING
         return LATER if Safe.NOT_YET in looks else COMMITTED

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from catalog import Busy
+
 from .appending import write_whole
 from .members import BLOCK
 from .space import FreeSpace, refusal
@@ -88,6 +90,24 @@ class SpillFolder:
         except OSError as error:
             raise refusal(error, self.folder) from error
         fcntl.flock(fd, fcntl.LOCK_EX)
+        return path, fd
+
+    def resume(self, name: str) -> tuple[Path, int]:
+        """Return a locked file of this name that outlives its process, as it was left, and its descriptor.
+
+        Raises:
+            Busy: somebody else writes it just now.
+        """
+        path = self.folder / f"{name}.resumed"
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise refusal(error, self.folder) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise Busy(f"{name} is on its way already.", "It is asked for again.") from None
         return path, fd
 
     def sweep(self) -> None:

@@ -43,6 +43,8 @@ class Kind(StrEnum):
     """Fetch instances from whoever holds them."""
     REPORT = "report"
     """Send an N-EVENT-REPORT."""
+    COPY = "copy"
+    """Have a node of the grid keep copies of a study, or let go what it is not to have."""
 
 
 class Standing(StrEnum):

@@ -46,6 +46,8 @@ _ROWS: Final = (
     Measure("transfer_bytes_total", _C, ("peer", "direction"), "Bytes moved between this node and others."),
     Measure("transfer_failures_total", _C, ("peer", "error"), "Transfers, or tries of them, that failed."),
     Measure("holdings", _G, ("availability",), "Instances in the catalog, by Instance Availability."),
+    Measure("copies_kept", _G, (), "Objects that this node keeps for others."),
+    Measure("copies_kept_bytes", _G, (), "Bytes of them."),
     Measure("store_free_bytes", _G, (), "Free space where objects are kept."),
     Measure(
         "certificate_expiry_timestamp_seconds",

@@ -14,6 +14,7 @@ import msgspec
 
 from catalog import Entry, Holding, PatientKey, Selection
 from federation.identities import Asker, ForeignIds
+from federation.lanes import Lanes
 from federation.links.gate import Gate
 from federation.objects import Given, ObjectService, Outside, PeerLink
 from federation.owners import Owner, place_at
@@ -54,6 +55,7 @@ class Hospital:
             clock=time.time,
             monotonic=time.monotonic,
             rest=lambda seconds: self.rest(seconds),
+            lanes=Lanes(time.monotonic),
             told=self.given.append,
         )
         return ObjectService(gate, outside).register

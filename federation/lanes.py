@@ -1,0 +1,72 @@
+"""Lanes of a link: what somebody waits for goes before what may be late, piece by piece.
+
+While anything urgent is on its way to a peer, bulk to that peer rests between two pieces; not for ever: after
+its patience it goes on beside the urgent.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from catalog import Clock
+
+URGENT: Final = 0
+SOON: Final = 1
+"""Expected next by somebody who waits."""
+BULK: Final = 3
+PATIENCE: Final = 60.0
+"""Seconds that one bulk call rests in all before it goes on beside what is urgent."""
+
+
+class Lanes:
+    """What is on its way to which peer; any thread may call."""
+
+    def __init__(self, monotonic: Clock, patience: float = PATIENCE) -> None:
+        self._now = monotonic
+        self._patience = patience
+        self._lock = threading.Condition()
+        self._urgent: Counter[str] = Counter()
+        self.rested = 0.0
+        """Seconds that bulk has given way so far, all calls together."""
+
+    @contextmanager
+    def call(self, peer: str, priority: int) -> Iterator[Lane]:
+        """Count a call to a peer as on its way; say `turn` on what this yields before each piece."""
+        is_bulk = priority >= BULK
+        with self._lock:
+            self._urgent[peer] += not is_bulk
+        try:
+            yield Lane(self, peer, self._patience if is_bulk else 0.0)
+        finally:
+            with self._lock:
+                self._urgent[peer] -= not is_bulk
+                if not self._urgent[peer]:
+                    del self._urgent[peer]
+                    self._lock.notify_all()
+
+    def rest(self, peer: str, patience: float) -> float:
+        """Wait until nothing urgent is on its way to a peer, at most so long; return the seconds it took."""
+        began = self._now()
+        with self._lock:
+            if self._urgent[peer]:
+                self._lock.wait_for(lambda: not self._urgent[peer], patience)
+                self.rested += self._now() - began
+        return self._now() - began
+
+
+class Lane:
+    """One call's place on the link."""
+
+    def __init__(self, lanes: Lanes, peer: str, patience: float) -> None:
+        self._lanes = lanes
+        self._peer = peer
+        self._patience = patience
+
+    def turn(self) -> None:
+        """Return when the next piece may go."""
+        if self._patience > 0:
+            self._patience -= self._lanes.rest(self._peer, self._patience)

@@ -1,0 +1,150 @@
+"""`peerpacs copies`: how many copies there are to be of which studies, where, and which are lacking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from node.cli import PARTIAL, Session, columns, plural, readable, shared, who
+
+
+@click.group("copies", invoke_without_command=True)
+@shared
+def copies_command(session: Session) -> None:
+    """Show whether every study has the copies that its rule asks for; change the rules.
+
+    Who may keep them is said by grants: peerpacs grants add NODE everything host_replicas
+
+    Example: peerpacs copies
+    """
+    context = click.get_current_context()
+    if context.invoked_subcommand is None:
+        context.exit(context.invoke(status))
+
+
+@copies_command.command("status")
+@shared
+def status(session: Session) -> int:
+    """Say how many studies have their copies, and what this node keeps for others. Exit code 3: some lack.
+
+    Example: peerpacs copies status
+    """
+    with session.desk("copies") as ask:
+        found = ask("copies")
+    session.say(found, _status(found))
+    return PARTIAL if any(row["lacking"] for row in found.get("studies", {}).values()) else 0
+
+
+def _status(found: dict[str, Any]) -> Iterator[str]:
+    if not found["rules"]:
+        yield "No rule asks for copies: peerpacs copies add --help"
+    if not found["is_running"]:
+        yield from _rules(found["rules"])
+        yield "This node does not run; start it to see how the copies stand."
+        return
+    for name, row in found["studies"].items():
+        mark = "!" if row["lacking"] else "✓"
+        lacking = f", {row['lacking']} lack some: peerpacs copies lacking" if row["lacking"] else ""
+        yield f"{mark} {name}: {plural(row['met'], 'study')} with all copies{lacking}"
+    for why, count in found["reasons"].items():
+        yield f"! {plural(count, 'study')}: {why}"
+    if found["lost"]:
+        yield f"! Lost, so that what they had is copied to others: {', '.join(found['lost'])}"
+    kept = found["kept_for_others"]
+    owners = f" of {', '.join(kept['owners'])}" if kept["owners"] else ""
+    yield f"Kept here for others: {plural(kept['objects'], 'object')}, {readable(kept['bytes'])}{owners}"
+
+
+@copies_command.command("rules")
+@shared
+def rules(session: Session) -> int:
+    """List the rules in the order in which they are tried.
+
+    Example: peerpacs copies rules
+    """
+    with session.desk("copies") as ask:
+        found = ask("copy_rules")
+    session.say(found, _rules(found))
+    return 0
+
+
+def _rules(found: list[dict[str, Any]]) -> Iterator[str]:
+    rows = [
+        (
+            row["number"],
+            row["name"],
+            "some" if row["match"] else "all",
+            row["copies"],
+            row["min_sites"],
+            ", ".join([*row["must"], *(f"({site})" for site in row["prefer"])]) or "-",
+            ", ".join(row["never"]) or "-",
+            row["commit_sites"],
+        )
+        for row in found
+    ]
+    yield from columns(rows, ("NO", "NAME", "STUDIES", "COPIES", "SITES", "AT", "NEVER AT", "COMMIT AT"))
+
+
+@copies_command.command("add")
+@click.argument("name")
+@click.argument("keys", nargs=-1)
+@click.option("--copies", default=2, show_default=True, help="Of each object, this node's own among them.")
+@click.option("--min-sites", default=2, show_default=True, help="Distinct sites that hold one.")
+@click.option("--prefer", multiple=True, metavar="SITE", help="Sites to be chosen before others.")
+@click.option("--must", multiple=True, metavar="SITE", help="Sites that must hold one.")
+@click.option("--never", multiple=True, metavar="SITE", help="Sites that must not.")
+@click.option("--number", default=100, show_default=True, help="The first rule that matches counts.")
+@click.option("--commit-sites", default=1, show_default=True, help="Sites before commitment is given.")
+@click.option("--commit-timeout", default=24.0, show_default=True, help="Hours; then it is refused.")
+@shared
+def add(session: Session, name: str, keys: tuple[str, ...], **said: Any) -> int:
+    """Ask for copies of the studies that match all keys, or of all studies; a rule of that name is replaced.
+
+    Example: peerpacs copies add mammo 'Modality=MG' --copies 3 --must CLOUD
+    """
+    told = {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
+    told["commit_timeout"] = said["commit_timeout"] * 3600.0
+    with session.desk("copies") as ask:
+        row = ask("put_copy_rule", name=name, keys=list(keys), who=who(), **told)
+    sites = plural(row["min_sites"], "site")
+    session.say(row, [f"✓ {name}: {plural(row['copies'], 'copy')} at {sites} or more."])
+    return 0
+
+
+@copies_command.command("remove")
+@click.argument("name")
+@shared
+def remove(session: Session, name: str) -> int:
+    """Remove a rule; copies that no rule asks for are dropped where they are.
+
+    Example: peerpacs copies remove mammo
+    """
+    with session.desk("copies") as ask:
+        ask("remove_copy_rule", name=name, who=who())
+    session.say({"removed": name}, [f"✓ The rule {name} is gone."])
+    return 0
+
+
+@copies_command.command("lacking")
+@shared
+def lacking(session: Session) -> int:
+    """List the studies that do not have all their copies, and why. Exit code 3: there are some.
+
+    Example: peerpacs copies lacking
+    """
+    with session.desk("copies") as ask:
+        found = ask("copies_lacking")
+    session.say(found, _lacking(found))
+    return PARTIAL if found else 0
+
+
+def _lacking(found: list[dict[str, Any]]) -> Iterator[str]:
+    if not found:
+        yield "✓ Every study has its copies."
+        return
+    for row in found:
+        there = ", ".join(f"{node['name']} has {node['objects']}" for node in row["nodes"]) or "nobody"
+        yield f"{row['StudyInstanceUID']}  {row['rule']}  {there}  {row['why']}".rstrip()
+    yield "What is under way: peerpacs transfers"

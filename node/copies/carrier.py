@@ -1,0 +1,209 @@
+"""The owner's work: has keepers take what they are to have, and notes each receipt before it counts.
+
+A study that grows meanwhile is completed; what it holds no more is dropped there. Nothing is dropped from a
+node that is no longer to have it before the others have proved theirs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+from typing import Final, NamedTuple, Protocol
+
+import msgspec
+
+from catalog import Damaged, Decision, Entry, PacsError, Unavailable
+from catalog.selecting import Claim
+from catalog.statements import Stated
+from federation.copying import AT_ONCE, CopyItem, CopyLink, Order, Told
+from federation.owners import Owner
+from node.transfers import Item, Outcome, Verdict
+from node.transfers.messages import Job
+from node.transfers.worker import Hands
+
+from .ledger import Ledger
+
+logger = logging.getLogger(__name__)
+
+_BYTES_AT_ONCE: Final = 512 << 20
+"""Of one order; a keeper answers as it goes."""
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+class Kept(Protocol):
+    """An archive's catalog, as much of it as copying needs."""
+
+    def versions(self, target: tuple[str, ...]) -> list[Entry]:
+        """Return every stored version of a study: hidden ones and those not preferred too."""
+
+    def claims(self, uids: Iterable[str]) -> dict[str, list[Claim]]:
+        """Return every version behind each SOP Instance UID and what was decided about it."""
+
+    def decisions(self, StudyInstanceUID: str) -> list[Decision]:
+        """Return the decisions that touch the study, oldest first."""
+
+    def stated(self, StudyInstanceUID: str) -> Stated | None:
+        """Return what the log would state about a study now."""
+
+
+class Study(NamedTuple):
+    """What there is of a study to be kept elsewhere."""
+
+    entries: tuple[Entry, ...]
+    """Every version whose bytes a person did not delete."""
+    decisions: tuple[bytes, ...]
+    statement: bytes
+
+    @property
+    def said(self) -> bytes:
+        """What is told beside the objects, as a hash."""
+        return sha256(b"\0".join((*self.decisions, self.statement))).digest()
+
+    @property
+    def digests(self) -> set[bytes]:
+        """The SHA-256 of each version."""
+        return {entry.holding.sha256 for entry in self.entries}
+
+
+def study_of(catalog: Kept, StudyInstanceUID: str) -> Study:
+    """Return what an archive has of a study to be kept elsewhere."""
+    found = catalog.versions((StudyInstanceUID,))
+    claims = catalog.claims(list({entry.SOPInstanceUID for entry in found}))
+    deleted = {
+        (claim.entry.SOPInstanceUID, claim.entry.holding.sha256)
+        for each in claims.values()
+        for claim in each
+        if claim.is_deleted
+    }
+    left = [e for e in found if (e.SOPInstanceUID, e.holding.sha256) not in deleted]
+    decisions = tuple(map(_encode, catalog.decisions(StudyInstanceUID)))
+    stated = catalog.stated(StudyInstanceUID)
+    statement = _encode((stated.study, stated.series)) if stated else b""
+    return Study(tuple(left), decisions, statement)
+
+
+class CopyCarrier:
+    """Carries the jobs of kind COPY; any number of threads may use it at once."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        link: CopyLink,
+        own: str,
+        catalog_of: Callable[[str], Kept | None],
+        may_go: Callable[[str], str],
+        may_drop: Callable[[str, str], bool],
+        on_damage: Callable[[str, Entry], None] = lambda archive, entry: None,
+        on_over: Callable[[str], None] = lambda uid: None,
+    ) -> None:
+        """`own` is this node's id; `may_go` says why nothing goes to a keeper now, or nothing.
+
+        `may_drop` says whether a keeper that is no longer to have a study may forget it. `on_damage` hears of
+        an object whose bytes a keeper found to be others, `on_over` of each study that a keeper has whole.
+        """
+        self._ledger = ledger
+        self._link = link
+        self._own = own
+        self._catalog_of = catalog_of
+        self._may_go = may_go
+        self._may_drop = may_drop
+        self._on_damage = on_damage
+        self._on_over = on_over
+
+    def carry(self, job: Job, hands: Hands) -> Outcome:
+        """Have one keeper take what it lacks of one study."""
+        order, ledger = job.order, self._ledger
+        catalog = self._catalog_of(order.archive)
+        if catalog is None:
+            return Outcome(Verdict.FAILED, f"There is no archive {order.archive!r} here any more.")
+        if why := self._may_go(order.destination):
+            return Outcome(Verdict.LATER, why, "See: peerpacs copies", blames_destination=True)
+        uid, node_id = order.StudyInstanceUID, order.destination
+        while True:
+            study, receipts = study_of(catalog, uid), ledger.receipts(uid, node_id)
+            if not self._is_wanted(uid, node_id, study):
+                return self._let_go(order.archive, uid, node_id)
+            if surplus := receipts.all() - study.digests:
+                ledger.withdraw(uid, node_id, surplus)
+                self._link.drop(node_id, order.archive, uid, sorted(surplus))
+            known = receipts.all()
+            missing = [entry for entry in study.entries if entry.holding.sha256 not in known]
+            if not missing and receipts.said == study.said:
+                self._on_over(uid)
+                return Outcome(Verdict.OVER)
+            hands.plan(Counter(entry.SeriesInstanceUID for entry in missing))
+            for batch in _batches(missing) if missing else [[]]:
+                if outcome := self._send(job, hands, study, batch):
+                    return outcome
+
+    def _is_wanted(self, uid: str, node_id: str, study: Study) -> bool:
+        placed = self._ledger.placed(uid)
+        return bool(study.entries) and placed is not None and node_id in placed.nodes
+
+    def _let_go(self, archive: str, uid: str, node_id: str) -> Outcome:
+        if not self._may_drop(uid, node_id):
+            why = "The other copies of it are not proved yet."
+            return Outcome(Verdict.LATER, why, "Nothing is dropped before.")
+        # First here: what a crash leaves is a copy too many, never a receipt for nothing.
+        self._ledger.withdraw(uid, node_id)
+        self._link.drop(node_id, archive, uid)
+        return Outcome(Verdict.OVER)
+
+    def _send(self, job: Job, hands: Hands, study: Study, batch: list[Entry]) -> Outcome | None:
+        """Have a keeper take some objects; return how the job ends, or None if it goes on."""
+        uid, node_id = job.order.StudyInstanceUID, job.order.destination
+        items = tuple(map(_item, batch))
+        owner = Owner(self._own, job.order.archive)
+        problem: PacsError | None = None
+        try:
+            for told in self._link.keep(node_id, Order(owner, uid, items, study.decisions, study.statement)):
+                self._take(job, hands, batch, told)
+                for at, error in told.failed:
+                    problem = problem or error
+                    if isinstance(error, Damaged):
+                        self._on_damage(job.order.archive, batch[at])
+                if hands.is_unwanted():
+                    return Outcome(Verdict.YIELDED)
+        except PacsError as error:
+            blames = isinstance(error, Unavailable) or not error.retry
+            return Outcome(Verdict.LATER, error.what, error.next, blames_destination=blames)
+        if problem is not None:
+            return Outcome(Verdict.LATER, problem.what, problem.next)
+        self._ledger.received(uid, node_id, (), study.said)
+        return None
+
+    def _take(self, job: Job, hands: Hands, batch: list[Entry], told: Told) -> None:
+        entries = [batch[at] for at in told.kept if at < len(batch)]
+        if not entries:
+            return
+        uid, node_id = job.order.StudyInstanceUID, job.order.destination
+        self._ledger.received(uid, node_id, [entry.holding.sha256 for entry in entries])
+        for entry in entries:
+            hands.note(Item(entry.SeriesInstanceUID, entry.SOPInstanceUID, entry.holding.size))
+
+
+def _batches(entries: list[Entry]) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if batch and (len(batch) >= AT_ONCE or size + entry.holding.size > _BYTES_AT_ONCE):
+            yield batch
+            batch, size = [], 0
+        batch.append(entry)
+        size += entry.holding.size
+    yield batch
+
+
+def _item(entry: Entry) -> CopyItem:
+    return CopyItem(
+        entry.SeriesInstanceUID,
+        entry.SOPInstanceUID,
+        entry.SOPClassUID,
+        entry.TransferSyntaxUID,
+        entry.holding.sha256,
+        entry.holding.size,
+        entry.source,
+        entry.received,
+    )

@@ -1,0 +1,139 @@
+"""What a person can ask about copies: rules, who has what, what is lacking; verbs for JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from catalog import BadRequest, NotFound
+from federation.placement import CopyRule, Rules, check_rule
+from node.audit import AuditLog
+from node.keys import attributes_of
+from node.state import Table
+
+from .ledger import Ledger
+from .store import CopyStore
+
+_CHANGE: Final = "change"
+_SHOWN: Final = 1000
+
+
+class Around(Protocol):
+    """As much of the node as is asked."""
+
+    rules: Table[CopyRule]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the node runs, so that there is more to say than the rules."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """What others keep for this node."""
+
+    @property
+    def store(self) -> CopyStore:
+        """What this node keeps for others."""
+
+    def name(self, node_id: str) -> str:
+        """Return how a node is called."""
+
+    def lost(self) -> list[str]:
+        """Return the nodes that count as lost."""
+
+
+class CopiesDesk:
+    """The verbs about copies."""
+
+    def __init__(self, around: Around, audit: AuditLog) -> None:
+        self._around = around
+        self._audit = audit
+
+    def verbs(self) -> dict[str, Callable[..., Any]]:
+        """Return the verbs by name."""
+        own = (self.copy_rules, self.put_copy_rule, self.remove_copy_rule, self.copies, self.copies_lacking)
+        return {verb.__name__: verb for verb in own}
+
+    def copy_rules(self) -> list[dict[str, Any]]:
+        """Return the rules in the order in which they are tried."""
+        return [_told(rule) for rule in Rules(rule for _, rule in self._around.rules.scan()).all]
+
+    def put_copy_rule(self, name: str, keys: list[str], who: str, **said: Any) -> dict[str, Any]:
+        """Make a rule, or put another in its place; it counts within a second."""
+        told = {"name": name, "match": attributes_of(keys), **said}
+        try:
+            rule = check_rule(msgspec.convert(told, CopyRule))
+        except msgspec.ValidationError as error:
+            raise BadRequest(f"That cannot be a rule: {error}.", "See: peerpacs copies add --help") from None
+        self._around.rules.put(name.encode(), rule)
+        self._audit.record(_CHANGE, None, "rule for copies made", {"who": who, **_told(rule)})
+        return _told(rule)
+
+    def remove_copy_rule(self, name: str, who: str) -> None:
+        """Remove a rule: copies that no rule asks for are dropped where they are."""
+        if not self._around.rules.delete(name.encode()):
+            raise NotFound(f"There is no rule {name!r}.", "List them with: peerpacs copies rules")
+        self._audit.record(_CHANGE, None, "rule for copies removed", {"who": who, "rule": name})
+
+    def copies(self) -> dict[str, Any]:
+        """Say how many studies have their copies, what this node keeps for others, and what is in the way."""
+        around = self._around
+        told: dict[str, Any] = {"rules": self.copy_rules(), "is_running": around.is_open}
+        if not around.is_open:
+            return told
+        met: Counter[str] = Counter()
+        lacking: Counter[str] = Counter()
+        reasons: Counter[str] = Counter()
+        for _, placed in around.ledger.places():
+            (met if placed.is_met else lacking)[placed.rule] += 1
+            if placed.lacking:
+                reasons[placed.lacking] += 1
+        names = sorted({*met, *lacking})
+        told["studies"] = {name: {"met": met[name], "lacking": lacking[name]} for name in names}
+        told["reasons"] = dict(reasons)
+        told["lost"] = [around.name(node_id) for node_id in around.lost()]
+        store = around.store
+        told["kept_for_others"] = {
+            "objects": store.objects,
+            "bytes": store.size,
+            "owners": [around.name(owner.decode().partition("/")[0]) for owner in store.owners()],
+        }
+        return told
+
+    def copies_lacking(self) -> list[dict[str, Any]]:
+        """Return the studies that do not have all copies their rule asks for, and why; at most a thousand."""
+        if not self._around.is_open:
+            return []
+        found: list[dict[str, Any]] = []
+        for row in self._lacking():
+            if len(found) == _SHOWN:
+                break
+            found.append(row)
+        return found
+
+    def _lacking(self) -> Iterator[dict[str, Any]]:
+        for uid, placed in self._around.ledger.places():
+            if not placed.is_met:
+                yield {
+                    "StudyInstanceUID": uid,
+                    "archive": placed.archive,
+                    "rule": placed.rule,
+                    "why": placed.lacking,
+                    "nodes": [self._node(uid, node_id) for node_id in placed.nodes],
+                }
+
+    def _node(self, uid: str, node_id: str) -> dict[str, Any]:
+        receipts = self._around.ledger.receipts(uid, node_id)
+        return {
+            "name": self._around.name(node_id),
+            "objects": len(receipts.all()),
+            "proved": receipts.proved,
+        }
+
+
+def _told(rule: CopyRule) -> dict[str, Any]:
+    told: dict[str, Any] = msgspec.to_builtins(rule)
+    return told
