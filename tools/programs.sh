@@ -10,5 +10,6 @@ checker=$("$here/debian.sh" dicom3tools dciodvfy)
 reader=$("$here/debian.sh" tesseract-ocr tesseract)
 tracer=$("$here/debian.sh" strace strace)
 services=$("$here/debian.sh" systemd systemd-analyze)
+browser=$("$here/chromium.sh")
 tls=$("$here/debian.sh" openssl openssl)
-echo "$dcmtk:$checker:$reader:$tracer:$services:$tls"
+echo "$dcmtk:$checker:$reader:$tracer:$services:$tls:$browser"

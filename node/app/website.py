@@ -12,6 +12,8 @@ from node.audit import read
 from node.certificates import ensure_certificate
 from node.contracts import Scope
 from node.devices import ANY, LOOPBACK
+from node.grid_view import GridView
+from node.sections import GRID_SUFFIX
 
 if TYPE_CHECKING:
     from node.web import WebServer
@@ -27,11 +29,14 @@ def make_web(node: Node, folder: Path) -> WebServer:
     Archives that are added later are found too. `folder` is where large things lie for one request.
     """
     # Only a node that serves the web pays for its libraries.
-    from node.web import Backing, Doorkeeper, WebLimits, WebServer
+    from node.web import Backing, Doorkeeper, Pages, WebLimits, WebServer
 
     def scope(archive: str = DEFAULT) -> Scope | None:
         found = node.archives.get(archive)
         return found.scope(found.plan.ae_title) if found else None
+
+    def grid() -> Scope | None:
+        return node.neighbourhood.scope(node.config.node.ae_title + GRID_SUFFIX)
 
     def research(project: str) -> Scope | None:
         kept = [a for a in tuple(node.archives.values()) if a.plan.research == project.upper() != ""]
@@ -50,9 +55,13 @@ def make_web(node: Node, folder: Path) -> WebServer:
         page=node.watch.pages.page,
         accounts=accounts,
         doorkeeper=doorkeeper,
+        grid=lambda caller: GridView(
+            node.neighbourhood.parts, caller, _site_of(node), node.config.node.ae_title
+        ),
     )
     roots: dict[str, Callable[..., Scope | None]] = {
         "/dicom-web": scope,
+        "/grid/dicom-web": grid,
         "/archives/{archive}/dicom-web": scope,
         "/research/{project}/dicom-web": research,
     }
@@ -64,9 +73,20 @@ def make_web(node: Node, folder: Path) -> WebServer:
         node.clock,
         gate=doorkeeper,
         backing=backing,
+        pages=Pages(
+            node.config.node.name,
+            node.config.node.ae_title,
+            lambda: node.grid.membership is not None,
+            lambda: list(node.archives),
+        ),
         limits=WebLimits(body_bytes=node.config.web.max_upload_mb << 20),
         folder=folder,
     )
+
+
+def _site_of(node: Node) -> str:
+    """Return what this node's place is called in the grid."""
+    return node.config.grid.site or node.config.node.name
 
 
 def _is_trusting(node: Node) -> bool:

@@ -3,6 +3,17 @@
 from .api import Backing
 from .doorkeeper import Doorkeeper
 from .gate import Gate, LoopbackGate, Refused
+from .pages import Pages
 from .server import Roots, WebLimits, WebServer
 
-__all__ = ["Backing", "Doorkeeper", "Gate", "LoopbackGate", "Refused", "Roots", "WebLimits", "WebServer"]
+__all__ = [
+    "Backing",
+    "Doorkeeper",
+    "Gate",
+    "LoopbackGate",
+    "Pages",
+    "Refused",
+    "Roots",
+    "WebLimits",
+    "WebServer",
+]

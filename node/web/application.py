@@ -22,6 +22,7 @@ from .gate import Refused
 from .gateway import trail
 from .instances import retrieve_instances
 from .metadata import retrieve_metadata
+from .pages import is_open
 from .problems import MEDIA_TYPE, Malformed, document, status_of
 from .rendered import retrieve_rendered, retrieve_thumbnail
 from .storing import store
@@ -128,7 +129,7 @@ class _Entrance:
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         """Let the caller in, or answer why not."""
         response.set_headers(_GUARDS)
-        if (request.method, request.path) in OPEN:
+        if (request.method, request.path) in OPEN or is_open(request.method, request.path):
             return
         visitor = self._services.gate.who(request)
         if isinstance(visitor, Refused):
@@ -150,13 +151,9 @@ def turn_away(response: falcon.Response, refused: Refused) -> None:
         response.set_header("Retry-After", str(refused.retry))
 
 
-def make_application(
-    roots: Roots, services: Services, add_more: Callable[[falcon.App[Any, Any]], None] | None = None
-) -> falcon.App[Any, Any]:
-    """Return the WSGI application that serves these scopes, and what `add_more` adds to it."""
+def make_application(roots: Roots, services: Services) -> falcon.App[Any, Any]:
+    """Return the WSGI application that serves these scopes."""
     application = falcon.App(middleware=[_Entrance(services)])
-    if add_more is not None:
-        add_more(application)
     application.req_options.strip_url_path_trailing_slash = True
     application.set_error_serializer(_serialize)
     application.add_error_handler(Exception, _tell)
@@ -202,6 +199,8 @@ def _responder(
             if word in named and not _UID.fullmatch(named[word]):
                 raise Malformed(f"The {word} in the path is not a UID.", "Check the address.")
         caller = visitor.caller._replace(called_ae=scope.ae_title)
+        if scope.seen_by is not None and verdict.is_allowed:
+            scope = scope.seen_by(caller)
         exchange = Exchange(request, response, scope, caller, root.format(**of_root), named, services)
         if not verdict.is_allowed:
             exchange.record("refusal", "refused", why=verdict.why, service=route.right.value)

@@ -16,7 +16,7 @@ import falcon
 
 from catalog import Clock, NotPermitted
 from node.access import Refusals
-from node.accounts import Accounts, Ended, User, token_may
+from node.accounts import Accounts, Ended, token_may
 from node.archives import DEFAULT
 from node.contracts import Audit, Caller, Verdict
 from node.patience import Patience
@@ -60,18 +60,28 @@ class Doorkeeper:
         told = request.get_header("Authorization", default="")
         if told:
             return self._by_token(request, told)
-        secret = (request.get_cookie_values(COOKIE) or [""])[0]
-        user = self.accounts.session(secret) if secret else None
-        if user is not None:
-            return self._by_session(request, user, secret)
-        if self._is_trusting() and isinstance(found := self._loopback.who(request), Visitor):
-            return found
+        found = self.known(request)
+        if found is not None:
+            return self._unforged(request, found)
         address = address_of(request)
         self._refusals.note(
             Caller("", address, ""), "web", f"{address} asks over the web and does not log in.",
             "peerpacs users list",
         )  # fmt: skip
         return Refused(401, "Nobody is logged in.", _LOG_IN)
+
+    def known(self, request: falcon.Request) -> Visitor | None:
+        """See `Gate.known`."""
+        secret = (request.get_cookie_values(COOKIE) or [""])[0]
+        user = self.accounts.session(secret) if secret else None
+        if user is not None:
+            caller = Caller(SOURCE, address_of(request), "", user=user.name)
+            return Visitor(caller, user, session=secret)
+        return self._loopback.known(request) if self._is_trusting() else None
+
+    def csrf(self, visitor: Visitor) -> str:
+        """See `Gate.csrf`."""
+        return csrf_of(visitor.session) if visitor.session else ""
 
     def may(self, visitor: Visitor, right: Right, archive: str) -> Verdict:
         """See `Gate.may`."""
@@ -137,13 +147,14 @@ class Doorkeeper:
         caller = Caller(SOURCE, address, "", user=f"{user.name} (token {token.id})")
         return Visitor(caller, user, token)
 
-    def _by_session(self, request: falcon.Request, user: User, secret: str) -> Visitor | Refused:
-        if request.method not in _SAFE:
+    def _unforged(self, request: falcon.Request, visitor: Visitor) -> Visitor | Refused:
+        """Return the visitor, unless a page of another site may have had the browser show its cookie."""
+        if visitor.session and request.method not in _SAFE:
             shown = request.get_header(CSRF, default="").encode()
-            if is_from_elsewhere(request) or not hmac.compare_digest(shown, csrf_of(secret).encode()):
+            if is_from_elsewhere(request) or not hmac.compare_digest(shown, self.csrf(visitor).encode()):
                 why = f"This request lacks the {CSRF} of its session."
                 return Refused(403, why, "GET /api/session tells it; send it as a header.")
-        return Visitor(Caller(SOURCE, address_of(request), "", user=user.name), user, session=secret)
+        return visitor
 
     def _must_wait(self, address: str, name: str) -> Refused | None:
         left = max(self._addresses.wait(_block(address)), self._names.wait(name) if name else 0.0)

@@ -43,6 +43,12 @@ class Gate(Protocol):
     def who(self, request: falcon.Request) -> Visitor | Refused:
         """Say who asks, or why nobody is let in like that; called before the body is read."""
 
+    def known(self, request: falcon.Request) -> Visitor | None:
+        """Say who looks at a page, or nobody yet: pages lead to where one logs in, so that is no refusal."""
+
+    def csrf(self, visitor: Visitor) -> str:
+        """Return what a page must show beside the cookie when it changes something; empty without one."""
+
     def may(self, visitor: Visitor, right: Right, archive: str) -> Verdict:
         """Say whether the visitor may do this in this archive; a refusal is remembered."""
 
@@ -66,6 +72,15 @@ class LoopbackGate:
         if is_from_elsewhere(request):
             return Refused(403, "A page of another site asks.", "Open the node's own pages.")
         return Visitor(Caller(SOURCE, address, ""))
+
+    def known(self, request: falcon.Request) -> Visitor | None:
+        """See `Gate.known`."""
+        found = self.who(request)
+        return found if isinstance(found, Visitor) else None
+
+    def csrf(self, visitor: Visitor) -> str:
+        """See `Gate.csrf`."""
+        return ""
 
     def may(self, visitor: Visitor, right: Right, archive: str) -> Verdict:
         """See `Gate.may`."""

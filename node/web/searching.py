@@ -106,7 +106,14 @@ def _understood(exchange: Exchange, level: Level) -> Question:
 
 
 def _matches(exchange: Exchange, question: Question) -> Iterator[Attributes]:
-    found = exchange.scope.catalog.find(question.query)
+    grid = exchange.scope.grid
+    if grid is None:
+        found = exchange.scope.catalog.find(question.query)
+    else:
+        answered = grid.ask(question.query)
+        found = answered.matches
+        if answered.decision.comment:
+            exchange.warn(f"Sites that may be missing or old here: {answered.decision.comment}.")
     if not question.empties:
         return found
     return (each for each in found if not any(each.get(tag, {}).get("Value") for tag in question.empties))

@@ -22,6 +22,7 @@ from .application import Roots, make_application
 from .exchange import Convert, Services
 from .gate import Gate, LoopbackGate
 from .gateway import Securing, Server
+from .pages import Pages, add_pages
 
 logger = logging.getLogger(__name__)
 
@@ -60,18 +61,22 @@ class WebServer:
         *,
         gate: Gate | None = None,
         backing: Backing | None = None,
+        pages: Pages | None = None,
         limits: WebLimits | None = None,
         folder: Path | None = None,
     ) -> None:
         """Take what opens the scopes. Without a `gate` only this machine is let in, and nobody logs in;
-        without a `backing` there is no REST API."""
+        without a `backing` there is no REST API, without `pages` nothing to look at."""
         self._limits = limits or WebLimits()
         self._is_open_to_all = gate is None
         self._finishers = ThreadPoolExecutor(self._limits.finishers, thread_name_prefix="web-finisher")
         self._gate = gate or LoopbackGate()
         services = Services(self._gate, audit, clock, convert, codecs, self._finishers, folder)
-        more = None if backing is None else lambda app: add_api(app, TABLE, backing, services)
-        self._application = make_application(roots, services, more)
+        self._application = make_application(roots, services)
+        if backing is not None:
+            add_api(self._application, TABLE, backing, services)
+        if pages is not None:
+            add_pages(self._application, pages, services)
         self._servers: list[tuple[Server, threading.Thread]] = []
 
     def start(self, host: str, port: int, tls: Callable[[], ssl.SSLContext] | None = None) -> int:

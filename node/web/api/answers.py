@@ -37,6 +37,67 @@ class Study(Struct, frozen=True, kw_only=True):
     zip: str
 
 
+class SitePart(Struct, frozen=True, kw_only=True):
+    """How a site took part in an answer."""
+
+    site: str
+    part: str
+    """mirror, live, fallback or none."""
+    age: float | None
+    """Seconds since what was used of its catalog was known to be right; null: there is nothing of it."""
+    why: str
+    is_silent: bool
+    """It did not answer, or what is known of it is old."""
+
+
+class GridStudies(Struct, frozen=True, kw_only=True):
+    """Studies of all sites; each has `here` (instances) and `sites` beside its attributes."""
+
+    studies: list[Attributes]
+    sites: list[SitePart]
+    seconds: float
+
+
+class SiteHolding(Struct, frozen=True, kw_only=True):
+    """What one site has of a study."""
+
+    site: str
+    is_here: bool
+    is_reachable: bool
+    is_whole: bool
+    series: int
+    instances: int
+    bytes: int
+    received: float
+
+
+class GridStudy(Struct, frozen=True, kw_only=True):
+    """Who holds what of a study."""
+
+    StudyInstanceUID: str
+    availability: str
+    has_conflict: bool
+    others: list[str]
+    """Sites that state another patient under this UID."""
+    here: int
+    sites: list[SiteHolding]
+
+
+class LifeEvent(Struct, frozen=True, kw_only=True):
+    """Something that happened."""
+
+    time: str
+    sentence: str
+
+
+class Life(Struct, frozen=True, kw_only=True):
+    """What happened to a study, oldest first, and how it is now."""
+
+    StudyInstanceUID: str
+    events: list[LifeEvent]
+    now: str
+
+
 class ChangesQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """From where on."""
 

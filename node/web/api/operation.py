@@ -13,8 +13,9 @@ from catalog import BadRequest, NotFound
 from node.accounts import Accounts
 from node.archives import DEFAULT
 from node.audit import Line
-from node.contracts import Scope
+from node.contracts import Caller, Scope
 from node.devices import DeviceBook
+from node.grid_view import GridView
 from node.rights import Right
 from node.watching import Page
 
@@ -67,6 +68,8 @@ class Backing:
     """What watchers read, by request target."""
     accounts: Accounts
     doorkeeper: Doorkeeper
+    grid: Callable[[Caller], GridView]
+    """The grid as a person sees it."""
 
 
 class Call:

@@ -19,7 +19,7 @@ from ..problems import Malformed
 from . import answers as a
 from .operation import Call, Operation
 from .session import change_password, log_in, log_out, session_now
-from .studies import changes, studies, study, study_zip
+from .studies import changes, dictionary, grid_studies, grid_study, studies, study, study_zip
 
 _READ, _FIND, _DECIDE = Right.RETRIEVE, Right.SEARCH, Right.DECIDE
 _SEND, _MANAGE, _WATCH = Right.TRANSFER, Right.MANAGE, Right.WATCH
@@ -149,6 +149,20 @@ TABLE: Final = (
     Operation(
         "GET", "/studies/{study}/zip", _READ, "A study as a zip file, streamed", study_zip,
         media_type="application/zip",
+    ),
+    Operation(
+        "GET", "/grid/studies", _FIND, "Find studies of all sites", grid_studies, a.GridStudies,
+        query=a.StudyQuery, is_node=True,
+    ),
+    Operation(
+        "GET", "/grid/studies/{study}", _FIND, "Who holds what of a study", grid_study, a.GridStudy,
+        is_node=True,
+    ),
+    Operation(
+        "GET", "/studies/{study}/life", Right.AUDIT, "What happened to a study", _verb("trace"), a.Life
+    ),
+    Operation(
+        "GET", "/dictionary", _FIND, "Keywords of the tags of the standard", dictionary, dict[str, str]
     ),
     Operation("GET", "/changes", _FIND, "What changed since", changes, a.Changes, query=a.ChangesQuery),
     Operation(

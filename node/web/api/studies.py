@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from typing import Any
 
 from catalog import Attributes
@@ -18,6 +19,31 @@ def studies(call: Call) -> list[answers.Attributes]:
     """Return the studies that match, newest first."""
     query: answers.StudyQuery = call.query()
     return [_plain(each) for each in call.ask("find", keys=list(query.key), level="", limit=query.limit)]
+
+
+def grid_studies(call: Call) -> answers.GridStudies:
+    """Return the studies of all sites that match, newest first, with who holds what of each."""
+    query: answers.StudyQuery = call.query()
+    began = time.monotonic()
+    found, sites = call.backing.grid(call.visitor.caller).studies(list(query.key), query.limit)
+    return answers.GridStudies(
+        studies=[{**_plain(attributes), **held} for attributes, held in found],
+        sites=[answers.SitePart(**each) for each in sites],
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
+def grid_study(call: Call) -> answers.GridStudy:
+    """Return who holds what of one study."""
+    return answers.GridStudy(**call.backing.grid(call.visitor.caller).study(call.named["study"]))
+
+
+def dictionary(call: Call) -> dict[str, str]:
+    """Return the keyword of every tag of PS3.6, for whoever shows DICOM JSON to people."""
+    from pydicom._dicom_dict import DicomDictionary
+
+    call.response.set_header("Cache-Control", "private, max-age=86400")
+    return {f"{tag:08X}": row[4] for tag, row in DicomDictionary.items() if row[4]}
 
 
 def study(call: Call) -> answers.Study:

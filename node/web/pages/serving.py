@@ -1,0 +1,162 @@
+"""Serves the pages: who is not logged in is led to where that is done, everybody else gets a shell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, urlencode
+
+import falcon
+
+from node.archives import DEFAULT
+from node.rights import EVERY, OF_THE_NODE, Right, rights_in
+
+from ..exchange import Services
+from ..gate import Visitor
+from .files import Files
+from .shell import AGAIN, CSP, reader_of, shell
+
+
+class PageRow(NamedTuple):
+    """One page: where it is, the module that draws it, and the right it is of no use without."""
+
+    path: str
+    module: str
+    right: Right | None
+
+
+LOGIN: Final = "/login"
+PAGES: Final = (
+    PageRow(LOGIN, "login", None),
+    PageRow("/", "studies", Right.SEARCH),
+    PageRow("/study/{study}", "study", Right.SEARCH),
+    PageRow("/view/{study}", "view", Right.RETRIEVE),
+)
+OPEN_PATHS: Final = frozenset((LOGIN, "/favicon.ico"))
+STATIC: Final = "/pages/"
+_SHARED: Final = ("preact", "words", "api", "parts", "frame")
+"""Modules that every page imports: named to the browser before it finds out."""
+
+
+class Pages(NamedTuple):
+    """What the pages are told of the node."""
+
+    name: str
+    ae_title: str
+    is_in_grid: Callable[[], bool]
+    archives: Callable[[], list[str]]
+
+
+class _Static:
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    def on_get(self, request: falcon.Request, response: falcon.Response, digest: str, name: str) -> None:
+        """Answer with a file; one of another release is looked up by its name alone, and not kept."""
+        file = self._files.get(name)
+        if file is None:
+            raise falcon.HTTPNotFound(title="There is no such file.", description="Reload the page.")
+        response.data, response.content_type = file.content, file.media_type
+        is_this = digest == self._files.digest
+        response.set_header("Cache-Control", "public, max-age=31536000, immutable" if is_this else "no-store")
+
+    on_head = on_get
+
+
+class _Page:
+    def __init__(self, row: PageRow, files: Files, pages: Pages, services: Services) -> None:
+        self._row, self._files, self._pages, self._services = row, files, pages, services
+
+    def on_get(self, request: falcon.Request, response: falcon.Response, **named: str) -> None:
+        """Answer with the shell of the page."""
+        visitor = self._services.gate.known(request)
+        response.set_header("Cache-Control", "no-store")
+        response.set_header("Content-Security-Policy", CSP)
+        is_login = self._row.path == LOGIN
+        if visitor is None and request.get_header("Sec-Fetch-Site") == "cross-site":
+            response.data, response.content_type = AGAIN, "text/html; charset=utf-8"
+            return
+        if visitor is None and not is_login:
+            query = f"?{request.query_string}" if request.query_string else ""
+            response.status = 303
+            response.location = f"{LOGIN}?{urlencode({'next': quote(request.path) + query})}"
+            return
+        if visitor is not None and visitor.user and visitor.user.one_time_until and not is_login:
+            response.status = 303
+            response.location = LOGIN
+            return
+        reader, files = reader_of(request), self._files
+        archive = request.get_param("archive", default=DEFAULT)
+        modules = (*_SHARED, self._row.module)
+        response.content_type = "text/html; charset=utf-8"
+        response.data = shell(
+            reader,
+            f"{self._pages.name} · PeerPACS",
+            self._told(visitor, archive, named, reader.language),
+            {
+                "icon": files.url("icon.svg"),
+                "style": files.url("style.css"),
+                "script": files.url(f"{self._row.module}.js"),
+            },
+            [files.url(f"{module}.js") for module in modules],
+        )
+
+    on_head = on_get
+
+    def _told(
+        self, visitor: Visitor | None, archive: str, named: dict[str, str], language: str
+    ) -> dict[str, Any]:
+        """Return what the page's script reads before it asks anything."""
+        if visitor is None:
+            return {"node": self._pages.name, "page": self._row.module, "language": language}
+        user = visitor.user
+        grants = user.grants if user else ("admin@*",)
+        here = (rights_in(grants, archive) - OF_THE_NODE) | (rights_in(grants, EVERY) & OF_THE_NODE)
+        return {
+            "node": self._pages.name,
+            "ae_title": self._pages.ae_title,
+            "page": self._row.module,
+            "language": language,
+            "named": named,
+            "archive": archive,
+            "archives": [each for each in self._pages.archives() if rights_in(grants, each)],
+            "rights": sorted(here),
+            "user": user.name if user else "",
+            "is_one_time": bool(user and user.one_time_until),
+            "csrf": self._services.gate.csrf(visitor),
+            "is_in_grid": self._pages.is_in_grid(),
+        }
+
+
+class _Icon:
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        """Answer what browsers ask for by themselves."""
+        response.status, response.location = 303, self._files.url("icon.svg")
+
+    on_head = on_get
+
+
+def is_open(method: str, path: str) -> bool:
+    """Say whether anybody may ask for this: files tell nothing, and pages look who asks by themselves."""
+    if method not in ("GET", "HEAD"):
+        return False
+    return path in OPEN_PATHS or path.startswith(STATIC) or any(_is_at(row.path, path) for row in PAGES)
+
+
+def _is_at(pattern: str, path: str) -> bool:
+    told, asked = pattern.split("/"), (path.rstrip("/") or "/").split("/")
+    return len(told) == len(asked) and all(
+        word == there or word.startswith("{") for word, there in zip(told, asked, strict=True)
+    )
+
+
+def add_pages(application: falcon.App[Any, Any], pages: Pages, services: Services) -> None:
+    """Add every page, and the files that they are made of."""
+    files = Files()
+    application.add_route(STATIC + "{digest}/{name}", _Static(files))
+    application.add_route("/favicon.ico", _Icon(files))
+    for row in PAGES:
+        application.add_route(row.path, _Page(row, files, pages, services))

@@ -1,0 +1,212 @@
+"""The node's pages in a real browser: they work, offline, for whoever may, in both languages."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pydicom
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser
+from pydicom.data import get_testdata_file
+from pydicom.pixels.processing import apply_modality_lut, apply_windowing
+
+from node.accounts import Accounts
+from node.web.pages.files import FOLDER
+from node.web.pages.serving import LOGIN, PAGES
+from node.web.pages.shell import CSP
+from tests.homes import phantoms, serving
+from tests.node.web.asking import Web, path_of, web
+from tests.node.web.browsing import Person, browser, person
+from tests.running import dcmtk, free_port, until
+
+ORANGE = "four-plain-orange-words"
+_CANVAS = "() => document.querySelector('canvas').toDataURL('image/png')"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as begun:
+        yield begun
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    with web(tmp_path_factory.mktemp("pages") / "alpha") as site:
+        site.store(*phantoms(11, instances=3, series=2))
+        until(lambda: site.node.catalog.totals().instances == 6)
+        yield site
+
+
+def root_of(site: Web) -> str:
+    return f"http://127.0.0.1:{site.port}"
+
+
+def send(site: Web, path: str | Path) -> pydicom.Dataset:
+    """Have DCMTK store a file; return what it holds."""
+    dcmtk("storescu", "-aet", "CT1", "-aec", "ALPHA", "127.0.0.1", str(site.node.ports["dicom"]), str(path))
+    return pydicom.dcmread(path)
+
+
+def test_every_page_opens_without_an_error_and_asks_nobody_else(site: Web, chromium: Browser) -> None:
+    study = path_of(phantoms(11, instances=1)[0], levels=1).removeprefix("/studies/")
+    for look in ("light", "dark"):
+        with person(chromium, root_of(site), color_scheme=look) as somebody:
+            for row in PAGES:
+                somebody.go(row.path.replace("{study}", study))
+                assert "PeerPACS" in somebody.page.title()
+                somebody.picture(f"{row.module}-{look}")
+                assert somebody.page.locator(".notice.bad").count() == 0, row.path
+                somebody.is_content()
+
+
+def test_pages_run_nothing_that_is_not_the_nodes_own_file(site: Web) -> None:
+    for row in PAGES:
+        answer = site.ask("GET", row.path.replace("{study}", "1.2.3"))
+        assert answer.status == 200
+        assert answer.headers["content-security-policy"] == CSP
+        assert "unsafe" not in CSP
+        assert answer.headers["cache-control"] == "no-store"
+        html = answer.body.decode()
+        assert not re.search(r"<script(?![^>]*\bsrc=)|\son\w+=|\sstyle=|https?://", html)
+    for path in re.findall(r'(?:src|href)="(/pages/[^"]+)"', html):
+        file = site.ask("GET", path)
+        assert (file.status, "immutable" in file.headers["cache-control"]) == (200, True), path
+    assert site.ask("GET", "/pages/0000/nothing.js").status == 404
+    assert site.ask("GET", "/pages/0000/..%2Fserving.py").status == 404
+
+
+def test_a_study_stored_by_dcmtk_appears_and_opens_with_the_pixels_of_a_reference_rendering(
+    site: Web, chromium: Browser
+) -> None:
+    sent = send(site, get_testdata_file("CT_small.dcm"))
+    with person(chromium, root_of(site)) as somebody:
+        somebody.go(f"/?PatientID={sent.PatientID}")
+        somebody.page.get_by_role("link", name="CompressedSamples, CT1").click()
+        somebody.page.get_by_role("link", name="Quick look").click()
+        somebody.page.wait_for_selector("[data-drawn='1 own']")
+        somebody.sees("Not for diagnosis")
+        values = apply_modality_lut(sent.pixel_array, sent)
+        low, high = values.min(), values.max()
+        check_pixels(shown(somebody), (values - low) / (high - low))
+        somebody.page.keyboard.press("2")
+        somebody.page.wait_for_selector("[data-drawn='1 -600/1500']")
+        sent.WindowCenter, sent.WindowWidth = -600, 1500
+        check_pixels(shown(somebody), windowed(values, -600, 1500))
+        somebody.picture("quick-look-lung")
+
+
+def windowed(values: Any, centre: float, width: float) -> Any:
+    """Return values as pydicom's own windowing has them, from 0 (black) to 1 (white)."""
+    described = pydicom.Dataset()
+    described.PhotometricInterpretation, described.BitsStored = "MONOCHROME2", 16
+    described.PixelRepresentation = 1
+    described.WindowCenter, described.WindowWidth = centre, width
+    return (apply_windowing(values.astype(numpy.int32), described) + 32768) / 65535
+
+
+def shown(somebody: Person) -> Any:
+    """Return the shades on the canvas of the quick look."""
+    picture = base64.b64decode(somebody.page.evaluate(_CANVAS).partition(",")[2])
+    return numpy.array(Image.open(BytesIO(picture)).convert("L"), dtype=int)
+
+
+def check_pixels(shades: Any, shares: Any) -> None:
+    """Make sure that these are shown, to the last of 256 shades."""
+    assert shades.shape == shares.shape
+    assert numpy.abs(shades - numpy.clip(shares, 0, 1) * 255).max() <= 0.51
+
+
+def test_the_first_person_logs_in_with_the_one_time_password_and_sets_one_of_his_own(
+    tmp_path: Path, chromium: Browser
+) -> None:
+    with serving(
+        tmp_path / "alpha", is_trusting=False, web={"port": free_port(), "host": "127.0.0.1"}
+    ) as node:
+        _, once = Accounts(node.state, node.clock).add("admin", ("admin",))
+        with person(chromium, f"https://127.0.0.1:{node.ports['https']}") as somebody:
+            page = somebody.page
+            somebody.go("/study/1.2.3?sites=all")
+            assert page.url.endswith("/login?next=%2Fstudy%2F1.2.3%3Fsites%3Dall")
+            somebody.picture("login")
+            page.get_by_label("Name").fill("admin")
+            page.get_by_label("Password").fill(once)
+            page.keyboard.press("Enter")
+            page.get_by_label("New password").fill(ORANGE)
+            page.get_by_label("Once more").fill(ORANGE)
+            somebody.picture("first-password")
+            page.keyboard.press("Enter")
+            page.wait_for_url("**/study/1.2.3?sites=all")
+            somebody.sees("This study is not here.")
+            # A link in another system's page brings no cookie along, and works all the same.
+            page.goto("data:text/html,<a href='" + somebody.root + "/study/1.2.4'>image</a>")
+            page.get_by_role("link").click()
+            page.wait_for_url("**/study/1.2.4")
+            somebody.sees("This study is not here.")
+            page.get_by_role("button", name="Log out").click()
+            page.wait_for_url("**/login")
+            assert not [row.why for row in node.access.refusals.last()], "whoever looks is no intruder"
+
+
+def test_a_wrong_password_is_told_in_a_sentence(tmp_path: Path, chromium: Browser) -> None:
+    with (
+        serving(
+            tmp_path / "alpha", is_trusting=False, web={"port": free_port(), "host": "127.0.0.1"}
+        ) as node,
+        person(chromium, f"https://127.0.0.1:{node.ports['https']}") as somebody,
+    ):
+        somebody.go(LOGIN)
+        somebody.page.get_by_label("Name").fill("admin")
+        somebody.page.get_by_label("Password").fill("guessed it")
+        somebody.page.keyboard.press("Enter")
+        somebody.sees("Name and password do not belong together.")
+        assert {line.partition(":")[0] for line in somebody.complaints} == {"401", "console"}
+        somebody.complaints.clear()
+
+
+def test_the_list_is_searched_while_one_types_and_walked_by_keys(site: Web, chromium: Browser) -> None:
+    sent = send(site, get_testdata_file("MR_small.dcm"))
+    with person(chromium, root_of(site)) as somebody:
+        somebody.go("/")
+        page = somebody.page
+        page.keyboard.press("/")
+        page.keyboard.type("compressedsamples^mr")
+        until(lambda: page.locator("tbody tr").count() == 1)
+        assert "PatientName=compressedsamples" in page.url
+        page.keyboard.press("Tab")
+        page.locator("h1").click()
+        page.keyboard.press("j")
+        page.keyboard.press("o")
+        page.wait_for_url(f"**/study/{sent.StudyInstanceUID}")
+        page.get_by_text("Attributes").click()
+        page.get_by_label("Only with").fill("RepetitionTime")
+        somebody.sees("(0018,0080)")
+        page.get_by_role("button", name="as API").click()
+        somebody.sees("curl -H")
+        somebody.picture("as-api")
+
+
+def test_every_sentence_of_the_pages_has_its_czech(site: Web, chromium: Browser) -> None:
+    czech = json.loads((FOLDER / "cs.json").read_text())
+    said = set()
+    for module in FOLDER.glob("*.js"):
+        if module.name != "preact.js":
+            said |= set(re.findall(r"\bt\('((?:[^'\\]|\\.)*)'", module.read_text()))
+    missing, unused = said - czech.keys(), czech.keys() - said
+    assert not missing, sorted(missing)
+    assert not unused, sorted(unused)
+    for sentence, told in czech.items():
+        for form in told.values() if isinstance(told, dict) else (told,):
+            assert set(re.findall(r"{\w+}", form)) <= set(re.findall(r"{\w+}", sentence)), sentence
+    with person(chromium, root_of(site), locale="cs-CZ") as somebody:
+        somebody.go("/")
+        somebody.sees("Jméno pacienta")
+        assert somebody.page.locator("html").get_attribute("lang") == "cs"
+        somebody.picture("studies-cs")
