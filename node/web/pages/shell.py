@@ -37,7 +37,7 @@ $preloads
 AGAIN: Final = (
     b'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0"><title>PeerPACS</title>'
 )
-"""Has a browser that comes by a link of another site ask once more, as from here: then it shows its cookie."""
+"""Has a browser that came by a link of another site ask once more, as from here, with its cookie."""
 _NO_SCRIPT: Final = {
     "en": "These pages need JavaScript. The same can be asked with curl: see /openapi.json.",
     "cs": "Tyto stránky potřebují JavaScript. Totéž lze získat přes curl, viz /openapi.json.",
