@@ -16,7 +16,7 @@ from node.grid_view import GridView
 from node.sections import GRID_SUFFIX
 
 if TYPE_CHECKING:
-    from node.web import WebServer
+    from node.web import Backing, Doorkeeper, WebServer
 
     from .node import Node
 
@@ -24,12 +24,43 @@ _LOOPBACK_HOST: Final = "127.0.0.1"
 
 
 def make_web(node: Node, folder: Path) -> WebServer:
-    """Return the server of the default archive, of each other one, of each project's set, and of `/api`.
+    """Return the server of the default archive, of each other one, of each project's set, of `/api` and pages.
 
     Archives that are added later are found too. `folder` is where large things lie for one request.
     """
     # Only a node that serves the web pays for its libraries.
-    from node.web import Backing, Doorkeeper, Pages, WebLimits, WebServer
+    from node.web import Doorkeeper, Pages, WebLimits, WebServer
+
+    doorkeeper = Doorkeeper(
+        Accounts(node.state, node.clock),
+        node.access.refusals,
+        node.audit,
+        node.clock,
+        lambda: _is_trusting(node),
+    )
+    pages = Pages(
+        node.config.node.name,
+        node.config.node.ae_title,
+        lambda: node.grid.membership is not None,
+        lambda: list(node.archives),
+    )
+    roots = _roots(node)
+    return WebServer(
+        roots,
+        node.audit,
+        node.transcoder,
+        node.transcoder.codecs,
+        node.clock,
+        gate=doorkeeper,
+        backing=_backing(node, roots["/dicom-web"], doorkeeper),
+        pages=pages,
+        limits=WebLimits(body_bytes=node.config.web.max_upload_mb << 20),
+        folder=folder,
+    )
+
+
+def _roots(node: Node) -> dict[str, Callable[..., Scope | None]]:
+    """Return what the DICOMweb roots open."""
 
     def scope(archive: str = DEFAULT) -> Scope | None:
         found = node.archives.get(archive)
@@ -42,45 +73,30 @@ def make_web(node: Node, folder: Path) -> WebServer:
         kept = [a for a in tuple(node.archives.values()) if a.plan.research == project.upper() != ""]
         return kept[0].scope(kept[0].plan.ae_title) if kept else None
 
-    accounts = Accounts(node.state, node.clock)
-    doorkeeper = Doorkeeper(
-        accounts, node.access.refusals, node.audit, node.clock, lambda: _is_trusting(node)
-    )
-    backing = Backing(
+    return {
+        "/dicom-web": scope,
+        "/grid/dicom-web": grid,
+        "/archives/{archive}/dicom-web": scope,
+        "/research/{project}/dicom-web": research,
+    }
+
+
+def _backing(node: Node, scope: Callable[..., Scope | None], doorkeeper: Doorkeeper) -> Backing:
+    """Return what the REST API works with."""
+    from node.web import Backing
+
+    return Backing(
         verbs=node.desk.verbs(),
         scope=scope,
         devices=node.devices,
         forget_refusals=node.access.refusals.forget,
         audit_lines=lambda word: read(node.home / "audit", word),
         page=node.watch.pages.page,
-        accounts=accounts,
+        accounts=doorkeeper.accounts,
         doorkeeper=doorkeeper,
         grid=lambda caller: GridView(
             node.neighbourhood.parts, caller, _site_of(node), node.config.node.ae_title
         ),
-    )
-    roots: dict[str, Callable[..., Scope | None]] = {
-        "/dicom-web": scope,
-        "/grid/dicom-web": grid,
-        "/archives/{archive}/dicom-web": scope,
-        "/research/{project}/dicom-web": research,
-    }
-    return WebServer(
-        roots,
-        node.audit,
-        node.transcoder,
-        node.transcoder.codecs,
-        node.clock,
-        gate=doorkeeper,
-        backing=backing,
-        pages=Pages(
-            node.config.node.name,
-            node.config.node.ae_title,
-            lambda: node.grid.membership is not None,
-            lambda: list(node.archives),
-        ),
-        limits=WebLimits(body_bytes=node.config.web.max_upload_mb << 20),
-        folder=folder,
     )
 
 
