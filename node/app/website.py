@@ -24,7 +24,7 @@ _LOOPBACK_HOST: Final = "127.0.0.1"
 
 
 def make_web(node: Node, folder: Path) -> WebServer:
-    """Return the server of the default archive, of each other one, of each project's set, of `/api` and pages.
+    """Return the server of the default archive, of each other one, of each project's set, `/api` and pages.
 
     Archives that are added later are found too. `folder` is where large things lie for one request.
     """

@@ -250,7 +250,7 @@ def test_what_is_not_there_is_told_as_a_problem(site: Web) -> None:
         ("DELETE", "/dicom-web/studies", 405),
         ("GET", "/dicom-web/studies/%2e%2e%2fetc/series", 400),
         ("GET", "/dicom-web/studies/" + "1" * 65 + "/series", 400),
-        ("GET", "/", 404),
+        ("GET", "/nothing", 404),
     ):
         answer = site.ask(method, path, Accept="*/*")
         assert (answer.status, answer.headers["content-type"]) == (status, "application/problem+json")
