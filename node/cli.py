@@ -42,6 +42,7 @@ _COMMANDS: Final = {
     "grants": "grid",
     "book": "book",
     "copies": "copies",
+    "old-pacs": "old_pacs",
     "link": "linking",
     "unlink": "linking",
     "import": "importing",
@@ -177,7 +178,7 @@ class _Commands(click.Group):
         if name not in _COMMANDS:
             return None
         module = importlib.import_module(f"node.commands.{_COMMANDS[name]}")
-        command = getattr(module, f"{name}_command")
+        command = getattr(module, f"{name.replace('-', '_')}_command")
         assert isinstance(command, click.Command)
         return command
 

@@ -43,7 +43,10 @@ class Desk:
         near = NeighbourDesk(node.neighbourhood, node.audit, grid.node_id, node.clock)
         own = {verb.__name__: verb for verb in verbs}
         copies = CopiesDesk(node.neighbourhood.copying, node.audit).verbs()
-        return own | grid.verbs() | near.verbs() | self._book().verbs() | node.routed.desk() | copies
+        return own | grid.verbs() | near.verbs() | self._book().verbs() | self._rules() | copies
+
+    def _rules(self) -> dict[str, Callable[..., Any]]:
+        return self._node.routed.desk() | self._node.old.verbs()
 
     def _grid(self) -> GridDesk:
         node = self._node
@@ -119,6 +122,7 @@ class Desk:
                 row for archive in node.archives.values() for row in archive.commitment.waiting()
             ],
             "transfers": {standing.value: count for standing, count in node.transfers.counts().items()},
+            "old_pacs": node.old.told(),
             "refusals": [msgspec.to_builtins(refusal) for refusal in node.access.refusals.last()],
         }
 

@@ -5,8 +5,8 @@ An object leaves with its owner's corrections, and with the identity under which
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol
 from uuid import uuid4
 
 from catalog import Attributes, Clock, Decision, Entry, PatientKey, Unavailable, Verb
@@ -15,7 +15,7 @@ from federation.owners import holder_of
 from federation.trust.assertion import Asker as OnBehalf
 from node.contracts import Outgoing, Retriever
 from node.correction import COERCING
-from node.nearline import Fetches
+from node.nearline_cache import Copy
 from node.retriever import StoredInstance, corrected
 
 _AHEAD: Final = 48
@@ -25,13 +25,23 @@ _URGENT: Final = 0
 _SOON: Final = 1
 
 
+class Fetching(Protocol):
+    """What brings objects here from wherever they lie; `Fetches` does from peers, and says what each does."""
+
+    def expect(self, entries: Iterable[Entry], asker: OnBehalf, priority: int) -> None:
+        """Have objects fetched that are not here; nobody waits."""
+
+    def get(self, entry: Entry, asker: OnBehalf, priority: int = 0) -> Copy:
+        """Return an object's copy; wait until it is here."""
+
+
 class GridRetriever:
     """Satisfies `Retriever` for one device in the scope of all nodes; made anew for each association."""
 
     def __init__(
         self,
         local: Retriever,
-        fetches: Fetches,
+        fetches: Fetching,
         behalf: OnBehalf,
         asker: Asker,
         patient_of: Callable[[str], PatientKey | None],
@@ -79,7 +89,7 @@ class GridRetriever:
         if place is not None:
             self._ahead(place)
         copy = self._fetches.get(entry, self._behalf, _URGENT)
-        stored = StoredInstance(entry, copy)
+        stored = StoredInstance(copy.said.entry, copy)
         said = copy.said
         return corrected(stored, said.corrections, said.system) if said.corrections else stored
 

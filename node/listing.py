@@ -24,6 +24,8 @@ STUDY: Final = "0020000D"
 SERIES: Final = "0020000E"
 INSTANCE: Final = "00080018"
 CLASS: Final = "00080016"
+SERIES_COUNT: Final = "00201209"
+"""Number of Series Related Instances, which a PACS need not answer."""
 
 
 class Listing:
@@ -39,7 +41,7 @@ class Listing:
 
     def series(self, StudyInstanceUID: str) -> list[Attributes]:
         """Return the series of a study."""
-        asked = _asked("SERIES", _SERIES) | {STUDY: _uid(StudyInstanceUID)}
+        asked = _asked("SERIES", _SERIES) | {STUDY: _uid(StudyInstanceUID), SERIES_COUNT: {"vr": "IS"}}
         return list(self._requestor.find(asked))
 
     def instances(self, StudyInstanceUID: str, SeriesInstanceUID: str) -> list[Attributes]:

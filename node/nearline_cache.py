@@ -118,6 +118,10 @@ class Part:
             raise OutOfSpace(f"No room for copies: {error.strerror or error}.", "Free some disk.") from error
         self.length += len(piece)
 
+    def digest(self) -> bytes:
+        """Return the SHA-256 of the bytes so far."""
+        return self._sha256.digest()
+
     def finish(self, said: Said) -> None:
         """Let it count as whole.
 
@@ -126,7 +130,7 @@ class Part:
             OutOfSpace: the disk is full.
         """
         holding = said.entry.holding
-        if self._sha256.digest() != holding.sha256 or self.length != holding.size:
+        if self.digest() != holding.sha256 or self.length != holding.size:
             raise Damaged("What came are not the bytes that its owner stated.", "It is fetched again.")
         self.write(_tail(said))
         self._file.close()

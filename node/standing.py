@@ -19,7 +19,7 @@ from msgspec import Meta
 from catalog import BadRequest
 from node.hours import read_hours
 from node.keys import attributes_of
-from node.sections import Count, Megabytes, Name, Port, Seconds
+from node.sections import Count, Megabytes, Name, Seconds
 
 T = TypeVar("T", "RouteRule", "PrefetchRule", "OldPacs")
 Lane = Literal["now", "normal", "bulk"]
@@ -79,14 +79,13 @@ class OldPacs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Of its row in the device book."""
     receive_as: Annotated[str, Meta(min_length=1, max_length=16)]
     """Our AE title to which it sends what is fetched from it; it must know it as a C-MOVE destination."""
-    receive_port: Port = 0
     issuer: Annotated[str, Meta(max_length=64)] = ""
     """Whose Patient IDs its own are; empty = the node's."""
     associations: Count = 2
     hours: Annotated[str, Meta(max_length=16)] = ""
     """As 19-06; outside of them it is neither asked nor fetched from. Empty = at any hour."""
     patience: Seconds = 5.0
-    """Seconds that a question waits for its answer."""
+    """Seconds that a question waits for one of the associations."""
     cache_mb: Megabytes = 20_000
 
 

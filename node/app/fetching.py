@@ -16,7 +16,7 @@ from federation.lanes import Lanes
 from federation.links.gate import Gate
 from federation.objects import Given, ObjectService, Outside, PeerLink, Shelf
 from federation.sight import Grid
-from federation.sourcing import Sources
+from federation.sourcing import Source, Sources
 from federation.trust.policy import Policy
 from node.archives import DEFAULT
 from node.contracts import Retriever
@@ -25,6 +25,8 @@ from node.grid_retriever import GridRetriever
 from node.measures import Sample
 from node.nearline import Fetches
 from node.nearline_cache import CopyCache
+from node.oldpacs import OldObjects
+from node.oldpacs.fetching import Everywhere
 from node.shelf import ArchiveShelf
 
 from .archive import Archive
@@ -46,13 +48,18 @@ class Fetching:
         self._given: Counter[str] = Counter()
         self.lanes = Lanes(time.monotonic)
 
-    def begin(self, seen: Grid, link: PeerLink) -> None:
-        """Make what fetches from the peers of this grid."""
+    def begin(self, seen: Grid, link: PeerLink, old: Mapping[bytes, OldObjects]) -> None:
+        """Make what fetches from peers, and from old PACS by the names of their owners."""
         config = self._shared.config
         self._seen = seen
         self.sources = Sources(seen)
         site = config.grid.site or config.node.name
-        self.fetches = Fetches(self.cache, self.sources, link, time.monotonic, site)
+        self._old = old
+        self.fetches = Fetches(self.cache, self._peers, link, time.monotonic, site)
+        self.everywhere = Everywhere(self.fetches, old)
+
+    def _peers(self, entry: Entry) -> list[Source]:
+        return [source for source in self.sources(entry) if source.owner not in self._old]
 
     def _is_full(self) -> bool:
         return shutil.disk_usage(self._folder).free < self._shared.config.storage.resume_above_mb * MB
@@ -61,7 +68,7 @@ class Fetching:
         """Return the door out of the grid for one association of a device."""
         return GridRetriever(
             own,
-            self.fetches,
+            self.everywhere,
             grid.behalf._replace(request_id=secrets.token_hex(8)),
             grid.asker,
             grid.patient_of,
@@ -101,7 +108,11 @@ class Fetching:
         """Yield what is done now and then."""
         yield Chore("fetches", 1.0, self.fetches.step)
         yield Chore("copies", 60.0, self.cache.step)
-        yield Chore("copies of what is not stated", 5.0, lambda: self.cache.sweep(self._is_stated))
+        yield Chore("copies of what is not stated", 5.0, self._sweep)
+
+    def _sweep(self) -> None:
+        for cache in (self.cache, *(objects.cache for objects in self._old.values())):
+            cache.sweep(self._is_stated)
 
     def _is_stated(self, owner: bytes, entry: Entry) -> bool:
         return any(source.owner == owner for source in self.sources(entry))

@@ -13,12 +13,14 @@ from catalog import Clock
 from node.access import Gatekeeper
 from node.archives import DEFAULT, ArchiveBook
 from node.audit import AuditLog
+from node.config import FILE_NAME
 from node.contracts import Device, Ingest, Line, Scope
 from node.credentials import own_credentials
 from node.devices import DeviceBook
 from node.dimse import Admission, DimseServer, calling, reencode
 from node.research.senders import Senders
 from node.sections import Config
+from node.standing import load_standing
 from node.state import State
 from node.transcoding import Transcoder
 
@@ -41,6 +43,7 @@ class Foundation:
         self.home = home
         self.config = config
         self.clock = clock
+        self.standing = load_standing(home / FILE_NAME)
         self._opened = ExitStack()
         self._background = Background(clock)
 
@@ -52,7 +55,7 @@ class Foundation:
         self.devices = DeviceBook(self.state)
         self.book = ArchiveBook(self.state, config)
         senders = Senders(self.state, self.book)
-        self.access = Gatekeeper(self.state, config, self.clock, self.book.titles, senders)
+        self.access = Gatekeeper(self.state, config, self.clock, self._titles, senders)
         self.credentials = own_credentials(home, config)
         self.audit = AuditLog(home / "audit", self.clock)
         self._opened.callback(self.audit.close)
@@ -61,6 +64,13 @@ class Foundation:
         books = (self.state, self.devices, self.audit, self.book)
         self._shared = Shared(home, config, self.clock, *books, pool, self._call, door)
         self.transcoder = Transcoder(reencode, home / "archives" / DEFAULT / "incoming")
+
+    def _titles(self) -> dict[str, str]:
+        """Return the AE titles that this node answers to, and the archive of each.
+
+        Who may call the default archive's titles may call those for old PACS, which look at who sends.
+        """
+        return self.book.titles() | {pacs.receive_as: DEFAULT for pacs in self.standing.old_pacs}
 
     def _make_server(
         self, scope: Callable[[str], Scope | None], admission: Admission | None = None

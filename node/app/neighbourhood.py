@@ -61,6 +61,7 @@ from .archive import Archive
 from .chores import Chore, Loop
 from .copying import Copying
 from .fetching import Fetching
+from .old_pacs import OldArchives
 
 logger = logging.getLogger(__name__)
 FOLDER: Final = "grid"
@@ -84,9 +85,11 @@ class Neighbourhood:
         clock: Clock,
         alarm: Callable[[str, str, str], None],
         spawn: Spawn,
+        old: OldArchives,
     ) -> None:
         self._home, self._state, self._archives = home, state, archives
         self._membership, self._clock, self._alarm, self._spawn = membership, clock, alarm, spawn
+        self.old = old
         self._breakers: dict[int, Breaker] = {}
         self._shares: object = None
         self._is_open = False
@@ -115,23 +118,25 @@ class Neighbourhood:
         self.neighbours = Neighbours(self.mirror, rows, self._grid.tables.peers, around)
         self._pool = ThreadPoolExecutor(_ASKED_AT_ONCE, "grid find")
         issuer = self._issuer()
+        self.old.open(folder / "old", self.mirror, issuer)
         manifests = Manifests(self._manifest)
         self.fetching = Fetching(folder / "cache", self._main.shared, self.links.current)
         self.seen = Seen(
             own=self._main.catalog,
             mirror=self.mirror,
             planner=MirrorPlanner(self.mirror, self.search),
-            standing=self.neighbours.standing,
+            standing=lambda: {**self.neighbours.standing(), **self.old.standing()},
             manifest=manifests,
             links=self.links.current,
-            remembered=self.fetching.cache.remembered(manifests),
+            remembered=self.old.remembered(self.fetching.cache.remembered(manifests)),
             issuer=issuer,
             alarm=self.conflicts.alarm,
         )
         self.search.on_changed = self._check
         self._checked = self._main.catalog.head().seq
         live = LiveGrid(self.seen, self._ask, self._breaker, time.monotonic)
-        self.fetching.begin(self.seen, PeerLink(self._channel, self.neighbours.name))
+        link = PeerLink(self._channel, self.neighbours.name)
+        self.fetching.begin(self.seen, link, self.old.objects)
         self.parts = GridParts(self.seen, live, self.tallies, issuer)
         self.copying.open(self._channel, self.neighbours.name)
         self._is_open = True
@@ -247,6 +252,8 @@ class Neighbourhood:
         return RemoteOwner(stub, archive, lambda: letters(self.neighbours.name(node_id)))
 
     def _manifest(self, owner: bytes, series: SeriesStatement) -> list[Entry]:
+        if (found := self.old.manifest(owner, series)) is not None:
+            return found
         there = owner_of(owner)
         shares = [
             row.share
@@ -274,7 +281,8 @@ class Neighbourhood:
         def ask() -> None:
             try:
                 row = self.neighbours.source(source)
-                assert row is not None
+                if row is None:
+                    raise Unavailable("It is no node, and answers from what is known of it.")
                 stub = services.QueryStub(self._channel(row.node_id))
                 with letters(self.neighbours.name(row.node_id)):
                     request = find_request(row.archive, row.share, query, limit)
@@ -298,6 +306,7 @@ class Neighbourhood:
         yield Chore("tombstones", 600.0, self._forget_tombstones)
         yield from self.fetching.chores()
         yield from self.copying.chores()
+        yield from self.old.chores()
 
     def loops(self) -> Iterator[Loop]:
         """Yield what wants threads of its own."""
@@ -305,6 +314,7 @@ class Neighbourhood:
         yield Loop("grid search", self._index, idle_pause=0.2)
         yield from self.fetching.loops()
         yield from self.copying.loops()
+        yield from self.old.loops()
 
     def _follow(self) -> bool:
         self.neighbours.step()

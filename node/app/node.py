@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Final
 from catalog import BadRequest, Busy, Clock, NotFound
 from node.archives import DEFAULT, Plan
 from node.certificates import ensure_certificate
-from node.config import DISK, FILE_NAME
+from node.config import DISK
 from node.contracts import Scope
 from node.control import ControlServer, HomeLock
 from node.desk import Desk
 from node.forwarding import Calling
 from node.research.senders import is_used
 from node.sections import GRID_SUFFIX, REJECTED_SUFFIX, Config
-from node.standing import load_standing
 from node.study_events import StudyComplete
 from node.transfers import TransferQueue
 from node.verification import Verification
@@ -35,8 +34,9 @@ from .gateways import Front, Gateways
 from .imports import Imports
 from .membership import make_grid, spawn
 from .neighbourhood import Neighbourhood
+from .old_pacs import OldArchives
 from .rebuilding import CATALOG
-from .routing import Routed
+from .routing import Routed, requestor
 from .settings import limits
 from .watch import Watch
 from .website import make_web, open_web
@@ -104,7 +104,7 @@ class Node(Foundation):
         for plan in [self.book.find(only)] if only else list(self.book):
             self._open_archive(plan, catalog)
         self._name_parts_of(self.main)
-        self.routed = Routed(self, load_standing(home / FILE_NAME))
+        self.routed = Routed(self, self.standing)
         if purpose == SERVING:
             self.neighbourhood.open()
         self._opened.callback(self.neighbourhood.close)
@@ -112,8 +112,9 @@ class Node(Foundation):
         self._opened.callback(self.grid.close)
 
     def _meet_peers(self) -> None:
+        self.old = OldArchives(self.standing.old_pacs, partial(requestor, self), self.state, self.clock)
         near = self.neighbourhood = Neighbourhood(
-            self.home, self.state, self.archives, lambda: self.grid, self.clock, self._alarm, spawn
+            self.home, self.state, self.archives, lambda: self.grid, self.clock, self._alarm, spawn, self.old
         )
         stopping, audit, clock = self._background.stopping, self.audit, self.clock
         self.grid = make_grid(
@@ -208,6 +209,7 @@ class Node(Foundation):
             Busy: a port is taken.
         """
         self.routed.check()
+        self.old.check(self.config, self.book.titles())
         sys.setswitchinterval(SWITCH)
         self._background.run("chores", self._take_chores)
         for archive in self.archives.values():
@@ -330,4 +332,4 @@ class Node(Foundation):
                 return archive.scope(called_ae)
         if called_ae == self.config.node.ae_title + GRID_SUFFIX:
             return self.neighbourhood.scope(called_ae)
-        return None
+        return self.old.scope(called_ae)

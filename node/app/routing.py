@@ -110,7 +110,7 @@ class Routed:
         }
         near = node.neighbourhood
         carriers[Kind.RECALL] = RecallCarrier(
-            lambda: near.open_parts, lambda: near.fetching.fetches, node.config.node.ae_title
+            lambda: near.open_parts, lambda: near.fetching.everywhere, node.config.node.ae_title
         )
         return carriers
 

@@ -17,6 +17,7 @@ import click
 from node.cli import FAILED, Session, readable, shared
 
 from .checking_bucket import bucket_findings
+from .checking_old import old_findings
 from .findings import Finding, Mark
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def examine(home: Path) -> Iterator[Finding]:
         if finding is not None:
             yield finding
     yield from bucket_findings(home, config)
+    yield from old_findings(home, config)
 
 
 def _title(home: Path, config: Config) -> Finding | None:

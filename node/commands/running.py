@@ -16,6 +16,7 @@ import click
 
 from node.cli import FAILED, Session, plural, readable, shared
 from node.commands.archives import troubles
+from node.commands.old_pacs import old_sentences
 from node.commands.storing import storage_sentences
 
 logger = logging.getLogger(__name__)
@@ -121,6 +122,7 @@ def sentences(status: dict[str, Any], now: float) -> list[str]:
     lines += [f"Grid: {each['what']} {each['next']}".rstrip() for each in status.get("grid", [])]
     if news := status.get("published"):
         lines.append(f"The grid published version {news['version']} of its book. See: peerpacs book diff")
+    lines += [line for each in status.get("old_pacs", ()) for line in old_sentences(each)]
     if status["conflicts"]:
         count = plural(status["conflicts"], "instance")
         lines.append(f"{count} came twice with other content. Decide: peerpacs conflicts list")

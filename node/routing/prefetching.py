@@ -22,7 +22,7 @@ from federation.proposing import in_order
 from federation.sight import Grid, Sight
 from node.contracts import Caller, Device
 from node.grid_catalog import DeviceGrid, GridParts
-from node.nearline import Fetches
+from node.grid_retriever import Fetching
 from node.standing import PrefetchRule
 from node.state import Tables
 from node.study_events import StudyComplete
@@ -227,7 +227,7 @@ def _years(earlier: str, later: str) -> float:
 class RecallCarrier:
     """Carries the orders of prefetch: a study's objects come into the cache of copies."""
 
-    def __init__(self, grid: Callable[[], GridParts], fetches: Callable[[], Fetches], ae_title: str) -> None:
+    def __init__(self, grid: Callable[[], GridParts], fetches: Callable[[], Fetching], ae_title: str) -> None:
         self._grid = grid
         self._fetches = fetches
         self._ae_title = ae_title

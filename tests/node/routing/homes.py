@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from catalog import Selection
 from node.app import Node
 from node.contracts import Device, Service
+from node.devices import DeviceBook
+from node.state import State
 from tests.homes import Peer, RawInstance, new_home, phantoms, serving
 from tests.running import until
 
@@ -19,14 +21,18 @@ WARD = Device(
 
 
 @contextlib.contextmanager
-def ruled(home: Path, rules: str, ae_title: str = "ALPHA", **sections: Any) -> Iterator[Node]:
+def ruled(
+    home: Path, rules: str, ae_title: str = "ALPHA", *, devices: Iterable[Device] = (), **sections: Any
+) -> Iterator[Node]:
     """Yield a serving node with rules; what WARD sends is complete at once."""
     if not (home / "peerpacs.toml").exists():
         new_home(home, ae_title, **sections)
         path = home / "peerpacs.toml"
         path.write_text(f"{path.read_text()}\n{rules}\n")
+    with State(home / "state") as state:
+        for device in (WARD, *devices):
+            DeviceBook(state).put(device)
     with serving(home) as node:
-        node.devices.put(WARD)
         yield node
 
 
