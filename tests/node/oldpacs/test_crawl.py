@@ -55,7 +55,7 @@ class Follower:
     def delete(self, *uids: str) -> None:
         """Have studies deleted there."""
         for uid in uids:
-            self.old.register.make(Verb.DELETE, (uid,), reason="old", who="novak")
+            self.old.register.make(Verb.REJECT, (uid,), reason="old", who="novak")
 
 
 @pytest.fixture
