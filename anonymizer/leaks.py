@@ -111,7 +111,8 @@ class Haystack:
             if self._holds(needle.encode(), made.count(needle))
         ]
         folded = {raw: _folded(raw) for raw in needles.raw}
-        long = {fold for fold in folded.values() if len(fold) >= LONG and fold in self.folded}
+        # Most of a value's forms are one when folded, and each look is one at the whole file.
+        long = {fold for fold in set(folded.values()) if len(fold) >= LONG and fold in self.folded}
         return found + [repr(raw) for raw, fold in folded.items() if fold in long or self._has(raw, fold)]
 
     def _has(self, raw: bytes, fold: bytes) -> bool:

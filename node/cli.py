@@ -39,7 +39,7 @@ _COMMANDS: Final = {
     "approve": "grid",
     "peers": "grid",
     "revoke": "grid",
-    "grants": "grid",
+    "grants": "granting",
     "book": "book",
     "copies": "copies",
     "old-pacs": "old_pacs",

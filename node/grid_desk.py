@@ -245,7 +245,10 @@ class GridDesk:
         }
 
     def put_grant(self, peer: str, share: str, ops: list[str], who: str, **limits: Any) -> dict[str, Any]:
-        """Let a node or a site do something with a share; what it might do with it before is replaced."""
+        """Let a node or a site do something with a share; what it might do with it before is replaced.
+
+        What is granted for a research project stands beside what is granted otherwise.
+        """
         tables = self._grid.tables
         kind, _, name = peer.partition(":")
         named = peer if kind == "site" and name else f"node:{self._row(name or peer).node_id}"
@@ -255,9 +258,9 @@ class GridDesk:
         except msgspec.ValidationError as error:
             raise BadRequest(f"That cannot be granted: {error}.", "See: peerpacs grants add --help") from None
         grant = check_grant(grant, [each for _, each in tables.shares.scan()])
-        key = f"{named.partition(':')[2]}/{share}"
+        key = f"{named.partition(':')[2]}/{share}" + (f"/{grant.project}" if grant.project else "")
         for old, row in list(tables.grants.scan()):
-            if (row.peer, row.share) == (grant.peer, grant.share):
+            if (row.peer, row.share, row.project) == (grant.peer, grant.share, grant.project):
                 tables.grants.delete(old)
         tables.grants.put(key.encode(), grant)
         self._audit.record(_CHANGE, None, "granted", {"who": who, **told, "peer": named})

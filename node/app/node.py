@@ -8,10 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
+from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from catalog import BadRequest, Busy, Clock, NotFound
+from federation.exports import ExportService
+from federation.links.gate import Gate
+from federation.links.server import Register
 from node.archives import DEFAULT, Plan
 from node.certificates import ensure_certificate
 from node.config import DISK
@@ -76,6 +80,7 @@ class Node(Foundation):
         """
         super().__init__(home, config, clock)
         self.started = clock()
+        self._opening_research = RLock()
         try:
             self._open(purpose, catalog, only)
         except BaseException:
@@ -117,9 +122,11 @@ class Node(Foundation):
             self.home, self.state, self.archives, lambda: self.grid, self.clock, self._alarm, spawn, self.old
         )
         stopping, audit, clock = self._background.stopping, self.audit, self.clock
-        self.grid = make_grid(
-            self.home, self.config, self.state, audit, clock, stopping, near.news, near.services
-        )
+
+        def services(gate: Gate) -> tuple[Register, ...]:
+            return (*near.services(gate), ExportService(gate, lambda: self.research.grid.serving).register)
+
+        self.grid = make_grid(self.home, self.config, self.state, audit, clock, stopping, near.news, services)
 
     def _alarm(self, node_id: str, what: str, remedy: str) -> None:
         logger.warning("%s %s", what, remedy)
@@ -133,9 +140,15 @@ class Node(Foundation):
         self.archives[plan.name] = archive
         return archive
 
-    @cached_property
+    @property
     def research(self) -> Research:
         """Projects, exports and what is held back; only a node that has them pays for the libraries."""
+        # Peers may ask while a person does.
+        with self._opening_research:
+            return self._research
+
+    @cached_property
+    def _research(self) -> Research:
         from .research import Research
 
         research = Research(self, self._shared, self._background)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -13,17 +14,16 @@ from node.archives import DEFAULT, Plan
 from node.bucket.client import Bucket
 from node.keys import attributes_of, question, tag_of, text_of
 from node.research.choosing import Choices
-from node.research.counting import Counter
 from node.research.curating import Curating
 from node.research.delivering import Ways
 from node.research.desk import ResearchDesk, Room
 from node.research.door import Budget, Machine, Parts, ProjectIngest
 from node.research.exports import ExportBook
 from node.research.model import Project
-from node.research.ordering import Ordering
 from node.research.projects import ProjectBook
 from node.research.quarantine import Quarantine
 from node.research.sealing import Signer, Vault
+from node.research.withdrawing import Reach
 from node.research.work import Exporter, Origin
 from node.storage import file_meta
 from node.transfers import Kind, Lane, Order
@@ -31,12 +31,14 @@ from node.transfers import Kind, Lane, Order
 from .background import Background
 from .chores import Chore, Loop
 from .doors import Doors, Shared
+from .research_grid import ResearchGrid
 from .settings import bucket_settings
 
 if TYPE_CHECKING:
     from .node import Node
 
 _QUICK = 0.2
+_MOST_LANES = 8
 
 
 class ResearchDoors:
@@ -64,7 +66,11 @@ class ResearchDoors:
         found = self.projects.find(project)
         archive = self._archives.get(found.archive)
         if project not in self._machines:
-            self._machines.setdefault(project, Machine(self.projects, self._shared.config.node.issuer))
+            config = self._shared.config
+            # Gateways share the machine's cores, and each has a door of its own.
+            lanes = max(1, (os.cpu_count() or 1) // config.processes.count)
+            machine = Machine(self.projects, config.node.issuer, min(lanes, _MOST_LANES))
+            self._machines.setdefault(project, machine)
         ingest = archive.ingest if archive else _NoArchive(project)
         return Parts(self.projects, self.quarantine, ingest, self._machines[project], self._budget)
 
@@ -97,29 +103,27 @@ class Research(ResearchDoors):
     def __init__(self, node: Node, shared: Shared, background: Background) -> None:
         super().__init__(shared, node.archives)
         self._node = node
-        self._background = background
+        self.shared = shared
+        self.background = background
         self._is_running = False
-        state, clock, audit = shared.state, shared.clock, shared.audit
-        self.exports = ExportBook(state, audit, clock)
-        signer = Signer(shared.home / "secrets" / "research-signing.key")
-        choices = Choices(self.folder / "exports", self.vault)
+        self.exports = ExportBook(shared.state, shared.audit, shared.clock)
+        self.signer = Signer(shared.home / "secrets" / "research-signing.key")
+        self.choices = Choices(self.folder / "exports", self.vault)
+        self.grid = ResearchGrid(node, self, Reach(self._issuers, self._remove, lambda id: None))
+        self.ordering = self.grid.ordering
         self.exporter = Exporter(
             self.folder / "exports",
             self.projects,
             self.exports,
             self.quarantine,
             self.vault,
-            signer,
-            self._origin,
-            choices,
-            Ways(self._bucket, lambda name: self.parts(name).archive, self._forward),
+            self.signer,
+            self.origin,
+            self.choices,
+            self.ways(self.grid.outbox),
             max(1, (os.cpu_count() or 2) - 1),
             background.stopping.is_set,
-            clock,
-        )
-        site = shared.config.node.name
-        self.ordering = Ordering(
-            self.projects, self.exports, Counter(state), self._origin, choices, site, clock
+            shared.clock,
         )
         self.desk = self._make_desk()
 
@@ -135,9 +139,11 @@ class Research(ResearchDoors):
                 Curating(self.parts, audit),
                 audit,
                 self.folder / "records",
-                self._issuers,
+                self.grid.partners,
+                self.grid.everywhere,
+                self.grid.gathering,
+                self.grid.withdrawals,
                 self._put_archive,
-                self._remove,
                 self.begin,
             )
         )
@@ -147,13 +153,25 @@ class Research(ResearchDoors):
         if not self._is_running:
             self._is_running = True
             self.exporter.tidy()
-            self._background.repeat(Loop("exports", self.exporter.step, idle_pause=_QUICK))
+            self.background.repeat(Loop("exports", self.exporter.step, idle_pause=_QUICK))
+            for loop in self.grid.loops():
+                self.background.repeat(loop)
 
     def chores(self) -> Iterator[Chore]:
         """Yield what must be done in the background."""
         yield Chore("quarantine", 600.0, self.quarantine.tidy)
+        yield from self.grid.chores()
 
-    def _origin(self, archive: str) -> Origin:
+    def ways(self, outbox: Path) -> Ways:
+        """Return how releases reach what is not a path."""
+        return Ways(self._bucket, lambda name: self.parts(name).archive, self._forward, outbox)
+
+    def origin(self, archive: str) -> Origin:
+        """Return an archive as exports read it.
+
+        Raises:
+            NotFound, BadRequest: there is none, or it keeps a de-identified set already.
+        """
         found = self._node.archive(archive)
         if found.plan.research:
             what = f"The archive {found.name} keeps a de-identified set already."
@@ -185,7 +203,7 @@ class Research(ResearchDoors):
         return name
 
     def _issuers(self, archive: str, patient: str) -> set[str]:
-        origin = self._origin(archive)
+        origin = self.origin(archive)
         asked = question([]) | attributes_of([f"PatientID={patient}", "IssuerOfPatientID"])
         rows = [
             each

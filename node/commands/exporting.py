@@ -6,17 +6,17 @@ import base64
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from node.cli import FAILED, PARTIAL, Session, columns, plural, readable, shared, who
+from node.cli import FAILED, PARTIAL, Session, columns, shared, who
+
+from .export_words import bar, details, held_in, is_going, preview_lines, standing_of, withdrawn_lines
 
 _PAUSE: Final = 0.3
-_UNDER_WAY: Final = ("ready", "running")
-_SHOWN: Final = 20
 _ID: Final = click.argument("id")
 
 
@@ -28,12 +28,16 @@ _ID: Final = click.argument("id")
 @click.option("--profile", default="", help="Another profile than the project's.")
 @click.option("--purpose", default="", help="Why; an ethics number, for example.")
 @click.option("--from", "archive", default="", help="The archive it is taken from.")
+@click.option("--site", "sites", multiple=True, help="Only at these sites of the project; here = this one.")
 @click.option("--standing", is_flag=True, help="Go on: new studies that match are sent when complete.")
 @click.option("--dry-run", is_flag=True, help="Say what would be exported, and order nothing.")
 @click.option("--no-wait", is_flag=True, help="Order it and leave.")
 @shared
 def export_command(session: Session, **given: Any) -> int | None:
     """Export a cohort for a project: de-identified, verified, and only then brought to its target.
+
+    A project that is shared with other sites is exported at all of them: each decides for itself, and what it
+    releases is gathered here.
 
     A list has a line for each patient or study, and columns patient_id, issuer, accession, study_uid,
     subject_id, time_point, as far as you have them.
@@ -64,7 +68,7 @@ def list_exports(session: Session) -> int:
         found = ask("exports")
     titles = ("ID", "PROJECT", "BY", "STANDING", "RELEASED", "HELD", "TARGET")
     rows = [
-        (e["id"][:8], e["project"], e["who"], _standing(e), e["released"], _held(e), e["target"])
+        (e["id"][:8], e["project"], e["who"], standing_of(e), e["released"], held_in(e), e["target"])
         for e in found
     ]
     session.say(found, columns(rows, titles) if found else ["There were no exports."])
@@ -81,7 +85,7 @@ def show_export(session: Session, id: str) -> int:
     """
     with session.desk("export show") as ask:
         found = ask("export", id=id)
-    session.say(found, map(session.pasteable, _details(found)))
+    session.say(found, map(session.pasteable, details(found)))
     return 0
 
 
@@ -130,6 +134,17 @@ def stop_export(session: Session, id: str) -> int:
     return _decide(session, "stop_export", id)
 
 
+@export_command.command("finish")
+@_ID
+@shared
+def finish_export(session: Session, id: str) -> int:
+    """Have an export of several sites go out with what is there; wait for no other site.
+
+    Example: peerpacs export finish 3f2a
+    """
+    return _decide(session, "finish_export", id)
+
+
 @export_command.command("retry")
 @_ID
 @shared
@@ -160,7 +175,7 @@ def withdraw_subject(session: Session, subject: str, project: str, issuer: str, 
         done = ask(
             "withdraw_subject", subject=subject, project=project, issuer=issuer, reason=reason, who=who()
         )
-    session.say(done, _withdrawn(done["projects"]))
+    session.say(done, withdrawn_lines(done["projects"]))
     return 0
 
 
@@ -210,6 +225,7 @@ def _order(session: Session, given: dict[str, Any]) -> int:
     from node.research.lists import read_list
 
     asked: dict[str, Any] = {"project": given["project"], "archive": given["archive"], "who": who()}
+    asked |= {"profile": given["profile"], "sites": list(given["sites"])}
     if given["query"]:
         asked["query"] = shlex.split(given["query"])
     if given["file"]:
@@ -219,18 +235,18 @@ def _order(session: Session, given: dict[str, Any]) -> int:
     with session.desk("export") as ask:
         if given["dry_run"]:
             told = ask("preview_export", **asked)
-            session.say(told, _preview(told))
+            session.say(told, preview_lines(told))
             return 0
         if not given["target"]:
             raise click.UsageError("Say with --to where the export goes.")
-        asked |= {"target": _target(given["target"]), "profile": given["profile"]}
-        asked |= {"purpose": given["purpose"], "is_standing": given["standing"]}
+        asked |= {"target": _target(given["target"]), "purpose": given["purpose"]}
+        asked["is_standing"] = given["standing"]
         export = ask("order_export", **asked)
         if not session.is_json:
-            for line in _preview(export["preview"]):
+            for line in preview_lines(export["preview"]):
                 click.echo(line)
-        if given["no_wait"] or export["standing"] not in _UNDER_WAY:
-            session.say(export, map(session.pasteable, _details(export)))
+        if given["no_wait"] or not is_going(export):
+            session.say(export, map(session.pasteable, details(export)))
             return 0
         return _follow(session, ask, export)
 
@@ -243,8 +259,8 @@ def _target(text: str) -> str:
 
 def _follow(session: Session, ask: Callable[..., Any], export: dict[str, Any]) -> int:
     try:
-        with _bar(is_shown=not session.is_json and sys.stderr.isatty()) as show:
-            while export["standing"] in _UNDER_WAY:
+        with bar(is_shown=not session.is_json and sys.stderr.isatty()) as show:
+            while is_going(export):
                 show(export)
                 time.sleep(_PAUSE)
                 export = ask("export", id=export["id"])
@@ -255,104 +271,16 @@ def _follow(session: Session, ask: Callable[..., Any], export: dict[str, Any]) -
         words, verb = (goes_on, "show") if is_running(session.home) else (goes_by, "retry")
         click.echo(f"{words}peerpacs export {verb} {export['id'][:8]}", err=True)
         raise
-    session.say(export, map(session.pasteable, _details(export)))
+    session.say(export, map(session.pasteable, details(export)))
     if export["standing"] == "failed":
         return FAILED
     return PARTIAL if export["held"] else 0
 
 
-class _bar:  # noqa: N801
-    """A bar on standard error: parts of the export, and what is done in the one under way."""
-
-    def __init__(self, *, is_shown: bool) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        self._bars = Progress(console=Console(stderr=True), disable=not is_shown)
-
-    def __enter__(self) -> Callable[[dict[str, Any]], None]:
-        self._bars.start()
-        whole, part = self._bars.add_task("export"), self._bars.add_task("part")
-
-        def show(export: dict[str, Any]) -> None:
-            progress = export["progress"]
-            self._bars.update(whole, completed=export["done"], total=export["parts"] or None)
-            step = progress["step"] or "release"
-            self._bars.update(
-                part, description=step, completed=progress["done"], total=progress["total"] or None
-            )
-
-        return show
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-
 def _decide(session: Session, verb: str, id: str, **more: str) -> int:
     with session.desk("export") as ask:
         export = ask(verb, id=id, who=who(), **more)
-        if verb in ("approve_export", "release_export"):
+        if verb in ("approve_export", "release_export", "finish_export"):
             return _follow(session, ask, export)
-    session.say(export, [f"✓ Export {export['id'][:8]} {_standing(export)}."])
+    session.say(export, [f"✓ Export {export['id'][:8]} {standing_of(export)}."])
     return 0
-
-
-def _preview(told: dict[str, Any]) -> Iterator[str]:
-    titles = ("site", "subjects", "studies", "instances", "size", "state")
-    rows = []
-    for site in told["sites"]:
-        is_told = site["subjects"] >= 0
-        counts = [site[key] for key in ("subjects", "studies", "instances")]
-        small = [f"<{site['smallest']}", "-", "-"]
-        size = readable(site["megabytes"] * 1e6) if site["megabytes"] > 0 else "<10 MB" if is_told else "-"
-        rows.append((site["site"], *(counts if is_told else small), size, site["state"]))
-    yield from columns(rows, titles)
-    if not told["lines"]:
-        return
-    yield ""
-    yield ", ".join(f"{count} {finding}" for finding, count in told["findings"].items())
-    troubles = [line for line in told["lines"] if line["finding"] != "found"]
-    yield from (f"  line {t['line']}: {t['finding']}. {t['why']}" for t in troubles[:_SHOWN])
-    if len(troubles) > _SHOWN:
-        yield f"  and {len(troubles) - _SHOWN} more; --json lists them all"
-
-
-def _details(export: dict[str, Any]) -> Iterator[str]:
-    id = export["id"][:8]
-    yield f"Export {id} for {export['project']} to {export['target']}: {_standing(export)}."
-    if export["standing"] == "waits for approval":
-        yield f"Whom the project names may let it run: peerpacs export approve {id}"
-    elif export["standing"] == "waits for a look before release":
-        yield f"Look at {export['release']}"
-        yield f"Whom the project names may let it go: peerpacs export release {id}"
-    elif export["standing"] == "failed":
-        yield export["why"]
-        yield f"When that is mended: peerpacs export retry {id}"
-    if export["standing"] in ("released", "waits for a look before release"):
-        subjects = plural(len(export["subjects"]), "subject")
-        size = readable(export["size"])
-        instances, manifest = plural(export["released"], "instance"), export["manifest"][:12]
-        yield f"{instances} of {subjects}, {size}; manifest {manifest}."
-    for reason, count in export["held"].items():
-        yield f"{count} held back, {reason}."
-    if export["held"]:
-        yield "Look at them: peerpacs quarantine list"
-
-
-def _standing(export: dict[str, Any]) -> str:
-    standing = str(export["standing"])
-    if standing == "running" and export["parts"]:
-        return f"running, {export['done']} of {plural(export['parts'], 'part')}"
-    return standing
-
-
-def _withdrawn(projects: list[dict[str, Any]]) -> Iterator[str]:
-    for project in projects:
-        removed = plural(project["removed"], "study")
-        yield f"✓ {project['project']}: {project['subject']} is barred; {removed} removed from its archive."
-        for copy in project["copies"]:
-            yield f"! Out of reach: export {copy['export'][:8]} brought it to {copy['target']}."
-
-
-def _held(export: dict[str, Any]) -> int:
-    return sum(export["held"].values())

@@ -13,7 +13,7 @@ from node.cli import Session, columns, shared, who
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-_LISTS = ("members", "approvers", "reviewers", "senders")
+_LISTS = ("members", "approvers", "reviewers", "senders", "trusted")
 
 
 @click.group("projects", invoke_without_command=True)
@@ -40,6 +40,9 @@ def _settings(function: F) -> F:
         click.option("--approver", "approvers", multiple=True, help="Who must approve each export."),
         click.option("--reviewer", "reviewers", multiple=True, help="Who must look before a release."),
         click.option("--holder", "holders", multiple=True, metavar="NAME=KEY", help="Holds the escrow."),
+        click.option(
+            "--trusts", "trusted", multiple=True, help="Peer whose orders nobody must approve; +UNI."
+        ),
         click.option("--ends", help="Last day of the project, as 2027-12-31."),
         click.option("--quarantine-days", type=click.IntRange(min=1), help="How long what is held stays."),
         click.option("--smallest", type=click.IntRange(min=1), help="Counts below this are not told."),
@@ -158,6 +161,97 @@ def make_holder(session: Session, file: Path, passphrase: str) -> int:
         raise click.UsageError(f"{file} exists already; a key is never overwritten.") from None
     lines = [f"✓ {file} holds the private key; keep it and the passphrase apart from the node.", public]
     session.say({"file": str(file), "public": public}, lines)
+    return 0
+
+
+@projects_command.command("share")
+@click.argument("name")
+@click.argument("peer")
+@click.option("--without-key", is_flag=True, help="It only orders and receives; it exports nothing itself.")
+@shared
+def share_project(session: Session, name: str, peer: str, without_key: bool) -> int:
+    """Offer a project to a node at another site; it counts when a person there accepts it.
+
+    The key travels sealed to that node. Sites with the same key give the same patient the same pseudonym,
+    UIDs and date shift. Compare the key id that both sides are shown.
+
+    Example: peerpacs projects share TRIAL-7 beta
+    """
+    with session.desk("projects share") as ask:
+        done = ask("share_project", name=name, peer=peer, who=who(), with_key=not without_key)
+    what = "with its key" if done["with_key"] else "to order and receive"
+    lines = [f"✓ {done['project']} was offered to {done['name']} {what}; key id {done['key']}."]
+    if done["is_in_force"]:
+        lines.append(f"It is in force at {done['name']} already.")
+    else:
+        lines.append(f"At {done['name']}, a person says yes: peerpacs projects accept {done['project']}")
+    if done["with_key"]:
+        granted = f"peerpacs grants add {done['name']} everything export_deid --project {done['project']}"
+        lines.append(f"Let it order here: {granted}")
+    session.say(done, lines)
+    return 0
+
+
+@projects_command.command("offers")
+@shared
+def list_offers(session: Session) -> int:
+    """Show the projects that other sites offer and nobody here has decided about.
+
+    Example: peerpacs projects offers
+    """
+    with session.desk("projects offers") as ask:
+        found = ask("project_offers")
+    titles = ("NAME", "FROM", "PROFILE", "KEY", "WITH KEY", "ENDS", "TITLE")
+    rows = [
+        (
+            o["project"],
+            o["sender"],
+            o["profile"],
+            o["key"],
+            "yes" if o["with_key"] else "no",
+            o["ends"] or "-",
+            o["title"],
+        )
+        for o in found
+    ]
+    session.say(found, columns(rows, titles) if found else ["No site offers a project."])
+    return 0
+
+
+@projects_command.command("accept")
+@click.argument("name")
+@click.option("--approver", "approvers", multiple=True, help="Who must approve each export here.")
+@click.option("--reviewer", "reviewers", multiple=True, help="Who must look before a release.")
+@shared
+def accept_project(session: Session, name: str, **settings: Any) -> int:
+    """Take an offered project in; nothing leaves before you grant it and somebody approves each order.
+
+    Example: peerpacs projects accept TRIAL-7 --approver novak
+    """
+    said = {key: list(value) for key, value in settings.items() if value}
+    with session.desk("projects accept") as ask:
+        made = ask("accept_project", name=name, who=who(), **said)
+    lines = [f"✓ The project {made['name']} is in force here; key id {made['key']}."]
+    if not made["foreign_key"]:
+        partner = made["partners"][0]["name"]
+        granted = f"peerpacs grants add {partner} everything export_deid --project {made['name']}"
+        lines.append(f"Let {partner} order here: {granted}")
+        lines.append("Each order then waits for a person: peerpacs export list")
+    session.say(made, lines)
+    return 0
+
+
+@projects_command.command("decline")
+@click.argument("name")
+@shared
+def decline_project(session: Session, name: str) -> int:
+    """Refuse an offered project; its key is destroyed here.
+
+    Example: peerpacs projects decline TRIAL-7
+    """
+    with session.desk("projects decline") as ask:
+        done = ask("decline_project", name=name, who=who())
+    session.say(done, [f"✓ The project {done['project']} of {done['sender']} was declined."])
     return 0
 
 

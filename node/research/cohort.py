@@ -7,9 +7,11 @@ from calendar import monthrange
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from anonymizer import ProjectKey
 from anonymizer.keys import identity_of
@@ -63,17 +65,27 @@ class _Study(NamedTuple):
     accession: str
 
 
+Admits = Callable[[str], frozenset[str] | None]
+"""Returns which series of a study may be in a cohort; None = all of it."""
+
+
 class Cohorts:
     """Finds cohorts in one archive for one project."""
 
     def __init__(
-        self, catalog: CatalogWriter, key: ProjectKey, issuer: str, is_withdrawn: Callable[[str], bool]
+        self,
+        catalog: CatalogWriter,
+        key: ProjectKey,
+        issuer: str,
+        is_withdrawn: Callable[[str], bool],
+        admits: Admits = lambda study: None,
     ) -> None:
         """`issuer` is whose Patient IDs are that do not say so; `is_withdrawn` takes a pseudonym."""
         self._catalog = catalog
         self._key = key
         self._issuer = issuer
         self._is_withdrawn = is_withdrawn
+        self._admits = lru_cache(maxsize=4096)(admits)
 
     def of_query(self, keys: list[str], study: str = "") -> Cohort:
         """Return the series that match `Keyword=Value` keys, of one study if it is named.
@@ -99,6 +111,7 @@ class Cohorts:
             )
             for each in self._find(asked)
         ]
+        choices = [choice for choice in choices if self._is_admitted(choice)]
         allowed = tuple(choice for choice in choices if not self._is_barred(choice.issuer, choice.patient))
         return Cohort(choices=allowed, barred=len(choices) - len(allowed))
 
@@ -120,7 +133,8 @@ class Cohorts:
             if line.finding is Finding.FOUND:
                 for study in studies:
                     choices[study.uid] = _choice(study, each, choices.get(study.uid))
-        return Cohort(choices=tuple(choices.values()), lines=tuple(lines), barred=barred)
+        admitted = (part for choice in choices.values() for part in self._parts(choice))
+        return Cohort(choices=tuple(admitted), lines=tuple(lines), barred=barred)
 
     def entries(self, choices: Iterable[Choice]) -> Iterator[tuple[Choice, Entry]]:
         """Yield every instance of the choices that can be seen."""
@@ -133,6 +147,18 @@ class Cohorts:
         """Return who a choice is about, as pseudonyms are made from it."""
         return identity_of(choice.issuer or self._issuer, choice.patient)
 
+    def _is_admitted(self, choice: Choice) -> bool:
+        series = self._admits(choice.StudyInstanceUID)
+        return series is None or choice.SeriesInstanceUID in series
+
+    def _parts(self, choice: Choice) -> Iterator[Choice]:
+        """Yield a whole study, or those of its series that may be in a cohort."""
+        series = self._admits(choice.StudyInstanceUID)
+        if series is None:
+            yield choice
+        for each in sorted(series or ()):
+            yield replace(choice, SeriesInstanceUID=each)
+
     def _is_barred(self, issuer: str, patient: str) -> bool:
         identity = identity_of(issuer or self._issuer, patient)
         return bool(identity) and self._is_withdrawn(self._key.subject(identity))
@@ -143,7 +169,11 @@ class Cohorts:
         return self._catalog.find(query)
 
     def _looked_up(self, wanted: Wanted) -> tuple[list[_Study], Line]:
-        studies = [study for study in self._candidates(wanted) if _is_meant(study, wanted)]
+        studies = [
+            study
+            for study in self._candidates(wanted)
+            if _is_meant(study, wanted) and self._admits(study.uid) != frozenset()
+        ]
         patients = {(study.issuer, study.patient) for study in studies}
         if not studies:
             return [], _line(wanted, Finding.NOT_FOUND, "Nothing of that is here.")

@@ -1,4 +1,5 @@
-"""Where a release goes: a folder, a zip file, a bucket, a STOW-RS server, an archive of this node, a device.
+"""Where a release goes: a folder, a zip file, a bucket, a STOW-RS server, an archive of this node, a device,
+or the outbox, from where another site fetches it.
 
 Each may be begun again after a crash and ends the same: folders and zip files appear by a rename, whatever is
 sent is told by its SOP Instance UID and may come twice, and a bucket gets its manifest last.
@@ -21,11 +22,15 @@ from catalog import BadRequest, Unavailable
 from node.contracts import Caller, Ingest
 from node.storage import read_meta
 
-from .release import BESIDE, MANIFEST, Made
+from .release import MANIFEST, Made
 
+OUTBOX: Final = "outbox:"
+"""The target of what another site ordered."""
 _AT_ONCE: Final = 64 << 20
 """Bytes of one STOW-RS request."""
 _PIECE: Final = 1 << 20
+_PART: Final = 16 << 20
+"""Bytes of one part of an upload; what has no more goes in one request."""
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _PATIENCE: Final = 120.0
 
@@ -35,6 +40,18 @@ class Bucket(Protocol):
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object, whole."""
+
+    def begin(self, key: str) -> str:
+        """Begin an upload in parts and return its id."""
+
+    def put_part(self, key: str, upload: str, number: int, data: bytes | bytearray) -> str:
+        """Upload part `number`, from 1, and return its tag."""
+
+    def complete(self, key: str, upload: str, parts: Sequence[tuple[str, bytes]]) -> None:
+        """Make the parts, of which tag and SHA-256 are given, one object."""
+
+    def abort(self, key: str, upload: str) -> None:
+        """Give up an upload in parts."""
 
 
 class Ways(NamedTuple):
@@ -46,6 +63,8 @@ class Ways(NamedTuple):
     """The door of a project's archive, which only de-identified instances may pass."""
     forward: Callable[[str, str, str], None]
     """Has a project's archive send a study to a device: project, StudyInstanceUID, AE title."""
+    outbox: Path
+    """Where releases lie that other sites fetch, each in a folder that its export's id names."""
 
 
 def check_target(target: str) -> str:
@@ -81,7 +100,9 @@ def deliver(target: str, project: str, release: Made, ways: Ways) -> None:
     Raises:
         PacsError: it could not be brought there, or not all of it; it may be tried again.
     """
-    if target.startswith("s3://"):
+    if target == OUTBOX:
+        _to_outbox(release, ways.outbox)
+    elif target.startswith("s3://"):
         _to_bucket(release, ways.bucket(target))
     elif target.startswith(("http://", "https://")):
         _to_web(release, target)
@@ -138,10 +159,37 @@ def _to_zip(release: Made, target: Path) -> None:
     _sync(target.parent)
 
 
+def _to_outbox(release: Made, outbox: Path) -> None:
+    """Move the release; whoever may fetch it is asked for its export's id, which its folder lies in."""
+    target = outbox / release.folder.parent.name
+    outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.rmtree(target, ignore_errors=True)
+    release.folder.rename(target)
+    _sync(outbox)
+
+
 def _to_bucket(release: Made, bucket: Bucket) -> None:
-    names = [name for name in _everything(release) if name != MANIFEST]
-    for name in (*names, MANIFEST):
-        bucket.put(name, (release.folder / name).read_bytes())
+    for name in _everything(release):
+        path = release.folder / name
+        if path.stat().st_size <= _PART:
+            bucket.put(name, path.read_bytes())
+        else:
+            _put_in_parts(bucket, name, path)
+
+
+def _put_in_parts(bucket: Bucket, name: str, path: Path) -> None:
+    """Upload a large file in parts, of which never more than one is in memory."""
+    upload = bucket.begin(name)
+    try:
+        parts: list[tuple[str, bytes]] = []
+        with path.open("rb") as file:
+            while data := file.read(_PART):
+                tag = bucket.put_part(name, upload, len(parts) + 1, data)
+                parts.append((tag, hashlib.sha256(data).digest()))
+        bucket.complete(name, upload, parts)
+    except BaseException:
+        bucket.abort(name, upload)
+        raise
 
 
 def _to_archive(release: Made, ingest: Ingest) -> list[str]:
@@ -220,9 +268,11 @@ def _store(url: str, files: Sequence[bytes]) -> None:
 
 
 def _everything(release: Made) -> list[str]:
+    """Return the instances, what lies beside them, and last the manifest: who finds it finds all."""
     folder = release.folder
-    directories = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("DICOMDIR"))
-    return [*release.files, *directories, *BESIDE]
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    known = {*release.files, MANIFEST}
+    return [*release.files, *(name for name in names if name not in known), MANIFEST]
 
 
 def _sync(folder: Path) -> None:

@@ -10,17 +10,20 @@ from typing import Any, NamedTuple
 import msgspec
 
 from anonymizer import describe
-from anonymizer.keys import identity_of
 from catalog import BadRequest, NotFound
 from node.contracts import Audit
 
 from .curating import Curating
+from .everywhere import Everywhere
 from .exports import ExportBook
+from .gathering import Gathering
 from .model import Export, Held, Project
-from .ordering import Ordering
+from .ordering import Ordering, Question
+from .partners import Partners
 from .projects import ProjectBook
 from .quarantine import Quarantine
 from .sealing import Escrow, open_escrow, read_holder
+from .withdrawing import Withdrawals
 from .work import Exporter
 
 
@@ -35,12 +38,12 @@ class Room(NamedTuple):
     curating: Curating
     audit: Audit
     records: Path
-    issuers: Callable[[str, str], set[str]]
-    """Whose a Patient ID is in an archive; the archive's own issuer if it is nobody's there."""
+    partners: Partners
+    everywhere: Everywhere
+    gathering: Gathering
+    withdrawals: Withdrawals
     put_archive: Callable[[Project, str], str]
     """Has a project's archive answer to an AE title; returns the archive's name."""
-    remove: Callable[[str, str, str, str], int]
-    """Deletes a subject from an archive: archive, pseudonym, who, reason; returns how many studies."""
     wake: Callable[[], None]
     """Has somebody work on exports now."""
 
@@ -66,7 +69,12 @@ class ResearchDesk:
             self.refuse_export,
             self.release_export,
             self.stop_export,
+            self.finish_export,
             self.retry_export,
+            self.share_project,
+            self.project_offers,
+            self.accept_project,
+            self.decline_project,
             self.withdraw_subject,
             self.open_escrow,
             self.quarantine,
@@ -86,6 +94,8 @@ class ResearchDesk:
         """Make a project, or change one; what is not named stays as it is."""
         room = self._room
         key = Path(key_file) if key_file else None
+        if "trusted" in changes:
+            changes["trusted"] = [self._node_in(word) for word in changes["trusted"]]
         holders = changes.pop("holders", None)
         if holders:
             known = {} if is_new else dict(room.projects.find(name).holders)
@@ -94,6 +104,9 @@ class ResearchDesk:
         if ae_title:
             archive = room.put_archive(project, ae_title)
             project = room.projects.put(name, is_new=False, archive=archive)
+        if is_new:
+            # From now on peers may order.
+            room.wake()
         outcome = "made" if is_new else "changed"
         room.audit.record("change", None, f"project {outcome}", {"project": project.name, "who": who})
         return {"outcome": outcome, **self._project(project)}
@@ -117,9 +130,12 @@ class ResearchDesk:
         query: list[str] | None = None,
         wanted: list[dict[str, Any]] | None = None,
         who: str = "",
+        profile: str = "",
+        sites: list[str] | None = None,
     ) -> dict[str, Any]:
-        """Say what an export would hold; nothing runs."""
-        return self._room.ordering.preview(project, archive, query or [], wanted or [], who)
+        """Say what an export would hold, a row for each site; nothing runs."""
+        question = Question(archive, query or [], wanted or [])
+        return self._room.everywhere.preview(project, question, who, profile, sites or [])
 
     def order_export(
         self,
@@ -129,13 +145,19 @@ class ResearchDesk:
         archive: str = "",
         query: list[str] | None = None,
         wanted: list[dict[str, Any]] | None = None,
+        sites: list[str] | None = None,
         **more: Any,
     ) -> dict[str, Any]:
-        """Order an export; it runs at once unless somebody has to approve it."""
-        export, told = self._room.ordering.order(
-            project, archive, query or [], wanted or [], target, who, **more
-        )
-        self._room.wake()
+        """Order an export at the sites of its project; it runs at once unless somebody has to approve it."""
+        room, question = self._room, Question(archive, query or [], wanted or [])
+        parts = room.everywhere.sites(room.projects.find(project), sites or [])
+        if parts:
+            profile = str(more.get("profile", ""))
+            told = room.everywhere.preview(project, question, who, profile, sites or [])
+            export = room.everywhere.order(project, question, target, who, parts, **more)
+        else:
+            export, told = room.ordering.order(project, question, target, who, **more)
+        room.wake()
         return {**self._told(export), "preview": told}
 
     def exports(self) -> list[dict[str, Any]]:
@@ -163,8 +185,34 @@ class ResearchDesk:
         return self._told(export)
 
     def stop_export(self, id: str, who: str) -> dict[str, Any]:
-        """Stop an export; nothing more of it goes out."""
-        return self._told(self._room.exports.stop(id, who))
+        """Stop an export, at every site; nothing more of it goes out."""
+        export = self._room.exports.stop(id, who)
+        self._room.gathering.stop(export)
+        return self._told(export)
+
+    def finish_export(self, id: str, who: str) -> dict[str, Any]:
+        """Let an export of several sites go out with what is there; the other sites are not waited for."""
+        export = self._room.gathering.finish(id, who)
+        self._room.audit.record("export", None, "not waited for", {"export": export.id, "who": who})
+        return self._told(export)
+
+    def share_project(self, name: str, peer: str, who: str, with_key: bool = True) -> dict[str, Any]:
+        """Offer a project to a node at another site, with its key or only to order and receive."""
+        return self._room.partners.share(name, peer, who, with_key=with_key)
+
+    def project_offers(self) -> list[dict[str, Any]]:
+        """Return the projects that other sites offer and nobody here has decided about."""
+        return self._room.partners.offers()
+
+    def accept_project(self, name: str, who: str, **settings: Any) -> dict[str, Any]:
+        """Take an offered project in; its key counts from now on."""
+        project = self._room.partners.accept(name, who, **settings)
+        self._room.wake()
+        return {"outcome": "accepted", **self._project(project)}
+
+    def decline_project(self, name: str, who: str) -> dict[str, Any]:
+        """Refuse an offered project."""
+        return self._room.partners.decline(name, who)
 
     def retry_export(self, id: str, who: str) -> dict[str, Any]:
         """Go on with an export that failed or was stopped."""
@@ -175,16 +223,9 @@ class ResearchDesk:
     def withdraw_subject(
         self, subject: str, who: str, reason: str, project: str = "", issuer: str = "", archive: str = ""
     ) -> dict[str, Any]:
-        """Take a subject out of one project or all, and bar it; `subject` is a pseudonym or a Patient ID.
-
-        Raises:
-            NotFound: there is no project.
-            BadRequest: the Patient ID is that of several patients.
-        """
-        projects = [self._room.projects.find(project)] if project else list(self._room.projects)
-        if not projects:
-            raise NotFound("This node has no research projects.", "There is nothing to withdraw from.")
-        return {"projects": [self._withdrawn(p, subject, issuer, archive, who, reason) for p in projects]}
+        """Take a subject out of one project or all, at every site; it is a pseudonym or a Patient ID."""
+        done = self._room.withdrawals.withdraw(subject, who, reason, project, issuer, archive)
+        return {"projects": done}
 
     def open_escrow(
         self, id: str, keys: dict[str, tuple[str, str]], who: str, reason: str
@@ -235,36 +276,10 @@ class ResearchDesk:
         """Destroy what is held of an instance."""
         return self._room.curating.reject(self._find(id), who, reason)
 
-    def _withdrawn(
-        self, project: Project, subject: str, issuer: str, archive: str, who: str, reason: str
-    ) -> dict[str, Any]:
-        room = self._room
-        pseudonym = subject
-        if not subject.startswith(f"{project.name}-"):
-            identity = identity_of(self._issuer_of(subject, issuer, archive), subject)
-            pseudonym = room.projects.key(project.name).subject(identity)
-        room.projects.withdraw(project.name, pseudonym, who, reason)
-        studies = room.remove(project.archive, pseudonym, who, reason) if project.archive else 0
-        for held in room.quarantine.all(project.name):
-            if held.subject == pseudonym:
-                room.quarantine.remove(held, "withdrawn", who)
-        copies = [
-            {"export": export.id, "target": export.target, "when": export.when}
-            for export in room.exports.copies(project.name, pseudonym)
-            if export.target != "archive:"
-        ]
-        detail = {"project": project.name, "subject": pseudonym, "who": who, "studies": studies}
-        room.audit.record("change", None, "subject withdrawn", {**detail, "copies": len(copies)})
-        return {"project": project.name, "subject": pseudonym, "removed": studies, "copies": copies}
-
-    def _issuer_of(self, patient: str, issuer: str, archive: str) -> str:
-        if issuer:
-            return issuer
-        issuers = self._room.issuers(archive, patient)
-        if len(issuers) > 1:
-            what = f"That Patient ID is one of {len(issuers)} issuers: {', '.join(sorted(issuers))}."
-            raise BadRequest(what, "Say with --issuer whose it is.")
-        return issuers.pop()
+    def _node_in(self, word: str) -> str:
+        """Return `+id` for `+name`."""
+        sign = word[:1] if word[:1] in "+-" else ""
+        return sign + self._room.partners.around().node_id(word.removeprefix(sign))
 
     def _find(self, id: str) -> Held:
         return self._room.quarantine.find(id)
@@ -277,7 +292,8 @@ class ResearchDesk:
         exports = [export for export in room.exports.all() if export.project == project.name]
         return {
             **msgspec.to_builtins(project),
-            "key": room.projects.key(project.name).key_id,
+            "key": room.projects.key_id(project),
+            "partners": [{"node_id": id, "name": room.partners.name(id)} for id in project.partners],
             "policy": room.projects.policy(project).digest,
             "exports": len(exports),
             "held": len(room.quarantine.all(project.name)),

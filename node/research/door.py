@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from threading import Lock
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from anonymizer import Assignment, Reason
 from anonymizer import arrivals as process
@@ -30,6 +31,9 @@ from .quarantine import Quarantine
 logger = logging.getLogger(__name__)
 
 _MB: Final = 1 << 20
+_PATIENT_ID: Final = b"\x10\x00\x20\x00"
+_HEADER: Final = 1 << 16
+"""Bytes within which a patient's attributes lie in nearly all instances."""
 _REFUSED: Final = 0x0124
 """Not authorised, PS3.7 Annex C."""
 _FAILURE: Final = 0x0110
@@ -61,8 +65,8 @@ class Budget:
             self._free += size
 
 
-class Machine:
-    """The anonymizer's process for one project, begun when first needed and anew for a new policy."""
+class _Lane:
+    """One process of the anonymizer, begun when first needed and anew for a new policy."""
 
     def __init__(self, projects: ProjectBook, issuer: str) -> None:
         self._projects = projects
@@ -72,10 +76,7 @@ class Machine:
         self._lock = Lock()
 
     def take(self, project: Project, content: bytes, issuer: str) -> tuple[Outcome, bytes]:
-        """Return what became of an instance, and the finished file if it may be released.
-
-        `issuer` is whose the Patient ID is if it does not say so; empty = the node's.
-        """
+        """See `Machine.take`."""
         for _ in range(2):
             pool = self._ready(project)
             try:
@@ -108,6 +109,40 @@ class Machine:
             if self._pool is pool:
                 self._pool = None
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Machine:
+    """The anonymizer's processes for one project; all of a patient is for one of them, which remembers it."""
+
+    def __init__(self, projects: ProjectBook, issuer: str, lanes: int) -> None:
+        """`lanes` is the number of processes; one that nothing is for is never begun."""
+        self._lanes = tuple(_Lane(projects, issuer) for _ in range(lanes))
+
+    def take(self, project: Project, content: bytes, issuer: str) -> tuple[Outcome, bytes]:
+        """Return what became of an instance, and the finished file if it may be released.
+
+        `issuer` is whose the Patient ID is if it does not say so; empty = the node's.
+        """
+        lane = self._lanes[crc32(patient_in(content)) % len(self._lanes)]
+        return lane.take(project, content, issuer)
+
+    def close(self) -> None:
+        """End the processes."""
+        for lane in self._lanes:
+            lane.close()
+
+
+def patient_in(content: bytes) -> bytes:
+    """Return the bytes of Patient ID (0010,0020), to sort instances by; empty if they are not found quickly.
+
+    Wrong sorting harms nobody: what a process knows of a patient is only a second look.
+    """
+    at = content.find(_PATIENT_ID, 132, _HEADER)
+    if at < 0:
+        return b""
+    is_explicit = content[at + 4 : at + 6] == b"LO"
+    length = content[at + 6 : at + 8] if is_explicit else content[at + 4 : at + 8]
+    return content[at + 8 : at + 8 + min(int.from_bytes(length, "little"), 64)].strip(b"\0 ")
 
 
 class Parts(NamedTuple):

@@ -29,7 +29,8 @@ class ExportBook:
 
     def add(self, export: Export, project: Project) -> Export:
         """Write an order: it waits for approval if the project demands that, else it may run."""
-        needs = bool(project.approvers) and not export.approved_by
+        # What another site ordered never runs without anybody here having said so.
+        needs = bool(project.approvers or export.requester) and not export.approved_by
         standing = Standing.ASKED if needs else export.standing
         known = self._rows.get(export.id.encode())
         if known is not None:
@@ -39,6 +40,15 @@ class ExportBook:
         self._has_news = True
         self._tell("ordered", written, who=export.who)
         return written
+
+    def add_joint(self, export: Export) -> Export:
+        """Write an order of several sites: each of them decides about its own part."""
+        known = self._rows.get(export.id.encode())
+        if known is not None:
+            return known
+        self._rows.put(export.id.encode(), export)
+        self._tell("ordered", export, who=export.who, sites=[each.node_id for each in export.sites])
+        return export
 
     def all(self) -> list[Export]:
         """Return all exports, the oldest first."""
@@ -71,8 +81,13 @@ class ExportBook:
     def standing(self, archive: str) -> Iterator[Export]:
         """Yield the standing exports of an archive."""
         for export in self.all():
-            if export.standing is Standing.STANDING and export.archive == archive:
+            is_here = export.archive == archive and not export.sites
+            if export.standing is Standing.STANDING and is_here:
                 yield export
+
+    def increments(self, parent: str) -> list[Export]:
+        """Return the increments of a standing export, the oldest first."""
+        return [export for export in self.all() if export.parent == parent]
 
     def change(self, id: str, change: Callable[[Export], Export]) -> Export:
         """Replace an export by what `change` makes of it, with nobody in between."""
@@ -92,8 +107,9 @@ class ExportBook:
 
     def approve(self, id: str, project: Project, who: str, *, after: Standing) -> Export:
         """Let an export run that waits for approval; `who` must be one whom the project names."""
-        _must_be(who, project.approvers, "approve exports of", project)
         export = self._expect(id, Standing.ASKED)
+        if project.approvers or not export.requester:
+            _must_be(who, project.approvers, "approve exports of", project)
         if who == export.who:
             raise NotPermitted("Nobody approves what he ordered himself.", "Ask another approver.")
         done = self.change(export.id, lambda row: replace(row, standing=after, approved_by=who))
@@ -106,7 +122,8 @@ class ExportBook:
         named = project.approvers if export.standing is Standing.ASKED else project.reviewers
         if export.standing not in (Standing.ASKED, Standing.STAGED):
             raise BadRequest(f"Export {export.id[:8]} {_is(export)}; nothing waits for an answer.")
-        _must_be(who, named, "refuse exports of", project)
+        if named or not export.requester:
+            _must_be(who, named, "refuse exports of", project)
         done = self.change(export.id, lambda row: replace(row, standing=Standing.REFUSED, why=why))
         self._tell("refused", done, who=who)
         return done
@@ -137,9 +154,14 @@ class ExportBook:
             raise BadRequest(f"Export {export.id[:8]} {_is(export)}; there is nothing to try again.", "")
         if export.approved_by == "" and export.parts == 0 and export.standing is Standing.STOPPED:
             raise BadRequest("It was stopped before it was approved.", "Order it anew.")
-        done = self.change(export.id, lambda row: replace(row, standing=Standing.RUNNING, why=""))
+        done = self.change(export.id, _begun_again)
         self._tell("retried", done, who=who)
         return done
+
+    def gathering(self) -> list[Export]:
+        """Return the exports that wait for other sites, the oldest first; those that stand are among them."""
+        going = (Standing.GATHERING, Standing.STANDING)
+        return [export for export in self.all() if export.sites and export.standing in going]
 
     def over(self, id: str, change: Callable[[Export], Export], outcome: str) -> Export:
         """Write how an export ended, and say so in the audit."""
@@ -162,9 +184,22 @@ class ExportBook:
         self._audit.record("export", None, outcome, detail)
 
 
+def _begun_again(export: Export) -> Export:
+    """Return the export as it goes on: of several sites, those that failed are asked once more."""
+    if not export.sites:
+        return replace(export, standing=Standing.RUNNING, why="")
+    sites = tuple(replace(s, is_over=s.is_over and bool(s.gathered)) for s in export.sites)
+    return replace(export, standing=Standing.GATHERING, why="", sites=sites)
+
+
 def new_id() -> str:
     """Return an id for an order of a person."""
     return uuid.uuid4().hex
+
+
+def part_id(node_id: str, order: str) -> str:
+    """Return the id of what a node ordered here: the same for the same order."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"{node_id}\0{order}").hex
 
 
 def increment_id(parent: str, study: str, latest: int) -> str:

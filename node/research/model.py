@@ -38,6 +38,12 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     """Counts below this are not told, and answers differ by at least so many subjects."""
     questions: int = 200
     """How many different questions about counts are answered in all."""
+    partners: tuple[str, ...] = ()
+    """Nodes (their ids) of other sites that are in the project too."""
+    trusted: tuple[str, ...] = ()
+    """Partners whose orders run without anybody here approving each: a standing approval."""
+    foreign_key: str = ""
+    """The id of the project's key if this node has none: it orders and receives, and exports nothing."""
 
 
 class OwnPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +69,8 @@ class Standing(StrEnum):
     STOPPED = "stopped"
     STANDING = "standing"
     """Each study that becomes complete and matches begins an increment."""
+    GATHERING = "waits for sites"
+    """Ordered at several sites; what they release is gathered here."""
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,15 +85,30 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     time_point: str = ""
 
 
+class SitePart(msgspec.Struct, frozen=True, kw_only=True):
+    """What one site has to do with an export that goes to several."""
+
+    node_id: str
+    name: str
+    standing: str = ""
+    """As the site told last; empty = it was not asked yet."""
+    why: str = ""
+    gathered: tuple[str, ...] = ()
+    """Its releases that are here."""
+    is_over: bool = False
+    """Nothing more comes from there."""
+
+
 class Export(msgspec.Struct, frozen=True, kw_only=True):
-    """One export of one archive for one project."""
+    """One export of one archive for one project, or of several sites if it has parts."""
 
     id: str
     project: str
     archive: str
     profile: str
     target: str
-    """A folder, a zip file, s3://bucket/prefix, https://..., ae:NAME or archive:."""
+    """A folder, a zip file, s3://bucket/prefix, https://..., ae:NAME, archive:, or outbox:, from where it is
+    fetched by whoever ordered it."""
     standing: Standing
     who: str
     when: float
@@ -113,8 +136,11 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
     """What went wrong, as a sentence."""
     parent: str = ""
-    """The standing export that this is an increment of."""
-    is_dry_run: bool = False
+    """The export that this is an increment or a part of."""
+    requester: str = ""
+    """The node at another site that ordered it."""
+    sites: tuple[SitePart, ...] = ()
+    """Where it was ordered, if it is one of several sites."""
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from .model import OwnPolicy, Project, Withdrawal
 from .sealing import check_holder
 
 _NAME: Final = re.compile(r"[A-Z0-9][A-Z0-9-]{0,23}")
-_LISTS: Final = ("members", "approvers", "reviewers", "senders", "words")
+_LISTS: Final = ("members", "approvers", "reviewers", "senders", "words", "trusted")
 
 
 class ProjectBook:
@@ -51,8 +52,12 @@ class ProjectBook:
         """Return the project whose de-identified set an archive keeps; None if it keeps none."""
         return next((project for project in self if project.archive == archive), None)
 
-    def put(self, name: str, *, is_new: bool, key_file: Path | None = None, **changes: Any) -> Project:
-        """Make a project with a key of its own or the one in a file, or change one.
+    def put(
+        self, name: str, *, is_new: bool, key_file: Path | None = None, key: bytes = b"", **changes: Any
+    ) -> Project:
+        """Make a project with a key of its own, the one in a file or the one given, or change one.
+
+        With a `foreign_key` it gets none.
 
         Raises:
             BadRequest: it contradicts itself, or there is one already.
@@ -72,8 +77,8 @@ class ProjectBook:
         except msgspec.ValidationError as error:
             raise BadRequest(f"That cannot be a project: {error}.", "See: peerpacs projects --help") from None
         self._check(project)
-        if is_new:
-            self._make_key(project.name, key_file)
+        if is_new and not project.foreign_key:
+            self._make_key(project.name, key_file, key)
         self._projects.put(name.encode(), project)
         return project
 
@@ -88,12 +93,19 @@ class ProjectBook:
         """Return the file of a project's key."""
         return self._keys / f"{name.upper()}.key"
 
+    def key_id(self, project: Project) -> str:
+        """Return what tells the project's key from others, whether or not the key is here."""
+        return project.foreign_key or self.key(project.name).key_id
+
     def key(self, name: str) -> ProjectKey:
         """Return a project's key.
 
         Raises:
-            NotFound: its file is gone; nothing can be exported consistently without it.
+            NotFound: it is not here, or its file is gone; nothing can be exported without it.
         """
+        if self.find(name).foreign_key:
+            what = f"This node has no key of the project {name}: it orders at other sites and receives."
+            raise NotFound(what, "Leave out --from; the sites that have the key export.")
         try:
             return read_key(self.key_file(name))
         except (OSError, ValueError):
@@ -190,24 +202,34 @@ class ProjectBook:
         except PolicyRejected as error:
             raise BadRequest(str(error), "Change the rule or the profile.") from None
 
-    def _make_key(self, name: str, key_file: Path | None) -> None:
+    def _make_key(self, name: str, key_file: Path | None, given: bytes) -> None:
         self._keys.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.key_file(name)
         try:
-            if key_file is None:
+            if key_file is None and not given:
                 make_key(path, name)
                 return
-            key = read_key(key_file)
-            if key.name != name:
-                what = f"The key in {key_file.name} is that of the project {key.name}, not of {name}."
-                raise BadRequest(what, f"Name the project {key.name}: pseudonyms are made from both.")
-            path.touch(mode=0o600, exist_ok=False)
-            path.write_bytes(key_file.read_bytes())
+            self._put_key(path, name, given or (key_file.read_bytes() if key_file else b""))
         except FileExistsError:
             what = f"There is a key of a project {name} already, and a key is never overwritten."
             raise BadRequest(what, f"Look at {path}; pseudonyms made with it depend on it.") from None
         except (OSError, ValueError) as error:
             raise BadRequest(f"The key cannot be taken in: {error}.", "Name a project's key file.") from None
+
+    def _put_key(self, path: Path, name: str, content: bytes) -> None:
+        """Write another site's key of a project, if it is one."""
+        beside = path.with_name(f".{path.name}.new")
+        beside.unlink(missing_ok=True)
+        beside.touch(mode=0o600, exist_ok=False)
+        try:
+            beside.write_bytes(content)
+            key = read_key(beside)
+            if key.name != name:
+                what = f"That is the key of the project {key.name}, not of {name}."
+                raise BadRequest(what, f"Name the project {key.name}: pseudonyms are made from both.")
+            os.link(beside, path)
+        finally:
+            beside.unlink()
 
 
 def _merged(old: Any, new: Any) -> tuple[str, ...]:

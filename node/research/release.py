@@ -27,8 +27,9 @@ from .volumes import arrange
 MANIFEST: Final = "manifest.jsonl"
 SIGNATURE: Final = "manifest.signature.json"
 _COLUMNS: Final = ("file", "sha256", "bytes", "subject", "study", "series", "instance")
-BESIDE: Final = (MANIFEST, SIGNATURE, "manifest.csv", "PROFILE.md", "checksums.sha256")
-"""What goes along with the instances."""
+PROFILE: Final = "PROFILE.md"
+SITES: Final = "sites"
+"""Folder with the manifests of the sites that a release of several was gathered from."""
 
 
 class Made(NamedTuple):
@@ -55,10 +56,7 @@ def make_release(
     key: ProjectKey, signer: Signer,
 ) -> Made:  # fmt: skip
     """Write a release into a folder, which becomes visible under its name when it is whole."""
-    beside = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(beside, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    beside.mkdir(parents=True, mode=0o700)
+    beside = begin_release(folder)
     sources = sorted(sources, key=lambda source: source.outcome.name)
     names = arrange([(source.outcome.name, source.path) for source in sources], beside)
     outcomes = [source.outcome for source in sources]
@@ -75,19 +73,32 @@ def make_release(
         "released": len(rows),
         "quarantined": held,
     }
+    (beside / PROFILE).write_text("\n".join(_profile(policy, key)), encoding="utf-8")
+    return end_release(beside, folder, header, rows, signer)
+
+
+def begin_release(folder: Path) -> Path:
+    """Return an empty folder beside the one that the release will be."""
+    beside = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(beside, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    beside.mkdir(parents=True, mode=0o700)
+    return beside
+
+
+def end_release(
+    beside: Path, folder: Path, header: dict[str, Any], rows: Sequence[dict[str, Any]], signer: Signer
+) -> Made:
+    """Write manifest, signature and tables beside the instances; then the release is there, whole."""
     chain(beside / MANIFEST, [header, *rows])
     content = (beside / MANIFEST).read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
     signature = {"algorithm": "Ed25519", "key": signer.public, "signature": signer.sign(content)}
     (beside / SIGNATURE).write_text(json.dumps(signature, indent=2) + "\n")
     (beside / "manifest.csv").write_text(_table(rows), encoding="utf-8")
-    (beside / "PROFILE.md").write_text("\n".join(_profile(policy, key)), encoding="utf-8")
     sums = [f"{row['sha256']}  {row['file']}\n" for row in rows]
     (beside / "checksums.sha256").write_text("".join(sums), encoding="utf-8")
     beside.rename(folder)
-    subjects = tuple(sorted({outcome.subject for outcome in outcomes}))
-    size = sum(outcome.size for outcome in outcomes)
-    return Made(folder, tuple(names[outcome.name] for outcome in outcomes), subjects, size, digest)
+    return read_release(folder)
 
 
 def read_release(folder: Path) -> Made:
@@ -111,11 +122,25 @@ def complaints(folder: Path) -> Iterator[str]:
         yield "The manifest's chain is broken."
     if not is_signed(signature["key"], signature["signature"], content):
         yield "The manifest is not what was signed."
+    released = set()
     for line in content.splitlines()[1:]:
         row = json.loads(line)
+        released.add(row["sha256"])
         path = folder / row["file"]
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
             yield f"{row['file']} is not what was released."
+    signed = {digest for path in sorted(folder.glob(f"{SITES}/*")) for digest in _signed_at(path)}
+    if (folder / SITES).is_dir() and not released <= signed:
+        yield "Something in it was signed by none of the sites it came from."
+
+
+def _signed_at(folder: Path) -> set[str]:
+    """Return the SHA-256 of what a site released, as its manifest says if it is what the site signed."""
+    content = (folder / MANIFEST).read_bytes()
+    signature = json.loads((folder / SIGNATURE).read_text())
+    if not (is_unbroken(folder / MANIFEST) and is_signed(signature["key"], signature["signature"], content)):
+        return set()
+    return {json.loads(line)["sha256"] for line in content.splitlines()[1:]}
 
 
 def _digest_of_words() -> str:

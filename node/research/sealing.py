@@ -70,6 +70,10 @@ class Vault:
         """Return what a sealed file holds. Raises as `open`."""
         return self.open(path.read_bytes(), about)
 
+    def derived(self, purpose: bytes) -> bytes:
+        """Return a key of this node for a purpose, always the same."""
+        return _derived(_secret(self._file), b"", purpose)
+
     def _key(self, salt: bytes) -> bytes:
         return _derived(_secret(self._file), salt, b"peerpacs research vault")
 
@@ -207,7 +211,7 @@ def _secret(path: Path) -> bytes:
     except FileNotFoundError:
         pass
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
         file.write(secrets.token_hex(32))
         file.flush()
