@@ -47,6 +47,15 @@ class Files:
         self.key = home / tls.key_file
         self.authorities = home / tls.authorities_file
 
+    @classmethod
+    def within(cls, folder: Path) -> Files:
+        """Return the files of a folder that is like `tls` of a home."""
+        files = cls.__new__(cls)
+        files.certificate = folder / "node.crt"
+        files.key = folder / "node.key"
+        files.authorities = folder / "authorities.crt"
+        return files
+
 
 def ensure_certificate(home: Path, config: Config, now: float) -> bool:
     """Make the node's certificate and key if it has neither; say whether that was done.

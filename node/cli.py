@@ -54,6 +54,7 @@ _COMMANDS: Final = {
     "commit": "committing",
     "forward": "transfers",
     "transfers": "transfers",
+    "worker": "working",
     "routes": "routing",
     "prefetch": "routing",
     "conflicts": "reviewing",

@@ -20,8 +20,8 @@ from node.dimse.delivery import Delivery, NotAccepted, Pair
 from node.dimse.dialing import Peer
 from node.dimse.limits import Limits
 from node.dimse.outgoing import Convert
+from node.dimse.session import Secure
 from node.dimse.statuses import PROCESSING_FAILURE, SUCCESS, is_warning
-from node.dimse.tls import Security
 from node.transfers import Item, Lane, Order, Outcome, Verdict
 from node.transfers.messages import Job
 from node.transfers.worker import Hands
@@ -40,7 +40,7 @@ class Calling(NamedTuple):
 
     device_of: Callable[[str], Device | None]
     limits: Limits
-    secure: Callable[[Device], Security | None]
+    secure: Secure
 
 
 class Sending(Protocol):
@@ -147,6 +147,15 @@ class ForwardCarrier:
         return outcome
 
 
+def selection_of(order: Order) -> Selection:
+    """Return which instances an order names."""
+    return Selection(
+        studies=(order.StudyInstanceUID,),
+        series=(order.SeriesInstanceUID,) if order.SeriesInstanceUID else (),
+        instances=order.SOPInstanceUIDs,
+    )
+
+
 def _told(outcome: Outcome, failed: int) -> str:
     if outcome.verdict is not Verdict.OVER:
         return outcome.verdict.value
@@ -208,14 +217,7 @@ class _Forward:
         self._delivery.close(release=True)
 
     def _find(self) -> deque[Entry]:
-        order = self._job.order
-        found = self._scope.catalog.select(
-            Selection(
-                studies=(order.StudyInstanceUID,),
-                series=(order.SeriesInstanceUID,) if order.SeriesInstanceUID else (),
-                instances=order.SOPInstanceUIDs,
-            )
-        )
+        found = self._scope.catalog.select(selection_of(self._job.order))
         done = self._settled | self._left
         entries = deque(entry for entry in found if entry.SOPInstanceUID not in done)
         if entries:

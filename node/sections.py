@@ -226,7 +226,7 @@ class LogSection(msgspec.Struct, frozen=True, kw_only=True):
 class TransfersSection(msgspec.Struct, frozen=True, kw_only=True):
     """What this node sends, and who carries it."""
 
-    workers: Annotated[int, Meta(ge=1, le=64)]
+    workers: Annotated[int, Meta(ge=0, le=64)]
     per_destination: Annotated[int, Meta(ge=1, le=64)]
     listen: Annotated[str, Meta(max_length=200, pattern=r"^((ipc|tcp)://.+)?$")]
 

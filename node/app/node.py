@@ -26,6 +26,7 @@ from node.forwarding import Calling
 from node.research.senders import is_used
 from node.sections import GRID_SUFFIX, REJECTED_SUFFIX, Config
 from node.study_events import StudyComplete
+from node.supply import Supply
 from node.transfers import TransferQueue
 from node.verification import Verification
 
@@ -272,7 +273,8 @@ class Node(Foundation):
         copying = self.neighbourhood.copying
         copying.queue = lambda: self.transfers
         carriers = self.routed.carriers(towards) | copying.carriers()
-        for loop in self._carrying.begin(carriers, self._background.stopping.is_set):
+        supply = Supply(self.routed.scope, self.devices.get, self.audit, self.clock)
+        for loop in self._carrying.begin(carriers, supply, self._background.stopping.is_set):
             self._background.repeat(loop)
         self.access.on_admitted = self.transfers.heard_from
         self.watch.measures.add(self.transfers.samples)

@@ -106,7 +106,7 @@ class Routed:
 
         ways: dict[Kind, Way] = {Kind.DELIVER: ae, Kind.PEER: to_peer, Kind.WEB: to_web, Kind.FILE: to_bucket}
         carriers: dict[Kind, Carrier] = {
-            kind: ForwardCarrier(self._scope, way, node.audit) for kind, way in ways.items()
+            kind: ForwardCarrier(self.scope, way, node.audit) for kind, way in ways.items()
         }
         near = node.neighbourhood
         carriers[Kind.RECALL] = RecallCarrier(
@@ -114,7 +114,8 @@ class Routed:
         )
         return carriers
 
-    def _scope(self, order: Order) -> Scope | None:
+    def scope(self, order: Order) -> Scope | None:
+        """Return what an order is sent from, through the anonymizer where its rule says so."""
         archive = self._node.archives.get(order.archive)
         if archive is None:
             return None

@@ -3,12 +3,13 @@
 from .client import RemoteAdmission, WriterClient
 from .gateway_catalog import GatewayCatalog
 from .ledger import Ledger
-from .wire import Beat, Call, Orders
+from .wire import Beat, Call, Failure, Orders
 from .writer import WriterService
 
 __all__ = [
     "Beat",
     "Call",
+    "Failure",
     "GatewayCatalog",
     "Ledger",
     "Orders",

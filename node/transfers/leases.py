@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from .book import Book
 from .counting import Counting
-from .model import STUCK, Item, Kind, Lane, Outcome, Standing, Transfer, Verdict
+from .model import STUCK, Item, Kind, Lane, Order, Outcome, Standing, Transfer, Verdict
 from .progress import Progress
 from .schedule import backoff
 
@@ -96,6 +96,12 @@ class Leases:
         if transfer.lease == lease:
             self._give(transfer, lease)
         return transfer.lease == lease
+
+    def order(self, id: str, lease: str) -> Order | None:
+        """Return what is carried under a lease; None when it is nobody's, or another's."""
+        with self._book.mutex:
+            held = self._held.get(id)
+            return held.transfer.order if held is not None and held.lease == lease else None
 
     def note(self, id: str, run: int, items: Iterable[Item], planned: Mapping[str, int] = {}) -> None:
         """Take in answers as they come: they are facts, whoever holds the lease."""

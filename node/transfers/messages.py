@@ -2,6 +2,7 @@
 
 A worker says Ready and is sent a Job. While it carries it, it sends a Note for each answer and a Beat every
 few seconds; it may be told to Stop. It gives the job back with Over, again and again until that is Noted.
+A worker that has nothing of its own Asks for what its job needs, and is given an Answer to each question.
 """
 
 from __future__ import annotations
@@ -51,6 +52,24 @@ class Over(msgspec.Struct, frozen=True, array_like=True, tag="over"):
     outcome: Outcome
 
 
+class Ask(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
+    """A question about the job under a lease; `number` comes back with its answer."""
+
+    id: str
+    lease: str
+    number: int
+    question: bytes
+    """What carrier and node understand, see `node.supply`."""
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
+    """What was asked, or why it cannot be had."""
+
+    number: int
+    body: bytes
+    is_good: bool = True
+
+
 class Job(msgspec.Struct, frozen=True, array_like=True, tag="job"):
     """An order to carry out; `settled` instances need not be tried."""
 
@@ -76,8 +95,8 @@ class Noted(msgspec.Struct, frozen=True, array_like=True, tag="noted"):
     lease: str
 
 
-FromWorker = Ready | Beat | Note | Over
-ToWorker = Job | Stop | Noted
+FromWorker = Ready | Beat | Note | Over | Ask
+ToWorker = Job | Stop | Noted | Answer
 encode: Final = msgspec.msgpack.Encoder().encode
 decode_from_worker: Final = msgspec.msgpack.Decoder(FromWorker).decode
 decode_to_worker: Final = msgspec.msgpack.Decoder(ToWorker).decode

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -19,6 +20,8 @@ from node.bell import Bell
 from .leases import Grant
 from .messages import (
     PROTOCOL,
+    Answer,
+    Ask,
     Beat,
     FromWorker,
     Job,
@@ -31,7 +34,7 @@ from .messages import (
     decode_from_worker,
     encode,
 )
-from .model import Kind
+from .model import Kind, Order
 from .queue import TransferQueue
 from .wires import Doorkeeper, Keys, listen
 
@@ -44,6 +47,16 @@ _AT_ONCE: Final = 1000
 _EXPIRE_EVERY: Final = 1.0
 _LONGEST_JOB: Final = 7 * 86400.0
 """Seconds after which a worker that was given a job and never came back is forgotten."""
+
+
+Reply = Callable[[bytes, bool], None]
+"""Takes the body of an answer, and whether it is a good one; any thread may call."""
+Answering = Callable[[Order | None, str, bytes, Reply], None]
+"""Has a question under a lease answered, at once or later; there is no order where the lease is over."""
+
+
+def _nothing(order: Order | None, lease: str, question: bytes, reply: Reply) -> None:
+    """Answer nobody: all workers are in this process and have what they need."""
 
 
 class _Address(NamedTuple):
@@ -73,8 +86,12 @@ class _Worker:
 class LeaseServer:
     """Gives the transfers of a queue to whoever comes by the wires that `listen` opened."""
 
-    def __init__(self, queue: TransferQueue, context: Any, clock: Clock) -> None:
+    def __init__(
+        self, queue: TransferQueue, context: Any, clock: Clock, answering: Answering = _nothing
+    ) -> None:
         self._queue = queue
+        self._answering = answering
+        self._replies: SimpleQueue[tuple[_Address, Answer]] = SimpleQueue()
         self._context = context
         self._clock = clock
         self._wires: list[Any] = []
@@ -111,6 +128,7 @@ class LeaseServer:
             self._expired = now
             self._queue.leases.expire()
             self._forget_the_gone(now)
+        self._reply()
         answers += self._give()
         answers += self._take_away()
         if self._write_down():
@@ -139,12 +157,27 @@ class LeaseServer:
             case Beat():
                 if not leases.beat(heard.id, heard.lease):
                     yield address, Stop(heard.lease)
+            case Ask():
+                self._ask(address, heard)
             case Over():
                 leases.finish(heard.id, heard.lease, heard.outcome)
                 if self._carriers.pop(heard.lease, None) == address:
                     # It is about to say that it is ready for the next one.
                     self._workers[address].turn = self._workers[address].served + 1
                 yield address, Noted(heard.lease)
+
+    def _ask(self, address: _Address, ask: Ask) -> None:
+        def reply(body: bytes, is_good: bool) -> None:
+            self._replies.put((address, Answer(ask.number, body, is_good)))
+            self._bell.ring()
+
+        order = self._queue.leases.order(ask.id, ask.lease)
+        self._answering(order, ask.lease, ask.question, reply)
+
+    def _reply(self) -> None:
+        with contextlib.suppress(Empty):
+            while True:
+                self._send(*self._replies.get_nowait())
 
     def _welcome(self, address: _Address, ready: Ready) -> None:
         worker = self._workers.setdefault(address, _Worker())
