@@ -49,7 +49,8 @@ class Pulse:
         while not self._stop.wait(PERIOD if self._beats else 0):
             if not self._beats:
                 self._wake.clear()
-                if not self._beats:
+                # Whoever came before that was not heard; whoever comes after it is.
+                if not self._beats and not self._stop.is_set():
                     self._wake.wait()
                 continue
             for beat in tuple(self._beats):
