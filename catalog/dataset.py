@@ -10,7 +10,7 @@ import struct
 from typing import Final
 
 from .characters import ASCII, Repertoire, repertoire
-from .dictionary import BINARY, EITHER_SIGN, LONG, SHORT, known_private_vr, known_vr
+from .dictionary import BINARY, LONG, SHORT, known_private_vr, known_vr, of_either_sign
 from .elements import (
     CHARACTER_SET,
     ITEM,
@@ -191,7 +191,7 @@ class _DataSet:
         if tag & 0x10000 and tag & 0xFF00:
             creator = self.attributes.get(f"{tag >> 16:04X}00{tag >> 8 & 0xFF:02X}", {}).get("Value")
             return known_private_vr(tag, str(creator[0])) if creator else "UN"
-        if tag in EITHER_SIGN and self._is_signed():
+        if tag in of_either_sign() and self._is_signed():
             return "SS"
         return known_vr(tag)
 

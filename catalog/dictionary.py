@@ -1,17 +1,15 @@
 """What PS3.5 and PS3.6 say about value representations and tags, arranged for quick look-up.
 
 The tables themselves are pydicom's (PS3.6 and the known private dictionaries); here they become one
-integer-keyed look-up that also answers for repeating groups, private creators and group lengths.
+integer-keyed look-up that also answers for repeating groups, private creators and group lengths. They are
+read when the first tag is asked for: importing them takes longer than most commands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final
-
-from pydicom._dicom_dict import DicomDictionary
-from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
 # PS3.5 Table 7.1-1: two reserved bytes and a 32-bit length follow these VRs.
 LONG: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
@@ -36,13 +34,17 @@ NUMBERS: Final[Mapping[str, str]] = {
 
 # PS3.6 leaves these to the data set; what pixel data in Implicit VR means is PS3.5 Annex A.1.
 _CHOICES: Final = {"OB or OW": "OW", "US or OW": "OW", "US or SS or OW": "OW", "US or SS": "US"}
-EITHER_SIGN: Final = frozenset(tag for tag, row in DicomDictionary.items() if row[0] == "US or SS")
-"""Tags that are SS where Pixel Representation (0028,0103) is 1, else US."""
-
-_VR: Final[dict[int, str]] = {
-    tag: _CHOICES.get(row[0], row[0]) for tag, row in DicomDictionary.items() if row[0] != "NONE"
-}
+_VR: Final[dict[int, str]] = {}
+"""Filled when the first tag is asked for."""
 _VR_LETTERS: Final = frozenset(letters.decode() for letters in LONG | SHORT)
+
+
+@cache
+def of_either_sign() -> frozenset[int]:
+    """Return the tags that are SS where Pixel Representation (0028,0103) is 1, else US."""
+    from pydicom._dicom_dict import DicomDictionary
+
+    return frozenset(tag for tag, row in DicomDictionary.items() if row[0] == "US or SS")
 
 
 def known_vr(tag: int) -> str:
@@ -52,6 +54,14 @@ def known_vr(tag: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _unlisted_vr(tag: int) -> str:
+    from pydicom._dicom_dict import DicomDictionary
+    from pydicom.datadict import dictionary_VR
+
+    if not _VR:
+        vrs = {tag: row[0] for tag, row in DicomDictionary.items() if row[0] != "NONE"}
+        _VR.update({tag: _CHOICES.get(vr, vr) for tag, vr in vrs.items()})
+    if tag in _VR:
+        return _VR[tag]
     group, element = tag >> 16, tag & 0xFFFF
     if element == 0:
         return "UL"
@@ -72,6 +82,8 @@ def known_private_vr(tag: int, creator: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _private_vr(tag: int, creator: str) -> str:
+    from pydicom.datadict import private_dictionary_VR
+
     try:
         vr = private_dictionary_VR(tag, creator)
     except KeyError:

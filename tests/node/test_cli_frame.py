@@ -73,6 +73,14 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stderr.strip() == "[]"
 
 
+def test_a_command_that_asks_a_running_node_does_not_read_the_tables_of_the_standard() -> None:
+    code = "import sys, node.control; print(sorted({'pydicom', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
 def test_an_unknown_command_is_misuse_with_a_suggestion(cli: CommandLine) -> None:
     cli("dveices", code=2)
     assert "Did you mean devices?" in cli.complaint
