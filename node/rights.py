@@ -27,6 +27,8 @@ class Right(StrEnum):
     """Judge what waits for a person, correct, reject and delete."""
     WATCH = "watch"
     """Read the node's status and its numbers; no patient is in them."""
+    RESEARCH = "research"
+    """See a research project, order its exports, take what was released; its people decide what that is."""
     AUDIT = "audit"
     """Read who did what."""
     MANAGE = "manage"
@@ -45,7 +47,7 @@ class Role(StrEnum):
 RIGHTS: Final[Mapping[Role, frozenset[Right]]] = {
     Role.VIEWER: frozenset((Right.SEARCH, Right.RETRIEVE)),
     Role.SENDER: frozenset((Right.STORE, Right.TRANSFER)),
-    Role.RESEARCHER: frozenset((Right.SEARCH, Right.RETRIEVE)),
+    Role.RESEARCHER: frozenset((Right.SEARCH, Right.RETRIEVE, Right.RESEARCH)),
     Role.ADMIN: frozenset(Right),
 }
 OF_THE_NODE: Final = frozenset((Right.WATCH, Right.AUDIT, Right.MANAGE))

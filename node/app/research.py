@@ -142,6 +142,7 @@ class Research(ResearchDoors):
                 self.grid.partners,
                 self.grid.everywhere,
                 self.grid.gathering,
+                self.grid.serving,
                 self.grid.withdrawals,
                 self._put_archive,
                 self.begin,

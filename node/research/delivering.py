@@ -26,6 +26,8 @@ from .release import MANIFEST, Made
 
 OUTBOX: Final = "outbox:"
 """The target of what another site ordered."""
+DOWNLOAD: Final = "download:"
+"""The target of what is taken over the web: it lies in the outbox too."""
 _AT_ONCE: Final = 64 << 20
 """Bytes of one STOW-RS request."""
 _PIECE: Final = 1 << 20
@@ -80,7 +82,7 @@ def check_target(target: str) -> str:
                 f"{target} names no place.", "Write s3://bucket/prefix or https://host/dicom-web."
             )
         return target
-    if scheme == "ae" or target == "archive:":
+    if scheme == "ae" or target in ("archive:", DOWNLOAD):
         if target == "ae:":
             raise BadRequest("ae: names no device.", "Write ae:READER1; list them: peerpacs devices list")
         return target
@@ -100,7 +102,7 @@ def deliver(target: str, project: str, release: Made, ways: Ways) -> None:
     Raises:
         PacsError: it could not be brought there, or not all of it; it may be tried again.
     """
-    if target == OUTBOX:
+    if target in (OUTBOX, DOWNLOAD):
         _to_outbox(release, ways.outbox)
     elif target.startswith("s3://"):
         _to_bucket(release, ways.bucket(target))

@@ -23,6 +23,7 @@ from .partners import Partners
 from .projects import ProjectBook
 from .quarantine import Quarantine
 from .sealing import Escrow, open_escrow, read_holder
+from .serving import Serving
 from .withdrawing import Withdrawals
 from .work import Exporter
 
@@ -41,6 +42,7 @@ class Room(NamedTuple):
     partners: Partners
     everywhere: Everywhere
     gathering: Gathering
+    serving: Serving
     withdrawals: Withdrawals
     put_archive: Callable[[Project, str], str]
     """Has a project's archive answer to an AE title; returns the archive's name."""
@@ -58,6 +60,7 @@ class ResearchDesk:
         """Return the verbs by name."""
         own = (
             self.projects,
+            self.project,
             self.put_project,
             self.put_policy,
             self.describe_policy,
@@ -71,6 +74,7 @@ class ResearchDesk:
             self.stop_export,
             self.finish_export,
             self.retry_export,
+            self.released_files,
             self.share_project,
             self.project_offers,
             self.accept_project,
@@ -87,6 +91,10 @@ class ResearchDesk:
     def projects(self) -> list[dict[str, Any]]:
         """Return every project, with how much of it waits for somebody."""
         return [self._project(project) for project in self._room.projects]
+
+    def project(self, name: str) -> dict[str, Any]:
+        """Return one project."""
+        return self._project(self._room.projects.find(name))
 
     def put_project(
         self, name: str, who: str, is_new: bool, key_file: str = "", ae_title: str = "", **changes: Any
@@ -195,6 +203,16 @@ class ResearchDesk:
         export = self._room.gathering.finish(id, who)
         self._room.audit.record("export", None, "not waited for", {"export": export.id, "who": who})
         return self._told(export)
+
+    def released_files(self, id: str, who: str) -> dict[str, Any]:
+        """Return where the files of a release lie that waits to be taken, and put on record who takes it."""
+        room = self._room
+        export = room.exports.find(id)
+        given = room.serving.given(export)
+        room.audit.record(
+            "export", None, "taken", {"export": export.id, "project": export.project, "who": who}
+        )
+        return {"folder": str(given.folder), "names": list(given.names)}
 
     def share_project(self, name: str, peer: str, who: str, with_key: bool = True) -> dict[str, Any]:
         """Offer a project to a node at another site, with its key or only to order and receive."""

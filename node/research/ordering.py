@@ -15,7 +15,7 @@ from node.study_events import StudyComplete
 from .choosing import Choices
 from .cohort import Admits, Cohort, Cohorts, Finding
 from .counting import Counter, Size
-from .delivering import OUTBOX, check_target
+from .delivering import DOWNLOAD, OUTBOX, check_target
 from .exports import ExportBook, increment_id, new_id
 from .lists import Wanted
 from .model import Export, Project, Standing
@@ -245,7 +245,7 @@ def increment_target(target: str, id: str, now: float) -> str:
     """Return where an increment goes whose standing export goes to a target."""
     if target.startswith("s3://"):
         return f"{target.rstrip('/')}/{id[:8]}"
-    if "://" in target or target in ("archive:", OUTBOX) or target.startswith("ae:"):
+    if "://" in target or target in ("archive:", DOWNLOAD, OUTBOX) or target.startswith("ae:"):
         return target
     return f"{target}/{_stamp(now)}-{id[:8]}"
 

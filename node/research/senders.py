@@ -37,9 +37,9 @@ class Senders:
 
 
 _VERBS: Final = (
-    "projects put_project put_policy describe_policy preview_export order_export exports export "
+    "projects project put_project put_policy describe_policy preview_export order_export exports export "
     "approve_export refuse_export release_export stop_export finish_export retry_export withdraw_subject "
-    "open_escrow share_project project_offers accept_project decline_project "
+    "open_escrow released_files share_project project_offers accept_project decline_project "
     "quarantine quarantined rerun_quarantined reject_quarantined"
 )
 RESEARCH_VERBS: Final = frozenset(_VERBS.split())

@@ -1,32 +1,24 @@
 """Released files as an exchange medium has them: folders and names of PS3.10, and a DICOMDIR beside them.
 
-pydicom's FileSet makes the DICOMDIR from headers alone; the files themselves are put in place by hard
-links, so that a large release is not copied. What Type 1 attributes of a directory record have no value any
-more get one that says nothing, as toolkits do when asked to invent it.
+The DICOMDIR is made from headers alone; the files themselves are put in place by hard links, so that a large
+release is not copied.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
 from catalog import Contradiction
+from node.medium import DICOMDIR, INVENTED, Medium
 
 _MOST: Final = 10_000
 """Instances of one DICOMDIR; a larger release has several, each in a folder of its own."""
-_INVENTED: Final = {
-    "StudyDate": "19000101",
-    "StudyTime": "000000",
-    "StudyID": "1",
-    "Modality": "OT",
-    "SeriesNumber": "1",
-    "InstanceNumber": "1",
-}
 
 
 def arrange(files: Sequence[tuple[str, Path]], into: Path) -> dict[str, str]:
@@ -70,35 +62,27 @@ def _volumes(files: Sequence[tuple[str, Path]]) -> Iterator[list[tuple[str, Path
 
 def _one(files: Sequence[tuple[str, Path]], into: Path) -> dict[str, str]:
     from pydicom import dcmread
-    from pydicom.fileset import FileSet
 
     into.mkdir(parents=True, exist_ok=True)
     names: dict[str, str] = {}
     added: dict[str, tuple[str, Path]] = {}
-    known = set(_INVENTED.values())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        medium: Any = FileSet()
-        staging = medium._stage["t"]
+    known = set(INVENTED.values())
+    with closing(Medium()) as medium:
         for name, path in files:
             header = dcmread(path, stop_before_pixels=True)
             known |= _texts(header)
-            instance = _added(medium, header)
-            if instance is None:
+            if uid := medium.add(header):
+                added[uid] = (name, path)
+            else:
                 link(path, into / name)
                 names[name] = name
-            else:
-                added[str(instance.SOPInstanceUID)] = (name, path)
         if added:
-            medium.write(into)
-            _check_directory(into / "DICOMDIR", known)
-        for instance in medium:
-            name, path = added[str(instance.SOPInstanceUID)]
-            names[name] = Path(instance.FileID).as_posix()
-            link(path, into / names[name])
-    # Its folders of headers; left to themselves, they would go with a warning.
-    staging.cleanup()
-    medium._stage["t"].cleanup()
+            placed = medium.write(into)
+            _check_directory(into / DICOMDIR, known)
+            for uid, place in placed.items():
+                name, path = added[uid]
+                names[name] = place
+                link(path, into / place)
     return names
 
 
@@ -124,18 +108,3 @@ def _texts(dataset: Any) -> set[str]:
         for element in dataset
         if element.tag.group != 4 and not isinstance(element.value, bytes)
     }
-
-
-def _added(medium: Any, header: Any) -> Any:
-    """Return the medium's instance for a file; None when it has no directory record."""
-    for keyword, value in _INVENTED.items():
-        if not header.get(keyword):
-            setattr(header, keyword, value)
-    for tag in [element.tag for element in header if element.VR in ("OB", "OW", "UN")]:
-        del header[tag]
-    try:
-        return medium.add(header)
-    except OSError:
-        raise
-    except Exception:
-        return None

@@ -17,7 +17,7 @@ from federation.export_messages import Copy, Withdrawal, Withdrawn
 from node.contracts import Audit
 from node.state import State
 
-from .delivering import OUTBOX
+from .delivering import DOWNLOAD, OUTBOX
 from .exports import ExportBook
 from .model import Export, Project
 from .partners import Partners
@@ -164,13 +164,15 @@ class Withdrawals:
         """
         copies = []
         for export in self._exports.copies(project, subject):
-            if export.target == OUTBOX:
+            if export.target in (DOWNLOAD, OUTBOX):
                 self._reach.forget(export.id)
             if export.target != "archive:" and not _is_own_part(export):
                 copies.append(Copy(export=export.id, target=self._target(export), when=export.when))
         return copies
 
     def _target(self, export: Export) -> str:
+        if export.target == DOWNLOAD:
+            return "whoever took it over the web"
         if export.target != OUTBOX:
             return export.target
         return f"the site that ordered it ({self._partners.name(export.requester)})"

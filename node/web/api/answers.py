@@ -98,6 +98,12 @@ class Life(Struct, frozen=True, kw_only=True):
     now: str
 
 
+class ZipQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a study is packed."""
+
+    dicomdir: Annotated[bool, Meta(description="As a medium: a DICOMDIR, and names of PS3.10.")] = False
+
+
 class ChangesQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """From where on."""
 

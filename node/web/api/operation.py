@@ -89,7 +89,8 @@ class Call:
         self.response = response
         self.backing = backing
         self.services = services
-        self.archive = named.pop("archive", DEFAULT)
+        # The archive of a project is called as the project is.
+        self.archive = named.pop("archive", named.get("project", DEFAULT).lower())
         self.named = named
 
     @property
@@ -102,6 +103,16 @@ class Call:
     def who(self) -> str:
         """Return who asks, for decisions and the audit."""
         return self.visitor.caller.user or f"somebody at {self.visitor.caller.address}"
+
+    @property
+    def person(self) -> str:
+        """Return the name of the user who asks, whatever shows it: research projects name people."""
+        user = self.visitor.user
+        return user.name if user else self.who
+
+    def may(self, right: Right) -> bool:
+        """Say whether the caller has another right here; a refusal is remembered."""
+        return self.services.gate.may(self.visitor, right, self.archive).is_allowed
 
     @property
     def scope(self) -> Scope:

@@ -17,7 +17,10 @@ from ..body import Body
 from ..gateway import BODY
 from ..problems import Malformed
 from . import answers as a
+from .grid import GRID
 from .operation import Call, Operation
+from .people import PEOPLE
+from .research import RESEARCH
 from .session import change_password, log_in, log_out, session_now
 from .studies import changes, dictionary, grid_studies, grid_study, studies, study, study_zip
 
@@ -148,7 +151,7 @@ TABLE: Final = (
     Operation("GET", "/studies/{study}", _FIND, "One study", study, a.Study),
     Operation(
         "GET", "/studies/{study}/zip", _READ, "A study as a zip file, streamed", study_zip,
-        media_type="application/zip",
+        query=a.ZipQuery, media_type="application/zip",
     ),
     Operation(
         "GET", "/grid/studies", _FIND, "Find studies of all sites", grid_studies, a.GridStudies,
@@ -270,4 +273,7 @@ TABLE: Final = (
         "GET", "/imports/{name}", _MANAGE, "How far an import is", _verb("import_progress"), dict[str, Any]
     ),
     Operation("DELETE", "/imports/{name}", _MANAGE, "Stop an import", _verb("stop_import"), status=204),
+    *PEOPLE,
+    *GRID,
+    *RESEARCH,
 )  # fmt: skip

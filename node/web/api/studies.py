@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from catalog import Attributes
@@ -12,7 +13,7 @@ from node.keys import keyword_of
 
 from . import answers
 from .operation import Call
-from .zipped import Zipped
+from .zipped import Member, Packed, instances, medium
 
 
 def studies(call: Call) -> list[answers.Attributes]:
@@ -71,7 +72,14 @@ def study_zip(call: Call) -> None:
     retriever.expect(entries)
     # What cannot be had at all is known before the status is.
     retriever.open(entries[0]).close()
-    exchange.stream(Zipped(entries, retriever.open), "application/zip")
+    query: answers.ZipQuery = call.query()
+
+    def members() -> Iterator[Member]:
+        if query.dicomdir:
+            return medium(entries, retriever.open, call.services.folder)
+        return instances(entries, retriever.open)
+
+    exchange.stream(Packed(members), "application/zip")
     call.response.downloadable_as = f"{call.named['study']}.zip"
     exchange.record("retrieve", what="zip", instances=len(entries))
 
