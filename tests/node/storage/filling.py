@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -107,3 +108,12 @@ def read(store: ObjectStore, holding: Holding) -> bytes:
 
 def objects(items: Iterator[object]) -> list[Kept]:
     return [item for item in items if isinstance(item, Kept)]
+
+
+def in_small_tmpfs(folder: Path, script: list[str]) -> list[str] | None:
+    """Return the command that runs a script on a file system of 20 MB, if this machine lets us mount one."""
+    unshare = ["unshare", "--mount", "--map-root-user"]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(folder)]
+    if subprocess.run([*unshare, *mount], capture_output=True).returncode:
+        return None
+    return [*unshare, "sh", "-c", f'{" ".join(mount)} && exec "$@"', "sh", *script]

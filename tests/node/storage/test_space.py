@@ -14,7 +14,7 @@ import pytest
 from catalog import OutOfSpace, Unavailable
 from node.storage import SegmentStore, StorageSettings, appending, space
 
-from .filling import CAME, MB, Stopped, fill, keep, objects, read, segment_store
+from .filling import CAME, MB, Stopped, fill, in_small_tmpfs, keep, objects, read, segment_store
 
 ROOT = Path(__file__).parents[3]
 Found = namedtuple("Found", "f_bavail f_frsize")
@@ -56,15 +56,6 @@ assert {item.holding.where for item in objects(again.scan())} == {holding.where 
 assert all(read(again, holding) == data for holding, data in there)
 print("lost nothing")
 """
-
-
-def in_small_tmpfs(folder: Path, script: list[str]) -> list[str] | None:
-    """Return the command that runs a script on a file system of 20 MB, if this machine lets us mount one."""
-    unshare = ["unshare", "--mount", "--map-root-user"]
-    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(folder)]
-    if subprocess.run([*unshare, *mount], capture_output=True).returncode:
-        return None
-    return [*unshare, "sh", "-c", f'{" ".join(mount)} && exec "$@"', "sh", *script]
 
 
 def test_a_disk_that_fills_up_loses_nothing_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
