@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from node.dimse.commands import Command, encode_command
 from node.dimse.dialing import Peer, dial
 from node.dimse.negotiation import Context
 from node.dimse.pdu import RELEASE_REQUEST
+from node.dimse.tls import Security
 from node.dimse.transport import Ended
 from tests.homes import RawInstance
 from tests.running import free_port, until
@@ -165,9 +167,15 @@ class Scu:
 
 
 @contextmanager
-def asking(port: int, results: Results, ae_title: str = "CT1", called: str = "ALPHA") -> Iterator[Scu]:
-    """Open an association that may be told results as well."""
-    peer = Peer(called, LOOPBACK, port, ae_title)
+def asking(
+    port: int,
+    results: Results,
+    ae_title: str = "CT1",
+    called: str = "ALPHA",
+    security: Security | None = None,
+) -> Iterator[Scu]:
+    """Open an association that may be told results as well, over TLS if `security` says how."""
+    peer = Peer(called, LOOPBACK, port, ae_title, security)
     association = dial(peer, [(PUSH, ["1.2.840.10008.1.2.1"])], Limits())
     if not association.contexts:
         association.connection.close()
@@ -180,13 +188,16 @@ def asking(port: int, results: Results, ae_title: str = "CT1", called: str = "AL
 
 
 @contextmanager
-def listening(results: Results, ae_title: str = "CT1", port: int = 0) -> Iterator[int]:
+def listening(
+    results: Results, ae_title: str = "CT1", port: int = 0, tls: ssl.SSLContext | None = None
+) -> Iterator[int]:
     """Listen for results at a port of its own, as the user of the service."""
     entity = AE(ae_title=ae_title)
     entity.add_supported_context(PUSH, scu_role=True, scp_role=True)
     port = port or free_port()
     handlers = [(evt.EVT_N_EVENT_REPORT, results.handle)]
-    server = entity.start_server((LOOPBACK, port), block=False, evt_handlers=handlers)  # type: ignore[arg-type]
+    address = (LOOPBACK, port)
+    server = entity.start_server(address, block=False, evt_handlers=handlers, ssl_context=tls)  # type: ignore[arg-type]
     try:
         yield port
     finally:

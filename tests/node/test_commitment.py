@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import pytest
 from catalog import NotPermitted
 from node.app import Node
 from node.contracts import Device, Service
-from node.devices import DEV_RULE
+from node.devices import DEV_RULE, UNVERIFIED
 from node.dimse.commands import N_ACTION_RQ, Command
 from node.dimse.meanings import MEANINGS
+from node.dimse.tls import Security, client_context, server_context
 from node.storage.places import place_of, segment_path
 from tests.homes import Peer, edited, phantoms, serving
 from tests.node.committing import LOOPBACK, PUSH_INSTANCE, Results, action, asking, listening, pairs
-from tests.running import until
+from tests.running import free_port, until
 
 N_GET_RQ, N_SET_RQ, N_CREATE_RQ, N_DELETE_RQ = 0x0110, 0x0120, 0x0140, 0x0150
 BOTH = (Service.ECHO, Service.STORE, Service.COMMIT)
@@ -66,6 +68,41 @@ def test_a_device_that_is_not_in_the_book_is_told_on_the_association_it_asked_on
         assert scu.ask(action(pairs(*sent))) == 0
         assert results.only()[0] == 1
     until(lambda: not node.main.commitment.waiting())
+
+
+def test_request_and_result_go_over_tls(tmp_path: Path) -> None:
+    with serving(tmp_path / "home", tls={"host": LOOPBACK, "port": free_port()}) as node:
+        sent = phantoms(1, instances=2)
+        assert set(Peer(node).store(*sent)) == {0}
+        certificate, key = node.home / "tls" / "node.crt", node.home / "tls" / "node.key"
+        called_back, secure = Results(), Security(client_context(authorities=certificate))
+        with listening(called_back, tls=server_context(certificate, key, ssl.CERT_NONE, None)) as port:
+            row = Device(ae_title="CT1", address=LOOPBACK, port=port, services=BOTH, tls=UNVERIFIED)
+            node.devices.put(row)
+            with asking(node.ports["tls"], Results(), security=secure) as scu:
+                assert scu.ask(action(pairs(*sent))) == 0
+            assert called_back.only() == (1, {one.SOPInstanceUID for one in sent}, {})
+
+
+def test_what_lies_on_a_second_disk_is_committed_while_that_is_there(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    verbs = node.desk.verbs()
+    verbs["add_volume"](path=str(tmp_path / "disk"), who="tester")
+    verbs["set_read_only"](path=str(node.main.folder), who="tester", is_wanted=True)
+    until(lambda: [each["state"] for each in verbs["volumes"]()] == ["read-only", "ok"])
+    [one] = phantoms(1, instances=1)
+    assert Peer(node).store(one) == [0]
+    assert list((tmp_path / "disk").rglob("*.tar"))
+    results = Results()
+    with asking(node.ports["dicom"], results) as scu:
+        assert scu.ask(action(pairs(one))) == 0
+        assert results.only() == (1, {one.SOPInstanceUID}, {})
+        (tmp_path / "disk").rename(tmp_path / "unplugged")
+        until(lambda: verbs["volumes"]()[1]["state"] == "missing")
+        assert scu.ask(action(pairs(one))) == 0
+        [told] = until(lambda: [row for row in node.main.commitment.waiting() if row["why"]])
+    assert "1 of 1 instances are not safe yet" in told["why"]
+    assert len(results.taken) == 1, "while the disk is away it is neither promised nor given up"
 
 
 def test_who_left_is_told_when_it_comes_again(node: Node) -> None:
