@@ -88,9 +88,9 @@ class ArchiveDesk:
         entries = self._archive.catalog.select(Selection(studies=(study,)))
         return [(entry.SOPClassUID, entry.SOPInstanceUID) for entry in entries]
 
-    def start_import(self, source: str) -> str:
+    def start_import(self, source: str, issuer: str = "", patient: str = "", who: str = "") -> str:
         """Import a folder, zip file or DICOMDIR into this archive; return the job's name."""
-        return self._node.imports.start(source, self._archive)
+        return self._node.imports.start(source, self._archive, issuer, patient, who)
 
     def find(self, keys: list[str], level: str = "", limit: int = 100) -> list[Attributes]:
         """Return what matches `Keyword=Value` keys, at most `limit` (0 = all), as C-FIND would answer."""

@@ -46,6 +46,7 @@ _COMMANDS: Final = {
     "link": "linking",
     "unlink": "linking",
     "import": "importing",
+    "migrate": "migrating",
     "echo": "asking",
     "find": "asking",
     "send": "moving",

@@ -46,7 +46,7 @@ class Desk:
         return own | grid.verbs() | near.verbs() | self._book().verbs() | self._rules() | copies
 
     def _rules(self) -> dict[str, Callable[..., Any]]:
-        return self._node.routed.desk() | self._node.old.verbs()
+        return self._node.routed.desk() | self._node.old.verbs() | self._node.migrations.verbs()
 
     def _grid(self) -> GridDesk:
         node = self._node

@@ -19,8 +19,11 @@ from typing import IO, Any, Final, NamedTuple, NoReturn
 
 from catalog import BadRequest, Header, MoreNeeded, NotFound, OutOfSpace, PacsError, Unreadable, scan
 from node.contracts import Caller, Ingest, Reception
+from node.foreign_storage import foreign_storage
 from node.storage import Meta, read_meta
 
+SOURCE: Final = "IMPORT"
+"""What stands for the calling AE title of what was imported."""
 _HEAD: Final = 1 << 18
 _PIECE: Final = 1 << 20
 _UNKNOWN_LENGTH: Final = 1 << 62
@@ -48,6 +51,7 @@ class Outcome(NamedTuple):
     why: str = ""
     size: int = 0
     """Bytes of the data set, if it was stored."""
+    StudyInstanceUID: str = ""
 
 
 class SourceFile(NamedTuple):
@@ -250,14 +254,24 @@ def _outcome(name: str, reception: Reception) -> Outcome:
         raise OutOfSpace(result.comment, "Make room, then start the same import again: it goes on from here.")
     if result.status and result.status >> 12 != 0xB:
         return Outcome(name, Fate.REFUSED, f"{result.status:04X}: {result.comment}")
-    return Outcome(name, Fate.STORED, result.comment if result.status else "")
+    why = result.comment if result.status else ""
+    return Outcome(name, Fate.STORED, why, StudyInstanceUID=result.StudyInstanceUID)
 
 
 class ImportJob:
     """One import, made of steps that any number of threads may take."""
 
-    def __init__(self, source: Path, ingest: Ingest, ledgers: Path, name: str = "IMPORT") -> None:
+    def __init__(
+        self,
+        source: Path,
+        ingest: Ingest,
+        ledgers: Path,
+        name: str = SOURCE,
+        adopt: Callable[[str], str] = lambda study: "",
+    ) -> None:
         """Begin, or go on with what an earlier run of the same source left.
+
+        `adopt` says of a study that was stored whose it is, and returns what is odd about that.
 
         Raises:
             NotFound: there is nothing at the path.
@@ -274,6 +288,9 @@ class ImportJob:
         """What was stored with a warning."""
         self.failure = ""
         """Why the import stopped before its end; empty while it has not."""
+        self.warning = foreign_storage(source)
+        """What a person should know before all of it is taken in."""
+        self._adopt = adopt
         self._ingest = ingest
         self._caller = Caller(name, "", "")
         self._files = source_files(source)
@@ -293,7 +310,7 @@ class ImportJob:
         if file is None:
             return False
         try:
-            outcome = import_file(file, self._ingest, self._caller)
+            outcome = self._adopted(import_file(file, self._ingest, self._caller))
         except PacsError as error:
             self.stop(str(error))
             outcome = None
@@ -305,6 +322,12 @@ class ImportJob:
                 self._ledger.close(is_finished=not self.failure)
         return outcome is not None
 
+    def _adopted(self, outcome: Outcome) -> Outcome:
+        if outcome.fate is not Fate.STORED or not outcome.StudyInstanceUID:
+            return outcome
+        odd = self._adopt(outcome.StudyInstanceUID)
+        return outcome._replace(why=f"{outcome.why} {odd}".strip())
+
     def progress(self) -> dict[str, Any]:
         """Return the counts so far, for a person or a program; what was not stored is told at the end."""
         with self._mutex:
@@ -313,6 +336,7 @@ class ImportJob:
                 "done earlier": self.skipped,
                 "is_over": self.is_over,
                 "failure": self.failure,
+                "warning": self.warning,
                 "odd": [_told(outcome) for outcome in self.odd if self.is_over],
                 "not_stored": [_told(outcome) for outcome in self.not_stored if self.is_over],
             }

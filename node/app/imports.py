@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from catalog import BadRequest, NotFound
+from node.adoption import Adoption
 from node.archives import DEFAULT
 from node.contracts import Audit
-from node.importer import ImportJob
+from node.importer import SOURCE, ImportJob
 
 from .archive import Archive
 from .background import Background
@@ -25,18 +26,21 @@ class Imports:
         self._audit = audit
         self.jobs: dict[str, ImportJob] = {}
 
-    def start(self, source: str, archive: Archive) -> str:
+    def start(self, source: str, archive: Archive, issuer: str = "", patient: str = "", who: str = "") -> str:
         """Import a folder, zip file or DICOMDIR in the background; return the job's name.
+
+        `issuer` is whose Patient IDs are that come without one; `patient` is whose all of it is.
 
         Raises:
             NotFound: there is nothing at the path.
-            BadRequest: the archive is that of a research project.
+            BadRequest: the archive is that of a research project, or several patients have that ID.
         """
         if archive.plan.research:
             what = f"The archive {archive.name} keeps the de-identified set of {archive.plan.research}."
             raise BadRequest(what, "Import into another archive, and export from there: peerpacs export")
         journals = self._journals if archive.name == DEFAULT else self._journals / archive.name
-        job = ImportJob(Path(source), archive.ingest, journals)
+        adoption = Adoption(archive.catalog, archive.register, issuer, patient, SOURCE, who)
+        job = ImportJob(Path(source), archive.ingest, journals, adopt=adoption.adopt)
         name = f"import-{len(self.jobs) + 1}"
         self.jobs[name] = job
         self._audit.record("import", None, "started", {"job": name, "archive": archive.name})

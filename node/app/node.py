@@ -38,6 +38,7 @@ from .foundation import DRAIN, SWITCH, Foundation
 from .gateways import Front, Gateways
 from .imports import Imports
 from .membership import make_grid, spawn
+from .migrations import Migrations
 from .neighbourhood import Neighbourhood
 from .old_pacs import OldArchives
 from .rebuilding import CATALOG
@@ -110,6 +111,7 @@ class Node(Foundation):
         for plan in [self.book.find(only)] if only else list(self.book):
             self._open_archive(plan, catalog)
         self._name_parts_of(self.main)
+        self.migrations = Migrations(self, self._background)
         self.routed = Routed(self, self.standing)
         if purpose == SERVING:
             self.neighbourhood.open()
@@ -335,6 +337,7 @@ class Node(Foundation):
         yield Chore("grid", 0.5, self.grid.step)
         yield from self.neighbourhood.chores()
         yield from self.routed.chores()
+        yield from self.migrations.chores()
         yield Chore("transfers", 3600.0, self.transfers.tidy)
         for archive in tuple(self.archives.values()):
             yield from archive.chores()

@@ -49,7 +49,7 @@ class Routed:
             lambda: node.neighbourhood.open_parts,
             node.state,
             lambda: node.transfers,
-            self._is_moved_in,
+            node.migrations.is_moved_in,
             node.clock,
         )
         if standing.prefetch:
@@ -63,15 +63,12 @@ class Routed:
             lambda: archive.scope(archive.plan.ae_title),
             node.state,
             lambda: node.transfers,
-            self._is_moved_in,
+            node.migrations.is_moved_in,
             node.clock,
         )
         if rules:
             archive.subscribe("routes", router.take)
         return router
-
-    def _is_moved_in(self, ae_title: str) -> bool:
-        return False
 
     def check(self) -> None:
         """Make sure that the rules are about archives of this node.

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from node.cli import FAILED, PARTIAL, Session, plural, shared
+from node.cli import FAILED, PARTIAL, Session, plural, shared, who
 
 _PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 0.5
@@ -19,9 +19,13 @@ _LONGEST_PAUSE: Final = 0.5
 
 @click.command("import")
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--issuer", default="", help="Whose Patient IDs are that come without an issuer.")
+@click.option("--as-patient", "patient", default="", help="All of it is of the patient with this ID here.")
 @shared
-def import_command(session: Session, sources: tuple[Path, ...]) -> int:
+def import_command(session: Session, sources: tuple[Path, ...], issuer: str, patient: str) -> int:
     """Take in folders, zip files or DICOMDIRs. Started again, it goes on where it was.
+
+    What --issuer and --as-patient say becomes a correction of each study; the files stay as they are.
 
     Example: peerpacs import /media/cdrom/DICOMDIR
     """
@@ -29,15 +33,18 @@ def import_command(session: Session, sources: tuple[Path, ...]) -> int:
     with session.desk("import") as ask:
         for source in sources:
             path = source.expanduser().resolve()
-            reports.append({"source": str(path), **_import_one(session, ask, path)})
+            whose = {"issuer": issuer, "patient": patient, "who": who()}
+            reports.append({"source": str(path), **_import_one(session, ask, path, whose)})
     session.say(reports if len(reports) > 1 else reports[0], _lines(reports))
     if any(report["failure"] for report in reports):
         return FAILED
     return PARTIAL if any(report["refused"] or report["missing"] for report in reports) else 0
 
 
-def _import_one(session: Session, ask: Callable[..., Any], source: Path) -> dict[str, Any]:
-    name = ask("start_import", source=str(source))
+def _import_one(
+    session: Session, ask: Callable[..., Any], source: Path, whose: dict[str, str]
+) -> dict[str, Any]:
+    name = ask("start_import", source=str(source), **whose)
     pause = _PAUSE
     try:
         with _bar(source, is_shown=not session.is_json and sys.stderr.isatty()) as show:
@@ -76,6 +83,8 @@ def _seen(progress: dict[str, Any]) -> int:
 
 def _lines(reports: list[dict[str, Any]]) -> Iterator[str]:
     for report in reports:
+        if report["warning"]:
+            yield f"! {report['warning']}"
         for trouble in report["not_stored"]:
             yield f"✗ {trouble['name']}: {trouble['why'] or trouble['fate']}"
         yield from (f"! {odd['name']}: {odd['why']}" for odd in report["odd"])

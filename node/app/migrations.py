@@ -1,0 +1,209 @@
+"""Moving in, composed: the ledger, and lanes as threads while a migration goes on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import date
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from catalog import BadRequest
+from node.contracts import Service
+from node.hours import read_hours
+from node.migration import Migration, MigrationBook, MoveIn, Phase
+from node.migration.book import OVER, read_dates, read_rate
+from node.neighbour_desk import not_running
+
+from .background import Background
+from .chores import Chore
+from .routing import requestor
+
+if TYPE_CHECKING:
+    from .node import Node
+
+_RECENT: Final = 86400.0
+"""Seconds for which what came from a source still counts as moved in, after the end."""
+_SHOWN: Final = 100_000
+
+
+class Migrations:
+    """The migrations of a node, and the verbs about them."""
+
+    def __init__(self, node: Node, background: Background) -> None:
+        self._node = node
+        self._background = background
+        self.book = MigrationBook(node.state)
+        self._lanes: dict[str, int] = {}
+        self._mutex = threading.Lock()
+
+    def verbs(self) -> dict[str, Any]:
+        """Return the verbs by name."""
+        own = (
+            self.start_migration,
+            self.migrations,
+            self.migration,
+            self.pause_migration,
+            self.resume_migration,
+            self.cancel_migration,
+            self.migration_differences,
+        )
+        return {verb.__name__: verb for verb in own}
+
+    def is_moved_in(self, ae_title: str) -> bool:
+        """Say whether the archive is moved in from an AE title, or was until a moment ago."""
+        row = next((row for row in self.book if row.source == ae_title), None)
+        if row is None or row.phase is Phase.CANCELLED:
+            return False
+        return row.phase is not Phase.DONE or 0 <= self._node.clock() - row.ended < _RECENT
+
+    def chores(self) -> Iterator[Chore]:
+        """Yield what is done now and then: what is under way gets its lanes, after a start too."""
+        yield Chore("migrations", 2.0, self._tend_all)
+
+    def _tend_all(self) -> None:
+        for row in self.book:
+            self._tend(row)
+
+    def _tend(self, row: Migration) -> None:
+        """Give a migration its lanes, those it has not got."""
+        if row.phase not in (Phase.MOVING, Phase.COMPARING) or not self._node.ports:
+            return
+        with self._mutex:
+            have = self._lanes.get(row.source, 0)
+            if have:
+                return
+            self._lanes[row.source] = row.lanes
+        archive = self._node.archive(row.archive)
+        job = MoveIn(
+            self.book,
+            row.source,
+            partial(requestor, self._node, row.source, row.archive),
+            archive.catalog,
+            archive.plan.ae_title,
+            self._node.clock,
+        )
+        for number in range(row.lanes):
+            self._background.run(f"move in {row.source} {number}", partial(self._lane, job, row.source))
+
+    def _lane(self, job: MoveIn, source: str) -> None:
+        try:
+            while not self._background.stopping.is_set() and job.turn():
+                pass
+        finally:
+            with self._mutex:
+                self._lanes[source] -= 1
+
+    def start_migration(
+        self,
+        source: str,
+        dates: str,
+        hours: str = "",
+        rate: str = "",
+        lanes: int = 2,
+        archive: str = "",
+        is_undated: bool = False,
+        who: str = "",
+    ) -> dict[str, Any]:
+        """Move in all that a source has of some days; one that is under way goes on as it was ordered."""
+        node = self._running()
+        device = node.devices.find(source)
+        known = next((row for row in self.book if row.source == device.ae_title), None)
+        if known is not None and known.phase not in OVER:
+            return self._told(known)
+        if not device.port or Service.STORE not in device.services:
+            what = f"{source} must be in the device book with a port, and may store here."
+            raise BadRequest(
+                what, f"peerpacs devices edit {source} --services +store --address HOST --port PORT"
+            )
+        read_hours(hours)
+        if not 1 <= lanes <= 16:
+            raise BadRequest(f"{lanes} lanes are not possible.", "Take 1 to 16.")
+        since, until = read_dates(dates, date.fromtimestamp(node.clock()))
+        self.book.forget(device.ae_title)
+        row = self.book.put(
+            Migration(
+                source=device.ae_title,
+                archive=node.archive(archive).name,
+                since=since.isoformat(),
+                until=until.isoformat(),
+                hours=hours,
+                per_second=read_rate(rate),
+                lanes=lanes,
+                is_undated=is_undated,
+                who=who,
+                created=node.clock(),
+                day=until.isoformat(),
+            )
+        )
+        node.audit.record("migrate", None, "started", {"who": who, "source": row.source, "dates": dates})
+        self._tend(row)
+        return self._told(row)
+
+    def _running(self) -> Node:
+        """Return the node; raises Unavailable while it does not run."""
+        if not self._node.ports:
+            raise not_running()
+        return self._node
+
+    def migrations(self) -> list[dict[str, Any]]:
+        """Return every migration."""
+        return [self._told(row) for row in self.book]
+
+    def migration(self, source: str) -> dict[str, Any]:
+        """Return how a migration stands, with the series that did not come whole."""
+        row = self.book.find(source)
+        failed = [
+            {"StudyInstanceUID": study, "SeriesInstanceUID": series, **msgspec.structs.asdict(why)}
+            for (study, series), why in list(self.book.failed(source).items())[:_SHOWN]
+        ]
+        return {**self._told(row), "series_failed": failed}
+
+    def pause_migration(self, source: str, who: str = "") -> dict[str, Any]:
+        """Let a migration rest after the series under way."""
+        row = self.book.find(source)
+        if row.phase in (Phase.MOVING, Phase.COMPARING):
+            row = self.book.change(source, phase=Phase.PAUSED, before=row.phase, why="", remedy="")
+        return self._told(row)
+
+    def resume_migration(self, source: str, who: str = "") -> dict[str, Any]:
+        """Go on with a migration that rests, or that stopped."""
+        self._running()
+        row = self.book.find(source)
+        if row.phase in (Phase.PAUSED, Phase.STOPPED):
+            row = self.book.change(source, phase=row.before, why="", remedy="")
+        self._tend(row)
+        return self._told(row)
+
+    def cancel_migration(self, source: str, who: str = "") -> dict[str, Any]:
+        """Give a migration up; what came stays."""
+        row = self.book.find(source)
+        if row.phase is not Phase.DONE:
+            row = self.book.change(source, phase=Phase.CANCELLED, ended=self._node.clock())
+        return self._told(row)
+
+    def migration_differences(self, source: str) -> list[dict[str, Any]]:
+        """Return what source and archive do not agree about, a row each."""
+        return [msgspec.structs.asdict(each) for each in self.book.differences(source)]
+
+    def _told(self, row: Migration) -> dict[str, Any]:
+        days = self.book.days(row.source)
+        totals = {
+            key: sum(getattr(day, key) for day in days.values())
+            for key in ("there", "here", "missing", "different", "extra")
+        }
+        years: dict[str, dict[str, int]] = {}
+        for day, found in days.items():
+            year = years.setdefault(day[:4] or "undated", dict.fromkeys(totals, 0))
+            for key in totals:
+                year[key] += getattr(found, key)
+        return {
+            **msgspec.to_builtins(row),
+            "days": row.days,
+            "is_over": row.phase in OVER,
+            "days_compared": len(days),
+            "compared": totals,
+            "years": years,
+        }

@@ -1,0 +1,170 @@
+"""Moving in from PACS that we did not write: everything comes, as it is stored there, and the end says so."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+
+from catalog import BadRequest, Selection, Verb
+from node.app import Node
+from node.contracts import Device, Service
+from node.migration.book import read_dates, read_rate
+from tests.homes import RawInstance, attribute, phantoms
+from tests.node.commandline import CommandLine
+from tests.node.nearlines import content
+from tests.node.oldpacs.servers import KINDS, Known, Old
+from tests.node.routing.homes import ask, ruled
+from tests.running import free_port, until
+
+JPEG2000 = Path(str(get_testdata_file("JPEG2000.dcm")))
+TODAY = date(2026, 11, 26)
+
+
+@contextlib.contextmanager
+def beside(kind: str, folder: Path, rules: str = "", knows: str = "ALPHA") -> Iterator[tuple[Node, Old]]:
+    """Yield a node and the PACS that is moved in from."""
+    port = free_port()
+    with KINDS[kind](folder / "old", Known(knows, port)) as old:
+        services = (Service.ECHO, Service.STORE)
+        device = Device(
+            ae_title="OLD", address="127.0.0.1", port=old.port, services=services, complete_after=0.3
+        )
+        with ruled(folder / "home", rules, devices=[device], dicom={"port": port}) as node:
+            yield node, old
+
+
+def filled(old: Old, studies: int, days: int = 5, size: int = 4_000) -> list[RawInstance]:
+    """Have the PACS keep studies of the first days of 2024; return their instances."""
+    made = []
+    for seed in range(studies):
+        day = date(2024, 1, 1) + timedelta(days=seed % days)
+        made += phantoms(seed, size=size, instances=2, StudyDate=f"{day:%Y%m%d}")
+    old.store(*made)
+    return made
+
+
+def over(node: Node, seconds: float = 60.0) -> dict[str, Any]:
+    """Return the migration once nothing goes on in it any more."""
+
+    def told() -> Any:
+        found = ask(node, "migration", source="OLD")
+        return found if found["phase"] in ("done", "stopped") else None
+
+    found: dict[str, Any] = until(told, seconds)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["orthanc", "dcmqrscp"])
+def test_everything_comes_and_the_comparison_says_so(kind: str, tmp_path: Path) -> None:
+    with beside(kind, tmp_path) as (node, old):
+        made = filled(old, 6)
+        ask(node, "start_migration", source="OLD", dates="20231230-20240110", who="novak")
+        told = over(node)
+        assert (told["phase"], told["arrived"], told["expected"]) == ("done", len(made), len(made))
+        assert told["compared"] == {
+            "there": len(made), "here": len(made), "missing": 0, "different": 0, "extra": 0
+        }  # fmt: skip
+        assert told["years"]["2024"]["there"] == len(made)
+        here = node.catalog.select(Selection(instances=tuple(one.SOPInstanceUID for one in made)))
+        assert {entry.SOPInstanceUID for entry in here} == {one.SOPInstanceUID for one in made}
+        again = ask(node, "start_migration", source="OLD", dates="20231230-20240110")
+        assert again["phase"] == "moving"
+        assert (over(node)["arrived"], over(node)["here_before"]) == (0, len(made))
+
+
+def test_a_compressed_image_stays_compressed_as_it_was(tmp_path: Path) -> None:
+    with beside("orthanc", tmp_path) as (node, old):
+        picture = RawInstance.read(JPEG2000)
+        old.store(picture)
+        day = str(attribute(picture, "StudyDate") or "")
+        ask(node, "start_migration", source="OLD", dates=f"{day}-{day}")
+        assert over(node)["phase"] == "done"
+        [entry] = node.catalog.select(Selection(instances=(picture.SOPInstanceUID,)))
+        assert entry.TransferSyntaxUID == picture.TransferSyntaxUID == "1.2.840.10008.1.2.4.91"
+        outgoing = node.retriever.open(entry)
+        pixels = pydicom.dcmread(JPEG2000).PixelData
+        assert pixels.rstrip(b"\0") in content(outgoing)
+
+
+def test_what_differs_is_told_by_uids_and_written_as_csv(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with beside("orthanc", tmp_path) as (node, old):
+        made = filled(old, 2, days=1)
+        ask(node, "start_migration", source="OLD", dates="20240101-20240101")
+        over(node)
+        [gone, *_] = node.catalog.select(Selection(instances=(made[0].SOPInstanceUID,)))
+        target = gone.StudyInstanceUID, gone.SeriesInstanceUID, gone.SOPInstanceUID
+        node.register.make(Verb.REJECT, target, reason="bad", who="novak")
+        say = CommandLine(node.home, capsys)
+        table = tmp_path / "differences.csv"
+        said = say(
+            "migrate", "--from", "OLD", "--dates", "20240101-20240101", "--csv", str(table), code=3
+        )  # fmt: skip
+        assert "all   4      3     1        0          0" in said
+        with table.open() as file:
+            [row] = csv.DictReader(file)
+        assert (row["kind"], row["SOPInstanceUID"]) == ("missing", made[0].SOPInstanceUID)
+
+
+def test_a_source_that_does_not_know_our_ae_title_stops_it_with_what_to_do(tmp_path: Path) -> None:
+    with beside("dcmqrscp", tmp_path, knows="ELSEWHERE") as (node, old):
+        filled(old, 1)
+        ask(node, "start_migration", source="OLD", dates="20240101-20240105")
+        told = over(node)
+        assert told["phase"] == "stopped"
+        assert told["why"] == "OLD does not know the AE title ALPHA, so it cannot send to it."
+        assert "peerpacs migrate --from OLD --resume" in told["remedy"]
+
+
+def test_what_is_moved_in_is_not_routed(tmp_path: Path) -> None:
+    rules = "[[route]]\nname = 'all'\nto = 'ae:READER'"
+    with beside("orthanc", tmp_path, rules) as (node, old):
+        filled(old, 1)
+        ask(node, "start_migration", source="OLD", dates="20240101-20240105")
+        over(node)
+        until(lambda: node.main.study_events.last == 1)
+        until(lambda: not node.main.study_events.after(0, 10)[1:])
+        assert ask(node, "transfers") == []
+
+
+def test_a_source_that_may_not_store_here_is_refused_with_the_command(tmp_path: Path) -> None:
+    device = Device(ae_title="OLD")
+    with (
+        ruled(tmp_path / "home", "", devices=[device]) as node,
+        pytest.raises(BadRequest, match=r"\+store"),
+    ):
+        ask(node, "start_migration", source="OLD", dates="2009-")
+
+
+@pytest.mark.parametrize(
+    ("text", "days"),
+    [
+        ("2009-", ("2009-01-01", "2026-11-26")),
+        ("2009-2015", ("2009-01-01", "2015-12-31")),
+        ("20090131-20101231", ("2009-01-31", "2010-12-31")),
+        ("200902-200902", ("2009-02-01", "2009-02-28")),
+    ],
+)
+def test_dates_are_understood(text: str, days: tuple[str, str]) -> None:
+    assert tuple(day.isoformat() for day in read_dates(text, TODAY)) == days
+
+
+@pytest.mark.parametrize("text", ["", "2009", "2015-2009", "20091301-", "x-y"])
+def test_dates_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(BadRequest, match="no span of dates"):
+        read_dates(text, TODAY)
+
+
+def test_rates_are_understood() -> None:
+    assert (read_rate(""), read_rate("200/min"), read_rate("5/s")) == (0.0, 200 / 60, 5.0)
+    with pytest.raises(BadRequest, match="no rate"):
+        read_rate("fast")
