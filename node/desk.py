@@ -221,6 +221,7 @@ def _told(archive: Archive) -> dict[str, Any]:
         and {
             "is_online": bucket.away() is None,
             "waiting": bucket.waiting(),
+            "behind": bucket.behind(),
             "trouble": bucket.trouble,
         },
     }

@@ -27,6 +27,7 @@ from .finding import Find
 from .report import Report
 from .runner import FAILURES, Runner
 from .servers import dcmtk_program, orthanc_program
+from .sustained import Sustained
 from .webcases import web_cases
 
 
@@ -42,6 +43,7 @@ def all_cases(is_quick: bool) -> list[Case]:
         Memory(frames=round(2048 * share)),
         *web_cases(share),
         *on_buckets(share),
+        Sustained(seconds=90.0 * share),
     ]
 
 

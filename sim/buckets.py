@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import urllib.error
@@ -147,12 +145,17 @@ class OnBucket(PeerPACS):
         """
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
-            command = [str(self._program), "archives", "list", "--home", str(self.home), "--json"]
-            [archive] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-            if not archive["bucket"]["waiting"]:
+            if not (told := self.queue())["waiting"]:
                 return
             time.sleep(_ASK_EVERY)
-        raise ServerError(f"The bucket did not confirm everything: {archive['bucket']}.")
+        raise ServerError(f"The bucket did not confirm everything: {told}.")
+
+    def queue(self) -> dict[str, Any]:
+        """Return what the node says of its bucket: how many are `waiting`, and how far it is `behind`."""
+        from node.control import ask
+
+        [archive] = ask(self.home, "archives")
+        return dict(archive["bucket"])
 
     def empty_cache(self) -> None:
         """Have the node drop from its cache whatever the bucket has confirmed.
