@@ -43,7 +43,7 @@ def all_cases(is_quick: bool) -> list[Case]:
         Memory(frames=round(2048 * share)),
         *web_cases(share),
         *on_buckets(share),
-        Sustained(seconds=90.0 * share),
+        Sustained(seconds=180.0 * share),
     ]
 
 

@@ -1,8 +1,9 @@
 """Devices that send at a pace which the bucket can keep up with: is a node on S3 as quick as one on disk?
 
 Storing in one burst asks something else: how quick a node answers while the bucket falls behind. Here the
-pace is 60 % of what boto3 alone put and read back a moment before, on the same server. The node counts as
-keeping up if what waits for the bucket stays short for as long as the devices go on.
+pace is 60 % of what boto3 alone put and read back a moment before, on the same server. Uploads give way to
+senders for up to a minute; so the second half of three minutes shows what holds for as long as devices go on,
+and the node keeps up if its queue is no longer at the end of it than at its beginning.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import quantiles
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .association import Association
 from .buckets import OnBucket
@@ -43,7 +44,7 @@ _CT: Final = "1.2.840.10008.5.1.4.1.1.2"
 class Sustained(Case):
     """C-STORE at a pace for so many seconds, into a node on S3 and into one on disk."""
 
-    seconds: float = 90.0
+    seconds: float = 180.0
     name: str = "s3sustained"
     is_fresh_each_run: bool = True
     _pace: float = 0.0
@@ -55,12 +56,14 @@ class Sustained(Case):
     @property
     def rows(self) -> tuple[Row, ...]:
         return (
-            Row("C-STORE", "/s", more_is_better=True, goal=Goal(at_least=0.9)),
+            Row("C-STORE, second half", "/s", more_is_better=True, goal=Goal(at_least=0.9)),
+            Row("C-STORE, first half", "/s", more_is_better=True),
             Row("the pace", "/s", more_is_better=True),
-            Row("95th percentile of a C-STORE", "ms", more_is_better=False),
-            Row("longest queue for the bucket", "objects", more_is_better=False),
-            Row("queue at the end of the devices", "objects", more_is_better=False),
-            Row("longest wait for the bucket", "s", more_is_better=False, goal=Goal(at_most=10.0)),
+            Row("95th percentile of a C-STORE, second half", "ms", more_is_better=False),
+            Row("queue for the bucket at half time", "objects", more_is_better=False),
+            Row("queue for the bucket at the end", "objects", more_is_better=False),
+            Row("end / half time", "times", more_is_better=False, goal=Goal(at_most=1.25)),
+            Row("longest wait for the bucket", "s", more_is_better=False),
             Row("until all is in the bucket", "s", more_is_better=False),
         )
 
@@ -79,20 +82,22 @@ class Sustained(Case):
             return self._sent(server.address, run, count)
         with _watched(server) as seen:
             figures = self._sent(server.address, run, count)
-            left = server.queue()["waiting"]
+            sent = tuple(seen)
             began = time.perf_counter()
             server.wait_until_safe()
+        half, end = sent[len(sent) // 2], sent[-1]
         return {
             **figures,
-            "longest queue for the bucket": max(waiting for waiting, _ in seen),
-            "queue at the end of the devices": left,
-            "longest wait for the bucket": max(behind for _, behind in seen),
+            "queue for the bucket at half time": half.waiting,
+            "queue for the bucket at the end": end.waiting,
+            "end / half time": end.waiting / max(1, half.waiting),
+            "longest wait for the bucket": max(each.behind for each in seen),
             "until all is in the bucket": time.perf_counter() - began,
         }
 
     def _sent(self, address: Address, run: int, count: int) -> Figures:
         """Have devices send so many instances, each when it is due or, late, as soon as one is free."""
-        taken: list[float] = []
+        taken: list[tuple[float, float]] = []
         due = _turns(count, self._pace)
         lock = threading.Lock()
 
@@ -105,17 +110,27 @@ class Sustained(Case):
                     asked = time.perf_counter()
                     if status := association.store(instance):
                         raise ClientError(f"C-STORE was answered with {status:04X}.")
-                    taken.append(time.perf_counter() - asked)
+                    taken.append((asked - began, time.perf_counter() - asked))
 
         began = time.perf_counter()
         with ThreadPoolExecutor(_DEVICES) as pool:
             for _ in pool.map(device, range(_DEVICES)):
                 pass
+        ended, half = time.perf_counter() - began, self.seconds / 2
+        later = [seconds for when, seconds in taken if when >= half]
         return {
-            "C-STORE": count / (time.perf_counter() - began),
+            "C-STORE, second half": len(later) / (ended - half),
+            "C-STORE, first half": (count - len(later)) / half,
             "the pace": self._pace,
-            "95th percentile of a C-STORE": 1000 * quantiles(taken, n=20)[-1],
+            "95th percentile of a C-STORE, second half": 1000 * quantiles(later, n=20)[-1],
         }
+
+
+class _Queue(NamedTuple):
+    """How many objects wait for the bucket, and for how many seconds the first of them has."""
+
+    waiting: int
+    behind: float
 
 
 def _turns(count: int, pace: float) -> Iterator[float]:
@@ -147,15 +162,15 @@ def _alone(server: OnBucket) -> float:
 
 
 @contextmanager
-def _watched(server: OnBucket) -> Iterator[list[tuple[float, float]]]:
-    """Look at the queue for the bucket again and again: how many wait, and for how long the oldest does."""
-    seen: list[tuple[float, float]] = [(0.0, 0.0)]
+def _watched(server: OnBucket) -> Iterator[list[_Queue]]:
+    """Look at the queue for the bucket again and again, evenly."""
+    seen = [_Queue(0, 0.0)]
     ended = threading.Event()
 
     def look() -> None:
         while not ended.wait(_LOOK_EVERY):
             told: dict[str, Any] = server.queue()
-            seen.append((told["waiting"], told["behind"]))
+            seen.append(_Queue(told["waiting"], told["behind"]))
 
     thread = threading.Thread(target=look)
     thread.start()
