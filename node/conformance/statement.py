@@ -61,5 +61,5 @@ def statement(config: Config) -> str:
 
 
 def _contents() -> str:
-    titles = re.findall(r"^## (\d+) (.+)$", _TEMPLATE.read_text(encoding="utf-8"), re.MULTILINE)
-    return "\n".join(f"{number}. {title}" for number, title in titles)
+    titles = re.findall(r"^## (\d+|Annex [A-E]) (.+)$", _TEMPLATE.read_text(encoding="utf-8"), re.MULTILINE)
+    return "\n".join(f"- {number} {title}" for number, title in titles)
