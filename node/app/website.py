@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from catalog import BadRequest
 from node.accounts import Accounts
 from node.archives import DEFAULT
-from node.audit import read
+from node.audit import read, verify
 from node.certificates import ensure_certificate
-from node.contracts import Scope
+from node.contracts import Caller, Device, Scope
 from node.devices import ANY, LOOPBACK
 from node.grid_view import GridView
 from node.sections import GRID_SUFFIX
@@ -97,7 +98,31 @@ def _backing(node: Node, scope: Callable[..., Scope | None], doorkeeper: Doorkee
         grid=lambda caller: GridView(
             node.neighbourhood.parts, caller, _site_of(node), node.config.node.ae_title
         ),
+        everywhere=lambda caller: _everywhere(node, caller),
+        echo=lambda device: _echo(node, device),
+        verify_audit=lambda: verify(node.home / "audit"),
     )
+
+
+def _everywhere(node: Node, caller: Caller) -> Scope:
+    scope = node.neighbourhood.scope(node.config.node.ae_title + GRID_SUFFIX)
+    return scope.seen_by(caller) if scope.seen_by else scope
+
+
+def _echo(node: Node, device: Device) -> float:
+    """Call a device, and return the seconds until it answered.
+
+    Raises:
+        BadRequest: the book does not say where it listens.
+        Unavailable: it does not answer, or not as it should.
+    """
+    from node.dimse import Requestor
+
+    if not device.port or not device.address:
+        what = f"{device.ae_title} is in the device book without an address and port."
+        raise BadRequest(what, "Say in the device book where it listens.")
+    own, security = node.config.node.ae_title, node.credentials.towards(device)
+    return Requestor(own, device.address, device.port, device.ae_title, security=security).echo()
 
 
 def _site_of(node: Node) -> str:

@@ -7,6 +7,9 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from catalog import RejectedFor
+from federation.identities import ForeignIds
+from federation.live import Mode
+from federation.outcomes import OnPartial
 from node.contracts import Service
 from node.rejected import Rejected
 
@@ -37,52 +40,6 @@ class Study(Struct, frozen=True, kw_only=True):
     zip: str
 
 
-class SitePart(Struct, frozen=True, kw_only=True):
-    """How a site took part in an answer."""
-
-    site: str
-    part: str
-    """mirror, live, fallback or none."""
-    age: float | None
-    """Seconds since what was used of its catalog was known to be right; null: there is nothing of it."""
-    why: str
-    is_silent: bool
-    """It did not answer, or what is known of it is old."""
-
-
-class GridStudies(Struct, frozen=True, kw_only=True):
-    """Studies of all sites; each has `here` (instances) and `sites` beside its attributes."""
-
-    studies: list[Attributes]
-    sites: list[SitePart]
-    seconds: float
-
-
-class SiteHolding(Struct, frozen=True, kw_only=True):
-    """What one site has of a study."""
-
-    site: str
-    is_here: bool
-    is_reachable: bool
-    is_whole: bool
-    series: int
-    instances: int
-    bytes: int
-    received: float
-
-
-class GridStudy(Struct, frozen=True, kw_only=True):
-    """Who holds what of a study."""
-
-    StudyInstanceUID: str
-    availability: str
-    has_conflict: bool
-    others: list[str]
-    """Sites that state another patient under this UID."""
-    here: int
-    sites: list[SiteHolding]
-
-
 class LifeEvent(Struct, frozen=True, kw_only=True):
     """Something that happened."""
 
@@ -102,6 +59,34 @@ class ZipQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """How a study is packed."""
 
     dicomdir: Annotated[bool, Meta(description="As a medium: a DICOMDIR, and names of PS3.10.")] = False
+
+
+class TrafficQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """How far back."""
+
+    seconds: Annotated[float, Meta(gt=0, le=366 * 86_400.0)] = 86_400.0
+
+
+class SeriesTraffic(Struct, frozen=True, kw_only=True):
+    """A series that arrived."""
+
+    StudyInstanceUID: str
+    SeriesInstanceUID: str
+    time: float
+    """When the newest of it came, in seconds since 1970."""
+    instances: int
+    bytes: int
+    modality: str
+    device: str
+
+
+class Traffic(Struct, frozen=True, kw_only=True):
+    """What arrived, oldest first."""
+
+    now: float
+    is_cut: bool
+    """Only the last changes were looked at, so something may be missing."""
+    series: list[SeriesTraffic]
 
 
 class ChangesQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,6 +115,15 @@ class Changes(Struct, frozen=True, kw_only=True):
     changes: list[ChangeRow]
 
 
+class TransferSeries(Struct, frozen=True, kw_only=True):
+    """How far one series of a transfer is, in instances."""
+
+    SeriesInstanceUID: str
+    planned: int
+    done: int
+    failed: int
+
+
 class Transfer(Struct, frozen=True, kw_only=True):
     """Something that this node sends."""
 
@@ -156,6 +150,7 @@ class Transfer(Struct, frozen=True, kw_only=True):
     why: str
     next: str
     says: str
+    series: list[TransferSeries] = []
 
 
 class TransferFailure(Struct, frozen=True, kw_only=True):
@@ -207,7 +202,19 @@ class DeviceRow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     is_lenient: bool = False
     complete_after: Annotated[float, Meta(ge=1, le=1_000_000)] = 60.0
     note: Annotated[str, Meta(max_length=1000)] = ""
+    all_issuers: bool = False
+    foreign_ids: ForeignIds = ForeignIds.PREFIX
+    grid_mode: Mode = Mode.SYNCED
+    on_partial: OnPartial = OnPartial.COMPLETE
+    on_incomplete: OnPartial = OnPartial.FAIL
+    stale_after: Annotated[float, Meta(ge=1)] = 86_400.0
     tls: Annotated[str, Meta(max_length=80)] = ""
+
+
+class Echo(Struct, frozen=True, kw_only=True):
+    """A device answered."""
+
+    seconds: float
 
 
 class ArchiveRow(Struct, frozen=True, kw_only=True):
@@ -234,6 +241,23 @@ class AuditQuery(Struct, frozen=True, forbid_unknown_fields=True):
     outcome: Annotated[str, Meta(max_length=100)] = ""
     since: Annotated[int, Meta(ge=0, le=(1 << 62), description="Lines with a higher sequence only.")] = 0
     limit: Limit = 100
+    newest: Annotated[bool, Meta(description="The last lines that match, newest first.")] = False
+
+
+class AuditBreak(Struct, frozen=True, kw_only=True):
+    """A place where the chain does not hold."""
+
+    file: str
+    line: int
+    why: str
+
+
+class AuditCheck(Struct, frozen=True, kw_only=True):
+    """What a walk over the whole audit found; `last` is to be noted for the next one."""
+
+    lines: int
+    last: str
+    breaks: list[AuditBreak]
 
 
 class HeldRow(Struct, frozen=True, kw_only=True):

@@ -113,14 +113,14 @@ def _op(method: str, path: str, summary: str, handler: Any, answer: Any = _Objec
 
 
 GRID: Final = (
-    _op("GET", "/peers", "This node in its grid, and every other one", _peers),
+    _op("GET", "/peers", "This node in its grid, and every other one", _peers, is_polled=True),
     _op("GET", "/peers/{peer}", "All that is known of a peer", _peer),
     _op("POST", "/peer-invitations", "Make a ticket for one node", _invite, body=Invitation, status=201),
-    _op("GET", "/peer-requests", "Who asks to be taken in", _requests, list[_Object]),
+    _op("GET", "/peer-requests", "Who asks to be taken in", _requests, list[_Object], is_polled=True),
     _op("POST", "/peer-requests/{joiner}/approve", "Take a node in, its words compared", _approve),
     _op("POST", "/peer-requests/{joiner}/deny", "Refuse a node", _deny, body=Denial),
     _op("POST", "/peers/{peer}/revoke", "Expel a node, everywhere", _revoke),
-    _op("GET", "/grants", "What others may do with what this node owns", _grants),
+    _op("GET", "/grants", "What others may do with what this node owns", _grants, is_polled=True),
     _op("POST", "/grants", "Let a peer do something with a share", _put_grant, body=Grant),
     _op("DELETE", "/grants", "Take a grant back", _remove_grant, None, query=Which, status=204),
     _op("PUT", "/shares/{share}", "Make or change a share", _put_share, body=Share),

@@ -12,8 +12,8 @@ import msgspec
 from catalog import BadRequest, NotFound
 from node.accounts import Accounts
 from node.archives import DEFAULT
-from node.audit import Line
-from node.contracts import Caller, Scope
+from node.audit import Line, Verification
+from node.contracts import Caller, Device, Scope
 from node.devices import DeviceBook
 from node.grid_view import GridView
 from node.rights import Right
@@ -52,6 +52,8 @@ class Operation(NamedTuple):
     """About the whole node; the others are there for each archive too."""
     media_type: str = JSON
     takes: str = JSON
+    is_polled: bool = False
+    """Pages ask it again and again: of one person's asking, what follows soon is not put on record again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,11 @@ class Backing:
     doorkeeper: Doorkeeper
     grid: Callable[[Caller], GridView]
     """The grid as a person sees it."""
+    everywhere: Callable[[Caller], Scope]
+    """The grid's catalog and door out, for a person."""
+    echo: Callable[[Device], float]
+    """Calls a device of the book; seconds until it answered."""
+    verify_audit: Callable[[], Verification]
 
 
 class Call:
@@ -174,3 +181,17 @@ class Call:
             return msgspec.json.decode(text, type=self.operation.body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise Malformed(f"The body cannot be: {error}.", "See /openapi.json.") from None
+
+
+def verb(name: str, *, who: bool = False, **renamed: str) -> Callable[[Call], Any]:
+    """Return a handler that asks a verb of the desk with what path, query and body say."""
+
+    def handle(call: Call) -> Any:
+        told: dict[str, Any] = dict(call.named)
+        told |= msgspec.structs.asdict(call.query())
+        if call.operation.body is not None:
+            told |= msgspec.structs.asdict(call.body())
+        told = {renamed.get(key, key): value for key, value in told.items()}
+        return call.ask(name, **told, **({"who": call.who} if who else {}))
+
+    return handle

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
 from itertools import islice
 from typing import Any, Final
 
@@ -17,30 +17,19 @@ from ..body import Body
 from ..gateway import BODY
 from ..problems import Malformed
 from . import answers as a
+from .everywhere import EVERYWHERE
 from .grid import GRID
 from .operation import Call, Operation
+from .operation import verb as _verb
 from .people import PEOPLE
 from .research import RESEARCH
 from .session import change_password, log_in, log_out, session_now
-from .studies import changes, dictionary, grid_studies, grid_study, studies, study, study_zip
+from .studies import changes, dictionary, studies, study, study_zip
+from .traffic import traffic
 
 _READ, _FIND, _DECIDE = Right.RETRIEVE, Right.SEARCH, Right.DECIDE
 _SEND, _MANAGE, _WATCH = Right.TRANSFER, Right.MANAGE, Right.WATCH
 _FILE: Final = "application/dicom"
-
-
-def _verb(name: str, *, who: bool = False, **renamed: str) -> Callable[[Call], Any]:
-    """Return a handler that asks a verb of the desk with what path, query and body say."""
-
-    def handle(call: Call) -> Any:
-        told: dict[str, Any] = dict(call.named)
-        told |= msgspec.structs.asdict(call.query())
-        if call.operation.body is not None:
-            told |= msgspec.structs.asdict(call.body())
-        told = {renamed.get(key, key): value for key, value in told.items()}
-        return call.ask(name, **told, **({"who": call.who} if who else {}))
-
-    return handle
 
 
 def _page(call: Call) -> None:
@@ -99,6 +88,10 @@ def _remove_device(call: Call) -> None:
     _told_of(call, "device removed", call.backing.devices.remove(call.named["ae_title"]))
 
 
+def _echo(call: Call) -> a.Echo:
+    return a.Echo(seconds=call.backing.echo(_device(call)))
+
+
 def _told_of(call: Call, what: str, device: Device) -> None:
     call.backing.forget_refusals(device.ae_title)
     detail = {"via": "web", "who": call.who, "device": msgspec.to_builtins(device)}
@@ -115,7 +108,13 @@ def _audit(call: Call) -> list[Line]:
         and (not wanted.user or line.user == wanted.user)
         and (not wanted.outcome or line.outcome == wanted.outcome)
     )
-    return list(islice(lines, wanted.limit))
+    return [*deque(lines, wanted.limit)][::-1] if wanted.newest else list(islice(lines, wanted.limit))
+
+
+def _verification(call: Call) -> a.AuditCheck:
+    found = call.backing.verify_audit()
+    breaks = [a.AuditBreak(**each._asdict()) for each in found.breaks]
+    return a.AuditCheck(lines=found.lines, last=found.last, breaks=breaks)
 
 
 def _transfers(call: Call) -> Any:
@@ -145,7 +144,8 @@ TABLE: Final = (
         "GET", "/metrics", _WATCH, "Numbers for Prometheus", _page, is_node=True, media_type="text/plain"
     ),
     Operation(
-        "GET", "/status", _WATCH, "How the node is", _verb("status"), dict[str, Any], is_node=True
+        "GET", "/status", _WATCH, "How the node is", _verb("status"), dict[str, Any], is_node=True,
+        is_polled=True,
     ),
     Operation("GET", "/studies", _FIND, "Find studies", studies, list[a.Attributes], query=a.StudyQuery),
     Operation("GET", "/studies/{study}", _FIND, "One study", study, a.Study),
@@ -154,25 +154,24 @@ TABLE: Final = (
         query=a.ZipQuery, media_type="application/zip",
     ),
     Operation(
-        "GET", "/grid/studies", _FIND, "Find studies of all sites", grid_studies, a.GridStudies,
-        query=a.StudyQuery, is_node=True,
-    ),
-    Operation(
-        "GET", "/grid/studies/{study}", _FIND, "Who holds what of a study", grid_study, a.GridStudy,
-        is_node=True,
-    ),
-    Operation(
         "GET", "/studies/{study}/life", Right.AUDIT, "What happened to a study", _verb("trace"), a.Life
     ),
     Operation(
         "GET", "/dictionary", _FIND, "Keywords of the tags of the standard", dictionary, dict[str, str]
+    ),
+    Operation(
+        "GET", "/traffic", _FIND, "Which series arrived when", traffic, a.Traffic, query=a.TrafficQuery,
+        is_polled=True,
     ),
     Operation("GET", "/changes", _FIND, "What changed since", changes, a.Changes, query=a.ChangesQuery),
     Operation(
         "POST", "/instances", Right.STORE, "Store one DICOM file, sent as it is", _store,
         media_type="application/dicom+json", takes=_FILE,
     ),
-    Operation("GET", _T, _SEND, "What is sent", _transfers, list[a.Transfer], query=a.OverQuery),
+    Operation(
+        "GET", _T, _SEND, "What is sent", _transfers, list[a.Transfer], query=a.OverQuery,
+        is_polled=True,
+    ),
     Operation("POST", _T, _SEND, "Send to a device", _forward, a.Transfer, body=a.Forward, status=202),
     Operation("GET", _ID, _SEND, "One transfer, with what failed", _verb("transfer"), a.TransferWhole),
     _act("pause", "pause_transfer", "Let it rest"),
@@ -180,7 +179,10 @@ TABLE: Final = (
     _act("cancel", "cancel_transfer", "Give it up"),
     _act("retry", "retry_transfer", "Send what failed once more"),
     _act("raise", "raise_transfer", "Move it to another lane", a.Lane),
-    Operation("GET", _HELD, _DECIDE, "What unknown senders stored", _verb("held"), list[a.HeldRow]),
+    Operation(
+        "GET", _HELD, _DECIDE, "What unknown senders stored", _verb("held"), list[a.HeldRow],
+        is_polled=True,
+    ),
     Operation(
         "POST", f"{_HELD}/release", _DECIDE, "Let it into the archive", _verb("release", who=True),
         a.Judged, body=a.HeldVerdict,
@@ -190,7 +192,8 @@ TABLE: Final = (
         a.Judged, body=a.HeldVerdict,
     ),
     Operation(
-        "GET", _SHELF, _DECIDE, "Data sets that could not be taken", _verb("rejected"), list[a.RejectedRow]
+        "GET", _SHELF, _DECIDE, "Data sets that could not be taken", _verb("rejected"), list[a.RejectedRow],
+        is_polled=True,
     ),
     Operation(
         "POST", f"{_SHELF}/{{name}}/retake", _DECIDE, "Take it in after all", _verb("retake", who=True),
@@ -202,7 +205,7 @@ TABLE: Final = (
     ),
     Operation(
         "GET", _CONFLICTS, _DECIDE, "UIDs that several versions claim", _verb("conflicts"),
-        list[a.ConflictRow], query=a.ResolvedQuery,
+        list[a.ConflictRow], query=a.ResolvedQuery, is_polled=True
     ),
     Operation(
         "GET", f"{_CONFLICTS}/{{sop}}", _DECIDE, "One conflict and its differences", _verb("conflict"),
@@ -248,11 +251,17 @@ TABLE: Final = (
         "POST", "/decisions/{decision}/undo", _DECIDE, "Take a decision back", _verb("undo", who=True),
         dict[str, Any], body=a.Why,
     ),
-    Operation("GET", "/devices", _MANAGE, "The device book", _devices, list[Device], is_node=True),
+    Operation(
+        "GET", "/devices", _MANAGE, "The device book", _devices, list[Device], is_node=True,
+        is_polled=True,
+    ),
     Operation("GET", "/devices/{ae_title}", _MANAGE, "One device", _device, Device, is_node=True),
     Operation(
         "PUT", "/devices/{ae_title}", _MANAGE, "Allow or change a device", _put_device, Device,
         body=a.DeviceRow, is_node=True,
+    ),
+    Operation(
+        "POST", "/devices/{ae_title}/echo", _MANAGE, "Call a device with C-ECHO", _echo, a.Echo, is_node=True
     ),
     Operation(
         "DELETE", "/devices/{ae_title}", _MANAGE, "Forget a device", _remove_device, status=204, is_node=True
@@ -260,6 +269,10 @@ TABLE: Final = (
     Operation(
         "GET", "/archives", _MANAGE, "The archives and what they hold", _verb("archives"),
         list[a.ArchiveRow], is_node=True,
+    ),
+    Operation(
+        "GET", "/audit/verification", Right.AUDIT, "Whether the audit is as it was written", _verification,
+        a.AuditCheck, is_node=True,
     ),
     Operation(
         "GET", "/audit", Right.AUDIT, "Who did what, oldest first", _audit, list[Line],
@@ -274,6 +287,7 @@ TABLE: Final = (
     ),
     Operation("DELETE", "/imports/{name}", _MANAGE, "Stop an import", _verb("stop_import"), status=204),
     *PEOPLE,
+    *EVERYWHERE,
     *GRID,
     *RESEARCH,
 )  # fmt: skip

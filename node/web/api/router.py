@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from threading import Lock
 from typing import Any, Final
 
 import falcon
 import msgspec
 
-from catalog import PacsError
+from catalog import Clock, PacsError
 from node.archives import DEFAULT
 
 from ..application import PathResource
@@ -22,6 +24,33 @@ ROOT: Final = "/api"
 _ARCHIVE: Final = ROOT + "/archives/{archive}"
 _TOP: Final = ("/livez", "/readyz", "/metrics", "/openapi.json", "/conformance")
 """What has its place at the top, where others look for it."""
+
+
+_SOON: Final = 300.0
+"""Seconds for which asking the same again is one access, where pages poll."""
+_KEPT: Final = 4096
+
+
+class Polls:
+    """Knows who asked what a short while ago, so that a page left open does not fill the audit."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._told: OrderedDict[tuple[str, ...], float] = OrderedDict()
+        self._lock = Lock()
+
+    def is_repetition(self, *asked: str) -> bool:
+        """Say whether this is on record already; if not, it is to be put there now."""
+        now = self._clock()
+        with self._lock:
+            before = self._told.get(asked)
+            if before is not None and 0 <= now - before < _SOON:
+                return True
+            self._told[asked] = now
+            self._told.move_to_end(asked)
+            if len(self._told) > _KEPT:
+                self._told.popitem(last=False)
+        return False
 
 
 def paths_of(operation: Operation) -> Iterator[str]:
@@ -39,9 +68,10 @@ def add_api(
 ) -> None:
     """Add every operation, and the OpenAPI document of all of them."""
     resources: dict[str, PathResource] = {}
+    polls = Polls(services.clock)
     for operation in table:
         for path in paths_of(operation):
-            responder = _responder(operation, backing, services)
+            responder = _responder(operation, backing, services, polls)
             resources.setdefault(path, PathResource()).add(operation.method, responder)
     written = msgspec.json.encode(document((path, each) for each in table for path in paths_of(each)))
 
@@ -54,7 +84,9 @@ def add_api(
         application.add_route(path, resource)
 
 
-def _responder(operation: Operation, backing: Backing, services: Services) -> Callable[..., None]:
+def _responder(
+    operation: Operation, backing: Backing, services: Services, polls: Polls
+) -> Callable[..., None]:
     def respond(request: falcon.Request, response: falcon.Response, **named: str) -> None:
         call = Call(operation, request, response, backing, services, named)
         response.set_header("Cache-Control", "no-store")
@@ -75,8 +107,15 @@ def _responder(operation: Operation, backing: Backing, services: Services) -> Ca
                 _record(call, f"failed, {status_of(error)}")
             raise
         _answer(call, value)
+        if operation.right is not None and not (operation.is_polled and _is_poll(call, polls)):
+            _record(call, "ok")
 
     return respond
+
+
+def _is_poll(call: Call, polls: Polls) -> bool:
+    caller = call.visitor.caller
+    return polls.is_repetition(caller.user, caller.address, call.request.relative_uri)
 
 
 def _answer(call: Call, value: Any) -> None:
@@ -87,8 +126,6 @@ def _answer(call: Call, value: Any) -> None:
         told = msgspec.convert(msgspec.to_builtins(value), operation.answer, strict=False)
         response.data = msgspec.json.encode(told)
         response.content_type = JSON
-    if operation.right is not None:
-        _record(call, "ok")
 
 
 def _record(call: Call, outcome: str, **detail: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,24 +18,7 @@ from .zipped import Member, Packed, instances, medium
 def studies(call: Call) -> list[answers.Attributes]:
     """Return the studies that match, newest first."""
     query: answers.StudyQuery = call.query()
-    return [_plain(each) for each in call.ask("find", keys=list(query.key), level="", limit=query.limit)]
-
-
-def grid_studies(call: Call) -> answers.GridStudies:
-    """Return the studies of all sites that match, newest first, with who holds what of each."""
-    query: answers.StudyQuery = call.query()
-    began = time.monotonic()
-    found, sites = call.backing.grid(call.visitor.caller).studies(list(query.key), query.limit)
-    return answers.GridStudies(
-        studies=[{**_plain(attributes), **held} for attributes, held in found],
-        sites=[answers.SitePart(**each) for each in sites],
-        seconds=round(time.monotonic() - began, 3),
-    )
-
-
-def grid_study(call: Call) -> answers.GridStudy:
-    """Return who holds what of one study."""
-    return answers.GridStudy(**call.backing.grid(call.visitor.caller).study(call.named["study"]))
+    return [plain(each) for each in call.ask("find", keys=list(query.key), level="", limit=query.limit)]
 
 
 def dictionary(call: Call) -> dict[str, str]:
@@ -55,8 +37,8 @@ def study(call: Call) -> answers.Study:
     [told] = call.ask("find", keys=[f"StudyInstanceUID={uid}"], level="", limit=1) or [{}]
     series = call.ask("find", keys=[f"StudyInstanceUID={uid}"], level="SERIES", limit=0)
     return answers.Study(
-        study=_plain(told),
-        series=[_plain(each) for each in series],
+        study=plain(told),
+        series=[plain(each) for each in series],
         instances=len(entries),
         bytes=sum(entry.holding.size for entry in entries),
         dicomweb=exchange.url(uid),
@@ -109,7 +91,7 @@ def _change(seq: int, key: bytes, row: bytes) -> answers.ChangeRow:
     )
 
 
-def _plain(attributes: Attributes) -> answers.Attributes:
+def plain(attributes: Attributes) -> answers.Attributes:
     """Return DICOM JSON as keyword and value."""
     told: dict[str, Any] = {}
     for tag, element in attributes.items():

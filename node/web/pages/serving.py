@@ -31,6 +31,15 @@ PAGES: Final = (
     PageRow("/", "studies", Right.SEARCH),
     PageRow("/study/{study}", "study", Right.SEARCH),
     PageRow("/view/{study}", "view", Right.RETRIEVE),
+    PageRow("/open/{study}", "open", Right.RETRIEVE),
+    PageRow("/transfers", "transfers", Right.TRANSFER),
+    PageRow("/waiting", "waiting", Right.DECIDE),
+    PageRow("/traffic", "traffic", Right.SEARCH),
+    PageRow("/sites", "sites", Right.MANAGE),
+    PageRow("/peers", "peers", Right.MANAGE),
+    PageRow("/devices", "devices", Right.MANAGE),
+    PageRow("/audit", "audit", Right.AUDIT),
+    PageRow("/help", "help", None),
 )
 OPEN_PATHS: Final = frozenset((LOGIN, "/favicon.ico"))
 STATIC: Final = "/pages/"

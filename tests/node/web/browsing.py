@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, Request, Response, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Response, expect, sync_playwright
 
 SCREENSHOTS = Path(__file__).parents[3] / ".cache" / "screenshots"
 _SWITCHES = (
@@ -76,10 +76,10 @@ class Person:
             self.complaints.append(f"failed: {request.url} {request.failure}")
 
     def go(self, path: str) -> None:
-        """Open a page, and wait until it has its heading and asks for nothing more."""
+        """Open a page, and wait until it has its heading and nothing on it is still being looked for."""
         self.page.goto(self.root + path)
         self.page.wait_for_selector("h1")
-        self.page.wait_for_load_state("networkidle")
+        expect(self.page.locator(".progress")).to_have_count(0, timeout=30_000)
 
     def sees(self, text: str) -> None:
         """Wait until something can be seen on the page."""

@@ -19,6 +19,8 @@ from pydicom.data import get_testdata_file
 from pydicom.pixels.processing import apply_modality_lut, apply_windowing
 
 from node.accounts import Accounts
+from node.audit import read
+from node.contracts import Device
 from node.web.pages.files import FOLDER
 from node.web.pages.serving import LOGIN, PAGES
 from node.web.pages.shell import CSP
@@ -57,14 +59,18 @@ def send(site: Web, path: str | Path) -> pydicom.Dataset:
 
 def test_every_page_opens_without_an_error_and_asks_nobody_else(site: Web, chromium: Browser) -> None:
     study = path_of(phantoms(11, instances=1)[0], levels=1).removeprefix("/studies/")
-    for look in ("light", "dark"):
-        with person(chromium, root_of(site), color_scheme=look) as somebody:
-            for row in PAGES:
-                somebody.go(row.path.replace("{study}", study))
-                assert "PeerPACS" in somebody.page.title()
-                somebody.picture(f"{row.module}-{look}")
-                assert somebody.page.locator(".notice.bad").count() == 0, row.path
-                somebody.is_content()
+    with person(chromium, root_of(site)) as somebody:
+        for row in PAGES:
+            # The page that only leads to another one is asked for a study that nobody has.
+            somebody.go(row.path.replace("{study}", "1.2.3" if row.module == "open" else study))
+            assert "PeerPACS" in somebody.page.title()
+            somebody.picture(row.module)
+            assert somebody.page.locator(".notice.bad").count() == 0, row.path
+            somebody.is_content()
+            somebody.page.emulate_media(color_scheme="dark")
+            somebody.picture(f"{row.module}-dark")
+            somebody.page.emulate_media(color_scheme="light")
+        somebody.page.wait_for_load_state("networkidle")
 
 
 def test_pages_run_nothing_that_is_not_the_nodes_own_file(site: Web) -> None:
@@ -155,6 +161,7 @@ def test_the_first_person_logs_in_with_the_one_time_password_and_sets_one_of_his
             assert not [row.why for row in node.access.refusals.last()], "whoever looks is no intruder"
 
 
+@pytest.mark.slow
 def test_a_wrong_password_is_told_in_a_sentence(tmp_path: Path, chromium: Browser) -> None:
     with (
         serving(
@@ -171,6 +178,7 @@ def test_a_wrong_password_is_told_in_a_sentence(tmp_path: Path, chromium: Browse
         somebody.complaints.clear()
 
 
+@pytest.mark.slow
 def test_the_list_is_searched_while_one_types_and_walked_by_keys(site: Web, chromium: Browser) -> None:
     sent = send(site, get_testdata_file("MR_small.dcm"))
     with person(chromium, root_of(site)) as somebody:
@@ -210,3 +218,86 @@ def test_every_sentence_of_the_pages_has_its_czech(site: Web, chromium: Browser)
         somebody.sees("Jméno pacienta")
         assert somebody.page.locator("html").get_attribute("lang") == "cs"
         somebody.picture("studies-cs")
+
+
+def test_a_page_that_is_left_open_does_not_fill_the_audit(site: Web) -> None:
+    def reads() -> int:
+        site.node.audit.step()
+        lines = read(site.node.home / "audit", "GET /traffic")
+        return sum(line.detail.get("what") == "GET /traffic" for line in lines)
+
+    before = reads()
+    for _ in range(5):
+        assert site.ask("GET", "/api/traffic?seconds=17").status == 200
+    assert reads() == before + 1
+    assert site.ask("GET", "/api/traffic?seconds=18").status == 200
+    assert reads() == before + 2, "what was not asked before is put on record"
+
+
+def test_what_arrived_is_told_by_series_with_its_device(site: Web) -> None:
+    sent = send(site, get_testdata_file("MR_small.dcm"))
+    found: list[dict[str, Any]] = []
+
+    def is_told() -> bool:
+        found[:] = [
+            each
+            for each in site.ask("GET", "/api/traffic").json["series"]
+            if each["SeriesInstanceUID"] == sent.SeriesInstanceUID
+        ]
+        return bool(found)
+
+    until(is_told)
+    assert (found[0]["modality"], found[0]["instances"]) == ("MR", 1)
+    assert found[0]["device"] == f"{sent.StationName} {sent.ManufacturerModelName}"
+    assert site.ask("GET", "/api/traffic?seconds=0.000001").json["series"] == []
+
+
+@pytest.mark.slow
+def test_a_refused_device_is_allowed_and_called_from_its_page(tmp_path: Path, chromium: Browser) -> None:
+    with web(tmp_path / "alpha") as site:
+        site.node.devices.remove("*")
+        site.node.devices.put(Device(ae_title="BOSS", address="127.0.0.1"))
+        host = ["127.0.0.1", str(site.node.ports["dicom"])]
+        asked = ["-S", "-k", "QueryRetrieveLevel=STUDY", "-aet", "VIEW1", "-aec", "ALPHA", *host]
+        dcmtk("findscu", *asked, exit_code=None)
+        with person(chromium, root_of(site)) as somebody:
+            _become_admin(site, somebody)
+            somebody.go("/devices")
+            page = somebody.page
+            page.get_by_role("button", name="Allow").click()
+            page.get_by_label("Port", exact=False).first.fill(str(site.node.ports["dicom"]))
+            assert page.get_by_role("checkbox", name="find").is_checked()
+            somebody.picture("devices-allow")
+            page.get_by_role("button", name="Save").click()
+            page.get_by_role("cell", name="VIEW1", exact=True).wait_for()
+            dcmtk("findscu", *asked)
+            somebody.picture("devices-allowed")
+
+
+@pytest.mark.slow
+def test_what_an_unknown_sender_stored_is_released_by_a_person(tmp_path: Path, chromium: Browser) -> None:
+    with web(tmp_path / "alpha") as site:
+        site.node.devices.remove("*")
+        sent = send(site, get_testdata_file("CT_small.dcm"))
+        with person(chromium, root_of(site)) as somebody:
+            _become_admin(site, somebody)
+            somebody.go("/waiting")
+            somebody.picture("waiting-held")
+            somebody.page.get_by_role("button", name="Release").click()
+            somebody.page.get_by_label("Reason").fill("The new CT in room 4")
+            somebody.page.locator("dialog").get_by_role("button", name="Release").click()
+            somebody.sees("Nothing waits for a person.")
+            somebody.go(f"/study/{sent.StudyInstanceUID}")
+            somebody.sees("boss released this study")
+
+
+def _become_admin(site: Web, somebody: Person) -> None:
+    """Log in as a user made for it; Chromium takes loopback for a place where secure cookies may go."""
+    accounts = Accounts(site.node.state, site.node.clock)
+    accounts.add("boss", ("admin",))
+    accounts.set_password("boss", ORANGE)
+    somebody.go(LOGIN)
+    somebody.page.get_by_label("Name").fill("boss")
+    somebody.page.get_by_label("Password").fill(ORANGE)
+    somebody.page.keyboard.press("Enter")
+    somebody.page.wait_for_selector("nav")

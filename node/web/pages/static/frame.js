@@ -7,6 +7,13 @@ import { t, told } from './words.js'
 
 const PLACES = [
   ['/', 'studies', t('Studies'), 'search'],
+  ['/transfers', 'transfers', t('Transfers'), 'transfer'],
+  ['/waiting', 'waiting', t('Needs a person'), 'decide'],
+  ['/traffic', 'traffic', t('Traffic'), 'search'],
+  ['/sites', 'sites', t('Sites'), 'manage'],
+  ['/peers', 'peers', t('Peers'), 'manage'],
+  ['/devices', 'devices', t('Devices'), 'manage'],
+  ['/audit', 'audit', t('Audit'), 'audit'],
 ]
 
 /** Draw a page: its title, and a component for what is on it. */
@@ -39,7 +46,8 @@ function Frame({ title, isWide, children }) {
       <button class="quiet" onClick=${() => setDialog('api')}>${t('as API')}</button>
       <${Look} /><${Language} /><${Who} /></header>
     <nav class="places" aria-label=${t('Pages')}>${PLACES.filter(([, , , right]) => may(right)).map(([path, page, name]) =>
-      html`<a href=${link(path)} aria-current=${page === told.page ? 'page' : undefined}>${name}</a>`)}</nav>
+      html`<a href=${link(path)} aria-current=${page === told.page ? 'page' : undefined}>${name}</a>`)}
+      <a href="/help" aria-current=${told.page === 'help' ? 'page' : undefined}>${t('Help')}</a></nav>
     <main id="main" class=${isWide ? 'wide' : ''} tabindex="-1"><h1>${title}</h1>${children}</main>
     ${dialog === 'api' && html`<${AsApi} close=${() => setDialog('')} />`}
     ${dialog === 'keys' && html`<${Keys} close=${() => setDialog('')} />`}`
