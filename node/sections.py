@@ -223,6 +223,15 @@ class LogSection(msgspec.Struct, frozen=True, kw_only=True):
     file: Annotated[str, Meta(max_length=400)]
 
 
+class TellSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is told of what goes on, beside the node's own audit."""
+
+    syslog: Annotated[str, Meta(max_length=300, pattern=r"^((tls|tcp)://[^/\s]+/?)?$")]
+    syslog_ca_file: Annotated[str, Meta(max_length=400)]
+    webhook: Annotated[str, Meta(max_length=1000, pattern=r"^(https?://\S+)?$")]
+    webhook_secret_file: Annotated[str, Meta(max_length=400)]
+
+
 class TransfersSection(msgspec.Struct, frozen=True, kw_only=True):
     """What this node sends, and who carries it."""
 
@@ -253,5 +262,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     rejected: RejectedSection
     life: LifeSection
     log: LogSection
+    tell: TellSection
     transfers: TransfersSection
     processes: ProcessesSection

@@ -12,4 +12,5 @@ tracer=$("$here/debian.sh" strace strace)
 services=$("$here/debian.sh" systemd systemd-analyze)
 browser=$("$here/chromium.sh")
 tls=$("$here/debian.sh" openssl openssl)
-echo "$dcmtk:$checker:$reader:$tracer:$services:$tls:$browser"
+rules=$("$here/debian.sh" prometheus promtool)
+echo "$dcmtk:$checker:$reader:$tracer:$services:$tls:$browser:$rules"

@@ -44,6 +44,7 @@ from .old_pacs import OldArchives
 from .rebuilding import CATALOG
 from .routing import Routed, requestor
 from .settings import limits
+from .telling import Telling
 from .watch import Watch
 from .website import make_web, open_web
 
@@ -235,6 +236,10 @@ class Node(Foundation):
         self._open_ports()
         self.grid.start()
         self.watch.measures.add(self.neighbourhood.samples)
+        telling = Telling(self.home, self.config, self.state, self.clock)
+        self._opened.callback(telling.close)
+        for loop in telling.loops():
+            self._background.repeat(loop)
         self._carry()
         if is_used(self.state):
             self.research.begin()
