@@ -79,6 +79,8 @@ class OldObjects:
         self._lock = Condition()
         self._ways: dict[str, _Way] = {}
         """By SOP Instance UID, until they are over."""
+        self._here: OrderedDict[_Series, dict[str, Entry]] = OrderedDict()
+        """The copies of series that were looked at, by SOP Instance UID."""
         self._manifests: OrderedDict[tuple[str, bytes], tuple[float, list[Entry]]] = OrderedDict()
 
     def manifest(self, series: SeriesStatement) -> list[Entry]:
@@ -96,7 +98,7 @@ class OldObjects:
             known = self._manifests[name] = now, found
             while len(self._manifests) > _REMEMBERED:
                 self._manifests.popitem(last=False)
-        here = {entry.SOPInstanceUID: entry for entry in self.cache.entries(self.owner, study, uid)}
+        here = self._copies(study, uid)
         return [here.get(entry.SOPInstanceUID, entry) for entry in known[1] if entry.SOPInstanceUID]
 
     def _entry(self, study: str, series: str, found: dict[str, dict[str, object]]) -> Entry:
@@ -143,9 +145,23 @@ class OldObjects:
 
     def _copy(self, entry: Entry) -> Entry | None:
         """Return the entry of an object's copy; None while there is none."""
-        uids = entry.StudyInstanceUID, entry.SeriesInstanceUID
-        copies = self.cache.entries(self.owner, *uids)
-        return next((each for each in copies if each.SOPInstanceUID == entry.SOPInstanceUID), None)
+        found = self._copies(entry.StudyInstanceUID, entry.SeriesInstanceUID).get(entry.SOPInstanceUID)
+        return found if found is not None and self.cache.has(self.owner, found) else None
+
+    def _copies(self, study: str, series: str) -> dict[str, Entry]:
+        """Return the copies of a series; their folder is read once, and what arrives later is added."""
+        name = study, series
+        with self._lock:
+            if (known := self._here.get(name)) is not None:
+                self._here.move_to_end(name)
+                return known
+        read = {entry.SOPInstanceUID: entry for entry in self.cache.entries(self.owner, study, series)}
+        with self._lock:
+            known = self._here.setdefault(name, {})
+            known |= {uid: entry for uid, entry in read.items() if uid not in known}
+            while len(self._here) > _REMEMBERED:
+                self._here.popitem(last=False)
+            return known
 
     def _open(self, entry: Entry) -> Copy | None:
         known = entry if self.cache.has(self.owner, entry) else self._copy(entry)
@@ -241,6 +257,8 @@ class OldObjects:
         )
         part.finish(Said(self.owner, entry, (), "", b""))
         with self._lock:
+            if (known := self._here.get((entry.StudyInstanceUID, entry.SeriesInstanceUID))) is not None:
+                known[uids[1]] = entry
             way = self._ways.get(uids[1])
             if way is not None:
                 self._over(way, None)

@@ -1,4 +1,4 @@
-"""Prefetch on a real grid of two: earlier studies are here before anybody asks, and nobody else's are."""
+"""Rules on a grid of two: earlier studies are here before anybody asks, and what is for a peer goes there."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ from tests.running import dcmtk, until
 from tests.workstation import is_seen
 
 pytestmark = pytest.mark.slow
+ROUTE = """
+[[route]]
+name = "to-beta"
+match = ["Modality=US"]
+to = "peer:beta"
+"""
 RULES = """
 [[prefetch]]
 name = "ct"
@@ -31,6 +37,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GridNode, G
     """Alpha keeps what is old; beta fetches it by its rules."""
     home = tmp_path_factory.mktemp("grid")
     nodes = GridNode(home / "alpha", "alpha"), GridNode(home / "beta", "beta")
+    route = home / "alpha" / "peerpacs.toml"
+    route.write_text(route.read_text() + ROUTE)
     path = home / "beta" / "peerpacs.toml"
     path.write_text(path.read_text() + RULES)
     for node in nodes:
@@ -95,3 +103,19 @@ def test_a_patient_who_is_expected_is_fetched_by_a_command(
     [fetched] = beta.told("prefetch", person.PatientID, "--issuer", person.IssuerOfPatientID)
     assert fetched["StudyInstanceUID"] == uid
     until(lambda: copies(beta) == before + 2)
+
+
+def test_what_is_meant_for_a_peer_is_sent_to_its_ae_title(
+    pair: tuple[GridNode, GridNode], tmp_path: Path
+) -> None:
+    alpha, beta = pair
+    quick = ("--services", "echo,store", "--complete-after", "1")
+    alpha.cli("devices", "add", "STORESCU", *quick)
+    uid = stored(alpha, tmp_path / "us", 73, 0, study(73, 0).patient, modality="US")
+    waits = until(lambda: [each for each in alpha.told("transfers") if each["why"]], 90)
+    assert waits[0]["why"] == "BETA is not in the device book with a port."
+    alpha.cli("devices", "add", "BETA", "--address", "127.0.0.1", "--port", str(beta.port))
+    alpha.say("transfers", "raise", waits[0]["id"])
+    until(lambda: beta.json("find", "-k", f"StudyInstanceUID={uid}"), 30)
+    checked = alpha.told("routes", "check", "to-beta", uid)
+    assert (checked["asked"], checked["lacking"]) == (True, 0)

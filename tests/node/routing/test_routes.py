@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,11 @@ from pydicom import dcmread
 from catalog import BadRequest, Selection, Verb
 from node.contracts import Device
 from node.standing import read_standing
-from tests.homes import Peer, attribute, phantoms, serving
+from tests.homes import Peer, attribute, edited, phantoms, serving
 from tests.node.bucket.serving import ACCESS, SECRET, Server
 from tests.node.commandline import CommandLine
 from tests.node.dimse.peers import storescp
+from tests.node.oldpacs.servers import orthanc
 from tests.node.research.site import Site
 from tests.node.routing.homes import ask, routed, ruled, sent
 from tests.running import free_port, until
@@ -71,6 +73,27 @@ def test_what_a_study_grows_by_later_is_sent_and_nothing_twice(tmp_path: Path) -
             target = study, gone.SeriesInstanceUID, gone.SOPInstanceUID
             other.register.make(Verb.REJECT, target, reason="bad", who="novak")
             assert ask(node, "check_route", rule="web", study=study)["lacks"] == [gone.SOPInstanceUID]
+
+
+def test_orthanc_gets_it_and_says_itself_what_it_lacks(tmp_path: Path) -> None:
+    rules = """
+    [[route]]
+    name = "orthanc"
+    from = ["WARD"]
+    to = "ae:OLD"
+    lane = "now"
+    """
+    with orthanc(tmp_path / "orthanc") as server, ruled(tmp_path / "home", rules) as node:
+        node.devices.put(Device(ae_title="OLD", address="127.0.0.1", port=server.port))
+        study, made = sent(node)
+        routed(node, "orthanc")
+        told = ask(node, "check_route", rule="orthanc", study=study)
+        assert (told["asked"], told["lacking"], told["instances"]) == (True, 0, len(made))
+        later = edited(made[0], SOPInstanceUID="1.2.3.4.5.6")
+        assert Peer(node, "OTHER").store(replace(later, SOPInstanceUID="1.2.3.4.5.6")) == [0]
+        assert ask(node, "check_route", rule="orthanc", study=study)["lacks"] == ["1.2.3.4.5.6"]
+        ask(node, "send_route", rule="orthanc", study=study, who="novak")
+        until(lambda: ask(node, "check_route", rule="orthanc", study=study)["lacking"] == 0)
 
 
 def test_a_bucket_gets_files_that_any_program_reads(tmp_path: Path) -> None:
