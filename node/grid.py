@@ -331,6 +331,7 @@ class Membership:
             is_dial_only,
             self.authority is not None,
             settings.door_address or f"{machine[0]}:{ports['door']}" if "door" in ports else "",
+            settings.join_address or f"{machine[0]}:{ports['join']}" if "join" in ports else "",
         )
 
     def step(self) -> None:

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from catalog import BadRequest, NotFound
+from catalog import BadRequest, NotFound, PacsError, Unavailable
+from federation.links.joining import Waiting
 from federation.trust.enrolment import Registrar
 from federation.trust.names import spoken
 from federation.trust.policy import ALL, Grant, Share, check_grant, check_share
@@ -19,6 +20,7 @@ from node.grid import Grid
 from node.keys import attributes_of
 
 _CHANGE: Final = "change"
+_NAME_IT: Final = "Say where one answers who wants to join: peerpacs join --at HOST:7444"
 
 
 class GridDesk:
@@ -100,13 +102,13 @@ class GridDesk:
             raise BadRequest(what, "Do this at a node that is one; see: peerpacs peers")
         return registrar
 
-    def join(self, ticket: str, who: str) -> dict[str, Any]:
-        """Ask to join with a ticket; without one, return the request that waits."""
+    def join(self, ticket: str, who: str, at: str = "") -> dict[str, Any]:
+        """Ask to join with a ticket; without one, return the request that waits, or ask to come back."""
         grid = self._grid
         waiting = grid.ask(read(ticket)) if ticket else grid.joiner().waiting()
-        if waiting is None:
-            raise NotFound("No request of this node waits.", "Begin with: peerpacs join TICKET")
-        if ticket:
+        is_new = bool(ticket) or waiting is None
+        waiting = waiting or self._come_back(at)
+        if is_new:
             detail = {"who": who, "grid": waiting.grid_id.hex(), "request": waiting.request_id}
             self._audit.record(_CHANGE, None, "asked to join a grid", detail)
         return {
@@ -116,6 +118,20 @@ class GridDesk:
             "words": list(waiting.words),
             "request": waiting.request_id,
         }
+
+    def _come_back(self, at: str) -> Waiting:
+        """Ask an authority for another certificate in place of one that ended; `at` is where it answers."""
+        member = self._grid.membership
+        if member is None or member.credentials.days_left() > 0:
+            raise NotFound("No request of this node waits.", "Begin with: peerpacs join TICKET")
+        rows = [row for _, row in self._grid.tables.peers.scan() if row.is_authority and row.desk]
+        trouble: PacsError = NotFound("No address of an authority is known here.", _NAME_IT)
+        for address in [at] if at else [row.desk for row in rows]:
+            try:
+                return self._grid.joiner().come_back(address, member.credentials.pair)
+            except Unavailable as error:
+                trouble = Unavailable(error.what, _NAME_IT)
+        raise trouble
 
     def joined(self, who: str) -> bool:
         """Look how the request stands; say whether this node is in the grid now."""

@@ -163,7 +163,7 @@ class Certificate(_message.Message):
     def __init__(self, chain: _Optional[_Iterable[bytes]] = ..., bundle: _Optional[bytes] = ..., crls: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Member(_message.Message):
-    __slots__ = ("node_id", "name", "site", "addresses", "ae_titles", "is_dial_only", "is_authority", "revision", "relays", "door")
+    __slots__ = ("node_id", "name", "site", "addresses", "ae_titles", "is_dial_only", "is_authority", "revision", "relays", "door", "desk")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SITE_FIELD_NUMBER: _ClassVar[int]
@@ -174,6 +174,7 @@ class Member(_message.Message):
     REVISION_FIELD_NUMBER: _ClassVar[int]
     RELAYS_FIELD_NUMBER: _ClassVar[int]
     DOOR_FIELD_NUMBER: _ClassVar[int]
+    DESK_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     name: str
     site: str
@@ -184,7 +185,8 @@ class Member(_message.Message):
     revision: int
     relays: _containers.RepeatedScalarFieldContainer[str]
     door: str
-    def __init__(self, node_id: _Optional[str] = ..., name: _Optional[str] = ..., site: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., ae_titles: _Optional[_Iterable[str]] = ..., is_dial_only: _Optional[bool] = ..., is_authority: _Optional[bool] = ..., revision: _Optional[int] = ..., relays: _Optional[_Iterable[str]] = ..., door: _Optional[str] = ...) -> None: ...
+    desk: str
+    def __init__(self, node_id: _Optional[str] = ..., name: _Optional[str] = ..., site: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., ae_titles: _Optional[_Iterable[str]] = ..., is_dial_only: _Optional[bool] = ..., is_authority: _Optional[bool] = ..., revision: _Optional[int] = ..., relays: _Optional[_Iterable[str]] = ..., door: _Optional[str] = ..., desk: _Optional[str] = ...) -> None: ...
 
 class LinkMessage(_message.Message):
     __slots__ = ("hello", "heartbeat", "refused", "moved", "documents", "dial_back", "directory")

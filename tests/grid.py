@@ -17,8 +17,8 @@ from tests.running import RunningNode, free_port, until
 class GridNode(RunningNode):
     """A running node that may be in a grid."""
 
-    def __init__(self, home: Path, name: str, ae_title: str = "") -> None:
-        super().__init__(home, ae_title or name.upper(), "--name", name)
+    def __init__(self, home: Path, name: str, ae_title: str = "", *init: str) -> None:
+        super().__init__(home, ae_title or name.upper(), "--name", name, *init)
         self.name = name
         self.join_port = free_port()
         self.env = {

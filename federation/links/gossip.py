@@ -52,6 +52,7 @@ def member_message(row: PeerRow) -> wire.Member:
         revision=row.revision,
         relays=row.relays,
         door=row.door,
+        desk=row.desk,
     )
 
 
@@ -106,6 +107,7 @@ def merged(row: PeerRow | None, member: wire.Member, sure: Identity | None, now:
         door=member.door if is_address(member.door) else "",
         static=row.static if row else (),
         since=row.since if row and row.since else now,
+        desk=member.desk if is_address(member.desk) else "",
     )
 
 

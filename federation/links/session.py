@@ -42,6 +42,8 @@ class Own(NamedTuple):
     is_authority: bool = False
     door: str = ""
     """host:port at which it forwards to others."""
+    desk: str = ""
+    """host:port at which it answers who wants to join, or comes back."""
 
 
 class Conversation:

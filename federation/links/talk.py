@@ -91,6 +91,7 @@ class Talk:
             revision=self._revision,
             relays=self._relays,
             door=own.door,
+            desk=own.desk,
         )
 
     def enter(self, session: Conversation, standing: Standing, hello: wire.Hello) -> None:

@@ -135,7 +135,14 @@ class Authority:
         whole = node_serial(node_id)
         lines[whole] = Revoked(whole, int(now))
         self._publish(list(lines.values()))
-        gone = PeerRow(node_id=node_id, name=row.name, site=row.site, state="revoked", since=int(now))
+        gone = PeerRow(
+            node_id=node_id,
+            name=row.name,
+            site=row.site,
+            static=row.static,
+            state="revoked",
+            since=int(now),
+        )
         self._tables.peers.put(node_id.encode(), gone)
         return gone
 

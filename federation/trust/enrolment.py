@@ -295,6 +295,7 @@ class Registrar:
         return decided[0]
 
     def _admit(self, request: Request) -> None:
+        known = self._tables.peers.get(request.node_id.encode())
         row = PeerRow(
             node_id=request.node_id,
             name=request.name,
@@ -302,9 +303,12 @@ class Registrar:
             addresses=request.addresses,
             ae_titles=request.ae_titles,
             is_dial_only=request.is_dial_only,
+            static=known.static if known else (),
             since=int(self._clock()),
         )
         self._tables.peers.put(request.node_id.encode(), row)
+        if request.replace:
+            return  # what the node may do here was decided before, and goes on to count
         for number, grant in enumerate(TEMPLATES.get(request.template, ())):
             own = replace(grant, peer=f"node:{request.node_id}")
             self._tables.grants.put(f"{request.node_id}/{number}".encode(), own)

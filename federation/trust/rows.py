@@ -125,6 +125,8 @@ class PeerRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """member, revoked."""
     since: int = 0
     """Seconds since 1970."""
+    desk: str = ""
+    """host:port at which an authority answers who wants to join, or comes back."""
 
 
 class Tables:

@@ -63,15 +63,18 @@ def invite_command(session: Session, **said: Any) -> int:
 @click.argument("ticket", required=False, default="")
 @click.argument("token", required=False, default="")
 @click.option("--no-wait", is_flag=True, help="Ask, and do not wait for the answer; look again with: join")
+@click.option("--at", default="", metavar="HOST:PORT", help="Come back by this authority's joining port.")
 @shared
-def join_command(session: Session, ticket: str, token: str, no_wait: bool) -> int:
+def join_command(session: Session, ticket: str, token: str, no_wait: bool, at: str) -> int:
     """Ask to join a grid with a ticket from one of its admins; without one, look how the request stands.
+
+    A node whose certificate ended while it was off asks to come back so, without a ticket for 14 days.
 
     Example: peerpacs join pp1-praha.example:7444-h3vd9...
     """
     text = f"pp1-{ticket}-{token.rpartition('-')[2]}" if token else ticket
     with session.desk("join") as ask:
-        asked = ask("join", ticket=text, who=who())
+        asked = ask("join", ticket=text, at=at, who=who())
         lines = (
             f"This is the grid {asked['grid']!r} at {asked['site']}, id {asked['grid_id']}.",
             f"Words to compare on the phone:  {' '.join(asked['words'])}",

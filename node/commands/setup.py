@@ -34,6 +34,9 @@ _PORTS = ("dicom", "tls", "web", "grid", "watch")
 @click.option("--storage", default="disk", help="Where objects are kept: disk, or s3://bucket/prefix.")
 @click.option("--s3-endpoint", default="", help="URL of the S3 server; empty = Amazon's own.")
 @click.option("--s3-keys", type=click.Path(exists=True, dir_okay=False), help="File: access key, secret key.")
+@click.option(
+    "--node-id", default="", help="Of a node of the grid that was lost, in whose place this one comes."
+)
 @click.option("--dev", is_flag=True, help="Trust everybody on this machine. Not for a real hospital.")
 @click.option("--yes", is_flag=True, help="Ask nothing; use what was said and the defaults.")
 @shared
@@ -74,7 +77,7 @@ def make_node(home: Path, name: str, ae: str, settings: dict[str, Any], *, is_de
     if (home / FILE_NAME).exists():
         what = f"There is a node in {home} already; init never overwrites one."
         raise BadRequest(what, f"Start it with: peerpacs run --home {home}, or choose another folder.")
-    node_id = str(uuid.uuid4())
+    node_id = _node_id(settings["node_id"])
     ae_title = check_ae_title(ae, longest=16 - len(GRID_SUFFIX))
     said = (f"{section}_port" for section in _PORTS)
     own: dict[str, dict[str, Any]] = {
@@ -99,6 +102,13 @@ def make_node(home: Path, name: str, ae: str, settings: dict[str, Any], *, is_de
         path.unlink()
         raise
     return {**_made(config, home), "web": first, "home": str(home), "config": str(path), "is_dev": is_dev}
+
+
+def _node_id(said: str) -> str:
+    """Return the id of a new node, or the one that was said; raises BadRequest if that is none."""
+    from federation.trust.names import check_node_id
+
+    return check_node_id(said) if said else str(uuid.uuid4())
 
 
 def _first_rows(
