@@ -55,14 +55,16 @@ class LiveGrid:
         self._now = now
 
     def ask(
-        self, query: Query, asker: Asker, mode: Mode, deadline: float = DEADLINE
+        self, query: Query, asker: Asker, mode: Mode, deadline: float = DEADLINE, block: str = ""
     ) -> tuple[Iterator[Attributes], list[Outcome]]:
         """Return the matches, and how each site took part; returns when the round is over.
+
+        `block` is the private block that matches are to carry.
 
         Raises:
             BadRequest: a key has a value that its VR does not allow.
         """
-        sight = Sight(self._grid, asker, query)
+        sight = Sight(self._grid, asker, query, block)
         standing = sight.standing
         asked = {source: each for source, each in standing.items() if _is_asked(sight, source, mode)}
         can_judge = sight.can_judge

@@ -92,7 +92,7 @@ def decide(outcomes: Sequence[Outcome], manners: Manners) -> Decision:
     nothing of it, it gets the comment.
     """
     missing = [each for each in outcomes if is_missing(each, manners)]
-    stale = [each for each in outcomes if each not in missing and not _is_fresh(each, manners)]
+    stale = [each for each in outcomes if each not in missing and not is_fresh(each, manners)]
     endings = [Ending.COMPLETE]
     if stale:
         endings.append(_ENDINGS[manners.on_partial])
@@ -112,7 +112,8 @@ def is_missing(outcome: Outcome, manners: Manners) -> bool:
     return outcome.age > manners.stale_after
 
 
-def _is_fresh(outcome: Outcome, manners: Manners) -> bool:
+def is_fresh(outcome: Outcome, manners: Manners) -> bool:
+    """Say whether the site answered, or the copy of its catalog counts as up to date."""
     return outcome.part is Part.LIVE or (outcome.age is not None and outcome.age <= manners.fresh)
 
 

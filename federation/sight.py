@@ -16,6 +16,7 @@ from .manifests import Manifest
 from .merging import HERE, Holder, Merged, merge
 from .mirror import Mirror
 from .mirror_reading import hashed_at, mirrored
+from .private_block import Known, of_study, owners
 from .proposing import MirrorPlanner, Proposal, exact_values, in_order, narrowed, united
 
 
@@ -70,6 +71,8 @@ class Grid(NamedTuple):
     """What is known of an owner's series without asking it, copies of its objects among that."""
     issuer: str = ""
     """As `Standing.issuer`, of this node."""
+    site: Callable[[], str] = lambda: ""
+    """Of this node."""
     alarm: Callable[[str, list[bytes]], None] = lambda study, owners: None
     """Told of a study UID that two patients claim, and of the owners who state the other one."""
 
@@ -89,8 +92,10 @@ class Live(NamedTuple):
 class Sight:
     """One question of one device: what it may see, as it stands at this moment."""
 
-    def __init__(self, grid: Grid, asker: Asker, query: Query) -> None:
+    def __init__(self, grid: Grid, asker: Asker, query: Query, block: str = "") -> None:
+        """`block` is the private block that matches are to carry, see `private_block`."""
         self._grid = grid
+        self._block = block
         self._asker = asker
         self._query = query
         self._links = grid.links()
@@ -145,10 +150,17 @@ class Sight:
                 person = self._links.person(study.patient)
                 if person in people:
                     continue
+            about = self._about(study)
             for answer in self.answers.of(study, seen, self.of_person):
                 if self._query.level is Level.PATIENT:
                     people.add(person)
-                yield answer
+                yield {**answer, **about} if about else answer
+
+    def _about(self, study: Merged) -> Attributes:
+        if not self._block:
+            return {}
+        known = ((each.owner, Known(each.site, each.age)) for each in self.standing.values())
+        return of_study(self._block, study, owners(known, self._grid.site()))
 
     def proposal(self) -> Proposal:
         """Return every study that could match."""

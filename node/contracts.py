@@ -58,6 +58,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """How it is shown Patient IDs of issuers that are not its own: `prefix` as ISSUER/ID, or `keep`."""
     grid_mode: Mode = Mode.SYNCED
     """Where grid answers come from: `synced` catalogs, the owners (`live`), or both (`hybrid`)."""
+    grid_details: bool = False
+    """Whether grid answers carry the private block PEERPACS 1.0 although it did not ask for it."""
     on_partial: OnPartial = OnPartial.COMPLETE
     """How a grid answer ends that stands on old copies of catalogs."""
     on_incomplete: OnPartial = OnPartial.FAIL

@@ -15,6 +15,7 @@ from federation.identities import Asker
 from federation.links.channels import asking
 from federation.live import LiveGrid, Mode
 from federation.outcomes import Manners, Outcome, Part, decide, is_missing
+from federation.private_block import of_answer, set_apart
 from federation.sight import Grid, Sight
 from federation.trust.assertion import Asker as Behalf
 from node.contracts import Caller, Device, GridAnswer
@@ -29,15 +30,19 @@ class Tallies:
 
     def __init__(self) -> None:
         self._parts: Counter[tuple[str, str]] = Counter()
+        self._incomplete: Counter[str] = Counter()
 
-    def count(self, outcomes: Sequence[Outcome]) -> None:
+    def count(self, outcomes: Sequence[Outcome], manners: Manners) -> None:
         """Count one answer."""
         self._parts.update((outcome.site, outcome.part.value) for outcome in outcomes)
+        self._incomplete.update(each.site for each in outcomes if is_missing(each, manners))
 
     def samples(self) -> Iterator[Sample]:
         """Yield what `/metrics` shows."""
         for (site, part), number in sorted(self._parts.items()):
             yield Sample("grid_answers_total", number, (site, part))
+        for site, number in sorted(self._incomplete.items()):
+            yield Sample("grid_answers_incomplete_total", number, (site,))
 
 
 class GridParts(NamedTuple):
@@ -87,14 +92,19 @@ class DeviceGrid:
         Raises:
             BadRequest: a key has a value that its VR does not allow.
         """
+        query, block = set_apart(query)
         with asking(self.behalf) as behalf:
             mode = self._mode_for(query)
-            matches, outcomes = self._parts.live.ask(query, self._asker, mode)
+            matches, outcomes = self._parts.live.ask(query, self._asker, mode, block=block)
             context = copy_context()
-        self._parts.tallies.count(outcomes)
+        self._parts.tallies.count(outcomes, self._manners)
         self._tell(outcomes)
         decision = decide(outcomes, self._manners)
-        return GridAnswer(_within(context, matches), decision, outcomes, behalf.request_id)
+        found = _within(context, matches)
+        if block:
+            about = of_answer(block, outcomes, self._manners)
+            found = ({**match, **about} for match in found)
+        return GridAnswer(found, decision, outcomes, behalf.request_id)
 
     def _mode_for(self, query: Query) -> Mode:
         """Ask the owners for what no mirror knows: keys outside the fixed table."""

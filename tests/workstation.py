@@ -42,9 +42,17 @@ def send(node: GridNode, *paths: str) -> None:
     dcmtk("storescu", "-aec", node.ae_title, "127.0.0.1", str(node.port), *paths)
 
 
-def ask(node: GridNode, called: str = "", level: str = "STUDY", as_ae: str = "WS", **keys: str) -> Answers:
-    """Ask a node's grid; return the matches and the final response."""
+def ask(
+    node: GridNode,
+    called: str = "",
+    level: str = "STUDY",
+    as_ae: str = "WS",
+    private: Dataset | None = None,
+    **keys: str,
+) -> Answers:
+    """Ask a node's grid, for private attributes too; return the matches and the final response."""
     question = Dataset()
+    question.update(private or {})
     question.QueryRetrieveLevel = level
     for keyword in ("StudyInstanceUID", "PatientID", "RetrieveAETitle", "InstanceAvailability"):
         setattr(question, keyword, "")

@@ -130,6 +130,7 @@ class Neighbourhood:
             links=self.links.current,
             remembered=self.old.remembered(self.fetching.cache.remembered(manifests)),
             issuer=issuer,
+            site=self._site,
             alarm=self.conflicts.alarm,
         )
         self.search.on_changed = self._check
@@ -167,6 +168,10 @@ class Neighbourhood:
     def _member(self) -> Membership | None:
         member = self._grid.membership
         return member if member is not None and member.is_serving else None
+
+    def _site(self) -> str:
+        member = self._grid.membership
+        return member.credentials.pair.identity.site if member else self._grid.settings.name
 
     def _issuer(self) -> str:
         """Return whose Patient IDs are those without an issuer: the node's, or else its site's."""

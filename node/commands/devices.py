@@ -44,6 +44,12 @@ _IN_THE_GRID: Final = (
     ),
     click.option("--foreign-ids", help="Patient IDs of other issuers: prefix (ISSUER/ID) or keep."),
     click.option("--grid-mode", help="Grid answers from: synced catalogs, hybrid, or live."),
+    click.option(
+        "--grid-details/--no-grid-details",
+        "grid_details",
+        default=None,
+        help="Grid answers carry the private block PEERPACS 1.0: holders, ages, sites that are missing.",
+    ),
     click.option("--on-partial", help="Answers from old copies end: complete, comment, warn or fail."),
     click.option("--on-incomplete", help="Answers that may lack a site end: comment, warn or fail."),
     click.option("--stale-after", type=float, help="Seconds after which a copy counts as none."),

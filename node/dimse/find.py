@@ -19,6 +19,7 @@ from catalog import (
     is_fully_supported,
     understand,
 )
+from federation import private_block
 from federation.outcomes import Ending
 from node.contracts import Service
 from node.sections import GRID_SUFFIX
@@ -134,6 +135,8 @@ def is_cancel(association: Association, request: Command) -> bool:
 def _query(session: Session, context: Context, request: Command) -> Query:
     identifier = receive_identifier(session, context, request, Service.FIND)
     device = session.caller.device
+    if device is not None and device.grid_details and session.scope.grid is not None:
+        identifier = {**identifier, **private_block.KEYS}
     return understand(
         identifier,
         patient_root=context.abstract_syntax.startswith(PATIENT_ROOT + "."),

@@ -37,6 +37,7 @@ _ROWS: Final = (
     Measure("store_seconds", _H, (), "From a C-STORE request to its response, transmission included."),
     Measure("find_seconds", _H, ("scope",), "From a C-FIND request to its last response."),
     Measure("grid_answers_total", _C, ("peer", "part"), "How sites took part in answers on the grid's AE."),
+    Measure("grid_answers_incomplete_total", _C, ("peer",), "Answers that may lack what a site has."),
     Measure("peer_up", _G, ("peer",), "Whether a node of the grid is connected: heard of within 15 s."),
     Measure("peer_lag_seconds", _G, ("peer",), "How old the copy of a peer's catalog is; 0 while level."),
     Measure("peer_changes_behind", _G, ("peer",), "Changes of a peer's catalog that its copy lacks."),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pydicom import Dataset
 
 from tests.grid import GridNode
 from tests.running import dcmtk, until
@@ -140,6 +141,47 @@ def test_a_question_outside_the_fixed_table_goes_to_the_owner_and_both_audits_te
     _, final = ask(beta, as_ae="OTHER", KVP="100")
     assert final.Status == 0xA700
     assert ask(beta, as_ae="OTHER")[1].Status == 0
+
+
+def _block(row: Dataset) -> dict[int, list[str]]:
+    """Return the values of the private block by its elements; a workstation knows no VR of them."""
+    found = row.private_block(0x0077, "PEERPACS 1.0")
+    values = {element: found[element].value for element in range(1, 8) if element in found}
+    told = {
+        element: value.decode() if isinstance(value, bytes) else value for element, value in values.items()
+    }
+    return {
+        element: [text.strip() for text in value.split("\\")] if isinstance(value, str) else value
+        for element, value in told.items()
+    }
+
+
+def test_who_asks_for_the_private_block_is_told_who_holds_a_study_and_who_did_not_answer(
+    make: Make, files: Path
+) -> None:
+    alpha, beta = make("alpha"), make("beta")
+    alpha.admit(beta)
+    send(alpha, object_of(files, "1.2.1"))
+    seen(beta, [("1.2.1", "NEARLINE")])
+    send(beta, object_of(files, "1.2.2"))
+    private = Dataset()
+    for element in range(1, 8):
+        private.private_block(0x0077, "PEERPACS 1.0", create=True).add_new(element, "LO", "")
+    (row,), final = ask(beta, private=private, StudyInstanceUID="1.2.1")
+    told = _block(row)
+    assert final.Status == 0
+    assert (told[1], told[2], told[4]) == (["alpha"], ["alpha"], ["NO"])
+    assert not told[5], "no site is missing"
+    assert int(told[3][0]) < 15, "seconds since alpha's catalog was known to be right"
+    (row,), _ = ask(beta, private=private, StudyInstanceUID="1.2.2")
+    assert (_block(row)[2], _block(row)[3]) == (["BETA"], ["0"])
+    assert (0x0077, 0x0010) not in ask(beta, StudyInstanceUID="1.2.1")[0][0], "nobody gets it unasked"
+
+    beta.cli("devices", "add", "WS", "--services", "find", "--grid-details", "--stale-after", "0.5")
+    alpha.kill()
+    until(lambda: _block(ask(beta, StudyInstanceUID="1.2.1")[0][0])[5] == ["alpha"])
+    assert ask(beta)[1].Status == 0xA700
+    assert [value for value in beta.metric("grid_answers_incomplete_total") if value]
 
 
 def test_two_hospitals_share_a_study_but_never_a_patient(make: Make, files: Path) -> None:
