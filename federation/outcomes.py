@@ -117,6 +117,19 @@ def is_fresh(outcome: Outcome, manners: Manners) -> bool:
     return outcome.part is Part.LIVE or (outcome.age is not None and outcome.age <= manners.fresh)
 
 
+def warning(outcomes: Sequence[Outcome], manners: Manners) -> str:
+    """Return the same as a sentence of any length; nothing where the answer is whole and up to date."""
+    missing = [each for each in outcomes if is_missing(each, manners)]
+    stale = [each for each in outcomes if each not in missing and not is_fresh(each, manners)]
+    parts = []
+    if missing:
+        parts.append("may lack what these sites have: " + ", ".join(each.site for each in missing))
+    if stale:
+        old = ", ".join(f"{each.site} {spoken(each.age or 0.0)}" for each in stale)
+        parts.append("stands on older copies of: " + old)
+    return f"This answer {' and '.join(parts)}" if parts else ""
+
+
 def comment(stale: Sequence[Outcome], missing: Sequence[Outcome]) -> str:
     """Return `none: HOSP-D; stale: HOSP-C 14m`, the most important first, cut where it is too long."""
     parts = []

@@ -291,6 +291,8 @@ class GridAnswer(NamedTuple):
     """How each site took part."""
     request_id: str
     """Under which the audits of all nodes that were asked tell of it."""
+    warning: str = ""
+    """Which sites may be missing from it, and whose copies are old; at any length."""
 
 
 class GridCatalog(Catalog, Protocol):

@@ -14,7 +14,7 @@ from federation.grid_answers import Answers
 from federation.identities import Asker
 from federation.links.channels import asking
 from federation.live import LiveGrid, Mode
-from federation.outcomes import Manners, Outcome, Part, decide, is_missing
+from federation.outcomes import Manners, Outcome, Part, decide, is_missing, warning
 from federation.private_block import of_answer, set_apart
 from federation.sight import Grid, Sight
 from federation.trust.assertion import Asker as Behalf
@@ -53,6 +53,8 @@ class GridParts(NamedTuple):
     tallies: Tallies
     issuer: str
     """Whose Patient IDs devices mean that have no issuer of their own."""
+    pseudonym: Callable[[str], str]
+    """Returns what stands for a user at peers."""
 
 
 class DeviceGrid:
@@ -74,6 +76,9 @@ class DeviceGrid:
     @property
     def behalf(self) -> Behalf:
         """Who asks, as peers are told."""
+        user = self._caller.user
+        if user:
+            return Behalf(self._parts.pseudonym(user), role="user", purpose=_PURPOSE)
         return Behalf(role="ae", purpose=_PURPOSE, ae_title=_plain(self._caller.ae_title))
 
     def patient_of(self, StudyInstanceUID: str) -> PatientKey | None:
@@ -104,7 +109,8 @@ class DeviceGrid:
         if block:
             about = of_answer(block, outcomes, self._manners)
             found = ({**match, **about} for match in found)
-        return GridAnswer(found, decision, outcomes, behalf.request_id)
+        said = warning(outcomes, self._manners)
+        return GridAnswer(found, decision, outcomes, behalf.request_id, said)
 
     def _mode_for(self, query: Query) -> Mode:
         """Ask the owners for what no mirror knows: keys outside the fixed table."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -43,6 +43,7 @@ from federation.owners import owner_of, place_at
 from federation.proposing import MirrorPlanner
 from federation.sight import Grid as Seen
 from federation.sight import Sight
+from federation.trust.assertion import pseudonym_of
 from federation.trust.names import Identity
 from federation.trust.policy import Caller as Peer
 from node.archives import DEFAULT
@@ -138,7 +139,8 @@ class Neighbourhood:
         live = LiveGrid(self.seen, self._ask, self._breaker, time.monotonic)
         link = PeerLink(self._channel, self.neighbours.name)
         self.fetching.begin(self.seen, link, self.old.objects)
-        self.parts = GridParts(self.seen, live, self.tallies, issuer)
+        pseudonym = partial(pseudonym_of, self._secret)
+        self.parts = GridParts(self.seen, live, self.tallies, issuer, pseudonym)
         self.copying.open(self._channel, self.neighbours.name)
         self._is_open = True
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 import falcon
 
-from catalog import Clock, Entry, NotFound, Selection
+from catalog import Clock, Entry, NotFound, Selection, Unavailable
 from node.contracts import Audit, Caller, Outgoing, Scope
 from node.pixels import Codecs
 
@@ -72,6 +72,8 @@ class Exchange:
         """Path of the scope's DICOMweb service."""
         self.named = named
         self.services = services
+        self.missing = 0
+        """Instances of those that `entries` was asked for, which nobody who can be reached has."""
 
     @property
     def service(self) -> str:
@@ -117,6 +119,7 @@ class Exchange:
         Raises:
             NotFound: there are none.
             Gone: there were.
+            Unavailable: nobody who holds any of them can be reached.
         """
         target = tuple(self.named[word] for word in ("study", "series", "instance") if word in self.named)
         study, series, instance = (*target, "", "", "")[:3]
@@ -128,12 +131,24 @@ class Exchange:
             )
         )
         if entries:
-            return entries
+            return self._reachable(entries)
         what = ("study", "series", "instance")[len(target) - 1]
         insight = self.scope.insight
         if insight is not None and insight.was_here(target):
             raise Gone(f"This {what} was here, and a person removed it.", "Ask who may tell you why.")
         raise NotFound(f"There is no such {what} here.", "Search for it: it may be known elsewhere.")
+
+    def _reachable(self, entries: list[Entry]) -> list[Entry]:
+        """Return those that can be had; what only a site has that cannot be reached has no UID here."""
+        found = [entry for entry in entries if entry.SOPInstanceUID]
+        self.missing = len(entries) - len(found)
+        sites = sorted({entry.source for entry in entries if not entry.SOPInstanceUID})
+        if not found:
+            what = f"It is held by {', '.join(sites)}, which cannot be reached now."
+            raise Unavailable(what, "Try again when it can.")
+        if self.missing:
+            self.warn(f"{self.missing} of {len(entries)} instances are missing: {', '.join(sites)} has them")
+        return found
 
     def is_known(self, etag: str, *, is_immutable: bool) -> bool:
         """Set the caching headers; say whether the client has it already, so that 304 is the answer."""

@@ -158,13 +158,14 @@ def send_one(exchange: Exchange, entry: Entry, wished: Wish) -> None:
 
 
 def _send(exchange: Exchange, entries: Sequence[Entry], wished: Wish) -> None:
+    exchange.scope.retriever.expect(entries)
     etag = hashlib.sha256(f"{version_of(exchange, entries)}{wished}".encode()).hexdigest()[:40]
     if exchange.is_known(etag, is_immutable=False):
         return
     taken = Taken(exchange, wished)
     try:
         taken.take(entries)
-        _judge(exchange, taken)
+        _judge(exchange, taken, exchange.missing)
         if wished.is_multipart:
             body = Related(DICOM, taken.parts, taken.close)
             exchange.stream(body, body.media_type)
@@ -179,14 +180,15 @@ def _send(exchange: Exchange, entries: Sequence[Entry], wished: Wish) -> None:
     exchange.record("retrieve", outcome, what="instances", instances=sent, failed=len(taken.failures))
 
 
-def _judge(exchange: Exchange, taken: Taken) -> None:
+def _judge(exchange: Exchange, taken: Taken, missing: int) -> None:
     """Set the status: all, some (206), or none, whose reason is raised."""
     if not taken.parts:
         kinds = (Unavailable, NotConvertible, NotFound)
         raise next((e for kind in kinds for e in taken.failures if isinstance(e, kind)), taken.failures[0])
-    if taken.failures:
+    if taken.failures or missing:
         exchange.response.status = 206
         exchange.response.set_header("Cache-Control", "no-store")
+    if taken.failures:
         count = len(taken.failures)
         exchange.warn(
             f"{count} of {count + len(taken.parts)} instances are missing: {taken.failures[0].what}"

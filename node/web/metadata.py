@@ -28,7 +28,11 @@ def retrieve_metadata(exchange: Exchange) -> None:
     exchange.record("retrieve", what="metadata", instances=len(entries))
     if exchange.is_known(version_of(exchange, entries), is_immutable=False):
         return
+    exchange.scope.retriever.expect(entries)
     first = headers(exchange, entries[:_AT_ONCE])
+    if exchange.missing:
+        exchange.response.status = 206
+        exchange.response.set_header("Cache-Control", "no-store")
     exchange.stream(_Array(exchange, entries, first), media_type)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from catalog import UNIQUE_KEY, Attributes, Level, Selection, answer
+from catalog import UNIQUE_KEY, Attributes, Level, OutOfSpace, Selection, answer
 from node.keys import keyword_of, text_of
 
 from .exchange import Exchange
@@ -63,7 +63,7 @@ def _search(exchange: Exchange, level: Level) -> None:
     most = MOST if question.limit is None else min(question.limit, MOST)
     page = list(islice(found, question.offset, question.offset + most)) if most else []
     remaining = 0
-    if len(page) == MOST and question.limit != MOST:
+    if len(page) == MOST and question.limit != MOST and exchange.scope.grid is None:
         remaining = sum(1 for _ in found)
     answers = [_told(exchange, question, match) for match in page]
     if question.is_everything:
@@ -110,13 +110,21 @@ def _matches(exchange: Exchange, question: Question) -> Iterator[Attributes]:
     if grid is None:
         found = exchange.scope.catalog.find(question.query)
     else:
-        answered = grid.ask(question.query)
-        found = answered.matches
-        if answered.decision.comment:
-            exchange.warn(f"Sites that may be missing or old here: {answered.decision.comment}.")
+        asked = grid.ask(question.query)
+        found = _up_to_the_most(exchange, asked.matches)
+        if asked.warning:
+            exchange.warn(asked.warning)
     if not question.empties:
         return found
     return (each for each in found if not any(each.get(tag, {}).get("Value") for tag in question.empties))
+
+
+def _up_to_the_most(exchange: Exchange, found: Iterator[Attributes]) -> Iterator[Attributes]:
+    """Yield what the grid answers; where it has more than one answer may hold, the client is told."""
+    try:
+        yield from found
+    except OutOfSpace as error:
+        exchange.warn(f"{error.what} {error.next}".rstrip())
 
 
 def _told(exchange: Exchange, question: Question, match: Attributes) -> Attributes:
