@@ -51,6 +51,7 @@ class Desk:
     def _grid(self) -> GridDesk:
         node = self._node
         grid = GridDesk(node.grid, node.audit)
+        grid.archive = lambda name: node.archive(name).plan.name
         grid.lag = NeighbourDesk(node.neighbourhood, node.audit, grid.node_id, node.clock).lag
         return grid
 

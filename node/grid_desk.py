@@ -29,6 +29,8 @@ class GridDesk:
     def __init__(self, grid: Grid, audit: AuditLog) -> None:
         self._grid = grid
         self._audit = audit
+        self.archive: Callable[[str], str] = lambda name: name
+        """Returns the name of an archive that there is; raises NotFound for another."""
         self.lag: Callable[[str], dict[str, Any]] = lambda node_id: {}
         """Adds to a peer how far its catalog is followed here, and this node's there."""
 
@@ -295,10 +297,12 @@ class GridDesk:
             raise NotFound(f"There is no grant {grant!r}.", "List them with: peerpacs grants")
         self._audit.record(_CHANGE, None, "grant taken back", {"who": who, "grant": grant})
 
-    def put_share(self, name: str, keys: list[str], view: str, who: str) -> dict[str, Any]:
-        """Make a share, or change what it matches and shows."""
+    def put_share(self, name: str, keys: list[str], view: str, who: str, archive: str = "") -> dict[str, Any]:
+        """Make a share of an archive, or change what it matches and shows."""
         tables = self._grid.tables
         told = {"name": name, "number": -1, "match": attributes_of(keys), "view": view}
+        if archive:
+            told["archive"] = self.archive(archive)
         try:
             share = msgspec.convert(_fields(Share, told), Share)
         except msgspec.ValidationError as error:

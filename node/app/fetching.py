@@ -18,7 +18,6 @@ from federation.objects import Given, ObjectService, Outside, PeerLink, Shelf
 from federation.sight import Grid
 from federation.sourcing import Source, Sources
 from federation.trust.policy import Policy
-from node.archives import DEFAULT
 from node.contracts import Retriever
 from node.grid_catalog import DeviceGrid
 from node.grid_retriever import GridRetriever
@@ -80,12 +79,12 @@ class Fetching:
     def service(
         self, gate: Gate, policy: Callable[[], Policy], archives: Mapping[str, Archive]
     ) -> ObjectService:
-        """Return what gives peers the objects of the default archive."""
+        """Return what gives peers objects of the archives that shares are of."""
 
         def shelf(name: str) -> Shelf:
             archive = archives.get(name)
-            if archive is None or name != DEFAULT:
-                raise NotFound(f"This node has no archive {name!r} for peers.")
+            if archive is None:
+                raise NotFound(f"This node has no archive {name!r}.")
             return ArchiveShelf(archive.catalog, archive.retriever)
 
         clock = self._shared.clock

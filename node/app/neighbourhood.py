@@ -196,7 +196,7 @@ class Neighbourhood:
 
         def archive(name: str) -> Kept | None:
             found = self._archives.get(name)
-            return found.catalog if found and name == DEFAULT else None
+            return found.catalog if found else None
 
         return GrantBook(self._grid.tables, gate.visitor, archive, lambda: self._secret, self._clock)
 
@@ -346,11 +346,12 @@ class Neighbourhood:
     def _state_shares(self) -> None:
         """Have the log state the shares as they are now."""
         now = [share for _, share in self._grid.tables.shares.scan()]
-        if now != self._shares:
-            self._main.catalog.share(
-                [stated(share, self._secret) for share in now if share.archive == DEFAULT]
-            )
-            self._shares = now
+        names = sorted(self._archives)
+        if (now, names) != self._shares:
+            for name in names:
+                of_it = [stated(share, self._secret) for share in now if share.archive == name]
+                self._archives[name].catalog.share(of_it)
+            self._shares = now, names
 
     # What people ask.
 
@@ -373,8 +374,9 @@ class Neighbourhood:
         own = self._grid.settings.node_id
         peers = [row for _, row in self._grid.tables.peers.scan() if row.state == "member"]
         callers = [Peer(row.node_id, row.site) for row in peers if row.node_id != own]
-        heard = self.announcer.acknowledged(DEFAULT, callers) if self.announcer else {}
-        self._main.catalog.forget_tombstones(heard)
+        for name, archive in tuple(self._archives.items()):
+            heard = self.announcer.acknowledged(name, callers) if self.announcer else {}
+            archive.catalog.forget_tombstones(heard)
 
     # What devices are given.
 

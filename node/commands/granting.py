@@ -84,23 +84,28 @@ def remove_grant(session: Session, grant: str) -> int:
 def share_command(session: Session, name: str, keys: tuple[str, ...], view: str, remove: bool) -> int:
     r"""Make or change a share: the studies that match all keys, and how they are shown.
 
+    It is one of the default archive, or of the one that --archive names.
+
     Example: peerpacs grants share mammo 'Modality=MG' --view full
     """
+    archive, session.archive = session.archive, ""
     with session.desk("grants") as ask:
         if remove:
             ask("remove_share", name=name, who=who())
             session.say({"removed": name}, [f"✓ The share {name} is gone."])
             return 0
-        row = ask("put_share", name=name, keys=list(keys), view=view, who=who())
-    session.say(
-        row, [f"✓ The share {name} shows {view} of {plural(len(keys), 'key') if keys else 'everything'}."]
-    )
+        row = ask("put_share", name=name, keys=list(keys), view=view, archive=archive, who=who())
+    what = f"what matches {plural(len(keys), 'key')}" if keys else "everything"
+    session.say(row, [f"✓ The share {name} shows {view} of {what} in the archive {row['archive']}."])
     return 0
 
 
 def _grants(found: dict[str, Any]) -> Iterator[str]:
-    shares = [(row["name"], row["view"], "some" if row["match"] else "all") for row in found["shares"]]
-    yield from columns(shares, ("SHARE", "VIEW", "STUDIES"))
+    shares = [
+        (row["name"], row["view"], "some" if row["match"] else "all", row["archive"])
+        for row in found["shares"]
+    ]
+    yield from columns(shares, ("SHARE", "VIEW", "STUDIES", "ARCHIVE"))
     if not found["grants"]:
         yield "Nothing is granted to anybody: peerpacs grants add --help"
         return

@@ -12,7 +12,7 @@ from pydicom import Dataset
 
 from tests.grid import GridNode
 from tests.running import dcmtk, until
-from tests.workstation import ask, object_of, rows, seen, send
+from tests.workstation import ask, get, object_of, rows, seen, send
 
 Make = Callable[..., GridNode]
 
@@ -110,6 +110,21 @@ def test_what_is_not_granted_is_not_seen_and_what_is_taken_back_is_seen_no_more(
     assert row.NumberOfStudyRelatedSeries == 1
     alpha.say("grants", "remove", f"{beta.node_id}/mammo")
     seen(beta, [])
+
+
+def test_an_archive_of_its_own_is_shared_by_its_name(make: Make, files: Path) -> None:
+    alpha, beta = make("alpha"), make("beta")
+    alpha.admit(beta, "none")
+    alpha.say("archives", "add", "ward", "--ae", "WARD")
+    assert "no archive 'nowhere'" in alpha.say("grants", "share", "x", "--archive", "nowhere", code=1)
+    assert "in the archive ward" in alpha.say("grants", "share", "ward", "--archive", "ward")
+    alpha.say("grants", "add", "beta", "ward", "catalog", "find_live", "retrieve")
+    send(alpha, object_of(files, "1.2.1"))
+    dcmtk("storescu", "-aec", "WARD", "127.0.0.1", str(alpha.port), object_of(files, "1.2.2"))
+    seen(beta, [("1.2.2", "NEARLINE")])
+    got, final, _, _ = get(beta, "1.2.2", as_ae="WS")
+    assert (final.Status, [data.StudyInstanceUID for data in got]) == (0, ["1.2.2"])
+    until(lambda: rows(ask(beta, KVP="120")) == [("1.2.2", "NEARLINE")])
 
 
 def test_a_question_outside_the_fixed_table_goes_to_the_owner_and_both_audits_tell_of_it(
