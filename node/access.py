@@ -23,6 +23,7 @@ from catalog import Clock, OutOfSpace
 from node.archives import DEFAULT
 from node.contracts import Caller, Device, Rejection, Service, Verdict
 from node.devices import ANY, LOOPBACK, DeviceBook
+from node.drain import REMEDY, WHAT, Drain
 from node.sections import REJECTED_SUFFIX, Config, UnknownSenders
 from node.state import State
 
@@ -36,6 +37,7 @@ _RESOLVED_FOR: Final = 60.0
 """Seconds for which a host name's addresses are believed."""
 _CALLING_AE_NOT_RECOGNISED: Final = (1, 1, 3)
 _CALLED_AE_NOT_RECOGNISED: Final = (1, 1, 7)
+_CONGESTED: Final = (2, 3, 1)
 """Result, source and reason of A-ASSOCIATE-RJ, PS3.8 Table 9-21."""
 _ALLOWED: Final = Verdict(True)
 
@@ -134,12 +136,15 @@ class Gatekeeper:
         self._unknown_senders = config.senders.unknown_senders
         self._hosts = _Hosts(clock)
         self.refusals = Refusals(state, clock)
+        self._drain = Drain(state)
         self.on_admitted: Callable[[str], None] = lambda ae_title: None
         """Called with the AE title of each device that is let in: it has shown that it is there."""
 
     def admit(self, calling_ae: str, address: str, called_ae: str) -> Caller | Rejection:
         """Let an association in, or say why not; a refusal is remembered for `peerpacs status`."""
         caller = Caller(_shown(calling_ae), _plain_address(address), _shown(called_ae))
+        if self._drain.is_on:
+            return Rejection(*_CONGESTED, WHAT, REMEDY)
         if caller.called_ae not in (called := self._titles()):
             titles = " or ".join(sorted(called))
             why = f"{caller.called_ae!r} is not an AE title of this node."

@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "init": "setup",
     "run": "running",
     "status": "running",
+    "drain": "draining",
     "check": "checking",
     "health": "watching",
     "config": "watching",

@@ -21,6 +21,7 @@ from node.grid_desk import GridDesk
 from node.grid_health import GridHealth
 from node.neighbour_desk import NeighbourDesk
 from node.research.senders import RESEARCH_VERBS
+from node.transfers.model import Standing
 
 if TYPE_CHECKING:
     from node.app import Archive, Node
@@ -38,7 +39,15 @@ class Desk:
 
     def own(self) -> dict[str, Callable[..., Any]]:
         """Return the verbs that are about the whole node."""
-        verbs = (self.status, self.readiness, self.notices, self.archives, self.put_archive, self.peer)
+        verbs = (
+            self.status,
+            self.readiness,
+            self.notices,
+            self.archives,
+            self.put_archive,
+            self.peer,
+            self.drain,
+        )
         node, grid = self._node, self._grid()
         near = NeighbourDesk(node.neighbourhood, node.audit, grid.node_id, node.clock)
         own = {verb.__name__: verb for verb in verbs}
@@ -83,6 +92,28 @@ class Desk:
         """
         return ArchiveDesk(self._node, self._node.archive(archive))
 
+    def drain(self, who: str = "", is_wanted: bool | None = None) -> dict[str, Any]:
+        """Have the node take no new work, or take it again; say what is under way."""
+        node = self._node
+        if is_wanted is not None:
+            if is_wanted:
+                node.drain.begin(who, node.clock())
+            else:
+                node.drain.end()
+                node.transfers.on_waiting()
+            event = "draining began" if is_wanted else "draining ended"
+            node.audit.record("change", None, event, {"who": who})
+        buckets = [archive.bucket for archive in node.archives.values() if archive.bucket]
+        return {
+            "since": node.drain.since,
+            "under_way": {
+                "association": node.dimse.counters().get("open", 0),
+                "transfer": node.transfers.counts().get(Standing.RUNNING, 0),
+                "import": sum(not job.is_over for job in node.imports.jobs.values()),
+                "upload": sum(bucket.waiting() for bucket in buckets),
+            },
+        }
+
     def readiness(self) -> dict[str, str]:
         """Say of each thing that must be well what is wrong with it, or nothing."""
         return {found.name: found.why for found in self._node.watch.readiness.findings()}
@@ -111,6 +142,7 @@ class Desk:
             "associations": node.dimse.counters(),
             "tls": self._tls(),
             "published": self._book().news(),
+            "draining": node.drain.since,
             "grid": self._grid_health().problems(),
             "conflicts": totals.open_conflicts,
             "held": {

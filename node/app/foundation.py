@@ -18,6 +18,7 @@ from node.contracts import Device, Ingest, Line, Scope
 from node.credentials import own_credentials
 from node.devices import DeviceBook
 from node.dimse import Admission, DimseServer, calling, reencode
+from node.drain import Drain
 from node.research.senders import Senders
 from node.sections import Config
 from node.standing import load_standing
@@ -52,6 +53,7 @@ class Foundation:
         home, config = self.home, self.config
         self.state = State(home / "state")
         self._opened.callback(self.state.close)
+        self.drain = Drain(self.state)
         self.devices = DeviceBook(self.state)
         self.book = ArchiveBook(self.state, config)
         senders = Senders(self.state, self.book)

@@ -22,6 +22,7 @@ from node.config import DISK
 from node.contracts import Scope
 from node.control import ControlServer, HomeLock
 from node.desk import Desk
+from node.drain import WHAT
 from node.forwarding import Calling
 from node.research.senders import is_used
 from node.sections import GRID_SUFFIX, REJECTED_SUFFIX, Config
@@ -98,6 +99,7 @@ class Node(Foundation):
         self._web: WebServer | None = None
         self.watch = Watch(self.archives, self.dimse, self.imports.jobs, home, config)
         self.watch.readiness.notices = self.desk.notices
+        self.watch.readiness.add("drain", lambda: WHAT if self.drain.is_on else "")
 
     def _open(self, purpose: str, catalog: str, only: str) -> None:
         home, config = self.home, self.config
@@ -227,6 +229,7 @@ class Node(Foundation):
         """
         self.routed.check()
         self.old.check(self.config, self.book.titles())
+        self.drain.end()
         sys.setswitchinterval(SWITCH)
         self._background.run("chores", self._take_chores)
         for archive in self.archives.values():
@@ -284,6 +287,7 @@ class Node(Foundation):
         for loop in self._carrying.begin(carriers, supply, self._background.stopping.is_set):
             self._background.repeat(loop)
         self.access.on_admitted = self.transfers.heard_from
+        self.transfers.may_give = lambda: not self.drain.is_on
         self.watch.measures.add(self.transfers.samples)
 
     @property

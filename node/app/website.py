@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from catalog import BadRequest
+from catalog import BadRequest, Busy
 from node.accounts import Accounts
 from node.archives import DEFAULT
 from node.audit import read, verify
 from node.certificates import ensure_certificate
 from node.contracts import Caller, Device, Scope
 from node.devices import ANY, LOOPBACK
+from node.drain import REMEDY, WHAT
 from node.grid_view import GridView
 from node.sections import GRID_SUFFIX
 
@@ -74,12 +76,18 @@ def _roots(node: Node) -> dict[str, Callable[..., Scope | None]]:
         kept = [a for a in tuple(node.archives.values()) if a.plan.research == project.upper() != ""]
         return kept[0].scope(kept[0].plan.ae_title) if kept else None
 
-    return {
+    def unless_drained(resolve: Callable[..., Scope | None], **named: str) -> Scope | None:
+        if node.drain.is_on:
+            raise Busy(WHAT, REMEDY)
+        return resolve(**named)
+
+    opened: dict[str, Callable[..., Scope | None]] = {
         "/dicom-web": scope,
         "/grid/dicom-web": grid,
         "/archives/{archive}/dicom-web": scope,
         "/research/{project}/dicom-web": research,
     }
+    return {path: partial(unless_drained, resolve) for path, resolve in opened.items()}
 
 
 def _backing(node: Node, scope: Callable[..., Scope | None], doorkeeper: Doorkeeper) -> Backing:

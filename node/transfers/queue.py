@@ -42,6 +42,8 @@ class TransferQueue:
         self.clock = clock
         self.on_waiting: Callable[[], None] = lambda: None
         """Called when there may be something to give to a worker, or to take away from one."""
+        self.may_give: Callable[[], bool] = lambda: True
+        """Says whether workers are given anything at this moment."""
         self._book = Book(state, folder, clock, per_destination)
         self.leases = Leases(self._book, chance or random.Random())
         self.commit = self._book.commit

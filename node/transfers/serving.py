@@ -193,6 +193,8 @@ class LeaseServer:
                 del self._workers[address]
 
     def _give(self) -> Iterator[tuple[_Address, ToWorker]]:
+        if not self._queue.may_give():
+            return
         for address, worker in list(self._workers.items()):
             if worker.is_idle and (grant := self._queue.leases.give(worker.name, worker.kinds)):
                 worker.served = worker.turn

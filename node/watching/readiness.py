@@ -32,9 +32,13 @@ class Readiness:
     """Asks every check when somebody wants to know."""
 
     def __init__(self, checks: Iterable[Check]) -> None:
-        self._checks = tuple(checks)
+        self._checks = list(checks)
         self.notices: Callable[[], Iterable[str]] = lambda: ()
         """Returns what a person should know although the node can do its work: its grid, its peers."""
+
+    def add(self, name: str, probe: Probe) -> None:
+        """Ask about another thing from now on."""
+        self._checks.append(Check(name, probe))
 
     def findings(self) -> list[Finding]:
         """Return what each check found; never raises."""

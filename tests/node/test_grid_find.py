@@ -230,7 +230,7 @@ def test_two_hospitals_share_a_study_but_never_a_patient(make: Make, files: Path
         (row,), _ = ask(node, StudyInstanceUID="1.3", NumberOfStudyRelatedSeries="")
         assert (row.PatientID, row.NumberOfStudyRelatedSeries) == (id, 1)
         assert f"stated under this UID by {other}" in node.say("peers")
-        assert any("1.3" in line["detail"]["what"] for line in node.audit("alarm"))
+        until(lambda node=node: any("1.3" in line["detail"]["what"] for line in node.audit("alarm")))  # type: ignore[misc]
 
 
 @pytest.mark.slow
