@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -26,7 +25,6 @@ from federation.catalog_service import (
     read_find,
 )
 from federation.fanout import Breaker
-from federation.granting import GrantBook, Kept, stated
 from federation.identities import Asker
 from federation.links.gate import Gate
 from federation.links.roll import Standing
@@ -45,7 +43,6 @@ from federation.sight import Grid as Seen
 from federation.sight import Sight
 from federation.trust.assertion import pseudonym_of
 from federation.trust.names import Identity
-from federation.trust.policy import Caller as Peer
 from node.archives import DEFAULT
 from node.contracts import Caller, Scope
 from node.grid import Grid, Membership
@@ -63,6 +60,7 @@ from .chores import Chore, Loop
 from .copying import Copying
 from .fetching import Fetching
 from .old_pacs import OldArchives
+from .sharing import Sharing
 
 logger = logging.getLogger(__name__)
 FOLDER: Final = "grid"
@@ -92,7 +90,7 @@ class Neighbourhood:
         self._membership, self._clock, self._alarm, self._spawn = membership, clock, alarm, spawn
         self.old = old
         self._breakers: dict[int, Breaker] = {}
-        self._shares: object = None
+        self._sharing = Sharing(home, archives, membership, clock)
         self._is_open = False
         self.announcer: Announcer | None = None
         self.links = PatientLinks(state)
@@ -106,17 +104,8 @@ class Neighbourhood:
         folder.mkdir(mode=0o700, exist_ok=True)
         self.mirror = Mirror(folder / "mirror", clock=self._clock)
         self.search = MirrorSearch(self.mirror, folder / "search")
-        around = Around(
-            self._clock,
-            time.monotonic,
-            self._is_connected,
-            self._is_expelled,
-            self._reach,
-            self._spawn,
-            self._alarm,
-        )
         rows = self._state.table("grid-followed", Followed)
-        self.neighbours = Neighbours(self.mirror, rows, self._grid.tables.peers, around)
+        self.neighbours = Neighbours(self.mirror, rows, self._grid.tables.peers, self._around())
         self._pool = ThreadPoolExecutor(_ASKED_AT_ONCE, "grid find")
         issuer = self._issuer()
         self.old.open(folder / "old", self.mirror, issuer)
@@ -139,10 +128,21 @@ class Neighbourhood:
         live = LiveGrid(self.seen, self._ask, self._breaker, time.monotonic)
         link = PeerLink(self._channel, self.neighbours.name)
         self.fetching.begin(self.seen, link, self.old.objects)
-        pseudonym = partial(pseudonym_of, self._secret)
-        self.parts = GridParts(self.seen, live, self.tallies, issuer, pseudonym)
+        named = partial(pseudonym_of, self._sharing.secret)
+        self.parts = GridParts(self.seen, live, self.tallies, issuer, named)
         self.copying.open(self._channel, self.neighbours.name)
         self._is_open = True
+
+    def _around(self) -> Around:
+        return Around(
+            self._clock,
+            time.monotonic,
+            self._is_connected,
+            self._is_expelled,
+            self._reach,
+            self._spawn,
+            self._alarm,
+        )
 
     def close(self) -> None:
         """Give everything back."""
@@ -182,27 +182,9 @@ class Neighbourhood:
 
     # What peers are served.
 
-    @cached_property
-    def _secret(self) -> bytes:
-        path = self._home / "secrets" / "shares.key"
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        if not path.exists():
-            path.touch(mode=0o600)
-            path.write_bytes(secrets.token_bytes(32))
-        return path.read_bytes()
-
-    def book(self, gate: Gate) -> GrantBook:
-        """Return what decides what callers may list and ask."""
-
-        def archive(name: str) -> Kept | None:
-            found = self._archives.get(name)
-            return found.catalog if found else None
-
-        return GrantBook(self._grid.tables, gate.visitor, archive, lambda: self._secret, self._clock)
-
     def services(self, gate: Gate) -> tuple[Register, ...]:
         """Return the servicers of the catalog and of objects."""
-        book = self.book(gate)
+        book = self._sharing.book(gate)
         objects = self.fetching.service(gate, book.policy, self._archives)
         return (
             lambda server: services.add_CatalogServicer_to_server(CatalogService(book), server),
@@ -213,7 +195,7 @@ class Neighbourhood:
 
     def news(self, gate: Gate) -> News:
         """Return what sessions say and hear of catalogs."""
-        announcer = Announcer(self.book(gate), self._sessions, self._move, time.monotonic)
+        announcer = Announcer(self._sharing.book(gate), self._sessions, self._move, time.monotonic)
         self.announcer = announcer
 
         def heard(
@@ -308,9 +290,9 @@ class Neighbourhood:
 
     def chores(self) -> Iterator[Chore]:
         """Yield what is done now and then."""
-        yield Chore("shares", 1.0, self._state_shares)
+        yield Chore("shares", 1.0, self._sharing.state)
         yield Chore("grid conflicts", 1.0, self._check_own)
-        yield Chore("tombstones", 600.0, self._forget_tombstones)
+        yield Chore("tombstones", 600.0, lambda: self._sharing.forget_tombstones(self.announcer))
         yield from self.fetching.chores()
         yield from self.copying.chores()
         yield from self.old.chores()
@@ -343,16 +325,6 @@ class Neighbourhood:
     def _index(self) -> bool:
         return self.search.step(self._clock()) > 0
 
-    def _state_shares(self) -> None:
-        """Have the log state the shares as they are now."""
-        now = [share for _, share in self._grid.tables.shares.scan()]
-        names = sorted(self._archives)
-        if (now, names) != self._shares:
-            for name in names:
-                of_it = [stated(share, self._secret) for share in now if share.archive == name]
-                self._archives[name].catalog.share(of_it)
-            self._shares = now, names
-
     # What people ask.
 
     def lags(self, node_id: str) -> list[Lag]:
@@ -368,15 +340,6 @@ class Neighbourhood:
         if not self._is_open:
             raise not_running()
         return self.neighbours.allow(node_id)
-
-    def _forget_tombstones(self) -> None:
-        """Have the log forget what is gone, once all who follow it know, or after ninety days."""
-        own = self._grid.settings.node_id
-        peers = [row for _, row in self._grid.tables.peers.scan() if row.state == "member"]
-        callers = [Peer(row.node_id, row.site) for row in peers if row.node_id != own]
-        for name, archive in tuple(self._archives.items()):
-            heard = self.announcer.acknowledged(name, callers) if self.announcer else {}
-            archive.catalog.forget_tombstones(heard)
 
     # What devices are given.
 
