@@ -26,7 +26,7 @@ from federation.trust.certificates import (
 )
 from federation.trust.credentials import Credentials, check_admission, pending_key, write_pair
 from federation.trust.keys import make_key, parse_key, write_secret
-from federation.trust.names import grid_id_of, server_name, spoken
+from federation.trust.names import check_node_id, grid_id_of, server_name, spoken
 from federation.trust.trust import Documents, Trust, Versions
 from tests.federation.members import Grid, Hand, make_grid
 
@@ -300,3 +300,9 @@ def test_time_is_the_only_thing_a_member_needs_to_recover_from_a_wrong_clock(gri
     behind.now = grid.clock()
     assert member.trust.identify(member.credentials.pair.leaf)
     assert server_name(member.node_id).endswith(".node.grid.internal")
+
+
+@pytest.mark.parametrize("text", ["", "x", "0" * 36])
+def test_what_is_no_uuid_is_no_node_id(text: str) -> None:
+    with pytest.raises(BadRequest):
+        check_node_id(text)
