@@ -18,7 +18,7 @@ HEARTBEAT: Final = 5.0
 """Seconds between two heartbeats."""
 DEAD: Final = 15.0
 """Seconds of silence after which a session is over."""
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 """Version of the wire; a node speaks with the one before and the one after."""
 FEATURES: Final = 0b111
 """Bit 0: sessions and gossip. Bit 1: forwarding and dialing back. Bit 2: signed assertions."""

@@ -87,6 +87,6 @@ def check_node_id(text: str) -> str:
         spelled = str(uuid.UUID(text))
     except ValueError:
         spelled = ""
-    if spelled != text.lower():
+    if not spelled or spelled != text.lower():
         raise BadRequest(f"{text!r} is not the id of a node.", "Ids of nodes are UUIDs; see: peerpacs peers")
     return spelled
