@@ -194,6 +194,14 @@ class Neighbours:
         self._rows.delete(source.row.key)
         logger.info("What %s stated of its catalog is forgotten.", source.row.node_id)
 
+    def forget(self, node_id: str) -> int:
+        """Forget all that a peer stated; return of how many studies."""
+        gone = [each for each in list(self._sources.values()) if each.row.node_id == node_id]
+        studies = sum(each.follower.state.studies for each in gone)
+        for each in gone:
+            self._drop(each)
+        return studies
+
     def _is_up(self, source: _Source, now: float) -> bool:
         node_id = source.row.node_id
         if not self._around.is_connected(node_id):

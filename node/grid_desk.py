@@ -20,6 +20,7 @@ from node.grid import Grid
 from node.keys import attributes_of
 
 _CHANGE: Final = "change"
+_STATES: Final = {"revoked": "expelled", "left": "left"}
 _NAME_IT: Final = "Say where one answers who wants to join: peerpacs join --at HOST:7444"
 
 
@@ -201,7 +202,7 @@ class GridDesk:
             "name": row.name,
             "site": row.site,
             "node_id": row.node_id,
-            "state": "expelled" if row.state == "revoked" else "connected" if standing else "disconnected",
+            "state": _STATES.get(row.state) or ("connected" if standing else "disconnected"),
             "since": row.since,
             "skew": round(standing.skew, 1) if standing else None,
             "certificate_ends": standing.identity.expires if standing else None,

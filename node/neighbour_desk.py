@@ -28,6 +28,9 @@ class Around(Protocol):
     def followers(self, node_id: str) -> list[Follower]:
         """Return how far a peer is with this node's catalog."""
 
+    def leave(self, who: str, is_forced: bool) -> dict[str, Any]:
+        """Go out of the grid; raises Unavailable while the node does not run."""
+
     def allow(self, node_id: str) -> int:
         """Let studies vanish that a peer states no more."""
 
@@ -43,6 +46,7 @@ class NeighbourDesk:
         """Return the verbs by name."""
         own = (
             self.peer_allow,
+            self.leave_grid,
             self.grid_conflicts,
             self.patient_links,
             self.link_patients,
@@ -56,6 +60,10 @@ class NeighbourDesk:
             "lag": [each._asdict() for each in self._around.lags(node_id)],
             "their_lag": [each._asdict() for each in self._around.followers(node_id)],
         }
+
+    def leave_grid(self, who: str, is_forced: bool = False) -> dict[str, Any]:
+        """Go out of the grid; the others drop what they have of this node."""
+        return self._around.leave(who, is_forced)
 
     def peer_allow(self, peer: str, who: str) -> dict[str, Any]:
         """Let studies vanish that a peer states no more; they waited for a person's word."""

@@ -329,7 +329,21 @@ class DialBack(_message.Message):
     def __init__(self, token: _Optional[str] = ...) -> None: ...
 
 class Directory(_message.Message):
-    __slots__ = ("members",)
+    __slots__ = ("members", "departures")
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    DEPARTURES_FIELD_NUMBER: _ClassVar[int]
     members: _containers.RepeatedCompositeFieldContainer[Member]
-    def __init__(self, members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ...) -> None: ...
+    departures: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., departures: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class LeaveRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class LeaveReply(_message.Message):
+    __slots__ = ("receipt", "certificate")
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    receipt: bytes
+    certificate: bytes
+    def __init__(self, receipt: _Optional[bytes] = ..., certificate: _Optional[bytes] = ...) -> None: ...

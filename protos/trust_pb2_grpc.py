@@ -259,3 +259,78 @@ class Link:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class MembersStub:
+    """A node leaves of its own will, and asks each other node to drop what it has of it.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Leave = channel.unary_unary(
+                '/peerpacs.v1.Members/Leave',
+                request_serializer=protos_dot_trust__pb2.LeaveRequest.SerializeToString,
+                response_deserializer=protos_dot_trust__pb2.LeaveReply.FromString,
+                _registered_method=True)
+
+
+class MembersServicer:
+    """A node leaves of its own will, and asks each other node to drop what it has of it.
+    """
+
+    def Leave(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_MembersServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Leave': grpc.unary_unary_rpc_method_handler(
+                    servicer.Leave,
+                    request_deserializer=protos_dot_trust__pb2.LeaveRequest.FromString,
+                    response_serializer=protos_dot_trust__pb2.LeaveReply.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'peerpacs.v1.Members', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('peerpacs.v1.Members', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Members:
+    """A node leaves of its own will, and asks each other node to drop what it has of it.
+    """
+
+    @staticmethod
+    def Leave(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/peerpacs.v1.Members/Leave',
+            protos_dot_trust__pb2.LeaveRequest.SerializeToString,
+            protos_dot_trust__pb2.LeaveReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -87,7 +87,7 @@ def learn(
 
 def merged(row: PeerRow | None, member: wire.Member, sure: Identity | None, now: int) -> PeerRow:
     """Return the row with what is newer in the message; pure."""
-    if row is not None and row.state == "revoked" and sure is None:
+    if row is not None and row.state != "member" and sure is None:
         return row
     name = sure.name if sure else row.name if row else member.name[:64]
     site = sure.site if sure else row.site if row else member.site[:64]

@@ -87,6 +87,10 @@ class Links(services.LinkServicer):
         session = self._talk.session(node_id)
         return session.granted if session is not None else None
 
+    def take_departure(self, document: bytes) -> None:
+        """Hear that a node left, and tell everybody."""
+        self._talk.take_departure(document)
+
     def addresses(self, node_id: str) -> tuple[str, ...]:
         """Return where a node is tried, in order."""
         row = self._talk.tables.peers.get(node_id.encode())

@@ -12,8 +12,9 @@ from typing import Any
 
 from catalog import Clock, NotPermitted, PacsError
 from federation.trust.credentials import Credentials
+from federation.trust.departure import read_departure
 from federation.trust.names import Identity
-from federation.trust.rows import PeerRow, Tables
+from federation.trust.rows import Departed, PeerRow, Tables
 from federation.trust.trust import Trust
 from protos import trust_pb2 as wire
 
@@ -106,7 +107,8 @@ class Talk:
             self.tables.peers, self.trust, hello.member, self.own_id, self.clock(), standing.identity
         )
         members = [gossip.member_message(row) for _, row in self.tables.peers.scan() if row.state == "member"]
-        session.send(directory=wire.Directory(members=members))
+        gone = [row.document for _, row in self.tables.departed.scan()]
+        session.send(directory=wire.Directory(members=members, departures=gone))
         self._beat(session)
         self._heard(session, hello.versions, hello.heads, hello.seen, is_all=False)
         self._find_relays()
@@ -153,6 +155,8 @@ class Talk:
                 self.trust_changed()
         elif kind == "directory":
             self._learn(node_id, message.directory.members)
+            for document in message.directory.departures[: gossip.MOST]:
+                self.take_departure(document)
         elif kind == "dial_back":
             row = self.tables.peers.get(node_id.encode())
             if row is not None and row.door:
@@ -187,6 +191,21 @@ class Talk:
         ]
         if news:
             self._tell(wire.Directory(members=news), besides=source)
+
+    def take_departure(self, document: bytes) -> None:
+        """Keep that a node left, if an authority says so and it is news, and pass it on."""
+        try:
+            departure = read_departure(document, self.trust)
+        except PacsError as error:
+            logger.warning("That a node left is not believed: %s", error)
+            return
+        row = self.tables.peers.get(departure.node_id.encode())
+        known = self.tables.departed.get(departure.node_id.encode())
+        is_back = row is not None and row.state == "member" and row.since > departure.at
+        if departure.node_id == self.own_id or is_back or (known and known.document == document):
+            return
+        self.tables.departed.put(departure.node_id.encode(), Departed(document))
+        self._tell(wire.Directory(departures=[document]))
 
     def _find_relays(self) -> None:
         """Tell everybody who forwards to this node, if it can only dial out."""

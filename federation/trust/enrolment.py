@@ -162,7 +162,7 @@ class Registrar:
                 what, "Give the new home the old id: peerpacs init --node-id, or ask for a ticket."
             )
         known = self._tables.peers.get(node_id.encode())
-        if known is not None and not row.replace:
+        if known is not None and known.state != "left" and not row.replace:
             what = f"The node {node_id} is in this grid already, as {known.name}."
             raise BadRequest(what, f"To replace it: peerpacs invite --replace {node_id}")
         return self._new_request(node_id, key, applicant, row.site, row.template, replacing=row.replace)

@@ -122,11 +122,20 @@ class PeerRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     static: tuple[str, ...] = ()
     """Addresses that this node's admin named; tried first and never replaced."""
     state: str = "member"
-    """member, revoked."""
+    """member, revoked, left."""
     since: int = 0
     """Seconds since 1970."""
     desk: str = ""
     """host:port at which an authority answers who wants to join, or comes back."""
+
+
+class Departed(msgspec.Struct, frozen=True, array_like=True):
+    """A node that left of its own will."""
+
+    document: bytes
+    """Signed by an authority, as it travels."""
+    is_dropped: bool = False
+    """Whether what this node had of it is gone."""
 
 
 class Tables:
@@ -138,5 +147,6 @@ class Tables:
         self.requests = open_table("grid-requests", Request)
         self.issued = open_table("grid-issued", Issued)
         self.peers = open_table("grid-peers", PeerRow)
+        self.departed = open_table("grid-departed", Departed)
         self.shares = open_table("grid-shares", Share)
         self.grants = open_table("grid-grants", Grant)

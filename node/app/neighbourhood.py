@@ -10,7 +10,7 @@ from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 import grpc
 
@@ -58,6 +58,7 @@ from protos import trust_pb2 as wire
 from .archive import Archive
 from .chores import Chore, Loop
 from .copying import Copying
+from .departing import Departing
 from .fetching import Fetching
 from .old_pacs import OldArchives
 from .sharing import Sharing
@@ -95,6 +96,9 @@ class Neighbourhood:
         self.announcer: Announcer | None = None
         self.links = PatientLinks(state)
         self.copying = Copying(home, state, archives, membership, clock, alarm, spawn)
+        self.departing = Departing(
+            home, archives, membership, lambda: self.neighbours, lambda: self.fetching, self.copying, clock
+        )
         self.tallies = Tallies()
         self.conflicts = GridConflicts(state, clock, lambda node_id: self.neighbours.name(node_id), alarm)
 
@@ -191,6 +195,7 @@ class Neighbourhood:
             lambda server: services.add_QueryServicer_to_server(QueryService(book), server),
             objects.register,
             self.copying.service(gate).register,
+            self.departing.service(gate).register,
         )
 
     def news(self, gate: Gate) -> News:
@@ -291,6 +296,7 @@ class Neighbourhood:
     def chores(self) -> Iterator[Chore]:
         """Yield what is done now and then."""
         yield Chore("shares", 1.0, self._sharing.state)
+        yield Chore("who left", 1.0, self.departing.step)
         yield Chore("grid conflicts", 1.0, self._check_own)
         yield Chore("tombstones", 600.0, lambda: self._sharing.forget_tombstones(self.announcer))
         yield from self.fetching.chores()
@@ -334,6 +340,12 @@ class Neighbourhood:
     def followers(self, node_id: str) -> list[Follower]:
         """Return how far a peer is with this node's catalog."""
         return self.announcer.followers(node_id) if self.announcer else []
+
+    def leave(self, who: str, is_forced: bool) -> dict[str, Any]:
+        """Go out of the grid; raises Unavailable while the node does not run."""
+        if not self._is_open:
+            raise not_running()
+        return self.departing.leave(who, is_forced=is_forced)
 
     def allow(self, node_id: str) -> int:
         """Let studies vanish that a peer states no more; raises Unavailable while the node does not run."""

@@ -1,0 +1,183 @@
+"""Leaving the grid, composed: the node that goes collects receipts, the others drop what they have of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from catalog import BadRequest, Clock, PacsError, Unavailable
+from federation.leaving import LeaveService, ask_to_drop
+from federation.links.gate import Gate
+from federation.neighbours import Neighbours
+from federation.owners import owner_of
+from federation.trust.departure import Receipt, depart, read_departure
+from federation.trust.names import Identity
+from federation.trust.rows import Departed, PeerRow
+from node.grid import Grid, Membership
+
+from .archive import Archive
+from .copying import Copying
+from .fetching import Fetching
+
+logger = logging.getLogger(__name__)
+_GRACE: Final = 3
+"""Seconds for which an authority lets who left have its answer, before its certificate counts no more."""
+
+
+class Departing:
+    """Both sides of leaving; `neighbours` and `fetching` return what is made when the node opens."""
+
+    def __init__(
+        self,
+        home: Path,
+        archives: Mapping[str, Archive],
+        grid: Callable[[], Grid],
+        neighbours: Callable[[], Neighbours],
+        fetching: Callable[[], Fetching],
+        copying: Copying,
+        clock: Clock,
+    ) -> None:
+        self._home, self._archives, self._grid = home, archives, grid
+        self._neighbours, self._fetching, self._copying = neighbours, fetching, copying
+        self._clock = clock
+
+    # Of others who leave.
+
+    def service(self, gate: Gate) -> LeaveService:
+        """Return what those who leave call."""
+        return LeaveService(gate, self._asked, lambda: self._grid().member().credentials.pair)
+
+    def _asked(self, identity: Identity) -> Receipt:
+        receipt, member = self._drop(identity.node_id), self._grid().member()
+        self._record("a node leaves", receipt)
+        if member.authority is not None:
+            issuer = member.authority.issuer
+            member.links.take_departure(depart(identity.node_id, self._clock(), issuer))
+        return receipt
+
+    def step(self) -> None:
+        """Drop what is here of who left, as an authority says, and have its certificate count no more."""
+        member = self._grid().membership
+        if member is None or not member.is_serving:
+            return
+        for key, row in list(self._grid().tables.departed.scan()):
+            if not row.is_dropped:
+                self._see_off(member, key, row)
+
+    def _see_off(self, member: Membership, key: bytes, row: Departed) -> None:
+        departure, tables = read_departure(row.document, member.trust), self._grid().tables
+        if self._clock() < departure.at + _GRACE:
+            return
+        known = tables.peers.get(key)
+        if member.authority is not None and known is not None and known.state == "member":
+            member.authority.revoke(departure.node_id)
+        self._record("a node left", self._drop(departure.node_id))
+        if known is not None:
+            gone = PeerRow(node_id=known.node_id, name=known.name, site=known.site, state="left")
+            tables.peers.put(key, msgspec.structs.replace(gone, since=departure.at))
+        for name, grant in list(tables.grants.scan()):
+            if grant.peer == f"node:{departure.node_id}":
+                tables.grants.delete(name)
+        tables.departed.put(key, Departed(row.document, is_dropped=True))
+
+    def _drop(self, node_id: str) -> Receipt:
+        """Forget all that this node has of another one; return what that was."""
+        copies, size = 0, 0
+        if self._copying.is_open:
+            store = self._copying.store
+            for owner in [each for each in store.owners() if owner_of(each).node_id == node_id]:
+                for study, rows in list(store.listing(owner)):
+                    size += sum(each.holding.size for each in rows)
+                    copies += store.drop(owner, study)
+        cached = self._fetching().cache.sweep(lambda owner, entry: owner_of(owner).node_id != node_id)
+        studies = self._neighbours().forget(node_id)
+        own = self._grid().settings.node_id
+        return Receipt(own, node_id, int(self._clock()), studies, copies, size, cached)
+
+    def _record(self, what: str, receipt: Receipt) -> None:
+        audit = next(iter(self._archives.values())).shared.audit
+        audit.record("change", None, what, msgspec.structs.asdict(receipt))
+
+    # Of this node, when it leaves.
+
+    def leave(self, who: str, *, is_forced: bool = False) -> dict[str, Any]:
+        """Have everybody drop what they have of this node, and end its membership.
+
+        Raises:
+            BadRequest: the grid cannot be without this node, or something here is damaged.
+            Unavailable: no authority is connected.
+        """
+        member, grid = self._grid().member(), self._grid()
+        others = [row for _, row in grid.tables.peers.scan() if row.state == "member"]
+        others = [row for row in others if row.node_id != grid.settings.node_id]
+        self._check(member, others, is_forced=is_forced)
+        for name, _ in list(grid.tables.grants.scan()):
+            grid.tables.grants.delete(name)
+        # Authorities last: after their answer this node's certificate counts no more.
+        others.sort(key=lambda row: row.is_authority)
+        receipts, owing = [], []
+        for row in others:
+            try:
+                channel = member.links.channel(row.node_id)
+                found = ask_to_drop(channel, row.name, member.trust, grid.settings.node_id)
+                receipts.append({"name": row.name, "site": row.site, **msgspec.structs.asdict(found)})
+            except PacsError as error:
+                owing.append({"name": row.name, "site": row.site, "why": error.what})
+        dropped = [self._drop(row.node_id) for row in others]
+        told = {
+            "grid": member.trust.bundle.name,
+            "receipts": receipts,
+            "owing": owing,
+            "dropped_here": {
+                "studies": sum(each.studies for each in dropped),
+                "copies": sum(each.copies for each in dropped),
+                "copy_bytes": sum(each.copy_bytes for each in dropped),
+                "cached": sum(each.cached for each in dropped),
+            },
+        }
+        told["file"] = str(self._end(grid, told))
+        audit = next(iter(self._archives.values())).shared.audit
+        audit.record("change", None, "left the grid", {"who": who, "receipts": len(receipts), "owing": owing})
+        return told
+
+    def _check(self, member: Membership, others: list[PeerRow], *, is_forced: bool) -> None:
+        if others and member.authority is not None:
+            what = "This node is an authority of its grid: without it nobody joins, and certificates end."
+            raise BadRequest(what, "The others leave first.")
+        if others and not any(
+            row.is_authority and member.roll.standing(row.node_id) is not None for row in others
+        ):
+            raise Unavailable(
+                "No authority of the grid is connected.", "Try again when one is: peerpacs peers"
+            )
+        damaged = sum(1 for archive in self._archives.values() for _ in archive.care.book)
+        if damaged and not is_forced:
+            what = f"{damaged} objects are damaged here; copies at other nodes may be the only whole ones."
+            raise BadRequest(what, "See: peerpacs verify. To leave all the same: --force")
+
+    def _end(self, grid: Grid, told: dict[str, Any]) -> Path:
+        """End the membership; return the file with the receipts."""
+        assert grid.membership is not None
+        grid.membership.close()
+        grid.membership = None
+        when = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y%m%d-%H%M%S")
+        left = grid.folder.with_name(f"identity.left-{when}")
+        grid.folder.rename(left)
+        for table in _of_membership(grid):
+            for key, _ in list(table.scan()):
+                table.delete(key)
+        file = left / "receipts.json"
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=2))
+        return file
+
+
+def _of_membership(grid: Grid) -> Iterator[Any]:
+    """Yield the tables that mean nothing outside the grid; shares are the node's own and stay."""
+    tables = grid.tables
+    yield from (tables.documents, tables.invitations, tables.requests, tables.issued)
+    yield from (tables.peers, tables.departed, tables.grants)

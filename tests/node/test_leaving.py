@@ -1,0 +1,68 @@
+"""A hospital leaves the grid: all of its own stays with it, the others drop theirs and sign for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.grid import GridNode
+from tests.node.copies import KEEPS, hospitals, kept, sent, wait_until_met
+from tests.running import until
+from tests.workstation import ask, get, is_seen, rows
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def four(tmp_path: Path) -> Iterator[list[GridNode]]:
+    """Alpha, the authority, and three others."""
+    nodes = hospitals(tmp_path / "grid", "alpha", "beta", "gamma", "delta")
+    yield nodes
+    for node in nodes:
+        if node.process is not None:
+            node.stop()
+
+
+def test_who_leaves_keeps_its_own_and_is_given_receipts_for_what_the_others_drop(
+    four: list[GridNode], tmp_path: Path
+) -> None:
+    alpha, beta, gamma, delta = four
+    for other in (alpha, gamma, delta):
+        beta.grant(other, *KEEPS)
+    beta.say("copies", "add", "all", "--copies", "3", "--must", "alpha", "--must", "GAMMA")
+    uid, _ = sent(beta, tmp_path / "a", 31, 4)
+    wait_until_met(beta, 1)
+    here = kept(alpha)
+    assert here == 4
+    until(lambda: is_seen(delta, uid))
+    got, final, _, _ = get(delta, uid, as_ae="WS")
+    assert (final.Status, len(got)) == (0, 4)
+    gamma.kill()
+    until(lambda: not beta.is_connected(gamma))
+    assert "The others leave first" in alpha.say("leave", "--yes", code=2)
+
+    told = beta.told("leave", "--yes", code=3)
+    receipts = {each["name"]: each for each in told["receipts"]}
+    assert (receipts["alpha"]["studies"], receipts["alpha"]["copies"]) == (1, 4)
+    assert receipts["delta"]["cached"] == 4
+    assert [each["name"] for each in told["owing"]] == ["gamma"]
+    assert json.loads(Path(told["file"]).read_text())["receipts"] == told["receipts"]
+    assert kept(alpha) == 0
+    for node in (alpha, delta):
+        until(lambda node=node: node.peer("beta")["state"] == "left")  # type: ignore[misc]
+        until(lambda node=node: not ask(node)[0])  # type: ignore[misc]
+    assert "in no grid" in beta.say("peers", code=1)
+    assert rows(ask(beta, called="BETA")) == [(uid, "ONLINE")], "its own studies are all there"
+    assert len(get(beta, uid, as_ae="WS", called="BETA")[0]) == 4
+
+    gamma.start(**gamma.env)
+    until(lambda: gamma.peer("beta")["state"] == "left", 40)
+    until(lambda: kept(gamma) == 0)
+    assert not ask(gamma)[0], "who was away carries it out when it is back"
+
+    alpha.admit(beta, "replica-peer")
+    beta.grant(alpha)
+    until(lambda: is_seen(alpha, uid))
