@@ -18,7 +18,8 @@ from catalog import BadRequest, Unavailable
 from federation.trust.names import check_node_id
 
 SERVICE: Final = "_peerpacs._tcp.local."
-_ASK_MS: Final = 2000
+_SLICE_MS: Final = 250
+_SLICES: Final = 8
 _MOST: Final = 1000
 """Nodes that are remembered: whoever is on the network may announce."""
 
@@ -38,6 +39,7 @@ class Discovery(ServiceListener):
         self._found: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._lock = threading.Lock()
         self._browser: ServiceBrowser | None = None
+        self._is_closing = False
         try:
             self._zeroconf = Zeroconf(interfaces=interfaces) if interfaces else Zeroconf()
         except OSError as error:
@@ -74,11 +76,12 @@ class Discovery(ServiceListener):
     def add_service(self, zc: Zeroconf, type_: str, name: str) -> None:
         """Remember a node that was announced; the name is zeroconf's."""
         try:
-            info = zc.get_service_info(type_, name, _ASK_MS)
+            info = ServiceInfo(type_, name)
+            # In slices: whoever announces what cannot be looked up must not hold up the end of this node.
+            if not any(not self._is_closing and info.request(zc, _SLICE_MS) for _ in range(_SLICES)):
+                return
         except ZeroconfError:
             return  # a name that is none, or this node ends just now
-        if info is None:
-            return
         said = {key: value for key, value in info.properties.items() if value is not None}
         try:
             node_id = check_node_id(said.get(b"node_id", b"").decode("ascii", errors="replace"))
@@ -105,6 +108,7 @@ class Discovery(ServiceListener):
 
     def close(self) -> None:
         """Say goodbye."""
+        self._is_closing = True
         if self._browser is not None:
             self._browser.cancel()
         self._zeroconf.close()

@@ -53,7 +53,7 @@ def test_an_announcement_that_makes_no_sense_is_passed_over(seen: list[Discovery
     for number, properties in enumerate(said):
         name = f"liar{number}.{SERVICE}"
         info = ServiceInfo(SERVICE, name, 1, addresses=[LOOPBACK], properties=properties, server="l.local.")
-        liar.register_service(info)
+        liar.register_service(info, cooperating_responders=True)
     beta = _announced(seen, GRID, BETA, 7444)
     wait_for(lambda: alpha.addresses(BETA))
     assert not [each for each, _ in alpha._found.values() if each != BETA]

@@ -161,6 +161,7 @@ class Destination:
         self.acts = list(acts)
         self.associations = 0
         self.commands: list[Command] = []
+        self.ended = threading.Event()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.thread = threading.Thread(target=self._serve, daemon=True)
@@ -170,6 +171,7 @@ class Destination:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.ended.set()
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
         self.thread.join(5)
@@ -219,7 +221,8 @@ class Destination:
         if act == "die":
             return False
         if act.startswith("wait"):
-            time.sleep(float(act[4:]))
+            if self.ended.wait(float(act[4:])):
+                return False
             act = "0000"
         answer = encode_command(
             Command(
