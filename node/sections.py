@@ -158,6 +158,8 @@ class WebSection(msgspec.Struct, frozen=True, kw_only=True):
     port: Port
     plain_port: Port
     max_upload_mb: Megabytes
+    requests_per_second: Annotated[int, Meta(ge=0, le=1_000_000)]
+    requests_at_once: Annotated[int, Meta(ge=0, le=1000)]
 
 
 class StorageSection(msgspec.Struct, frozen=True, kw_only=True):

@@ -57,7 +57,11 @@ def make_web(node: Node, folder: Path) -> WebServer:
         gate=doorkeeper,
         backing=_backing(node, roots["/dicom-web"], doorkeeper),
         pages=pages,
-        limits=WebLimits(body_bytes=node.config.web.max_upload_mb << 20),
+        limits=WebLimits(
+            body_bytes=node.config.web.max_upload_mb << 20,
+            rate=node.config.web.requests_per_second,
+            at_once=node.config.web.requests_at_once,
+        ),
         folder=folder,
     )
 
@@ -92,7 +96,7 @@ def _roots(node: Node) -> dict[str, Callable[..., Scope | None]]:
 
 def _backing(node: Node, scope: Callable[..., Scope | None], doorkeeper: Doorkeeper) -> Backing:
     """Return what the REST API works with."""
-    from node.web import Backing
+    from node.web import Backing, Remembered
 
     return Backing(
         verbs=node.desk.verbs(),
@@ -108,6 +112,7 @@ def _backing(node: Node, scope: Callable[..., Scope | None], doorkeeper: Doorkee
         ),
         everywhere=lambda caller: _everywhere(node, caller),
         echo=lambda device: _echo(node, device),
+        remembered=Remembered(node.state, node.clock),
         verify_audit=lambda: verify(node.home / "audit"),
     )
 

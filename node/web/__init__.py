@@ -1,6 +1,6 @@
 """The web door: DICOMweb (PS3.18) over HTTP, written once for every archive, peer and project."""
 
-from .api import Backing
+from .api import Backing, Remembered
 from .doorkeeper import Doorkeeper
 from .gate import Gate, LoopbackGate, Refused
 from .pages import Pages
@@ -13,6 +13,7 @@ __all__ = [
     "LoopbackGate",
     "Pages",
     "Refused",
+    "Remembered",
     "Roots",
     "WebLimits",
     "WebServer",

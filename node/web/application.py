@@ -18,7 +18,7 @@ from .bulkdata import retrieve_all_bulk_data, retrieve_bulk_data
 from .capabilities import capabilities
 from .exchange import Exchange, Services
 from .frames import retrieve_frames, retrieve_pixel_data
-from .gate import Refused
+from .gate import Refused, Visitor
 from .gateway import trail
 from .instances import retrieve_instances
 from .metadata import retrieve_metadata
@@ -132,11 +132,18 @@ class _Entrance:
         if (request.method, request.path) in OPEN or is_open(request.method, request.path):
             return
         visitor = self._services.gate.who(request)
+        if not isinstance(visitor, Refused) and (left := self._crowd(request, visitor)):
+            visitor = Refused(429, "Too many requests at a time.", "Ask for less at once.", retry=left)
         if isinstance(visitor, Refused):
             turn_away(response, visitor)
             response.complete = True
         else:
             request.context.visitor = visitor
+
+    def _crowd(self, request: falcon.Request, visitor: Visitor) -> int:
+        """Take a place for the request; return after how many seconds there may be one, if there is none."""
+        who = visitor.user.name if visitor.user else visitor.caller.address
+        return self._services.crowd.enter(who, request.env)
 
 
 def turn_away(response: falcon.Response, refused: Refused) -> None:

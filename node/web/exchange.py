@@ -14,6 +14,7 @@ from catalog import Clock, Entry, NotFound, Selection, Unavailable
 from node.contracts import Audit, Caller, Outgoing, Scope
 from node.pixels import Codecs
 
+from .crowding import Crowd
 from .gate import LOCAL_NAMES, Gate
 from .problems import Gone
 
@@ -49,6 +50,8 @@ class Services:
     """Makes received instances durable while the next ones come in."""
     folder: Path | None
     """Where large things lie for the time of one request; None for the system's place."""
+    crowd: Crowd
+    """How much of the server each caller takes."""
 
 
 class Exchange:

@@ -165,6 +165,12 @@ class Gateway(wsgi.Gateway_10):
 
     def respond(self) -> None:
         """Process the request; a piece may be any bytes-like object, good until the next one is asked for."""
+        try:
+            self._respond()
+        finally:
+            self.req.server.leave(self.env)
+
+    def _respond(self) -> None:
         answer = self.req.server.wsgi_app(self.env, self.start_response)
         try:
             is_empty = self.req.method == b"HEAD"
@@ -268,7 +274,9 @@ class Server(wsgi.Server):
         threads: int,
         timeout: int,
         longest_body: int | None = None,
+        leave: Callable[[dict[str, Any]], None] = lambda environ: None,
     ) -> None:
+        """`leave` is told of every request that is over, by its environment."""
         super().__init__(
             address,
             application,
@@ -280,6 +288,7 @@ class Server(wsgi.Server):
         self.serving: set[Connection] = set()
         """The connections with a request under way."""
         self.longest_body = longest_body
+        self.leave = leave
         self.gateway = Gateway
         self.requests = _Pool(self, min=threads)
         self.keep_alive_conn_limit = 512

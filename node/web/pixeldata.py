@@ -14,7 +14,6 @@ from node.transcoding import EXPLICIT_BIG, EXPLICIT_LITTLE, image_of
 
 from .exchange import Exchange
 from .pixelmedia import is_video
-from .problems import NotAcceptable
 from .streams import Bytes, Readable, Window
 
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
@@ -160,7 +159,8 @@ class Pixels:
 
 def _index(outgoing: Outgoing) -> Index:
     if is_video(outgoing.TransferSyntaxUID):
-        raise NotAcceptable("It is a video, out of which no frame can be taken.", "Ask for the instance.")
+        # No Accept header would help: what is asked for does not exist.
+        raise NotFound("It is a video: it has no frames that can be had one by one.", "Ask for the instance.")
     image = image_of(outgoing)
     if image.pixels is None:
         raise NotFound("The instance has no pixel data.", "Ask for its metadata.")

@@ -19,6 +19,7 @@ from node.pixels import Codecs
 
 from .api import TABLE, Backing, add_api
 from .application import Roots, make_application
+from .crowding import Crowd
 from .exchange import Convert, Services
 from .gate import Gate, LoopbackGate
 from .gateway import Securing, Server
@@ -46,6 +47,10 @@ class WebLimits:
     """Seconds of silence after which a connection is closed."""
     body_bytes: int = 16 << 30
     """Longest body of a request."""
+    rate: float = 0.0
+    """Requests of one caller in a second; 0 = no limit."""
+    at_once: int = 0
+    """Requests of one caller at the same time; 0 = no limit."""
 
 
 class WebServer:
@@ -71,7 +76,8 @@ class WebServer:
         self._is_open_to_all = gate is None
         self._finishers = ThreadPoolExecutor(self._limits.finishers, thread_name_prefix="web-finisher")
         self._gate = gate or LoopbackGate()
-        services = Services(self._gate, audit, clock, convert, codecs, self._finishers, folder)
+        self._crowd = Crowd(time.monotonic, self._limits.rate, self._limits.at_once)
+        services = Services(self._gate, audit, clock, convert, codecs, self._finishers, folder, self._crowd)
         self._application = make_application(roots, services)
         if backing is not None:
             add_api(self._application, TABLE, backing, services)
@@ -96,6 +102,7 @@ class WebServer:
         server = Server(
             (host, port), self._application,
             threads=limits.threads, timeout=limits.timeout, longest_body=limits.body_bytes,
+            leave=self._crowd.leave,
         )  # fmt: skip
         if tls is not None:
             tls()

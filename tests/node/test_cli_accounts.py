@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from node.accounts import Accounts
 from node.audit import read
+from tests.homes import serving
 from tests.node.commandline import CommandLine
 from tests.running import free_port
 
@@ -63,3 +67,21 @@ def test_a_token_is_shown_once_and_may_no_more_than_its_user(cli: CommandLine) -
     assert cli.json("tokens") == []
     audit = (cli.home / "audit").glob("*.jsonl")
     assert all(text not in path.read_text() for path in audit)
+
+
+def test_a_home_from_before_there_were_users_lets_its_administrator_in(cli: CommandLine) -> None:
+    cli.init()
+    for row in cli.json("users"):
+        cli("users", "remove", row["name"])
+    file = cli.home / "peerpacs.toml"
+    text = file.read_text()
+    sections = [part for part in re.split(r"(?m)^(?=\[)", text) if not part.startswith(("[web]", "[tell]"))]
+    file.write_text("".join(sections))
+    shutil.rmtree(cli.home / "state")
+    password = cli.json("users", "add", "boss", "--role", "admin")["one_time_password"]
+    with serving(cli.home) as node:
+        accounts = Accounts(node.state, node.clock)
+        user = accounts.check_password("boss", password)
+        assert user is not None
+        assert user.grants == ("admin@*",)
+    assert [row["name"] for row in cli.json("users")] == ["boss"]

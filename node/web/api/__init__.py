@@ -1,7 +1,8 @@
 """REST for people who script: one table of operations makes router, rights and OpenAPI document."""
 
+from .idempotency import Remembered
 from .operation import Backing
 from .operations import TABLE
 from .router import add_api
 
-__all__ = ["TABLE", "Backing", "add_api"]
+__all__ = ["TABLE", "Backing", "Remembered", "add_api"]

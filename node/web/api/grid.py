@@ -112,10 +112,19 @@ def _op(method: str, path: str, summary: str, handler: Any, answer: Any = _Objec
     return Operation(method, path, Right.MANAGE, summary, handler, answer, is_node=True, **more)
 
 
+_TOLD_ONCE: Final[dict[str, Any]] = {"status": 201, "is_secret": True}
 GRID: Final = (
     _op("GET", "/peers", "This node in its grid, and every other one", _peers, is_polled=True),
     _op("GET", "/peers/{peer}", "All that is known of a peer", _peer),
-    _op("POST", "/peer-invitations", "Make a ticket for one node", _invite, body=Invitation, status=201),
+    _op(
+        "POST",
+        "/peer-invitations",
+        "Make a ticket for one node",
+        _invite,
+        body=Invitation,
+        status=201,
+        is_secret=True,
+    ),
     _op("GET", "/peer-requests", "Who asks to be taken in", _requests, list[_Object], is_polled=True),
     _op("POST", "/peer-requests/{joiner}/approve", "Take a node in, its words compared", _approve),
     _op("POST", "/peer-requests/{joiner}/deny", "Refuse a node", _deny, body=Denial),

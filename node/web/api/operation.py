@@ -25,6 +25,7 @@ from ..exchange import Exchange, Services
 from ..gate import Visitor
 from ..gateway import BODY
 from ..problems import Malformed, TooLarge, UnsupportedType
+from .idempotency import Remembered
 
 _LONGEST: Final = 1 << 20
 JSON: Final = "application/json"
@@ -52,6 +53,8 @@ class Operation(NamedTuple):
     """About the whole node; the others are there for each archive too."""
     media_type: str = JSON
     takes: str = JSON
+    is_secret: bool = False
+    """The answer holds what is told once and kept nowhere."""
     is_polled: bool = False
     """Pages ask it again and again: of one person's asking, what follows soon is not put on record again."""
 
@@ -77,6 +80,8 @@ class Backing:
     echo: Callable[[Device], float]
     """Calls a device of the book; seconds until it answered."""
     verify_audit: Callable[[], Verification]
+    remembered: Remembered
+    """How POSTs with an Idempotency-Key were answered."""
 
 
 class Call:
@@ -99,6 +104,7 @@ class Call:
         # The archive of a project is called as the project is.
         self.archive = named.pop("archive", named.get("project", DEFAULT).lower())
         self.named = named
+        self._text: bytes | None = None
 
     @property
     def visitor(self) -> Visitor:
@@ -162,6 +168,20 @@ class Call:
             known = ", ".join(kinds) or "none"
             raise BadRequest(f"A parameter cannot be: {error}.", f"Known here: {known}.") from None
 
+    def text(self) -> bytes:
+        """Return the body as it came.
+
+        Raises:
+            TooLarge: it is longer than 1 MB.
+        """
+        if self._text is None:
+            stream: Body = self.request.env[BODY]
+            read = stream.read_all(_LONGEST)
+            if read is None:
+                raise TooLarge("The body is longer than 1 MB.", "Ask for less at a time.")
+            self._text = bytes(read)
+        return self._text
+
     def body(self) -> Any:
         """Return the body as the operation's struct.
 
@@ -172,10 +192,7 @@ class Call:
         kind = self.request.get_header("Content-Type", default="").partition(";")[0].strip().lower()
         if kind != JSON:
             raise UnsupportedType("The body must be JSON.", f"Send Content-Type: {JSON}.")
-        stream: Body = self.request.env[BODY]
-        text = stream.read_all(_LONGEST)
-        if text is None:
-            raise TooLarge("The body is longer than 1 MB.", "Ask for less at a time.")
+        text = self.text()
         assert self.operation.body is not None
         try:
             return msgspec.json.decode(text, type=self.operation.body)

@@ -194,12 +194,14 @@ def _op(method: str, path: str, summary: str, handler: Any, answer: Any = None, 
 
 PEOPLE: Final = (
     _op("GET", "/users", "Who may log in", _users, list[UserRow]),
-    _op("POST", "/users", "Let somebody in", _add_user, Admitted, body=NewUser, status=201),
+    _op("POST", "/users", "Let somebody in", _add_user, Admitted, body=NewUser, status=201, is_secret=True),
     _op("PUT", "/users/{user}", "Change roles, note, or whether one may come", _change_user, UserRow,
         body=UserChange),
-    _op("POST", "/users/{user}/one-time", "Give a new one-time password", _one_time, Admitted),
+    _op("POST", "/users/{user}/one-time", "Give a new one-time password", _one_time, Admitted,
+        is_secret=True),
     _op("DELETE", "/users/{user}", "Forget a user, its sessions and tokens", _remove_user, status=204),
     _op("GET", "/tokens", "The tokens, without their secrets", _tokens, list[TokenRow]),
-    _op("POST", "/tokens", "Make a token for a user", _make_token, MadeToken, body=NewToken, status=201),
+    _op("POST", "/tokens", "Make a token for a user", _make_token, MadeToken, body=NewToken, status=201,
+        is_secret=True),
     _op("DELETE", "/tokens/{token}", "Take a token back", _revoke_token, status=204),
 )  # fmt: skip

@@ -10,13 +10,14 @@ from typing import Any, Final
 import falcon
 import msgspec
 
-from catalog import Clock, PacsError
+from catalog import BadRequest, Clock, PacsError
 from node.archives import DEFAULT
 
 from ..application import PathResource
 from ..exchange import Services
 from ..gate import Visitor
 from ..problems import status_of
+from .idempotency import HEADER
 from .openapi import document
 from .operation import JSON, Backing, Call, Operation
 
@@ -101,12 +102,11 @@ def _responder(
                 # Whoever may not look learns nothing here, not even which archives there are.
                 call.scope  # noqa: B018
         try:
-            value = operation.handler(call)
+            _do(call)
         except PacsError as error:
             if operation.right is not None:
                 _record(call, f"failed, {status_of(error)}")
             raise
-        _answer(call, value)
         if operation.right is not None and not (operation.is_polled and _is_poll(call, polls)):
             _record(call, "ok")
 
@@ -116,6 +116,23 @@ def _responder(
 def _is_poll(call: Call, polls: Polls) -> bool:
     caller = call.visitor.caller
     return polls.is_repetition(caller.user, caller.address, call.request.relative_uri)
+
+
+def _do(call: Call) -> None:
+    """Have the work done and answered: once, if the caller says by a key which request it is."""
+    operation, request = call.operation, call.request
+    key = request.get_header(HEADER) if operation.method == "POST" and operation.takes == JSON else None
+    if key is None or operation.right is None:
+        _answer(call, operation.handler(call))
+        return
+    if operation.is_secret:
+        what = "This answer holds a secret that is kept nowhere, so it cannot be repeated."
+        raise BadRequest(what, f"Leave {HEADER} out.")
+
+    def work() -> None:
+        _answer(call, operation.handler(call))
+
+    call.backing.remembered.once(call.who, key, request, call.text(), call.response, work)
 
 
 def _answer(call: Call, value: Any) -> None:

@@ -191,7 +191,11 @@ def test_what_has_no_frames_says_so(sites: dict[str, Web]) -> None:
     [video] = phantoms(61, 1, instances=1)
     video.TransferSyntaxUID = _SYNTAX + "4.102"
     site.store(video)
-    assert site.get(f"{path_of(video)}/frames/1", OCTETS).status == 406
+    for what in ("frames/1", "frames/2", "frames/1/rendered", "rendered", "thumbnail", "pixeldata"):
+        answer = site.get(f"{path_of(video)}/{what}", "*/*")
+        assert (answer.status, answer.json["next"]) == (404, "Ask for the instance."), what
+    assert site.get(f"{path_of(video)}/frames/0", "*/*").status == 400
+    assert site.get(path_of(video), "*/*").status == 200
 
 
 @pytest.mark.parametrize("name", FILES)
