@@ -24,6 +24,7 @@ from .committing import Commitment
 from .experiments import command as experiments
 from .experiments.catalogue import EXPERIMENTS
 from .finding import Find
+from .listing import StudyList
 from .report import Report
 from .runner import FAILURES, Runner
 from .servers import dcmtk_program, orthanc_program
@@ -42,6 +43,7 @@ def all_cases(is_quick: bool) -> list[Case]:
         Loaded(count=round(500_000 * share), sent=round(4000 * share)),
         Memory(frames=round(2048 * share)),
         *web_cases(share),
+        StudyList(studies=round(100_000 * share), repetitions=3 if is_quick else 9),
         *on_buckets(share),
         Sustained(seconds=180.0 * share),
     ]

@@ -21,7 +21,15 @@ INSTANCES_IN_A_SERIES: Final = 50
 _AT_ONCE: Final = 5000
 
 
-def fill(home: Path, StudyInstanceUID: str, count: int, seed: int) -> None:
+def fill(
+    home: Path,
+    StudyInstanceUID: str,
+    count: int,
+    seed: int,
+    *,
+    series: int = SERIES_IN_A_STUDY,
+    instances_in_a_series: int = INSTANCES_IN_A_SERIES,
+) -> None:
     """Record `count` instances in a node's catalog, all with the bytes of the one instance of a study in it.
 
     The search index and the change log have taken them in when this returns.
@@ -31,20 +39,20 @@ def fill(home: Path, StudyInstanceUID: str, count: int, seed: int) -> None:
     """
     with open_node(home, purpose="bench") as node:
         [shared] = node.catalog.select(Selection(studies=(StudyInstanceUID,)))
-        arrivals = islice(_arrivals(shared.holding, seed), count)
+        arrivals = islice(_arrivals(shared.holding, seed, series, instances_in_a_series), count)
         while batch := list(islice(arrivals, _AT_ONCE)):
             node.catalog.record(batch)
         while node.catalog.index(time.time()) or node.catalog.publish(time.time()):
             pass
 
 
-def _arrivals(holding: Holding, seed: int) -> Iterator[Arrival]:
+def _arrivals(holding: Holding, seed: int, series: int, instances_in_a_series: int) -> Iterator[Arrival]:
     number = 0
     while True:
-        described = study(seed, number, series=SERIES_IN_A_STUDY)
+        described = study(seed, number, series=series)
         for n, first in enumerate(instances(described), start=1):
             arrival = arrival_of(first, holding)
-            for place in range(1, INSTANCES_IN_A_SERIES + 1):
+            for place in range(1, instances_in_a_series + 1):
                 uid = sop_instance_uid(described, n, place)
                 entry = replace(arrival.entry, SOPInstanceUID=uid, InstanceNumber=str(place))
                 yield replace(arrival, entry=entry)

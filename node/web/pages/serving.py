@@ -38,6 +38,7 @@ PAGES: Final = (
     PageRow("/sites", "sites", Right.MANAGE),
     PageRow("/peers", "peers", Right.MANAGE),
     PageRow("/devices", "devices", Right.MANAGE),
+    PageRow("/research", "research", Right.RESEARCH),
     PageRow("/audit", "audit", Right.AUDIT),
     PageRow("/help", "help", None),
 )

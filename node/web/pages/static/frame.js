@@ -10,6 +10,7 @@ const PLACES = [
   ['/transfers', 'transfers', t('Transfers'), 'transfer'],
   ['/waiting', 'waiting', t('Needs a person'), 'decide'],
   ['/traffic', 'traffic', t('Traffic'), 'search'],
+  ['/research', 'research', t('Research'), 'research'],
   ['/sites', 'sites', t('Sites'), 'manage'],
   ['/peers', 'peers', t('Peers'), 'manage'],
   ['/devices', 'devices', t('Devices'), 'manage'],

@@ -17,6 +17,12 @@ async function open(tell, signal) {
   const [here] = await search(`${dicomweb}/studies?StudyInstanceUID=${uid}`, { signal })
   if (!hasGrid && here) return go('')
   if (!sites.length) return tell({ isNowhere: true, asked: held?.sites ?? [] })
+  if (!sites.some((site) => site.instances)) {
+    tell({ says: t('{site} has just announced it; its series follow', sites[0]) })
+    await new Promise((after) => setTimeout(after, 700))
+    if (!signal.aborted) await open(tell, signal)
+    return undefined
+  }
   const from = sites.filter((site) => !site.is_here && site.is_reachable)
   if (!from.length) return tell({ isAway: true, sites: sites.map((site) => site.site) })
   const said = { from: from.map((site) => site.site).join(', ') }
