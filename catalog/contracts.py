@@ -106,6 +106,9 @@ class CatalogWriter(Catalog, Protocol):
     def overlay(self, entry: Entry) -> Attributes:
         """Return the attributes a person corrected for this instance; empty for nearly all."""
 
+    def moved(self, entry: Entry) -> Decision | None:
+        """Return a correction by which an object says that it is of the study it was moved to, if it was."""
+
     def doomed(self, decision: Decision) -> Doomed:
         """Return what is to go by a decision to delete or erase, as it stands now."""
 

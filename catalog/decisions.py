@@ -12,6 +12,7 @@ import msgspec
 from .commit import Batch
 from .levels import all_series
 from .model import Decision, Verb
+from .moving import settle_moves
 from .overlays import Decided, check, load, not_here
 from .recording import (
     describe_series,
@@ -54,10 +55,14 @@ def decide(batch: Batch, decision: Decision, *, must_exist: bool) -> None:
     uid = decision.target[0]
     batch.totals.decisions += 1
     batch.put(key, DECISION_CODEC.pack(DecisionRow(decision, batch.totals.decisions)))
-    stored = batch.get(DECIDED + uid.encode())
-    ids = NAMES_CODEC.unpack(stored) if stored else []
-    batch.put(DECIDED + uid.encode(), NAMES_CODEC.pack([*ids, decision.id]))
-    reconsider(batch, uid)
+    batch.totals.moves += decision.verb is Verb.MOVE
+    for study in {uid, decision.detail} if decision.verb is Verb.MOVE else {uid}:
+        stored = batch.get(DECIDED + study.encode())
+        ids = NAMES_CODEC.unpack(stored) if stored else []
+        batch.put(DECIDED + study.encode(), NAMES_CODEC.pack([*ids, decision.id]))
+    touched = settle_moves(batch, uid, load(batch, uid)) if batch.totals.moves else set()
+    for study in {uid, *touched}:
+        reconsider(batch, study)
 
 
 def _with_target(batch: Batch, undo: Decision, must_exist: bool) -> Decision:

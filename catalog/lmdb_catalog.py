@@ -24,10 +24,10 @@ from .model import (
     Moved,
     Recorded,
 )
+from .moving import recording
 from .packs import ReadHeader
 from .publishing import due, publishing, remaking, unfinished
 from .purging import purge
-from .recording import record
 from .relocating import relocate
 from .shares import Share
 from .truth import META, Environment
@@ -151,7 +151,7 @@ class LmdbCatalog(LmdbReader):
 
     def record(self, arrivals: Sequence[Arrival]) -> list[Recorded]:
         """See `CatalogWriter.record`; what is recorded together is on disk together or not at all."""
-        return self._commits.run(lambda batch: record(batch, arrivals), len(arrivals))
+        return self._commits.run(lambda batch: recording(batch, arrivals), len(arrivals))
 
     def forget_lost(self, is_lost: Callable[[Holding], bool]) -> list[Entry]:
         """Take back the newest rows whose bytes a power cut took; return what they were."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from msgspec.structs import replace
+
 from .find import Away, Finder, Question
 from .forgetting import find_lost
 from .indexing import TOKEN_KEY
@@ -23,7 +25,9 @@ from .model import (
     Query,
     Selection,
     Standing,
+    Verb,
 )
+from .moving import moved_attributes
 from .overlays import load
 from .packs import Headers, ReadHeader, packed_json
 from .planning import Planner
@@ -170,7 +174,25 @@ class LmdbReader:
         with self._environment.reading() as reading:
             if reading.get(DECIDED + uid.encode()) is None:
                 return {}
-            return load(reading, uid).corrections(uid, entry.SeriesInstanceUID, entry.SOPInstanceUID)
+            decided = load(reading, uid)
+            moved = moved_attributes(reading, decided, entry)
+            corrected = decided.corrections(uid, entry.SeriesInstanceUID, entry.SOPInstanceUID)
+            return {**moved[1], **corrected} if moved else corrected
+
+    def moved(self, entry: Entry) -> Decision | None:
+        """Return a correction by which an object says that it is of the study it was moved to, if it was."""
+        with self._environment.reading() as reading:
+            found = moved_attributes(reading, load(reading, entry.StudyInstanceUID), entry)
+        if found is None:
+            return None
+        move, attributes = found
+        return replace(move, verb=Verb.CORRECT, target=(entry.StudyInstanceUID,), attributes=attributes)
+
+    def sent_in(self, StudyInstanceUID: str, SeriesInstanceUID: str) -> str:
+        """Return the study in which a series was sent, wherever it was moved since."""
+        with self._environment.reading() as reading:
+            move = load(reading, StudyInstanceUID).move_of(StudyInstanceUID, SeriesInstanceUID)
+            return move.target[0] if move else StudyInstanceUID
 
     def headers(self, entries: Sequence[Entry]) -> list[bytes]:
         """Return the DICOM JSON of each instance's header; empty where it is not packed, or was corrected."""

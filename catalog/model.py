@@ -166,9 +166,13 @@ class Verb(StrEnum):
     ERASE = "erase"
     HOLD = "hold"
     """A legal hold: while it stands, nothing of it is deleted or erased."""
+    MOVE = "move"
+    """A series belongs to another study: `target` is where it was sent, `detail` the StudyInstanceUID."""
     PREFER = "prefer"
     RELEASE = "release"
     DISCARD = "discard"
+    NOTE = "note"
+    """A row of the node's state that must outlive it, see `node.journal`; about no study."""
     UNDO = "undo"
 
 

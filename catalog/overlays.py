@@ -6,8 +6,11 @@ said, so undo restores the old state exactly.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
+
+import msgspec
 
 from .attributes import BY_TAG, Level
 from .errors import BadRequest, NotFound
@@ -20,6 +23,7 @@ PATIENT_IDENTITY: Final = ("00100020", "00100021", "00100010", "00100030", "0010
 """PatientID, IssuerOfPatientID, PatientName, PatientBirthDate, PatientSex."""
 _OF_THE_STUDY: Final = frozenset({Level.PATIENT, Level.STUDY})
 _IDENTIFIERS: Final = frozenset({"0020000D", "0020000E", "00080018", "00080016"})
+_UID: Final = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 _PATIENT_ID, _ISSUER = "00100020", "00100021"
 
 
@@ -66,6 +70,8 @@ class Decided:
         self.all = [row.decision for row in ordered]
         self._corrections: list[Decision] = []
         self._hidings: list[_Hiding] = []
+        self.moves: dict[tuple[str, ...], Decision] = {}
+        """The latest that moves a series, by where that was sent: out of this study, or into it."""
         self.holds: list[Decision] = []
         """Legal holds."""
         self.preferences: list[Preference] = []
@@ -80,6 +86,8 @@ class Decided:
                 self._hidings.append(_Hiding(decision))
             elif decision.verb is Verb.HOLD:
                 self.holds.append(decision)
+            elif decision.verb is Verb.MOVE:
+                self.moves[decision.target] = decision
             elif decision.verb is Verb.PREFER:
                 version = bytes.fromhex(decision.detail)
                 self.preferences.append(Preference(decision.when, row.order, decision.target[-1], version))
@@ -134,8 +142,15 @@ class Decided:
 
     @property
     def corrects(self) -> bool:
-        """Whether any correction of the study, or of something in it, is in force."""
-        return bool(self._corrections)
+        """Whether any correction of the study, or of something in it, is in force, or a series was moved."""
+        return bool(self._corrections or self.moves)
+
+    def move_of(self, study: str, series: str) -> Decision | None:
+        """Return the decision by which a series lies in this study though it was sent in another."""
+        for move in self.moves.values():
+            if move.detail == study and move.target[1] == series and move.target[0] != study:
+                return move
+        return None
 
     def corrections(self, *uids: str) -> Attributes:
         """Return every corrected attribute of the study, series or instance; the newest wins."""
@@ -175,6 +190,25 @@ def load(reads: Reads, StudyInstanceUID: str) -> Decided:
 
 
 def _rows(reads: Reads, StudyInstanceUID: str) -> Iterable[DecisionRow]:
+    """Yield the decisions under a study, and those about series that were moved into it."""
+    own = list(_rows_under(reads, StudyInstanceUID))
+    yield from own
+    arrived = {row.decision.target for row in own if row.decision.verb is Verb.MOVE}
+    for target in arrived:
+        if target[0] == StudyInstanceUID:
+            continue
+        there = list(_rows_under(reads, target[0]))
+        move = Decided(there).moves.get(target)
+        if move is None or move.detail != StudyInstanceUID:
+            continue
+        for row in there:
+            decision = row.decision
+            if decision.target[:2] == target and decision.verb is not Verb.MOVE:
+                moved = (StudyInstanceUID, *decision.target[1:])
+                yield DecisionRow(msgspec.structs.replace(decision, target=moved), row.order)
+
+
+def _rows_under(reads: Reads, StudyInstanceUID: str) -> Iterable[DecisionRow]:
     stored = reads.get(DECIDED + StudyInstanceUID.encode())
     for id in NAMES_CODEC.unpack(stored) if stored else ():
         row = reads.get(DECISION + id.encode())
@@ -208,6 +242,8 @@ def check(decision: Decision) -> None:
         raise BadRequest("A decision names a study, a series or an instance.", "Give one to three UIDs.")
     if decision.verb is Verb.CORRECT:
         _check_correction(decision)
+    if decision.verb is Verb.MOVE and (len(decision.target) != 2 or not _UID.fullmatch(decision.detail)):
+        raise BadRequest("To move takes a series and a study.", "Name a Study Instance UID for it.")
     if decision.verb is Verb.PREFER and (len(decision.target) != 3 or not _is_sha256(decision.detail)):
         raise BadRequest(
             "To prefer a version takes its instance and the SHA-256 of its file.",

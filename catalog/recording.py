@@ -67,7 +67,7 @@ def _record(batch: Batch, arrival: Arrival) -> Recorded:
     claim = (entry.holding.sha256, entry.StudyInstanceUID, entry.SeriesInstanceUID)
     batch.put(claim_key, CLAIMS_CODEC.pack(Claims([claim], entry.holding.sha256)))
     batch.totals.stored += entry.holding.size
-    study = _rows_for(batch, arrival)
+    study = make_rows(batch, arrival)
     if arrival.study != study.attributes or arrival.patient != study.patient:
         _compare_patient(batch, study, arrival)
     place(batch, entry)
@@ -121,8 +121,8 @@ def rows_of(batch: Batch, entry: Entry) -> tuple[bytes, StudyRow, SeriesRow]:
     return key, study, series
 
 
-def _rows_for(batch: Batch, arrival: Arrival) -> StudyRow:
-    """Make the study's and the series' row if they are new."""
+def make_rows(batch: Batch, arrival: Arrival) -> StudyRow:
+    """Make the study's and the series' row if they are new; return the study's."""
     entry = arrival.entry
     study = batch.study(entry.StudyInstanceUID)
     if study is None:
@@ -204,7 +204,7 @@ def _again(batch: Batch, arrival: Arrival, claims: Claims) -> Recorded:
     batch.totals.stored += entry.holding.size
     claims.versions.append((entry.holding.sha256, entry.StudyInstanceUID, entry.SeriesInstanceUID))
     batch.put(version_key(entry), ENTRY_CODEC.pack(entry))
-    _rows_for(batch, arrival)
+    make_rows(batch, arrival)
     _flag_versions(batch, arrival, claims)
     settle_versions(batch, entry.SOPInstanceUID, claims)
     return Recorded.OTHER_VERSION

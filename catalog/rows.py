@@ -130,6 +130,8 @@ class Totals(msgspec.Struct, array_like=True):
     """Last number of a mark for the change log."""
     stored: int = 0
     """Bytes of every version that is kept, hidden ones too."""
+    moves: int = 0
+    """Decisions ever taken in that move a series to another study."""
 
 
 class ConflictRow(msgspec.Struct, array_like=True):

@@ -41,6 +41,10 @@ class Mirror:
         """Finish; what was applied stays applied whether or not anybody calls this."""
         self._environment.close()
 
+    def scour(self) -> bool:
+        """Leave nothing in the file of rows that went; False: an old state is being read, try again."""
+        return self._environment.scour()
+
     def reading(self) -> AbstractContextManager[Reading]:
         """Open a short read transaction on all rows and indexes."""
         return self._environment.reading()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ from catalog import (
     Attributes,
     BadRequest,
     Matching,
+    NotFound,
     RejectedFor,
     Selection,
     Verb,
@@ -17,9 +20,11 @@ from catalog import (
     understand,
 )
 from node.archives import DEFAULT
-from node.audit import Line
+from node.audit import Line, read
 from node.keys import attributes_of, check_values, question
 from node.life import life_of
+from node.research.senders import is_used
+from node.retention_desk import RetentionDesk
 from node.review import Review
 from node.storekeeping import Storekeeping
 from node.targets import target_of
@@ -56,6 +61,8 @@ class ArchiveDesk:
             self.delete,
             self.erase,
             self.hold,
+            self.move_series,
+            self.join_studies,
             self.confirm,
             self.deletions,
             self.undo,
@@ -81,7 +88,8 @@ class ArchiveDesk:
             lambda: node.transfers, archive.name, archive.catalog, node.devices, archive.audit
         )
         named: tuple[Callable[..., Any], ...] = (*own, *waiting, *transfers.verbs())
-        return {verb.__name__: verb for verb in named} | self.storekeeping.verbs()
+        retention = RetentionDesk(archive.retention, archive.clock_guard, archive.audit, node.clock)
+        return {verb.__name__: verb for verb in named} | self.storekeeping.verbs() | retention.verbs()
 
     def references(self, study: str) -> list[tuple[str, str]]:
         """Return SOP Class and SOP Instance UID of every instance of a study that can be seen."""
@@ -160,6 +168,7 @@ class ArchiveDesk:
                 "done": order.done,
                 "outcome": order.outcome,
                 "problem": disposal.why_not(id),
+                **(self._reach(id, order.done) if order.verb is Verb.ERASE else {}),
             }
             for id, order in disposal.orders.rows()
         ]
@@ -168,6 +177,58 @@ class ArchiveDesk:
             for id, wish in limit.waiting()
         ]
         return {"orders": sorted(orders, key=_when), "wishes": wishes, "left_today": limit.left()}
+
+    def _reach(self, id: str, done: int) -> dict[str, Any]:
+        """Return which sites owe a receipt for an erasure, and what may hold it out of reach."""
+        node, erasing = self._node, self._node.neighbourhood.erasing
+        is_shared = erasing is not None and self._archive.name == DEFAULT
+        receipts = erasing.receipts.of(id) if erasing and is_shared else []
+        before = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(done / 1000 or node.clock()))
+        backups = [
+            str(line.detail["backup"])
+            for line in read(node.home / "audit", "backup")
+            if line.event == "backup" and "backup" in line.detail and line.time[:19] <= before
+        ]
+        exports = node.research.exports.all() if is_used(node.state) else []
+        return {
+            "receipts": receipts,
+            "owing": [row["node"] for row in receipts if not row["done"]],
+            "backups": backups,
+            "exports": [
+                f"{each.project} {each.id[:8]}" for each in exports if each.archive == self._archive.name
+            ],
+        }
+
+    def move_series(
+        self, series: list[str], to: str, reason: str, who: str, attributes: list[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Move series to another study, or with `to` empty to a new one with these `Keyword=Value`s."""
+        changed = attributes_of(attributes or [])
+        check_values(changed)
+        study = to or f"2.25.{uuid.uuid4().int}"
+        catalog, found = self._archive.catalog, []
+        for uid in series:
+            target = target_of(catalog, uid)
+            if len(target) != 2:
+                raise BadRequest(f"{uid} is no series.", "Name Series Instance UIDs.")
+            found.append((catalog.sent_in(*target), target[1]))
+        return [
+            self._register.make(Verb.MOVE, each, reason=reason, who=who, attributes=changed, detail=study)
+            for each in found
+        ]
+
+    def join_studies(self, study: str, into: str, reason: str, who: str) -> list[dict[str, Any]]:
+        """Move every series of a study into another one.
+
+        Raises:
+            NotFound: one of them is not here.
+        """
+        catalog = self._archive.catalog
+        entries = [catalog.select(Selection(studies=(uid,))) for uid in (study, into)]
+        if not all(entries) or study == into:
+            raise NotFound("To join takes two studies that are here.", "Look them up with: peerpacs find")
+        series = list(dict.fromkeys(f"{study}/{entry.SeriesInstanceUID}" for entry in entries[0]))
+        return self.move_series(series, into, reason, who)
 
     def undo(self, decision: str, reason: str, who: str) -> dict[str, Any]:
         """Take a decision back; a beginning of its id that fits no other is enough."""

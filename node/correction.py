@@ -1,17 +1,21 @@
 """Corrections on the way out: the stored bytes stay as they are, what leaves carries what a person decided.
 
-Only the header is decoded; Pixel Data and what follows are passed on as they were stored. Every change is
-told in Original Attributes Sequence (0400,0561), PS3.3 C.12.1.1.9.
+Only the elements that change are decoded, and usually once for a whole series: everything else is passed on
+as it was stored. Every change is told in Original Attributes Sequence (0400,0561), PS3.3 C.12.1.1.9.
 """
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from io import BytesIO
 from typing import Final
 
+import msgspec
+from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
@@ -20,9 +24,16 @@ from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.uid import UID
 
-from catalog import Decision
+from catalog import UNDEFINED, Coding, Decision, Unreadable, actual_coding, end_of_sequence, nested
+from catalog.elements import syntax
 
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
+_IMPLICIT: Final = "1.2.840.10008.1.2"
+_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
+_CHARACTER_SET: Final = 0x00080005
+_ORIGINAL: Final = 0x04000561
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(list[Decision]).decode
 _TEXT_VR: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """The VRs that Specific Character Set governs, PS3.5 6.1.2.2."""
 MODIFYING: Final = "CORRECT"
@@ -47,17 +58,87 @@ def correct(
         packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         packed = packer.compress(corrected) + packer.flush()
         return packed + b"\0" * (len(packed) % 2)
-    syntax = UID(TransferSyntaxUID)
-    is_implicit = syntax == "1.2.840.10008.1.2"
-    is_little = syntax != "1.2.840.10008.1.2.2"
-    dataset = read_dataset(BytesIO(data), is_implicit, is_little)
-    changes = [(decision, Dataset.from_json(dict(decision.attributes))) for decision in corrections]
-    if any(_needs_unicode(change) for _, change in changes):
+    said = _encode(list(corrections))
+    spliced = _splice(data, TransferSyntaxUID, said, (system, reason))
+    if spliced is not None:
+        return spliced
+    dataset = _read(data, TransferSyntaxUID)
+    _change(dataset, said, system, reason)
+    return _written(dataset, TransferSyntaxUID)
+
+
+def _splice(data: bytes, TransferSyntaxUID: str, said: bytes, how: tuple[str, str]) -> bytes | None:
+    """Put what changes into the header's own bytes; None where all of it has to be written anew."""
+    promised = syntax(TransferSyntaxUID).coding
+    found = _elements(data, promised)
+    if promised.order != "<" or found is None:
+        return None
+    wanted = {_CHARACTER_SET, _ORIGINAL, *_tags(said)}
+    few = b"".join(data[start:end] for tag, start, end in found if tag in wanted)
+    changed = _changed(few, TransferSyntaxUID, said, *how)
+    new = _elements(changed, promised) if changed is not None else None
+    if changed is None or new is None:
+        return None
+    pieces = {tag: data[start:end] for tag, start, end in found if tag not in wanted}
+    pieces |= {tag: changed[start:end] for tag, start, end in new}
+    return b"".join(pieces[tag] for tag in sorted(pieces))
+
+
+def _elements(data: bytes, coding: Coding) -> list[tuple[int, int, int]] | None:
+    """Return tag, start and end of each element; None where they are not in order, or not as promised."""
+    found: list[tuple[int, int, int]] = []
+    view, at, last, end = memoryview(data), 0, 0x0007FFFF, len(data)
+    if end and actual_coding(view, 0, coding, end) is not coding:
+        return None
+    try:
+        while at < end:
+            tag, vr, value, length = coding.header(view, at)
+            # Group lengths would have to be counted again.
+            if tag <= last or not tag & 0xFFFF:
+                return None
+            is_open = length == UNDEFINED
+            behind = end_of_sequence(view, value, nested(coding, vr), end) if is_open else value + length
+            found.append((tag, at, behind))
+            at, last = behind, tag
+    except (struct.error, Unreadable):
+        return None
+    return found if at == end else None
+
+
+@lru_cache(maxsize=512)
+def _tags(said: bytes) -> frozenset[int]:
+    return frozenset(int(tag, 16) for decision in _decode(said) for tag in decision.attributes)
+
+
+@lru_cache(maxsize=512)
+def _changed(few: bytes, TransferSyntaxUID: str, said: bytes, system: str, reason: str) -> bytes | None:
+    """Return the elements that change as they are to be; None if others have to be coded anew for them."""
+    dataset = _read(few, TransferSyntaxUID)
+    if _change(dataset, said, system, reason):
+        return None
+    return _written(dataset, TransferSyntaxUID)
+
+
+def _change(dataset: Dataset, said: bytes, system: str, reason: str) -> bool:
+    """Apply decisions; say whether all text had to be coded anew."""
+    changes = [(decision, Dataset.from_json(dict(decision.attributes))) for decision in _decode(said)]
+    needs_unicode = any(_needs_unicode(change, dataset) for _, change in changes)
+    if needs_unicode:
         _recode_as_unicode(dataset)
     for decision, change in changes:
         _apply(dataset, decision, change, system, reason)
+    return needs_unicode
+
+
+def _read(data: bytes, TransferSyntaxUID: str) -> Dataset:
+    syntax = UID(TransferSyntaxUID)
+    return read_dataset(BytesIO(data), syntax == _IMPLICIT, syntax != _BIG_ENDIAN)
+
+
+def _written(dataset: Dataset, TransferSyntaxUID: str) -> bytes:
     out = DicomBytesIO()
-    out.is_implicit_VR, out.is_little_endian = is_implicit, is_little
+    out.is_implicit_VR = TransferSyntaxUID == _IMPLICIT
+    out.is_little_endian = TransferSyntaxUID != _BIG_ENDIAN
     write_dataset(out, dataset)
     return out.getvalue()
 
@@ -86,13 +167,21 @@ def _vr(element: DataElement, known: DataElement | None) -> str:
     return str(element.VR) if element.VR != "UN" else dictionary_VR(element.tag)
 
 
-def _needs_unicode(change: Dataset) -> bool:
-    return any(element.VR in _TEXT_VR and not str(element.value).isascii() for element in change.iterall())
+def _needs_unicode(change: Dataset, dataset: Dataset) -> bool:
+    """Say whether the data set's own character set cannot write the new text."""
+    texts = [str(element.value) for element in change.iterall() if element.VR in _TEXT_VR]
+    known = python_encoding.get(str(dataset.get("SpecificCharacterSet") or ""), "ascii")
+    try:
+        for text in texts:
+            text.encode("ascii" if known in ("default", "iso8859") else known)
+    except (UnicodeEncodeError, LookupError):
+        return True
+    return False
 
 
 def _recode_as_unicode(dataset: Dataset) -> None:
     dataset.decode()
-    for nested in dataset.iterall():
-        if nested.tag == 0x00080005:
-            nested.value = "ISO_IR 192"
+    for element in dataset.iterall():
+        if element.tag == _CHARACTER_SET:
+            element.value = "ISO_IR 192"
     dataset.SpecificCharacterSet = "ISO_IR 192"

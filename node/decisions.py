@@ -42,13 +42,15 @@ class Decisions:
         held: HeldShelf,
         clock: Clock,
         dispose: Callable[[Decision], None] = lambda decision: None,
+        note: Callable[[Decision], None] = lambda decision: None,
     ) -> None:
-        """`dispose` has what a person deletes or erases go, when it is time."""
+        """`dispose` has go what a person deletes or erases, in time; `note` takes a row of the state."""
         self._store = store
         self._catalog = catalog
         self._held = held
         self._clock = clock
         self._dispose = dispose
+        self._note = note
 
     def make(
         self,
@@ -94,7 +96,9 @@ class Decisions:
         self._apply(decision, self._catalog.restore)
 
     def _apply(self, decision: Decision, in_catalog: Callable[[Decision], None]) -> None:
-        if decision.verb is Verb.RELEASE:
+        if decision.verb is Verb.NOTE:
+            self._note(decision)
+        elif decision.verb is Verb.RELEASE:
             self._release(frozenset(decision.detail.split()))
         elif decision.verb is Verb.DISCARD:
             self._discard(frozenset(decision.detail.split()))

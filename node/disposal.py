@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import chain
 from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -19,7 +20,7 @@ from catalog.purging import Doomed
 from node.contracts import Audit
 from node.held import HeldShelf
 from node.rejected import RejectedShelf
-from node.state import Tables
+from node.state import Table, Tables
 
 logger = logging.getLogger(__name__)
 
@@ -41,28 +42,52 @@ class Order(Struct, frozen=True, array_like=True):
 
 
 class Orders:
-    """The rows of orders: written wherever a decision is made, carried out by `Disposal`."""
+    """The rows of orders: written wherever a decision is made, carried out by `Disposal`.
+
+    What is over lies apart, so that nobody looks through it again and again.
+    """
 
     def __init__(self, state: Tables) -> None:
-        self._table = state.table("disposals", Order)
+        self._open = state.table("disposals", Order)
+        self._erased = state.table("disposals erased", Order)
+        self._over = state.table("disposals over", Order)
 
     def put(self, decision: Decision) -> None:
         """Have what a decision names go; one that was carried out is carried out again."""
         order = Order(decision.verb, decision.target, decision.who, decision.when)
-        self._table.put(decision.id.encode(), order)
+        self._open.put(decision.id.encode(), order)
 
     def change(self, id: str, order: Order) -> None:
         """Note how far an order is."""
-        self._table.put(id.encode(), order)
+        if order.done:
+            table = self._erased if order.verb is Verb.ERASE else self._over
+            table.put(id.encode(), order)
+            self._open.delete(id.encode())
+        else:
+            self._open.put(id.encode(), order)
 
     def is_done(self, id: str) -> bool:
         """Say whether the bytes that a decision is about are gone."""
-        order = self._table.get(id.encode())
-        return order is not None and order.is_purged
+        found = (table.get(id.encode()) for table in (self._open, self._erased, self._over))
+        return any(order is not None and order.is_purged for order in found)
+
+    def waiting(self) -> Iterator[tuple[str, Order]]:
+        """Yield every order that is not carried out, with the id of its decision."""
+        return _named(self._open)
+
+    def erasures(self) -> Iterator[tuple[str, Order]]:
+        """Yield every order to erase, carried out or not."""
+        waiting = ((id, order) for id, order in _named(self._open) if order.verb is Verb.ERASE)
+        known = dict(waiting)
+        return iter({**dict(_named(self._erased)), **known}.items())
 
     def rows(self) -> Iterator[tuple[str, Order]]:
-        """Yield every order with the id of its decision."""
-        return ((id.decode(), order) for id, order in self._table.scan())
+        """Yield every order there ever was."""
+        return chain(_named(self._open), _named(self._erased), _named(self._over))
+
+
+def _named(table: Table[Order]) -> Iterator[tuple[str, Order]]:
+    return ((id.decode(), order) for id, order in table.scan())
 
 
 class _Catalog(Protocol):
@@ -96,8 +121,16 @@ class Disposal:
     """Carries out the orders of one archive, step by step; one thread calls it."""
 
     def __init__(
-        self, orders: Orders, places: Places, undo_days: Callable[[], float], audit: Audit, clock: Clock
+        self,
+        orders: Orders,
+        places: Places,
+        undo_days: Callable[[], float],
+        doubt: Callable[[], str],
+        audit: Audit,
+        clock: Clock,
     ) -> None:
+        """`doubt` says why the clock is not believed: then no time is over."""
+        self._doubt = doubt
         self.orders = orders
         self._places = places
         self._undo_days = undo_days
@@ -108,8 +141,12 @@ class Disposal:
     def step(self) -> int:
         """Carry out what is due; return how many orders were finished."""
         finished = 0
-        for id, order in list(self.orders.rows()):
-            if order.done or not self.is_due(order):
+        why = self._doubt()
+        for id, order in list(self.orders.waiting()):
+            if not self.is_due(order):
+                continue
+            if why and order.verb is Verb.DELETE:
+                self._problems[id] = f"waits: {why}"
                 continue
             try:
                 finished += self._carry_out(id, order)

@@ -18,6 +18,7 @@ _DONE = {
     Verb.DELETE: "deleted",
     Verb.ERASE: "erased",
     Verb.HOLD: "put a legal hold on",
+    Verb.MOVE: "moved a series of, or into,",
     Verb.PREFER: "preferred a version of",
     Verb.RELEASE: "released",
     Verb.DISCARD: "discarded",

@@ -9,7 +9,7 @@ import msgspec
 
 from catalog import BadRequest, NotFound
 from federation.identities import Identity, Links
-from node.state import State
+from node.state import Tables
 
 _GENERATION: Final = b"generation"
 
@@ -31,7 +31,7 @@ class _Generation(msgspec.Struct, frozen=True, array_like=True):
 class PatientLinks:
     """The links of a node; several processes may use them at once."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: Tables) -> None:
         self._rows = state.table("patient-links", PatientLink)
         self._changes = state.table("patient-links-changed", _Generation)
         self._known: tuple[int, Links] = -1, Links()

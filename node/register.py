@@ -90,6 +90,8 @@ class Register:
 
     def remember(self, decision: Decision) -> None:
         """Have a decision found by its id, also one that only the segments still knew."""
+        if decision.verb is Verb.NOTE:
+            return
         made = Made(decision.verb, decision.target, decision.who, decision.when)
         self._made.put(decision.id.encode(), made)
 

@@ -102,6 +102,7 @@ class NodeRetriever:
         *,
         is_verifying: bool = False,
         on_open: Callable[[], None] = lambda: None,
+        on_access: Callable[[str], None] = lambda study: None,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -109,6 +110,7 @@ class NodeRetriever:
         self._damage = damage
         self._is_verifying = is_verifying
         self._on_open = on_open
+        self._on_access = on_access
 
     def expect(self, entries: Sequence[Entry]) -> None:
         """Have the store fetch ahead what will be opened soon, in this order."""
@@ -123,6 +125,7 @@ class NodeRetriever:
             Unavailable: whoever holds it does not answer.
         """
         self._on_open()
+        self._on_access(entry.StudyInstanceUID)
         stored = StoredInstance(entry, self._reader(entry))
         if not self._catalog.overlay(entry):
             return stored
@@ -131,6 +134,7 @@ class NodeRetriever:
     def whole(self, entry: Entry) -> Reader:
         """Open a stored file as it is, for a peer that is told the corrections beside it; see `open`."""
         self._on_open()
+        self._on_access(entry.StudyInstanceUID)
         return self._reader(entry)
 
     def corrections(self, entry: Entry) -> list[Decision]:
@@ -165,13 +169,15 @@ class NodeRetriever:
         decisions = self._catalog.decisions(entry.StudyInstanceUID)
         undone = {decision.detail for decision in decisions if decision.verb is Verb.UNDO}
         uids = (entry.StudyInstanceUID, entry.SeriesInstanceUID, entry.SOPInstanceUID)
-        return [
+        corrections = [
             decision
             for decision in decisions
             if decision.verb is Verb.CORRECT
             and decision.id not in undone
             and decision.target == uids[: len(decision.target)]
         ]
+        moved = self._catalog.moved(entry)
+        return [moved, *corrections] if moved else corrections
 
 
 def corrected(

@@ -21,6 +21,7 @@ from .bucket_cases import on_buckets
 from .capacity import Loaded, Memory
 from .cases import Case, Retrieve, storing
 from .committing import Commitment
+from .correcting import RetrieveCorrected
 from .experiments import command as experiments
 from .experiments.catalogue import EXPERIMENTS
 from .finding import Find
@@ -38,6 +39,7 @@ def all_cases(is_quick: bool) -> list[Case]:
     return [
         *storing(share),
         Retrieve(repetitions=2 if is_quick else 5),
+        RetrieveCorrected(repetitions=2 if is_quick else 5),
         Commitment(count=round(1000 * share)),
         Find(studies=2000 if is_quick else 20_000, repetitions=5 if is_quick else 15),
         Loaded(count=round(500_000 * share), sent=round(4000 * share)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from statistics import median
 from typing import Final, NamedTuple
 
 from catalog import Clock, NotPermitted
@@ -173,6 +174,11 @@ class Roll:
         """Return the instance of a node's live session, or 0."""
         live = self.standing(node_id)
         return live.instance if live is not None else 0
+
+    def skew(self) -> float | None:
+        """Return how far the median of the peers' clocks is ahead, in seconds; None without live sessions."""
+        live = self.everybody().values()
+        return median(each.skew for each in live) if live else None
 
     def everybody(self) -> dict[str, Standing]:
         """Return all live sessions by node_id."""

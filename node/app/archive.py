@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
-from catalog import Damaged, LmdbCatalog
+from catalog import Damaged, LmdbCatalog, Verb
 from node.archives import Plan
 from node.bucket import BucketStore
 from node.catching_up import CatchUp, CaughtUp
+from node.clock_guard import ClockGuard
 from node.completeness import Completeness
 from node.config import DISK
 from node.disposal import Disposal, Places
 from node.pacing import GivingWay
 from node.reading import header_reader, pixel_comparer
 from node.recovery import Recovered
+from node.retention import Retention, Rule
 from node.rollback import RollbackWatch
 from node.storage import SegmentStore, has_objects
 from node.storage.removal import erase_decisions
@@ -44,10 +46,13 @@ class Archive(Doors):
         """
         super().__init__(plan, shared)
         self.verifications: dict[str, Verification] = {}
+        self.peers_skew: Callable[[], float | None] = lambda: None
+        """How far the median of the peers' clocks is ahead of this one, in seconds; None without peers."""
         try:
             self._open_truth(catalog)
             self.open_doors()
             self.disposal = self._make_disposal()
+            self.retention = self._make_retention()
             # Closed before the catalog.
             self.opened.callback(self.care.close)
             self.rollback = RollbackWatch(
@@ -71,7 +76,19 @@ class Archive(Doors):
         parts = (self.catalog, self.store, self.held, self.rejected)
         places = Places(*parts, self._erase_decisions, self.care.book.clear, self.shared.state.scour)
         section = self.shared.config.life
-        return Disposal(self.orders, places, lambda: section.undo_days, self.audit, self.shared.clock)
+        self.clock_guard = ClockGuard(self.tables, self.shared.clock, lambda: self.peers_skew())
+        guard = self.clock_guard.why_not
+        return Disposal(self.orders, places, lambda: section.undo_days, guard, self.audit, self.shared.clock)
+
+    def _make_retention(self) -> Retention:
+        rules = self.shared.journal.table(f"retention rules/{self.name}", Rule)
+
+        def delete(study: str, rule: str) -> object:
+            who = f"rule {rule}"
+            return self.register.make(Verb.DELETE, (study,), reason=f"retention {who}", who=who)
+
+        parts = (self.catalog, self.accesses, self.clock_guard.why_not, self.limit.left, delete)
+        return Retention(rules, *parts, self.shared.clock)
 
     def _erase_decisions(self, ids: Collection[str]) -> None:
         stores = [self.segments] if isinstance(self.segments, SegmentStore) else self.segments.present()
@@ -166,6 +183,7 @@ class Archive(Doors):
         yield Chore(f"tidy {self.name}", 60.0, self.catalog.tidy)
         yield Chore(f"commitments of {self.name}", 3600.0, self.commitment.tidy)
         yield Chore(f"disposal of {self.name}", 2.0, self.disposal.step)
+        yield Chore(f"retention of {self.name}", 3600.0, self.retention.step)
         yield Chore(f"rollback of {self.name}", 5.0, self.rollback.step)
         yield from self.care.chores()
         yield Chore(f"completeness {self.name}", 1.0, self._completeness.step)

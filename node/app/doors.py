@@ -31,12 +31,14 @@ from node.dimse import STORAGE
 from node.disposal import Orders
 from node.held import HeldShelf
 from node.ingest import Identity, NodeIngest
+from node.journal import Journal
 from node.pacing import Pace
 from node.processes import GatewayCatalog
 from node.quota import Quota
 from node.recovery import Recovery
 from node.register import Register
 from node.rejected import RejectedShelf
+from node.retention import Accesses
 from node.retriever import NodeRetriever
 from node.second_person import SecondPerson
 from node.sections import REJECTED_SUFFIX, Config
@@ -64,6 +66,8 @@ class Shared(NamedTuple):
     """Opens an association to a device, to tell it results."""
     door: Callable[[str], Ingest]
     """Opens the door of a research project's archive: what goes in is de-identified."""
+    journal: Journal
+    """Notes what must outlive the state."""
     elsewhere: Elsewhere = nobody_else
     """Whether other sites have as many copies as commitment needs, of the default archive."""
 
@@ -114,10 +118,7 @@ class Doors:
         doors = (self.store, self.catalog, self.held, self.rejected)
         parts = (self.catalog, self.held, self.tables, clock, self.pace, self._stored_bytes)
         self.care = Care(self.name, self.store, *parts)
-        self.orders = Orders(self.tables)
-        self.decisions = Decisions(self.store, self.catalog, self.held, clock, self.orders.put)
-        self.limit = SecondPerson(self.tables, self.orders, lambda: self.catalog.totals().studies, clock)
-        self.register = Register(self.decisions, self.tables, self.audit, self.orders, self.limit)
+        self._open_register()
         self.ingest = NodeIngest(
             *doors,
             identity,
@@ -134,10 +135,22 @@ class Doors:
             self.care.book,
             is_verifying=config.storage.verify_reads,
             on_open=self.pace.asked,
+            on_access=self.accesses.note,
         )
         issuer_of = self.shared.devices.issuer_of
         self.recovery = Recovery(self.ingest, self.decisions, self.register, issuer_of)
         self.commitment = self._make_commitment()
+
+    def _open_register(self) -> None:
+        """Open what persons decided, and what is to go by it."""
+        shared, tables, clock = self.shared, self.tables, self.shared.clock
+        self.orders = Orders(tables)
+        self.decisions = Decisions(
+            self.store, self.catalog, self.held, clock, self.orders.put, shared.journal.replay
+        )
+        self.limit = SecondPerson(tables, self.orders, lambda: self.catalog.totals().studies, clock)
+        self.register = Register(self.decisions, tables, self.audit, self.orders, self.limit)
+        self.accesses = Accesses(tables, clock)
 
     def _make_commitment(self) -> Commitments:
         shared, clock = self.shared, self.shared.clock

@@ -19,6 +19,7 @@ from node.credentials import own_credentials
 from node.devices import DeviceBook
 from node.dimse import Admission, DimseServer, calling, reencode
 from node.drain import Drain
+from node.journal import Journal
 from node.research.senders import Senders
 from node.sections import Config
 from node.standing import load_standing
@@ -64,7 +65,8 @@ class Foundation:
         pool = ThreadPoolExecutor(os.cpu_count(), "pool")
         self._opened.callback(pool.shutdown, wait=False, cancel_futures=True)
         books = (self.state, self.devices, self.audit, self.book)
-        self._shared = Shared(home, config, self.clock, *books, pool, self._call, door)
+        self.journal = Journal(self.state, self.clock)
+        self._shared = Shared(home, config, self.clock, *books, pool, self._call, door, self.journal)
         self.transcoder = Transcoder(reencode, home / "archives" / DEFAULT / "incoming")
 
     def _titles(self) -> dict[str, str]:

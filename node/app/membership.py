@@ -18,8 +18,8 @@ from federation.links.session import News
 from federation.trust.rows import Tables
 from node.audit import AuditLog
 from node.grid import Grid, Outside, Settings
+from node.journal import Journal
 from node.sections import Config
-from node.state import State
 
 logger = logging.getLogger(__name__)
 _NOTED: Final = 500
@@ -28,7 +28,7 @@ _NOTED: Final = 500
 def make_grid(
     home: Path,
     config: Config,
-    state: State,
+    journal: Journal,
     audit: AuditLog,
     clock: Clock,
     stop: threading.Event,
@@ -62,7 +62,7 @@ def make_grid(
         audit.record("alarm", None, alarm.kind, {"node_id": alarm.node_id, "what": alarm.what})
 
     outside = Outside(clock, time.monotonic, spawn, note, tell, stop, news, services)
-    return Grid(home, grid_settings(config), Tables(state.table), outside)
+    return Grid(home, grid_settings(config), Tables(journal.table), outside)
 
 
 def spawn(name: str, run: Callable[[], None]) -> None:

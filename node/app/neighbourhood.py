@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -14,15 +12,13 @@ from typing import Any, Final
 
 import grpc
 
-from catalog import Clock, Entry, Level, PacsError, Query, Unavailable
+from catalog import Clock, Entry, Level, Query, Unavailable
 from catalog.statements import SeriesStatement
 from federation.announcing import Announcer, Follower
 from federation.catalog_service import (
     CatalogService,
     QueryService,
     RemoteOwner,
-    find_request,
-    read_find,
 )
 from federation.fanout import Breaker
 from federation.identities import Asker
@@ -31,7 +27,7 @@ from federation.links.roll import Standing
 from federation.links.rpc import letters
 from federation.links.server import Register
 from federation.links.session import News, Spawn
-from federation.live import Done, LiveGrid
+from federation.live import LiveGrid
 from federation.manifests import Manifests
 from federation.mirror import Mirror
 from federation.mirror_search import MirrorSearch
@@ -56,9 +52,11 @@ from protos import catalog_pb2_grpc as services
 from protos import trust_pb2 as wire
 
 from .archive import Archive
+from .asking_owners import AskingOwners
 from .chores import Chore, Loop
 from .copying import Copying
 from .departing import Departing
+from .erasing import Erasing, Traces
 from .fetching import Fetching
 from .old_pacs import OldArchives
 from .sharing import Sharing
@@ -67,7 +65,6 @@ logger = logging.getLogger(__name__)
 FOLDER: Final = "grid"
 _TURN: Final = 0.1
 """Seconds between two looks at what peers said, and at whether a log moved."""
-_ASKED_AT_ONCE: Final = 64
 _CHECKED_AT_ONCE: Final = 500
 _MANIFEST: Final = 2.0
 """Seconds within which a peer must list the instances of a series."""
@@ -80,6 +77,7 @@ class Neighbourhood:
         self,
         home: Path,
         state: State,
+        links: PatientLinks,
         archives: Mapping[str, Archive],
         membership: Callable[[], Grid],
         clock: Clock,
@@ -87,14 +85,14 @@ class Neighbourhood:
         spawn: Spawn,
         old: OldArchives,
     ) -> None:
-        self._home, self._state, self._archives = home, state, archives
+        self._home, self._state, self.links, self._archives = home, state, links, archives
         self._membership, self._clock, self._alarm, self._spawn = membership, clock, alarm, spawn
         self.old = old
         self._breakers: dict[int, Breaker] = {}
         self._sharing = Sharing(home, archives, membership, clock)
         self._is_open = False
         self.announcer: Announcer | None = None
-        self.links = PatientLinks(state)
+        self.erasing: Erasing | None = None
         self.copying = Copying(home, state, archives, membership, clock, alarm, spawn)
         self.departing = Departing(
             home, archives, membership, lambda: self.neighbours, lambda: self.fetching, self.copying, clock
@@ -110,7 +108,7 @@ class Neighbourhood:
         self.search = MirrorSearch(self.mirror, folder / "search")
         rows = self._state.table("grid-followed", Followed)
         self.neighbours = Neighbours(self.mirror, rows, self._grid.tables.peers, self._around())
-        self._pool = ThreadPoolExecutor(_ASKED_AT_ONCE, "grid find")
+        self._owners = AskingOwners(self.neighbours.source, self.neighbours.name, self._channel)
         issuer = self._issuer()
         self.old.open(folder / "old", self.mirror, issuer)
         manifests = Manifests(self._manifest)
@@ -129,12 +127,13 @@ class Neighbourhood:
         )
         self.search.on_changed = self._check
         self._checked = self._main.catalog.head().seq
-        live = LiveGrid(self.seen, self._ask, self._breaker, time.monotonic)
+        live = LiveGrid(self.seen, self._owners.ask, self._breaker, time.monotonic)
         link = PeerLink(self._channel, self.neighbours.name)
         self.fetching.begin(self.seen, link, self.old.objects)
         named = partial(pseudonym_of, self._sharing.secret)
         self.parts = GridParts(self.seen, live, self.tallies, issuer, named)
         self.copying.open(self._channel, self.neighbours.name)
+        self.erasing = self._make_erasing()
         self._is_open = True
 
     def _around(self) -> Around:
@@ -148,10 +147,15 @@ class Neighbourhood:
             self._alarm,
         )
 
+    def _make_erasing(self) -> Erasing:
+        traces = Traces(self._main, self.mirror, self.search, self.fetching.cache, self.copying.store)
+        near = (self._is_connected, self._channel, lambda: self._sharing.secret, self._clock)
+        return Erasing(self._main, self._grid, traces, *near)
+
     def close(self) -> None:
         """Give everything back."""
         if self._is_open:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._owners.close()
             self.search.close()
             self.mirror.close()
             self.copying.close()
@@ -196,6 +200,7 @@ class Neighbourhood:
             objects.register,
             self.copying.service(gate).register,
             self.departing.service(gate).register,
+            *((self.erasing.service(gate).register,) if self.erasing else ()),
         )
 
     def news(self, gate: Gate) -> News:
@@ -266,31 +271,6 @@ class Neighbourhood:
     def _breaker(self, source: int) -> Breaker:
         return self._breakers.setdefault(source, Breaker(Random()))
 
-    def _ask(
-        self, source: int, query: Query, limit: int, seconds: float, call_back: Callable[[Done], None]
-    ) -> None:
-        """Put a question to an owner, on behalf of whoever asks here."""
-        context = copy_context()
-
-        def ask() -> None:
-            try:
-                row = self.neighbours.source(source)
-                if row is None:
-                    raise Unavailable("It is no node, and answers from what is known of it.")
-                stub = services.QueryStub(self._channel(row.node_id))
-                with letters(self.neighbours.name(row.node_id)):
-                    request = find_request(row.archive, row.share, query, limit)
-                    replies = list(stub.Find(request, timeout=seconds))
-                matches, is_cut = read_find(replies)
-                call_back(Done(source, matches, is_cut))
-            except PacsError as error:
-                call_back(Done(source, [], error=error.what))
-            except Exception:
-                logger.exception("A peer could not be asked")
-                call_back(Done(source, [], error="it could not be asked"))
-
-        self._pool.submit(context.run, ask)
-
     # What goes on.
 
     def chores(self) -> Iterator[Chore]:
@@ -302,6 +282,7 @@ class Neighbourhood:
         yield from self.fetching.chores()
         yield from self.copying.chores()
         yield from self.old.chores()
+        yield from self.erasing.chores() if self.erasing else ()
 
     def loops(self) -> Iterator[Loop]:
         """Yield what wants threads of its own."""

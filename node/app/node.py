@@ -24,6 +24,7 @@ from node.control import ControlServer, HomeLock
 from node.desk import Desk
 from node.drain import WHAT
 from node.forwarding import Calling
+from node.patient_links import PatientLinks
 from node.research.senders import is_used
 from node.sections import GRID_SUFFIX, REJECTED_SUFFIX, Config
 from node.study_events import StudyComplete
@@ -124,15 +125,18 @@ class Node(Foundation):
 
     def _meet_peers(self) -> None:
         self.old = OldArchives(self.standing.old_pacs, partial(requestor, self), self.state, self.clock)
+        kept = (self.home, self.state, PatientLinks(self.journal), self.archives)
         near = self.neighbourhood = Neighbourhood(
-            self.home, self.state, self.archives, lambda: self.grid, self.clock, self._alarm, spawn, self.old
+            *kept, lambda: self.grid, self.clock, self._alarm, spawn, self.old
         )
         stopping, audit, clock = self._background.stopping, self.audit, self.clock
 
         def services(gate: Gate) -> tuple[Register, ...]:
             return (*near.services(gate), ExportService(gate, lambda: self.research.grid.serving).register)
 
-        self.grid = make_grid(self.home, self.config, self.state, audit, clock, stopping, near.news, services)
+        self.grid = make_grid(
+            self.home, self.config, self.journal, audit, clock, stopping, near.news, services
+        )
 
     def _alarm(self, node_id: str, what: str, remedy: str) -> None:
         logger.warning("%s %s", what, remedy)
@@ -143,6 +147,9 @@ class Node(Foundation):
         if not plan.research:
             archive.subscribe("exports", partial(self._exported, plan.name))
         self._opened.callback(archive.close)
+        archive.peers_skew = self._skew
+        if plan.name == DEFAULT:
+            self.journal.keep = archive.store.keep_decision
         self.archives[plan.name] = archive
         return archive
 
@@ -164,6 +171,10 @@ class Node(Foundation):
     def _exported(self, archive: str, event: StudyComplete) -> None:
         if is_used(self.state):
             self.research.ordering.study_complete(archive, event)
+
+    def _skew(self) -> float | None:
+        member = self.grid.membership
+        return member.roll.skew() if member is not None and member.is_serving else None
 
     def _name_parts_of(self, main: Archive) -> None:
         """Have the default archive's parts under short names."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -132,11 +133,27 @@ def deletions_command(session: Session) -> int:
     rows = [_order_row(order) for order in told["orders"]]
     titles = ("DECISION", "VERB", "STUDY", "BY", "STATE")
     lines = [*columns(rows, titles)] if rows else ["Nothing is to go."]
+    for order in told["orders"]:
+        lines += _left_of(order)
     for wish in told["wishes"]:
         line = f"! {wish['who']} wishes to {wish['verb']} {wish['StudyInstanceUID']}; a second person can: "
         lines.append(session.pasteable(line + f"peerpacs confirm {wish['wish'][:8]}"))
     session.say(told, lines)
     return 0
+
+
+def _left_of(order: dict[str, Any]) -> Iterator[str]:
+    """Yield what is still to be done about an erasure, and by whom."""
+    name = order["decision"][:8]
+    if order.get("owing"):
+        yield f"! {name}: no receipt yet from {', '.join(order['owing'])}; they are asked when they are back."
+    for row in order.get("receipts", ()):
+        if row["done"] and row["what"]:
+            yield f"! {name}: {row['node']}: {row['what']}."
+    if order.get("backups"):
+        yield f"! {name}: these backups may hold it: {', '.join(order['backups'])}"
+    if order.get("exports"):
+        yield f"! {name}: these research exports may hold it, de-identified: {', '.join(order['exports'])}"
 
 
 def _order_row(order: dict[str, Any]) -> tuple[str, ...]:
@@ -146,6 +163,59 @@ def _order_row(order: dict[str, Any]) -> tuple[str, ...]:
 
 def _day(milliseconds: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(milliseconds / 1000))
+
+
+@click.command("move-series")
+@click.argument("series", nargs=-1, required=True)
+@click.option("--to", help="StudyInstanceUID of a study that is here.")
+@click.option("--new", is_flag=True, help="To a new study instead: the series is split off.")
+@click.option("--set", "attributes", multiple=True, metavar="KEYWORD=VALUE", help="Of the new study.")
+@_REASON
+@shared
+def move_series_command(
+    session: Session,
+    series: tuple[str, ...],
+    to: str | None,
+    new: bool,
+    attributes: tuple[str, ...],
+    reason: str,
+) -> int:
+    """Move series to another study, of whichever patient, or split them off into a new one.
+
+    The SOP Instance UIDs stay. Each can be taken back.
+
+    Example: peerpacs move-series 1.2.3.4.5 --to 1.2.9.9 --reason "scanned under the wrong order"
+    """
+    if bool(to) == new:
+        raise click.UsageError("Say either --to STUDY or --new.")
+    told = {"series": list(series), "to": to or "", "attributes": list(attributes), "reason": reason}
+    with session.desk("move-series") as ask:
+        made = ask("move_series", who=who(), **told)
+    return _moved(session, made)
+
+
+@click.command("join-studies")
+@click.argument("study")
+@click.option("--into", required=True, help="StudyInstanceUID of the study that it belongs to.")
+@_REASON
+@shared
+def join_studies_command(session: Session, study: str, into: str, reason: str) -> int:
+    """Make two studies one: every series of STUDY moves into the other.
+
+    Example: peerpacs join-studies 1.2.3.4 --into 1.2.9.9 --reason "one examination, sent as two"
+    """
+    with session.desk("join-studies") as ask:
+        made = ask("join_studies", who=who(), study=study, into=into, reason=reason)
+    return _moved(session, made)
+
+
+def _moved(session: Session, made: list[dict[str, Any]]) -> int:
+    lines = []
+    for one in made:
+        line = f"✓ {one['SeriesInstanceUID']} moved. To take it back: peerpacs undo {one['decision'][:8]}"
+        lines.append(session.pasteable(f"{line} --reason WHY"))
+    session.say(made, lines)
+    return 0
 
 
 @click.command("undo")

@@ -265,6 +265,22 @@ class CopyStore:
                 self._studies.delete(_study_key(owner, study))
         return len(rows)
 
+    def erase(self, owner: bytes, target: tuple[str, ...]) -> int:
+        """Overwrite copies of an owner's study, series or instance; return how many there were."""
+        study = target[0]
+        named = [row for row in self.study(owner, study) if _uids(row)[: len(target) - 1] == target[1:]]
+        for row in named:
+            with suppress(NotFound):
+                self._segments.remove(row.holding, erase=True)
+        if named or len(target) == 1:
+            digests = [row.holding.sha256 for row in named] if len(target) > 1 else ()
+            self.drop(owner, study, digests)
+        return len(named)
+
+    def scour(self) -> bool:
+        """Leave nothing of deleted rows in the file; False: try again."""
+        return self._state.scour()
+
     def everything(self, begin: bytes = b"") -> Iterator[tuple[bytes, bytes, str, CopyRow]]:
         """Yield every copy behind a key: the key, the owner, the study and its row."""
         for key, row in self._rows.scan(begin=begin):
@@ -285,6 +301,10 @@ def is_whole(incoming: Incoming, row: CopyRow) -> bool:
     if isinstance(incoming, ResumedObject):
         incoming.forget()
     return False
+
+
+def _uids(row: CopyRow) -> tuple[str, str]:
+    return row.SeriesInstanceUID, row.SOPInstanceUID
 
 
 def _study_key(owner: bytes, study: str) -> bytes:

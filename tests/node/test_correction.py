@@ -61,6 +61,21 @@ def test_a_correction_is_applied_and_the_original_value_is_told(name: str) -> No
     assert all(after[tag] == before[tag] for tag in untouched)
 
 
+def test_a_name_that_the_stored_character_set_can_carry_leaves_every_other_byte_alone() -> None:
+    data, syntax = stored_header("chrGerm.dcm")
+    name = {"00100010": {"vr": "PN", "Value": [{"Alphabetic": "Jürgen^Groß"}]}}
+    after = correct(data, syntax, [decision(name)], "ALPHA")
+    found = reread(after, syntax)
+    assert (found.PatientName, found.SpecificCharacterSet) == ("Jürgen^Groß", "ISO_IR 100")
+    before = reread(data, syntax)
+    original = found.OriginalAttributesSequence[-1].ModifiedAttributesSequence[0]
+    assert original.PatientName == before.PatientName
+    start = data.index(b"\x10\x00\x10\x00")
+    end = start + 8 + int.from_bytes(data[start + 6 : start + 8], "little")
+    assert after.startswith(data[:start])
+    assert data[end:] in after
+
+
 def test_a_name_the_stored_character_set_cannot_carry_makes_the_header_unicode() -> None:
     data, syntax = stored_header("chrH31.dcm")
     before = reread(data, syntax)

@@ -96,6 +96,26 @@ def test_an_owner_that_dies_in_the_middle_leaves_a_list_of_what_failed(
     assert get(beta, uid)[1].Status == 0
 
 
+def test_what_alpha_erases_is_erased_at_beta_too_and_receipted(
+    pair: tuple[GridNode, GridNode], tmp_path: Path
+) -> None:
+    alpha, beta = pair
+    uid, _ = kept_at(alpha, tmp_path / "sent", 27, 3)
+    until(lambda: is_seen(beta, uid))
+    assert get(beta, uid)[1].Status == 0
+    made = alpha.json("erase", uid, "--reason", "a test", "--yes")
+
+    def receipts() -> list[str]:
+        rows = {row["decision"]: row for row in alpha.json("deletions")["orders"]}
+        found = rows[made["decision"]].get("receipts", [])
+        return [row["node"] for row in found if row["done"]]
+
+    until(lambda: receipts() == ["beta"])
+    assert not is_seen(beta, uid)
+    assert get(beta, uid)[0] == []
+    until(lambda: [line["detail"]["StudyInstanceUID"] for line in beta.audit("erasure")] == [uid])
+
+
 def test_an_expelled_peers_copies_go(pair: tuple[GridNode, GridNode], tmp_path: Path) -> None:
     alpha, beta = pair
     uid, _ = kept_at(beta, tmp_path / "sent", 24, 4)

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from catalog import RejectedFor
 from federation.identities import ForeignIds
 from federation.live import Mode
 from federation.outcomes import OnPartial
@@ -329,22 +328,6 @@ class Why(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A reason."""
 
     reason: Reason
-
-
-class Rejecting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Why something is rejected."""
-
-    reason: Reason
-    why: RejectedFor = RejectedFor.QUALITY
-
-
-class Correcting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Attributes as they are to be, `Keyword=Value` each; of a study, or of the series or instance named."""
-
-    reason: Reason
-    attributes: Annotated[list[str], Meta(min_length=1, max_length=100)]
-    below: Annotated[str, Meta(max_length=130)] = ""
-    """Empty for the whole study, or SeriesInstanceUID, or SeriesInstanceUID/SOPInstanceUID."""
 
 
 class ImportOrder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

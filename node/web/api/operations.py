@@ -17,6 +17,7 @@ from ..body import Body
 from ..gateway import BODY
 from ..problems import Malformed
 from . import answers as a
+from . import deciding as d
 from .everywhere import EVERYWHERE
 from .grid import GRID
 from .operation import Call, Operation
@@ -53,7 +54,7 @@ def _forward(call: Call) -> Any:
 
 
 def _correct(call: Call) -> Any:
-    order: a.Correcting = call.body()
+    order: d.Correcting = call.body()
     target = "/".join(part for part in (call.named["study"], order.below) if part)
     return call.ask("correct", target=target, attributes=order.attributes, reason=order.reason, who=call.who)
 
@@ -154,6 +155,14 @@ TABLE: Final = (
         query=a.ZipQuery, media_type="application/zip",
     ),
     Operation(
+        "POST", "/series/move", _DECIDE, "Move series to another study, or split them off",
+        _verb("move_series", who=True), list[dict[str, Any]], body=d.Moving,
+    ),
+    Operation(
+        "POST", "/studies/{study}/join", _DECIDE, "Make it one with another study",
+        _verb("join_studies", who=True), list[dict[str, Any]], body=d.Joining,
+    ),
+    Operation(
         "GET", "/studies/{study}/life", Right.AUDIT, "What happened to a study", _verb("trace"), a.Life
     ),
     Operation(
@@ -217,11 +226,11 @@ TABLE: Final = (
     ),
     Operation(
         "POST", "/studies/{study}/reject", _DECIDE, "Hide a study", _verb("reject", who=True, study="target"),
-        dict[str, Any], body=a.Rejecting,
+        dict[str, Any], body=d.Rejecting,
     ),
     Operation(
         "POST", "/studies/{study}/correct", _DECIDE, "Correct attributes in all that leaves", _correct,
-        dict[str, Any], body=a.Correcting,
+        dict[str, Any], body=d.Correcting,
     ),
     Operation(
         "POST", "/studies/{study}/delete", _DECIDE, "Delete a study",
@@ -241,10 +250,6 @@ TABLE: Final = (
     ),
     Operation(
         "POST", "/deletions/{wish}/confirm", _DECIDE, "Be the second person", _verb("confirm", who=True),
-        dict[str, Any],
-    ),
-    Operation(
-        "GET", "/studies/{study}/life", _DECIDE, "What became of a study, oldest first", _verb("trace"),
         dict[str, Any],
     ),
     Operation(

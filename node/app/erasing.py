@@ -1,0 +1,115 @@
+"""Erasures composed: the archive's orders, the peers that owe receipts, and what is erased for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from catalog import Clock
+from federation.erasing import ErasingPeer, ErasingService
+from federation.links.gate import Gate
+from federation.links.rpc import letters
+from federation.mirror import Mirror
+from federation.mirror_reading import mirrored
+from federation.mirror_search import MirrorSearch
+from federation.owners import Owner
+from node.archives import DEFAULT
+from node.copies.store import CopyStore
+from node.erasures import Obedience, Receipts, Site
+from node.grid import Grid
+from node.nearline_cache import CopyCache
+
+from .archive import Archive
+from .chores import Chore
+
+
+class Traces:
+    """Satisfies `node.erasures.Traces`."""
+
+    def __init__(
+        self, archive: Archive, mirror: Mirror, search: MirrorSearch, cache: CopyCache, copies: CopyStore
+    ) -> None:
+        self._archive, self._mirror, self._search, self._cache = archive, mirror, search, cache
+        self._copies = copies
+
+    def is_stated(self, owner: tuple[str, str], target: tuple[str, ...]) -> bool:
+        """Say whether the mirror still has an owner's statement about it."""
+        sources = self._mirror.sources()
+        with self._mirror.reading() as reading:
+            found = mirrored(reading, target[0].encode())
+        name = Owner(*owner).name
+        rows = [each.stated for each in found if sources.get(each.source, (b"", 0))[0] == name]
+        if len(target) == 1:
+            return bool(rows)
+        # Of a single instance the mirror knows nothing.
+        series = {row.SeriesInstanceUID for stated in rows for row in stated.series}
+        return len(target) == 2 and target[1] in series
+
+    def drop_copies(self, owner: tuple[str, str], target: tuple[str, ...]) -> int:
+        """Remove copies of an owner's objects; of an instance, those of its series, which may come again."""
+        name, within = Owner(*owner).name, target[:2]
+
+        def is_kept(holder: bytes, uids: tuple[str, str]) -> bool:
+            return holder != name or uids[: len(within)] != within
+
+        return self._copies.erase(name, target) + self._cache.sweep(
+            lambda holder, entry: is_kept(holder, (entry.StudyInstanceUID, entry.SeriesInstanceUID))
+        )
+
+    def own(self, target: tuple[str, ...]) -> int:
+        """Return how many instances this node holds of it as its own."""
+        return len(self._archive.catalog.versions(target))
+
+    def scour(self) -> bool:
+        """Leave nothing of deleted rows in mirror, its search index, the copies' rows and the state."""
+        self._search.index.remove()
+        return self._mirror.scour() and self._copies.scour() and self._archive.shared.state.scour()
+
+
+class Erasing:
+    """What erasures need of the node among its peers."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        grid: Grid,
+        traces: Traces,
+        is_connected: Callable[[str], bool],
+        channel: Callable[[str], Any],
+        key: Callable[[], bytes],
+        clock: Clock,
+    ) -> None:
+        self._archive, self._grid, self._clock = archive, grid, clock
+        self._is_connected = is_connected
+        self._obedience = Obedience(archive.shared.state, traces, archive.audit, clock)
+        self.receipts = Receipts(
+            DEFAULT,
+            archive.tables,
+            archive.orders,
+            self._sites,
+            lambda node_id: ErasingPeer(channel(node_id), lambda: letters(node_id)),
+            archive.register.take,
+            key,
+            archive.audit,
+            clock,
+        )
+
+    def service(self, gate: Gate) -> ErasingService:
+        """Return what peers call."""
+        return ErasingService(gate, self._obedience)
+
+    def chores(self) -> Iterator[Chore]:
+        """Yield what is done now and then."""
+        yield Chore("erasures at peers", 1.0, self._step)
+
+    def _step(self) -> None:
+        self.receipts.note()
+        self.receipts.step()
+
+    def _sites(self) -> list[Site]:
+        own = self._grid.settings.node_id
+        return [
+            Site(row.node_id, row.name, row.site, self._is_connected(row.node_id))
+            for _, row in self._grid.tables.peers.scan()
+            if row.node_id != own and row.state == "member"
+        ]

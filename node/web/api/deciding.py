@@ -1,0 +1,45 @@
+"""What the REST API takes of a person's decisions about studies and series, as structs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from catalog import RejectedFor
+
+from .answers import Reason, Uid
+
+
+class Rejecting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why something is rejected."""
+
+    reason: Reason
+    why: RejectedFor = RejectedFor.QUALITY
+
+
+class Correcting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Attributes as they are to be, `Keyword=Value` each; of a study, or of the series or instance named."""
+
+    reason: Reason
+    attributes: Annotated[list[str], Meta(min_length=1, max_length=100)]
+    below: Annotated[str, Meta(max_length=130)] = ""
+    """Empty for the whole study, or SeriesInstanceUID, or SeriesInstanceUID/SOPInstanceUID."""
+
+
+class Moving(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which series belong to which study."""
+
+    series: Annotated[list[Uid], Meta(min_length=1, max_length=1000)]
+    to: Annotated[str, Meta(max_length=64)] = ""
+    """StudyInstanceUID; empty for a new study."""
+    attributes: Annotated[list[str], Meta(max_length=100)] = []
+    """`Keyword=Value` of a new study."""
+    reason: Reason
+
+
+class Joining(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Into which study another one goes."""
+
+    into: Uid
+    reason: Reason

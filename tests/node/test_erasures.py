@@ -1,0 +1,136 @@
+"""Receipts for erasures; an owner that lost its disk learns again what it had erased, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalog import Decision, Verb
+from federation.erasing import Erasure
+from node.contracts import Caller
+from node.disposal import Orders
+from node.erasures import Obedience, Receipts, Site
+from node.state import State
+
+
+class Clock:
+    now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        self.now += 3.0
+        return self.now
+
+
+class Heard:
+    """Keeps what the audit is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def record(self, event: str, caller: Caller | None, outcome: str, detail: Mapping[str, Any]) -> None:
+        self.told.append((event, outcome))
+
+
+class Kept:
+    """What a peer keeps of others, as a test sets it."""
+
+    def __init__(self) -> None:
+        self.stated: set[str] = set()
+        self.copies: list[tuple[str, str]] = []
+        self.own_studies: set[str] = set()
+
+    def is_stated(self, owner: tuple[str, str], target: tuple[str, ...]) -> bool:
+        return target[0] in self.stated
+
+    def drop_copies(self, owner: tuple[str, str], target: tuple[str, ...]) -> int:
+        before = len(self.copies)
+        self.copies = [copy for copy in self.copies if copy != (owner[0], target[0])]
+        return before - len(self.copies)
+
+    def own(self, target: tuple[str, ...]) -> int:
+        return 5 if target[0] in self.own_studies else 0
+
+    def scour(self) -> bool:
+        return True
+
+
+class Peer:
+    """Beta, called by the owner whose id TLS says."""
+
+    def __init__(self, obedience: Obedience, caller: str) -> None:
+        self._obedience, self._caller = obedience, caller
+
+    def erase(self, archive: str, erasures: Any) -> Any:
+        return self._obedience.erase(self._caller, archive, erasures)
+
+    def remembered(self, archive: str) -> list[Erasure]:
+        return self._obedience.remembered(self._caller, archive)
+
+
+@pytest.fixture
+def states(tmp_path: Path) -> Iterator[tuple[State, State, State]]:
+    with State(tmp_path / "a") as a, State(tmp_path / "b") as b, State(tmp_path / "c") as c:
+        yield a, b, c
+
+
+def owner(state: State, peer: Peer, key: bytes, taken: list[Decision], heard: Heard) -> Receipts:
+    sites = [Site("b", "beta", "BETA", True)]
+    parts = (lambda: sites, lambda node_id: peer, taken.append, lambda: key, heard, Clock())
+    return Receipts("main", state, Orders(state), *parts)
+
+
+def order(state: State, id: str, study: str) -> None:
+    """Have an erasure ordered, and carried out here."""
+    orders = Orders(state)
+    orders.put(Decision(id=id, verb=Verb.ERASE, target=(study,), reason="", who="ann", when=7))
+    [(_, row)] = [each for each in orders.waiting() if each[0] == id]
+    orders.change(id, type(row)(row.verb, row.target, row.who, row.when, 8, "erased", True))
+
+
+def test_a_site_owes_a_receipt_until_nothing_is_left_there(states: tuple[State, State, State]) -> None:
+    kept, heard = Kept(), Heard()
+    obedience = Obedience(states[1], kept, heard, Clock())
+    receipts = owner(states[0], Peer(obedience, "a"), b"k" * 32, [], heard)
+    order(states[0], "e1", "1.2")
+    kept.stated.add("1.2")
+    kept.copies = [("a", "1.2"), ("c", "1.2")]
+    receipts.step()
+    [row] = receipts.of("e1")
+    assert not row["done"]
+    kept.stated.clear()
+    receipts.step()
+    [row] = receipts.of("e1")
+    assert row["done"]
+    assert kept.copies == [("c", "1.2")], "another owner's copies are not this one's to erase"
+    assert ("receipt", "erased") in heard.told
+
+
+def test_what_a_peer_holds_as_its_own_stays_and_is_told(states: tuple[State, State, State]) -> None:
+    kept, heard = Kept(), Heard()
+    kept.own_studies.add("1.2")
+    obedience = Obedience(states[1], kept, heard, Clock())
+    receipts = owner(states[0], Peer(obedience, "a"), b"k" * 32, [], heard)
+    order(states[0], "e1", "1.2")
+    receipts.step()
+    [row] = receipts.of("e1")
+    assert "as its own" in str(row["what"])
+    assert ("erasure", "own copy stays") in heard.told
+
+
+def test_an_owner_that_lost_its_disk_erases_again_what_a_peer_remembers_and_believes_nothing_else(
+    states: tuple[State, State, State],
+) -> None:
+    kept, heard, taken = Kept(), Heard(), list[Decision]()
+    obedience = Obedience(states[1], kept, heard, Clock())
+    before = owner(states[0], Peer(obedience, "a"), b"k" * 32, [], heard)
+    order(states[0], "e1", "1.2")
+    before.step()
+    # A peer that says so of a study the owner never erased.
+    obedience.erase("a", "main", [Erasure("e2", ("9.9",), 7).sealed(b"another key".ljust(32), "main")])
+    again = owner(states[2], Peer(obedience, "a"), b"k" * 32, taken, heard)
+    again.step()
+    assert [(each.id, each.verb, each.target) for each in taken] == [("e1", Verb.ERASE, ("1.2",))]
+    assert obedience.remembered("c", "main") == []
