@@ -103,11 +103,8 @@ class CatalogWriter(Catalog, Protocol):
     def standing(self, *uids: str) -> Standing:
         """Return what was decided about an instance that arrives now: study, series and instance."""
 
-    def overlay(self, entry: Entry) -> Attributes:
-        """Return the attributes a person corrected for this instance; empty for nearly all."""
-
-    def moved(self, entry: Entry) -> Decision | None:
-        """Return a correction by which an object says that it is of the study it was moved to, if it was."""
+    def corrections(self, entry: Entry) -> list[Decision]:
+        """Return the corrections in force for an instance, oldest first; empty for nearly all."""
 
     def doomed(self, decision: Decision) -> Doomed:
         """Return what is to go by a decision to delete or erase, as it stands now."""

@@ -168,25 +168,22 @@ class LmdbReader:
                 return Standing.PLAIN
             return load(reading, study).standing((study, series, instance))
 
-    def overlay(self, entry: Entry) -> Attributes:
-        """See `CatalogWriter.overlay`."""
-        uid = entry.StudyInstanceUID
-        with self._environment.reading() as reading:
-            if reading.get(DECIDED + uid.encode()) is None:
-                return {}
-            decided = load(reading, uid)
-            moved = moved_attributes(reading, decided, entry)
-            corrected = decided.corrections(uid, entry.SeriesInstanceUID, entry.SOPInstanceUID)
-            return {**moved[1], **corrected} if moved else corrected
+    def corrections(self, entry: Entry) -> list[Decision]:
+        """Return the corrections in force for an instance, oldest first; empty for nearly all.
 
-    def moved(self, entry: Entry) -> Decision | None:
-        """Return a correction by which an object says that it is of the study it was moved to, if it was."""
+        The first of one that was moved says of which study it is now.
+        """
         with self._environment.reading() as reading:
-            found = moved_attributes(reading, load(reading, entry.StudyInstanceUID), entry)
+            if reading.get(DECIDED + entry.StudyInstanceUID.encode()) is None:
+                return []
+            decided = load(reading, entry.StudyInstanceUID)
+            found = moved_attributes(reading, decided, entry)
+        corrections = decided.in_force(entry)
         if found is None:
-            return None
+            return corrections
         move, attributes = found
-        return replace(move, verb=Verb.CORRECT, target=(entry.StudyInstanceUID,), attributes=attributes)
+        moved = replace(move, verb=Verb.CORRECT, target=(entry.StudyInstanceUID,), attributes=attributes)
+        return [moved, *corrections]
 
     def sent_in(self, StudyInstanceUID: str, SeriesInstanceUID: str) -> str:
         """Return the study in which a series was sent, wherever it was moved since."""

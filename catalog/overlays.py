@@ -152,6 +152,11 @@ class Decided:
                 return move
         return None
 
+    def in_force(self, entry: Entry) -> list[Decision]:
+        """Return the corrections of an instance, its series and study, oldest first."""
+        uids = (entry.StudyInstanceUID, entry.SeriesInstanceUID, entry.SOPInstanceUID)
+        return [each for each in self._corrections if uids[: len(each.target)] == each.target]
+
     def corrections(self, *uids: str) -> Attributes:
         """Return every corrected attribute of the study, series or instance; the newest wins."""
         merged: Attributes = {}

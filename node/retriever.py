@@ -19,7 +19,6 @@ from catalog import (
     NotFound,
     ObjectStore,
     Reader,
-    Verb,
     scan,
 )
 from node.contracts import Outgoing, Place
@@ -127,9 +126,8 @@ class NodeRetriever:
         self._on_open()
         self._on_access(entry.StudyInstanceUID)
         stored = StoredInstance(entry, self._reader(entry))
-        if not self._catalog.overlay(entry):
-            return stored
-        return corrected(stored, self._corrections(entry), self.system)
+        corrections = self._catalog.corrections(entry)
+        return corrected(stored, corrections, self.system) if corrections else stored
 
     def whole(self, entry: Entry) -> Reader:
         """Open a stored file as it is, for a peer that is told the corrections beside it; see `open`."""
@@ -139,7 +137,7 @@ class NodeRetriever:
 
     def corrections(self, entry: Entry) -> list[Decision]:
         """Return the corrections in force for an instance, oldest first."""
-        return self._corrections(entry) if self._catalog.overlay(entry) else []
+        return self._catalog.corrections(entry)
 
     def _reader(self, entry: Entry) -> Reader:
         if self._damage and entry.holding.sha256 in self._damage:
@@ -164,20 +162,6 @@ class NodeRetriever:
         if self._is_verifying:
             self._store.verify(entry.holding)
         return self._store.open(entry.holding)
-
-    def _corrections(self, entry: Entry) -> list[Decision]:
-        decisions = self._catalog.decisions(entry.StudyInstanceUID)
-        undone = {decision.detail for decision in decisions if decision.verb is Verb.UNDO}
-        uids = (entry.StudyInstanceUID, entry.SeriesInstanceUID, entry.SOPInstanceUID)
-        corrections = [
-            decision
-            for decision in decisions
-            if decision.verb is Verb.CORRECT
-            and decision.id not in undone
-            and decision.target == uids[: len(decision.target)]
-        ]
-        moved = self._catalog.moved(entry)
-        return [moved, *corrections] if moved else corrections
 
 
 def corrected(

@@ -107,7 +107,7 @@ def test_what_arrives_later_obeys_what_was_decided(catalog: LmdbCatalog) -> None
     (match,) = catalog.find(query(Level.SERIES, SeriesInstanceUID="1.9"))
     assert match["00100020"]["Value"] == ["5000"]
     assert match["00080060"]["Value"] == ["OT"]
-    assert catalog.overlay(late.entry)["00100020"]["Value"] == ["5000"]
+    assert catalog.corrections(late.entry)[0].attributes["00100020"]["Value"] == ["5000"]
     assert answers(catalog, StudyInstanceUID="2") == []
 
 
