@@ -156,6 +156,36 @@ def test_the_bucket_alone_gives_a_new_disk_everything_decisions_too(tmp_path: Pa
         assert len(Peer(node).get(uid)) == len(sent)
 
 
+def test_the_bucket_alone_knows_what_was_erased_and_held_and_the_rules_and_links(
+    tmp_path: Path, server: Server
+) -> None:
+    home, kept, gone = tmp_path / "home", phantoms(16), phantoms(17)
+    pair = ("A", "1"), ("B", "2")
+    with on_bucket(home, server) as node:
+        peer, verbs = Peer(node), node.desk.verbs()
+        assert set(peer.store(*kept, *gone)) == {0}
+        verbs["correct"](target=study_of(gone[0]), attributes=["PatientID=RIGHT"], **WHO)
+        verbs["hold"](target=study_of(kept[0]), **WHO)
+        verbs["put_retention"](name="ten years", keys=[], years=10, who="ann")
+        node.neighbourhood.links.add([pair], "ann", 7)  # type: ignore[list-item]
+        evict(node)
+        verbs["erase"](target=study_of(gone[0]), **WHO)
+        until(lambda: [row["outcome"] for row in verbs["deletions"]()["orders"]] == ["erased"])
+        until(lambda: len(server.files("alpha/o")) == len(kept))
+        evict(node)
+    shutil.rmtree(home / "archives")
+    shutil.rmtree(home / "state")
+    assert rebuild(home).instances == len(kept)
+    with serving(home) as node:
+        verbs = node.desk.verbs()
+        assert set(Peer(node).store(*gone)) == {0x0124}
+        with pytest.raises(NotPermitted, match="hold"):
+            verbs["delete"](target=study_of(kept[0]), **WHO)
+        assert [rule["name"] for rule in verbs["retention"]()["rules"]] == ["ten years"]
+        assert [(link.one, link.other) for link in node.neighbourhood.links.all()] == [pair]
+        assert [each.verb for each in node.catalog.decisions(study_of(gone[0]))] == ["erase"]
+
+
 def test_a_spool_wiped_after_the_acknowledgement_loses_nothing_the_bucket_confirmed(
     tmp_path: Path, server: Server
 ) -> None:
