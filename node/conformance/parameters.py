@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from node.config import Config
+from node.sections import GRID_SUFFIX, REJECTED_SUFFIX
 
 from .markdown import table, yes
 
 
 def entities(config: Config) -> str:
     """Return the table of Application Entities."""
-    purpose = "what this node holds: storage, query and retrieve; and it calls other AEs by this title"
-    rows = [(f"`{config.node.ae_title}`", purpose)]
+    title = config.node.ae_title
+    rows = [
+        (
+            f"`{title}`",
+            "what this node holds: storage, query and retrieve; and it calls other AEs by this title",
+        ),
+        (f"`{title}{GRID_SUFFIX}`", "what all sites hold, as far as each grants it: query and retrieve"),
+        (f"`{title}{REJECTED_SUFFIX}`", "what was rejected here: query and retrieve"),
+        ("of an archive (`peerpacs archives`)", "what that archive holds, as the first of this table"),
+        (
+            "of a research project (`peerpacs projects`)",
+            "its de-identified set: storage by listed senders, query and retrieve (4.1.2)",
+        ),
+    ]
     return table("4-1", "Application Entities", ("AE title", "Scope"), rows)
 
 
