@@ -41,6 +41,8 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     is_disabled: bool = False
     note: str = ""
     made: float = 0.0
+    provider: str = ""
+    """By whom an identity provider means this user; empty = a user of this node alone."""
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +125,26 @@ class Accounts:
 
         self._users.change({name.encode(): put})
         return user, password
+
+    def adopt(self, name: str, grants: tuple[str, ...], provider: str) -> User:
+        """Return the user that an identity provider vouches for, with the rights it has now.
+
+        Raises:
+            NotPermitted: the name cannot be, or is that of somebody else here.
+        """
+        if not _NAME.fullmatch(name):
+            raise NotPermitted(f"{name!r} cannot be the name of a user here.", "Set oidc.name_claim.")
+        known = self.get(name)
+        if known is not None and known.provider != provider:
+            what = f"There is another user {name} here."
+            raise NotPermitted(what, f"If it is the same person: peerpacs users remove {name}")
+        made = known or User(name=name, made=self._clock(), provider=provider)
+        user = replace(made, grants=_checked(grants))
+        if user.is_disabled:
+            raise NotPermitted(f"{name} may not come any more.", f"peerpacs users edit {name} --enable")
+        if user != known:
+            self._users.put(name.encode(), user)
+        return user
 
     def put(self, user: User) -> User:
         """Write a user over what was there.

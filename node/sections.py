@@ -234,6 +234,20 @@ class TellSection(msgspec.Struct, frozen=True, kw_only=True):
     webhook_secret_file: Annotated[str, Meta(max_length=400)]
 
 
+class OidcSection(msgspec.Struct, frozen=True, kw_only=True):
+    """The hospital's identity provider."""
+
+    issuer: Annotated[
+        str, Meta(max_length=400, pattern=r"^(https://\S+|http://(localhost|127\.0\.0\.1)(:\d+)?\S*)?$")
+    ]
+    client_id: Annotated[str, Meta(max_length=200)]
+    client_secret_file: Annotated[str, Meta(max_length=400)]
+    address: Annotated[str, Meta(max_length=300, pattern=r"^(https?://[^/\s]+)?$")]
+    name_claim: Annotated[str, Meta(min_length=1, max_length=100)]
+    groups_claim: Annotated[str, Meta(min_length=1, max_length=100)]
+    groups: tuple[str, ...]
+
+
 class TransfersSection(msgspec.Struct, frozen=True, kw_only=True):
     """What this node sends, and who carries it."""
 
@@ -265,5 +279,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     life: LifeSection
     log: LogSection
     tell: TellSection
+    oidc: OidcSection
     transfers: TransfersSection
     processes: ProcessesSection

@@ -19,6 +19,7 @@ from node.grid_view import GridView
 from node.sections import GRID_SUFFIX
 
 if TYPE_CHECKING:
+    from node.oidc import Provider
     from node.web import Backing, Doorkeeper, WebServer
 
     from .node import Node
@@ -40,6 +41,7 @@ def make_web(node: Node, folder: Path) -> WebServer:
         node.audit,
         node.clock,
         lambda: _is_trusting(node),
+        _provider(node),
     )
     pages = Pages(
         node.config.node.name,
@@ -64,6 +66,33 @@ def make_web(node: Node, folder: Path) -> WebServer:
         ),
         folder=folder,
     )
+
+
+def _provider(node: Node) -> Provider | None:
+    """Return the identity provider that the configuration names.
+
+    Raises:
+        BadRequest: something that is needed for it is not said, or the secret cannot be read.
+    """
+    section = node.config.oidc
+    if not section.issuer:
+        return None
+    from node.oidc import Provider, Settings, parse_groups
+
+    if not (section.client_id and section.address):
+        raise BadRequest(
+            "[oidc] names a provider, but not all of it.", "Set oidc.client_id and oidc.address."
+        )
+    secret = ""
+    if section.client_secret_file:
+        try:
+            secret = (node.home / section.client_secret_file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            what = f"The secret for the identity provider cannot be read: {error.strerror}."
+            raise BadRequest(what, f"Put it into {node.home / section.client_secret_file}.") from None
+    claims = section.name_claim, section.groups_claim, parse_groups(section.groups)
+    settings = Settings(section.issuer, section.client_id, secret, section.address, *claims)
+    return Provider(settings, node.clock)
 
 
 def _roots(node: Node) -> dict[str, Callable[..., Scope | None]]:

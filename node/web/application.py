@@ -44,6 +44,11 @@ NOWHERE: Final = "?"
 OPEN: Final = frozenset(
     (
         ("POST", "/api/session"),
+        *(
+            (method, path)
+            for method in ("GET", "HEAD")
+            for path in ("/api/session/oidc", "/api/session/oidc/callback")
+        ),
         *((method, path) for method in ("GET", "HEAD") for path in ("/livez", "/readyz")),
     )
 )

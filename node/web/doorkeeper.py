@@ -14,11 +14,12 @@ from typing import Any, Final
 
 import falcon
 
-from catalog import Clock, NotPermitted
+from catalog import Clock, NotPermitted, Unavailable
 from node.access import Refusals
 from node.accounts import Accounts, Ended, token_may
 from node.archives import DEFAULT
 from node.contracts import Audit, Caller, Verdict
+from node.oidc import Person, Provider
 from node.patience import Patience
 from node.rights import EVERY, OF_THE_NODE, Right, rights_in, role_for
 
@@ -46,8 +47,11 @@ class Doorkeeper:
         audit: Audit,
         clock: Clock,
         is_trusting: Callable[[], bool],
+        provider: Provider | None = None,
     ) -> None:
+        """`provider` vouches for people whom this node does not know itself."""
         self.accounts = accounts
+        self.provider = provider
         self._refusals = refusals
         self._audit = audit
         self._is_trusting = is_trusting
@@ -132,6 +136,8 @@ class Doorkeeper:
         if kind.lower() != "bearer":
             return Refused(401, "Only Bearer is understood in the Authorization header.", _LOG_IN)
         address = address_of(request)
+        if self.provider is not None and text.count(".") == 2:
+            return self._by_provider(self.provider, address, text.strip())
         try:
             token, user = self.accounts.token(text.strip())
         except Ended as error:
@@ -146,6 +152,36 @@ class Doorkeeper:
             return Refused(401, error.what, error.next)
         caller = Caller(SOURCE, address, "", user=f"{user.name} (token {token.id})")
         return Visitor(caller, user, token)
+
+    def _by_provider(self, provider: Provider, address: str, text: str) -> Visitor | Refused:
+        """Let in a program with a token of the identity provider."""
+        try:
+            person = provider.verify(text)
+            user = self.accounts.adopt(person.name, person.grants, person.subject)
+        except Unavailable as error:
+            return Refused(503, error.what, error.next, retry=5)
+        except NotPermitted as error:
+            if refused := self._must_wait(address, ""):
+                return refused
+            self._mistaken(Caller("", address, ""), f"{address} shows a token that does not count.")
+            return Refused(401, error.what, error.next)
+        return Visitor(Caller(SOURCE, address, "", user=user.name), user)
+
+    def arrive(self, request: falcon.Request, person: Person) -> Visitor:
+        """Begin a session for somebody whom the identity provider vouches for.
+
+        Raises:
+            NotPermitted: the name is somebody else's here, or the person may not come any more.
+        """
+        address = address_of(request)
+        caller = Caller(SOURCE, address, "", user=person.name)
+        try:
+            user = self.accounts.adopt(person.name, person.grants, person.subject)
+        except NotPermitted:
+            self._audit.record("login", caller, "refused", {"via": "oidc"})
+            raise
+        self._audit.record("login", caller, "ok", {"via": "oidc"})
+        return Visitor(caller, user, session=self.accounts.begin_session(user, address))
 
     def _unforged(self, request: falcon.Request, visitor: Visitor) -> Visitor | Refused:
         """Return the visitor, unless a page of another site may have had the browser show its cookie."""

@@ -24,7 +24,7 @@ from .operation import Call, Operation
 from .operation import verb as _verb
 from .people import PEOPLE
 from .research import RESEARCH
-from .session import change_password, log_in, log_out, session_now
+from .session import ComingBack, begin_oidc, change_password, end_oidc, log_in, log_out, session_now
 from .studies import changes, dictionary, studies, study, study_zip
 from .traffic import traffic
 
@@ -133,6 +133,14 @@ def _act(word: str, verb: str, summary: str, body: type[msgspec.Struct] | None =
 
 TABLE: Final = (
     Operation("POST", "/session", None, "Log in", log_in, a.SessionNow, body=a.Login, is_node=True),
+    Operation(
+        "GET", "/session/oidc", None, "Log in at the hospital's identity provider", begin_oidc, status=302,
+        is_node=True,
+    ),
+    Operation(
+        "GET", "/session/oidc/callback", None, "Come back from there", end_oidc, query=ComingBack,
+        is_node=True, media_type="text/html",
+    ),
     Operation("GET", "/session", None, "Who is logged in", session_now, a.SessionNow, is_node=True),
     Operation("DELETE", "/session", None, "Log out", log_out, status=204, is_node=True),
     Operation(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import falcon
+from typing import Annotated, Final
 
-from catalog import NotPermitted
+import falcon
+from msgspec import Meta, Struct
+
+from catalog import NotFound, NotPermitted
 from node.contracts import Caller
+from node.oidc import Attempt, Provider
 
 from ..application import turn_away
 from ..doorkeeper import COOKIE, csrf_of
@@ -13,6 +17,21 @@ from ..gate import Refused, Visitor
 from ..problems import Malformed
 from .answers import Login, NewPassword, SessionNow
 from .operation import Call
+
+_ATTEMPT: Final = "__Host-peerpacs-oidc"
+_GO_ON: Final = (
+    b'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+    b'<meta http-equiv="refresh" content="0;url=/">'
+    b'<title>PeerPACS</title></head><body><a href="/">PeerPACS</a></body></html>'
+)
+
+
+class ComingBack(Struct, frozen=True):
+    """What the identity provider says when it sends a browser back."""
+
+    state: Annotated[str, Meta(max_length=200)] = ""
+    code: Annotated[str, Meta(max_length=4000)] = ""
+    error: Annotated[str, Meta(max_length=200)] = ""
 
 
 def log_in(call: Call) -> SessionNow | None:
@@ -24,6 +43,44 @@ def log_in(call: Call) -> SessionNow | None:
         return None
     _set_cookie(call.response, found.session)
     return _now(found)
+
+
+def begin_oidc(call: Call) -> None:
+    """Send the browser to the hospital's identity provider."""
+    url, attempt = _provider(call).begin()
+    call.response.set_cookie(
+        _ATTEMPT, ".".join(attempt), max_age=600, path="/", secure=True, http_only=True, same_site="Lax"
+    )
+    call.response.status, call.response.location = 302, url
+
+
+def end_oidc(call: Call) -> None:
+    """Begin a session for who comes back from the identity provider.
+
+    It is answered by a page that goes on by itself: a cookie for this site only is not shown on the way that
+    the provider began.
+    """
+    provider, query = _provider(call), call.query()
+    kept = (call.request.get_cookie_values(_ATTEMPT) or [""])[0].split(".")
+    if len(kept) != len(Attempt._fields):
+        raise NotPermitted("This browser began no login, or it took too long.", "GET /api/session/oidc")
+    if query.error:
+        raise NotPermitted("The identity provider did not let you in.", "GET /api/session/oidc")
+    visitor = call.backing.doorkeeper.arrive(
+        call.request, provider.end(Attempt(*kept), query.state, query.code)
+    )
+    call.response.set_cookie(_ATTEMPT, "", max_age=0, path="/", secure=True, http_only=True, same_site="Lax")
+    _set_cookie(call.response, visitor.session)
+    call.response.data, call.response.content_type = _GO_ON, "text/html; charset=utf-8"
+
+
+def _provider(call: Call) -> Provider:
+    provider = call.backing.doorkeeper.provider
+    if provider is None:
+        raise NotFound(
+            "This node knows no identity provider.", "Log in with POST /api/session; or set [oidc]."
+        )
+    return provider
 
 
 def session_now(call: Call) -> SessionNow:

@@ -150,7 +150,9 @@ def test_no_route_is_reachable_without_a_right(web: Web, accounts: Accounts) -> 
 
 
 def test_what_is_open_is_only_the_login_and_the_probes(web: Web) -> None:
-    assert {path for _, path in OPEN} == {"/api/session", "/livez", "/readyz"}
+    login = {"/api/session", "/api/session/oidc", "/api/session/oidc/callback"}
+    assert {path for _, path in OPEN} == login | {"/livez", "/readyz"}
+    assert web.ask("GET", "/api/session/oidc").status == 404, "there is no identity provider"
     assert web.ask("GET", "/livez").body == b"ok\n"
     assert web.ask("GET", "/readyz").status == 200
     assert web.ask("GET", "/metrics").status == 401
