@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,9 +29,11 @@ HostTable END
 VendorTable BEGIN
 VendorTable END
 AETable BEGIN
-OLD {storage} RW (5000, 1024mb) ANY
+{areas}
 AETable END
 """
+AREAS = ("OLD", "OLD1", "OLD2", "OLD3")
+"""AE titles of dcmqrscp, each with a storage area of its own: one holds at most 500 studies."""
 
 
 class Known(NamedTuple):
@@ -44,7 +48,7 @@ class Old(Protocol):
 
     port: int
 
-    def store(self, *instances: RawInstance) -> None:
+    def store(self, *instances: RawInstance, area: str = "OLD") -> None:
         """Have it keep instances."""
 
     def start(self) -> None:
@@ -61,12 +65,15 @@ class _Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._process = subprocess.Popen(
-            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        until(self._answers, 40)
+        until(self._answers, 60)
 
     def _answers(self) -> bool:
+        if self._process is None or self._process.poll() is not None:
+            # One that is killed may leave connections behind which keep the port for a while.
+            quiet = subprocess.DEVNULL
+            self._process = subprocess.Popen(
+                self._command, stdout=quiet, stderr=quiet, start_new_session=True
+            )
         try:
             Requestor("TEST", "127.0.0.1", self.port, "OLD").echo()
         except Exception:
@@ -75,16 +82,13 @@ class _Server:
 
     def kill(self) -> None:
         if self._process is not None:
-            import os
-            import signal
-
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
 
-    def store(self, *instances: RawInstance) -> None:
-        answers = list(Requestor("TEST", "127.0.0.1", self.port, "OLD").store(instances))
+    def store(self, *instances: RawInstance, area: str = "OLD") -> None:
+        answers = list(Requestor("TEST", "127.0.0.1", self.port, area).store(instances))
         assert {each.status for each in answers} == {0}
 
 
@@ -117,13 +121,15 @@ def dcmqrscp(folder: Path, *known: Known) -> Iterator[Old]:
     program = shutil.which("dcmqrscp")
     if program is None:
         pytest.skip("dcmqrscp of DCMTK is not installed")
-    port, storage = free_port(), folder / "storage"
-    storage.mkdir(parents=True)
+    port = free_port()
+    for area in AREAS:
+        (folder / area).mkdir(parents=True)
+    areas = "\n".join(f"{area} {folder / area} RW (500, 1024mb) ANY" for area in AREAS)
     hosts = "\n".join(
         f"host{at} = ({each.ae_title}, localhost, {each.port})" for at, each in enumerate(known)
     )
     configuration = folder / "dcmqrscp.cfg"
-    configuration.write_text(CONFIGURATION.format(port=port, storage=storage, hosts=hosts))
+    configuration.write_text(CONFIGURATION.format(port=port, areas=areas, hosts=hosts))
     yield from _run(_Server([program, "-c", str(configuration), "--fork"], port))
 
 
