@@ -156,6 +156,8 @@ class Desk:
             ],
             "transfers": {standing.value: count for standing, count in node.transfers.counts().items()},
             "old_pacs": node.old.told(),
+            "routes_waiting": node.routed.routing.waiting(),
+            "migrations": [row for row in node.migrations.migrations() if not row["is_over"]],
             "refusals": [msgspec.to_builtins(refusal) for refusal in node.access.refusals.last()],
         }
 

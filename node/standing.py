@@ -16,9 +16,9 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 import msgspec
 from msgspec import Meta
 
-from catalog import BadRequest
+from catalog import BadRequest, Matching, compile_matcher
 from node.hours import read_hours
-from node.keys import attributes_of
+from node.rule_match import asked
 from node.sections import Count, Megabytes, Name, Seconds
 
 T = TypeVar("T", "RouteRule", "PrefetchRule", "OldPacs")
@@ -156,9 +156,9 @@ def _check(rule: RouteRule | PrefetchRule | OldPacs) -> None:
             read_hours(rule.hours)
             return
         key = "match"
-        attributes_of(rule.match)
         if any("=" not in pair for pair in rule.match):
             raise BadRequest("A match is not Keyword=Value.", "For example: match = ['Modality=CT']")
+        compile_matcher(asked(rule.match, "1.2").keys, Matching.RELATIONAL)
         key = "to"
         if isinstance(rule, RouteRule) and not (
             rule.to.startswith(_SCHEMES) and rule.to.partition(":")[2].strip("/")

@@ -83,6 +83,9 @@ class Routed:
 
     def chores(self) -> Iterator[Chore]:
         """Yield what is done now and then."""
+        for router in self._routers:
+            if router.rules:
+                yield Chore("routes", 86400.0, router.tidy)
         if self.prefetch.rules:
             yield Chore("prefetch", 1.0, self.prefetch.step)
             yield Chore("prefetch rows", 3600.0, self.prefetch.tidy)

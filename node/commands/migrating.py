@@ -45,7 +45,7 @@ def migrate_command(session: Session, source: str, table: Path | None, no_wait: 
     with session.desk("migrate") as ask:
         if not source:
             found = ask("migrations")
-            lines = [line for each in found for line in _summary(each)]
+            lines = [line for each in found for line in summary(each)]
             session.say(
                 found, lines or ["Nothing is moved in. Begin: peerpacs migrate --from AE --dates 2009-"]
             )
@@ -77,7 +77,7 @@ def _follow(session: Session, look: Callable[[], dict[str, Any]]) -> dict[str, A
     said = ""
     while True:
         told = look()
-        line = _summary(told)[0]
+        line = summary(told)[0]
         if line != said and not session.is_json:
             said = line
             if sys.stderr.isatty():
@@ -91,7 +91,8 @@ def _follow(session: Session, look: Callable[[], dict[str, Any]]) -> dict[str, A
         time.sleep(_PAUSE)
 
 
-def _summary(told: dict[str, Any]) -> list[str]:
+def summary(told: dict[str, Any]) -> list[str]:
+    """Return how a migration stands, as people read it."""
     came = plural(told["arrived"], "instance") + " came"
     if told["here_before"]:
         came += f", {told['here_before']} were here"
@@ -107,7 +108,7 @@ def _summary(told: dict[str, Any]) -> list[str]:
 
 
 def _report(told: dict[str, Any], table: Path | None) -> Iterator[str]:
-    yield from _summary(told)
+    yield from summary(told)
     for failed in told["series_failed"][:20]:
         yield f"  ✗ {failed['missing']} of series {failed['SeriesInstanceUID']} did not come: {failed['why']}"
     if not told["days_compared"]:

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ import click
 
 from node.cli import FAILED, Session, plural, readable, shared
 from node.commands.archives import troubles
+from node.commands.migrating import summary
 from node.commands.old_pacs import old_sentences
 from node.commands.storing import storage_sentences
 
@@ -106,6 +108,17 @@ def status_command(session: Session) -> int:
     return 0 if running else FAILED
 
 
+def _elsewhere(status: dict[str, Any]) -> Iterator[str]:
+    """Yield what is said of other systems: old PACS, targets of routes, what is moved in."""
+    for each in status.get("old_pacs", ()):
+        yield from old_sentences(each)
+    for name, count in status.get("routes_waiting", {}).items():
+        yield f"The route {name} waits to send {plural(count, 'study')}: peerpacs routes"
+    for each in status.get("migrations", ()):
+        first, *rest = summary(each)
+        yield from (f"Moving in from {first}", *rest)
+
+
 def sentences(status: dict[str, Any], now: float) -> list[str]:
     """Return a status as people read it."""
     archive, held, rejected = status["archive"], status["held"], status["rejected"]
@@ -124,7 +137,7 @@ def sentences(status: dict[str, Any], now: float) -> list[str]:
     lines += [f"Grid: {each['what']} {each['next']}".rstrip() for each in status.get("grid", [])]
     if news := status.get("published"):
         lines.append(f"The grid published version {news['version']} of its book. See: peerpacs book diff")
-    lines += [line for each in status.get("old_pacs", ()) for line in old_sentences(each)]
+    lines += _elsewhere(status)
     if status["conflicts"]:
         count = plural(status["conflicts"], "instance")
         lines.append(f"{count} came twice with other content. Decide: peerpacs conflicts list")

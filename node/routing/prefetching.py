@@ -23,6 +23,7 @@ from federation.sight import Grid, Sight
 from node.contracts import Caller, Device
 from node.grid_catalog import DeviceGrid, GridParts
 from node.grid_retriever import Fetching
+from node.rule_match import holds
 from node.standing import PrefetchRule
 from node.state import Tables
 from node.study_events import StudyComplete
@@ -30,7 +31,6 @@ from node.transfers import Item, Kind, Lane, Order, Outcome, TransferQueue, Verd
 from node.transfers.messages import Job
 from node.transfers.worker import Hands
 
-from .matching import holds
 from .routes import BY_RULE
 
 _DATE: Final = "00080020"

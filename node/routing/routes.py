@@ -6,20 +6,25 @@ that of a study which grows later only what is new is sent.
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
 
-from catalog import Clock, Entry, NotFound, Selection
+from catalog import Clock, Entry, NotFound, PacsError, Selection
 from node.contracts import Scope
+from node.rule_match import holds
 from node.standing import RouteRule
 from node.state import State
 from node.study_events import StudyComplete
 from node.transfers import Kind, Lane, Order, Standing, Transfer, TransferQueue
 
-from .matching import holds
+logger = logging.getLogger(__name__)
 
+_KEPT: Final = 400 * 86400.0
+"""Seconds for which it is remembered what was ordered of a study."""
 BY_RULE: Final = "a rule"
 """Who asked, of what nobody did."""
 _KINDS: Final = {"ae": Kind.DELIVER, "http": Kind.WEB, "https": Kind.WEB, "s3": Kind.FILE, "peer": Kind.PEER}
@@ -80,8 +85,14 @@ class Router:
     def take(self, event: StudyComplete) -> None:
         """Order what the rules want of a study that became complete; twice is harmless."""
         for rule in self.rules:
-            if self.is_from(rule, event.sources) and self.matches(rule, event.StudyInstanceUID):
-                self.order(rule, event.StudyInstanceUID)
+            try:
+                if self.is_from(rule, event.sources) and self.matches(rule, event.StudyInstanceUID):
+                    self.order(rule, event.StudyInstanceUID)
+            except PacsError as error:
+                if error.retry:
+                    raise
+                # One rule that cannot be followed holds up no other.
+                logger.warning("The route %s could not be followed: %s", rule.name, error.what)
 
     def is_from(self, rule: RouteRule, sources: Iterable[str]) -> bool:
         """Say whether one of the senders is one of the rule's."""
@@ -120,6 +131,12 @@ class Router:
         except NotFound:
             return False
         return transfer.standing in _ALIVE and not transfer.order.SOPInstanceUIDs
+
+    def tidy(self) -> None:
+        """Forget what was ordered long ago: what grows then is sent whole."""
+        before = self._clock() - _KEPT
+        for key in [key for key, row in self._rows.scan() if row.when < before]:
+            self._rows.delete(key)
 
     def rows(self, rule: str) -> list[Routed]:
         """Return what a rule ordered, the newest last."""
@@ -173,7 +190,14 @@ class Routing:
         """Return a rule, what it ordered last, and how many studies its target lacks."""
         rule, router = self.find(name)
         rows = router.rows(name)
-        lacking = [each for row in rows if (each := self.lacking(row))]
+        lacking = [
+            lack
+            for each in self._queue().transfers()
+            if each.standing is not Standing.DONE
+            and (detail := detail_of(each.order)) is not None
+            and detail.route == name
+            and (lack := _lack(each))
+        ]
         return {
             "name": name,
             "archive": rule.archive,
@@ -195,13 +219,26 @@ class Routing:
             except NotFound:
                 continue  # Done so long ago that it was forgotten.
             if transfer.standing is not Standing.DONE:
-                planned = sum(each.planned for each in transfer.series)
-                done = sum(each.done for each in transfer.series)
-                return {
-                    "StudyInstanceUID": row.study,
-                    "transfer": id,
-                    "standing": transfer.standing.value,
-                    "instances": planned - done if planned else None,
-                    "why": transfer.why,
-                }
+                return _lack(transfer)
         return None
+
+    def waiting(self) -> dict[str, int]:
+        """Return of how many studies each target lacks something."""
+        found: Counter[str] = Counter()
+        for each in self._queue().transfers() if self._by_name else ():
+            detail = detail_of(each.order)
+            if detail is not None and each.standing not in (Standing.DONE, Standing.CANCELLED):
+                found[detail.route] += 1
+        return dict(found)
+
+
+def _lack(transfer: Transfer) -> dict[str, Any]:
+    planned = sum(each.planned for each in transfer.series)
+    done = sum(each.done for each in transfer.series)
+    return {
+        "StudyInstanceUID": transfer.order.StudyInstanceUID,
+        "transfer": transfer.id,
+        "standing": transfer.standing.value,
+        "instances": planned - done if planned else None,
+        "why": transfer.why,
+    }

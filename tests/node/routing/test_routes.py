@@ -180,6 +180,7 @@ def test_the_command_line_tells_routes_and_what_they_lack(
         study, _ = sent(node)
         until(lambda: [e for e in ask(node, "routes")[0]["lacking"] if e["why"]])
         say = CommandLine(node.home, capsys)
+        assert "The route away waits to send 1 study: peerpacs routes" in say("status")
         listed = say("routes", code=3)
         assert "away   everything  ae:NOBODY  as it is" in listed
         assert f"away lacks {study} (transfer" in listed
@@ -196,6 +197,8 @@ def test_the_command_line_tells_routes_and_what_they_lack(
             "\n[[route]]\nname = 'a'\nmatch = ['Modlity=CT']\nto = 'ae:X'",
             "Line 4 of FILE, [[route]]: 'Modlity'",
         ),
+        ("[[route]]\nname='a'\nto='ae:X'\nmatch=['StudyDate=soon']", "Line 4 of FILE"),
+        ("[[route]]\nname='a'\nto='ae:X'\nmatch=['Modality']", "Line 4 of FILE"),
         ("[[route]]\nname = 'a'\nto = 'X'", "Line 3 of FILE, [[route]]: 'X' is no place to send to."),
         ("[[route]]\nname = 'a'", "Line 1 of FILE, [[route]]: Object missing required field `to`"),
         ("[[route]]\nname = 'a'\nto = 'ae:X'\nlne = 'now'", "Did you mean lane?"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from catalog import Attributes, Catalog, Level, Matching, understand
+from catalog import Attributes, Catalog, Level, Matching, Query, understand
 from catalog.attributes import BY_TAG
 from node.keys import LEVEL, attributes_of
 
@@ -28,13 +28,20 @@ def question_of(match: Iterable[str], study: str, wanted: Iterable[str] = ()) ->
     return asked | keys | {LEVEL: asked[LEVEL], _STUDY: asked[_STUDY]}
 
 
-def holds(catalog: Catalog, match: Iterable[str], study: str) -> bool:
-    """Say whether keys like `Modality=CT` hold for a study."""
-    query = understand(
+def asked(match: Iterable[str], study: str) -> Query:
+    """Return the question whether keys like `Modality=CT` hold for a study.
+
+    Raises:
+        BadRequest: a key names no attribute, or has a value that none can have.
+    """
+    return understand(
         question_of(match, study),
         patient_root=True,
         matching=Matching.RELATIONAL | Matching.COMBINED_DATE_TIME,
         is_lenient=True,
     )
-    found = catalog.find(query)
-    return next(iter(found), None) is not None
+
+
+def holds(catalog: Catalog, match: Iterable[str], study: str) -> bool:
+    """Say whether keys like `Modality=CT` hold for a study."""
+    return next(iter(catalog.find(asked(match, study))), None) is not None
