@@ -12,7 +12,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from node.audit import read
-from tests.running import RunningNode, free_port, running
+from tests.running import RunningNode, free_port, running, until
 
 from .commandline import CommandLine
 
@@ -105,7 +105,7 @@ def _until_it_answers(cli: CommandLine, ae_title: str) -> None:
 
 def test_a_move_to_a_stranger_is_refused_and_status_says_how_to_allow_it(cli: CommandLine) -> None:
     cli("move", "ALPHA", "-aem", "NOWHERE", "-k", f"StudyInstanceUID={CT}", code=1)
-    assert "peerpacs devices add NOWHERE --address HOST --port PORT" in cli("status")
+    until(lambda: "peerpacs devices add NOWHERE --address HOST --port PORT" in cli("status"))
 
 
 def test_only_some_sent_is_partial_and_nothing_sent_is_a_failure(cli: CommandLine, tmp_path: Path) -> None:
