@@ -112,6 +112,7 @@ def test_what_is_not_granted_is_not_seen_and_what_is_taken_back_is_seen_no_more(
     seen(beta, [])
 
 
+@pytest.mark.slow
 def test_an_archive_of_its_own_is_shared_by_its_name(make: Make, files: Path) -> None:
     alpha, beta = make("alpha"), make("beta")
     alpha.admit(beta, "none")

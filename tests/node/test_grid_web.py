@@ -84,6 +84,7 @@ def test_dicomweb_client_reads_at_beta_what_lies_at_alpha_and_is_told_when_alpha
     assert "older copies of: alpha" in answer.headers["warning"]
 
 
+@pytest.mark.slow
 def test_a_user_sees_the_grid_by_a_right_and_the_owner_is_told_a_pseudonym(
     pair: tuple[GridNode, GridNode, Remote, GridWeb], tmp_path: Path
 ) -> None:
