@@ -2,14 +2,6 @@
 
 It is answered to who asks for it: a question that reserves a block of group 0077 by its Private Creator
 (PS3.5 7.8.1) is given as many of the elements as it names. No key of it is matched.
-
-    (0077,xx01)  Home Site              LO  1    who received the study first
-    (0077,xx02)  Holder Sites           LO  1-n
-    (0077,xx03)  Holder Ages            IS  1-n  seconds since each one's statement was known to be right
-    (0077,xx04)  Identity Conflict      CS  1    YES: its UIDs are stated with other patients or bytes too
-    (0077,xx05)  Sites Missing          LO  1-n  sites whose studies may be missing from this answer
-    (0077,xx06)  Sites Not Up To Date   LO  1-n  sites of which an older copy was asked
-    (0077,xx07)  Their Ages             IS  1-n  seconds, in the same order
 """
 
 from __future__ import annotations
@@ -26,10 +18,32 @@ from .outcomes import Manners, Outcome, is_fresh, is_missing
 
 CREATOR: Final = "PEERPACS 1.0"
 _GROUP: Final = "0077"
-_HOME, _HOLDERS, _AGES, _CONFLICT, _MISSING, _STALE, _STALE_AGES = range(1, 8)
+ELEMENTS: Final = (
+    (1, "Home Site", "LO", "1", "who received the study first"),
+    (2, "Holder Sites", "LO", "1-n", "who holds it, or a part of it"),
+    (
+        3,
+        "Holder Ages",
+        "IS",
+        "1-n",
+        "seconds since each one's statement was known to be right, in that order",
+    ),
+    (
+        4,
+        "Identity Conflict",
+        "CS",
+        "1",
+        "YES where its UIDs are stated with other patients or bytes too, or NO",
+    ),
+    (5, "Sites Missing", "LO", "1-n", "sites whose studies may be missing from this answer"),
+    (6, "Sites Not Up To Date", "LO", "1-n", "sites of which an older copy was asked"),
+    (7, "Their Ages", "IS", "1-n", "seconds, in that order"),
+)
+"""Element, name, VR, VM and meaning; the element stands behind the block's number."""
+_HOME, _HOLDERS, _AGES, _CONFLICT, _MISSING, _STALE, _STALE_AGES = (row[0] for row in ELEMENTS)
 KEYS: Final[Attributes] = {
     f"{_GROUP}0010": {"vr": "LO", "Value": [CREATOR]},
-    **{f"{_GROUP}10{element:02X}": {"vr": "UN"} for element in range(1, 8)},
+    **{f"{_GROUP}10{element:02X}": {"vr": "UN"} for element, *_ in ELEMENTS},
 }
 """Keys that ask for the whole block."""
 

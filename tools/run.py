@@ -35,7 +35,7 @@ def ports() -> dict[str, int]:
             wanted[f"{name} join"] = 7444 + 10 * number
         path.write_text(json.dumps({name: free_port(port) for name, port in wanted.items()}))
     found: dict[str, int] = json.loads(path.read_text())
-    return found
+    return {**found, "alpha web": free_port(8042)}
 
 
 def free_port(wanted: int) -> int:
@@ -111,6 +111,7 @@ def start_node(name: str, port: dict[str, int]) -> subprocess.Popen[str]:
         name,
         [PEERPACS, "run", "--home", str(ROOT / name)],
         PEERPACS__DICOM__HOST="127.0.0.1",
+        PEERPACS__WEB__PLAIN_PORT=str(port["alpha web"] if name == "alpha" else 0),
         PEERPACS__GRID__HOST="127.0.0.1",
         PEERPACS__GRID__JOIN_PORT=join,
         PEERPACS__GRID__JOIN_ADDRESS=f"127.0.0.1:{join}",
@@ -186,6 +187,8 @@ def tell(port: dict[str, int]) -> None:
     print("\nAlpha, asked as ALPHA_GRID, answers for all of them. Paste these into another terminal;")
     print("the second line gets a study that lies at beta:\n")
     print("\n".join(f"  {line}" for line in lines_to_paste(port)))
+    web = f"http://127.0.0.1:{port['alpha web']}"
+    print(f"\nIn a browser: {web}/   DICOMweb over all sites: {web}/grid/dicom-web/studies")
     print(
         f"\nHomes and logs are in {ROOT}. Ctrl-C stops everything; make run starts the same grid again.",
         flush=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from catalog import DEFINED_TERMS, UNIQUE_KEY, Level
+from federation import private_block as grid_block
 from node.dimse.negotiation import performed
 from node.dimse.syntaxes import SERVICE_SUFFIX, STUDY_ROOT
 
@@ -56,6 +57,15 @@ def key_table() -> str:
 
 def _levels(level: Level, *, is_computed: bool) -> str:
     return f"{level} and below" if is_computed else str(level)
+
+
+def private_block() -> str:
+    """Return the table of private attributes in answers of the grid."""
+    rows = [
+        (f"(0077,xx{element:02X})", name, vr, vm, what) for element, name, vr, vm, what in grid_block.ELEMENTS
+    ]
+    title = f"Private attributes of answers, Private Creator {grid_block.CREATOR}"
+    return table("A-1", title, ("Tag", "Name", "VR", "VM", "Meaning"), rows)
 
 
 def extended_negotiation() -> str:

@@ -35,6 +35,7 @@ _PARTS: Final[dict[str, Callable[[Config], str]]] = {
     "keys": lambda _: queries.key_table(),
     "unmatchable": lambda _: ", ".join(sorted(UNMATCHABLE_VR)),
     "never matched": lambda _: ", ".join(map(tag, sorted(NEVER_MATCHED))),
+    "private block": lambda _: queries.private_block(),
     "extended negotiation": lambda _: queries.extended_negotiation(),
     "character sets": lambda _: queries.character_sets(),
     "web transactions": lambda _: web.transactions(),
