@@ -77,7 +77,7 @@ class Foundation:
         return self.book.titles() | {pacs.receive_as: DEFAULT for pacs in self.standing.old_pacs}
 
     def _make_server(
-        self, scope: Callable[[str], Scope | None], admission: Admission | None = None
+        self, scope: Callable[[str], Scope | None], admission: Admission | None = None, relay: str = ""
     ) -> DimseServer:
         """Return a server for devices, which does not listen yet."""
         return DimseServer(
@@ -90,6 +90,7 @@ class Foundation:
             convert=self.transcoder,
             secure=self.credentials.towards,
             admission=admission,
+            relay=relay,
         )
 
     def _call(self, device: Device, ae_title: str) -> AbstractContextManager[Line]:

@@ -77,7 +77,9 @@ class Gateway(Foundation):
         self.archives: dict[str, GatewayArchive] = {}
         for plan in self.book:
             self._open(plan)
-        self.dimse = self._make_server(self._scope, RemoteAdmission(orders.name, self.writer))
+        self.dimse = self._make_server(
+            self._scope, RemoteAdmission(orders.name, self.writer), relay=orders.relay
+        )
 
     def start(self) -> None:
         """Listen beside the other gateways and serve.

@@ -73,6 +73,8 @@ class Gateways:
         self._ledger = Ledger(CountedAdmission(limits))
         self._endpoint = _endpoint(home)
         self._service = WriterService(self._endpoint, self._catalogs, self._ledger, self._recorded)
+        self.relay = ""
+        """Path of the socket at which this process serves what gateways do not open; set before `start`."""
         self._kept: list[socket.socket] = []
         self._bound: dict[str, tuple[str, int]] = {}
         self._stopping = threading.Event()
@@ -148,7 +150,7 @@ class Gateways:
         return self.is_listening()
 
     def _orders(self, name: str) -> Orders:
-        return Orders(str(self._home), name, self._endpoint, **self._bound)
+        return Orders(str(self._home), name, self._endpoint, **self._bound, relay=self.relay)
 
     def _catalogs(self) -> dict[str, LmdbCatalog]:
         return {name: archive.catalog for name, archive in tuple(self._archives.items())}

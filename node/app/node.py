@@ -22,6 +22,7 @@ from node.config import DISK
 from node.contracts import Scope
 from node.control import ControlServer, HomeLock
 from node.desk import Desk
+from node.dimse import DimseServer
 from node.drain import WHAT
 from node.forwarding import Calling
 from node.patient_links import PatientLinks
@@ -38,6 +39,7 @@ from .chores import Chore
 from .damage import look_at_state
 from .foundation import DRAIN, SWITCH, Foundation
 from .gateways import Front, Gateways
+from .grid_door import GridDoor
 from .imports import Imports
 from .membership import make_grid, spawn
 from .migrations import Migrations
@@ -96,6 +98,7 @@ class Node(Foundation):
         self.dimse = self._make_front()
         self.ports: dict[str, int] = {}
         self.desk = Desk(self)
+        self._relayed: DimseServer | None = None
         self._control: ControlServer | None = None
         self._web: WebServer | None = None
         self.watch = Watch(self.archives, self.dimse, self.imports.jobs, home, config)
@@ -287,7 +290,18 @@ class Node(Foundation):
         if self.config.web.port or self.config.web.plain_port:
             self._web = make_web(self, self.main.folder / "incoming")
             self.ports |= open_web(self, self._web)
+        if isinstance(self.dimse, Gateways):
+            self._open_grid_door(self.dimse)
         self.dimse.start()
+
+    def _open_grid_door(self, gateways: Gateways) -> None:
+        """Serve here what gateways do not open: only this process knows its peers."""
+        path = self.home / "run" / "grid"
+        self._relayed = self._make_server(self._scope)
+        door = GridDoor(path, self._relayed)
+        self._relayed.start()
+        gateways.relay = str(path)
+        self._background.run("grid door", lambda: door.serve(self._background.stopping))
 
     def _carry(self) -> None:
         towards = Calling(self.devices.get, limits(self.config), self.credentials.towards)
@@ -321,6 +335,8 @@ class Node(Foundation):
         if self._web is not None:
             self._web.stop(DRAIN / 3)
         self.dimse.stop(DRAIN if self._web is None else 2 * DRAIN / 3)
+        if self._relayed is not None:
+            self._relayed.stop(0)
         is_quiet = self._background.end()
         self.transcoder.close()
         self._carrying.close(is_quiet=is_quiet)

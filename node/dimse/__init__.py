@@ -7,6 +7,7 @@ from .dialing import Peer, shown_certificate
 from .limits import Limits
 from .part10 import Part10File
 from .reencode import reencode
+from .relaying import take as take_relayed
 from .requestor import Find, Requestor, Retrieved, Sent
 from .syntaxes import STORAGE
 from .tls import Security
@@ -28,4 +29,5 @@ __all__ = [
     "calling",
     "reencode",
     "shown_certificate",
+    "take_relayed",
 ]

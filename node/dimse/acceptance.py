@@ -38,6 +38,7 @@ from .pdu import (
     encode_associate,
     encode_reject,
 )
+from .relaying import relay
 from .retrieve import serve_get, serve_move
 from .session import Environment, Session, tell_refusal, trail
 from .statuses import MISTYPED_ARGUMENT, SOP_CLASS_NOT_SUPPORTED, SUCCESS, UNRECOGNIZED_OPERATION
@@ -116,6 +117,9 @@ class Acceptance:
                 raise Closed("it aborted")
             raise Violation(NOT_SPECIFIED, "what it sent is no A-ASSOCIATE-RQ that fits")
         request = decode_associate(received[6:])
+        if self.environment.relay and self.environment.resolve(request.called_ae) is None:
+            self._relay(request, received)
+            return None
         admitted = self._admitted(request)
         if isinstance(admitted, Rejection):
             self._reject(request, admitted)
@@ -150,6 +154,12 @@ class Acceptance:
         if request.user.identity_type:
             logger.debug("%s gave a user identity of type %d.", self._who(), request.user.identity_type)
         return Session(environment, association, caller, scope, negotiated.matching)
+
+    def _relay(self, request: Associate, received: bytes) -> None:
+        try:
+            relay(self.connection, received, self.address, self.environment.relay)
+        except OSError:
+            self._reject(request, Rejection(2, 3, 1, "the process that serves the grid does not answer"))
 
     def _admitted(self, request: Associate) -> tuple[Caller, Scope] | Rejection:
         if not request.protocol_version & 1:

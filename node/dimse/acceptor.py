@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 import threading
 import time
@@ -23,6 +24,7 @@ from .outgoing import Convert
 from .pulse import Pulse
 from .reencode import reencode
 from .session import Counters, Environment, Secure
+from .transport import Connection
 from .vestibule import Receive, Vestibule
 
 logger = logging.getLogger(__name__)
@@ -45,14 +47,16 @@ class DimseServer:
         convert: Convert = reencode,
         secure: Secure = lambda device: None,
         admission: Admission | None = None,
+        relay: str = "",
     ) -> None:
         """Take what opens the archives; `accept_unknown` lets SOP Classes and syntaxes of no table in.
 
         `convert` makes an instance fit a receiver that did not accept the syntax it is stored in; `secure`
-        says how a device is called for a C-MOVE. `admission` counts for several processes together.
+        says how a device is called for a C-MOVE. `admission` counts for several processes together, one of
+        which serves at `relay` what the others do not open.
         """
         self._environment = Environment(
-            resolve, access, audit, limits, clock, Pulse(), Counters(), accept_unknown, convert, secure
+            resolve, access, audit, limits, clock, Pulse(), Counters(), accept_unknown, convert, secure, relay
         )
         self._limits = limits
         self._vestibules: dict[Callable[[], ssl.SSLContext] | None, Vestibule] = {}
@@ -160,16 +164,25 @@ class DimseServer:
         acceptance = Acceptance(
             self._environment, connection, arrival.address, bytes(arrival.received), self._admit
         )
-        thread = threading.Thread(target=self._run, args=(vestibule, acceptance), name="dimse", daemon=True)
+        self._serve(acceptance, vestibule.see_off)
+
+    def take(self, sock: socket.socket, address: str, received: bytes) -> None:
+        """Serve an association whose A-ASSOCIATE-RQ another process of this node received."""
+        connection = Connection(sock, self._limits.message)
+        acceptance = Acceptance(self._environment, connection, address, received, self._admit)
+        self._serve(acceptance, lambda connection, address: connection.close())
+
+    def _serve(self, acceptance: Acceptance, see_off: Callable[[Connection, str], None]) -> None:
+        thread = threading.Thread(target=self._run, args=(see_off, acceptance), name="dimse", daemon=True)
         self._serving[acceptance] = thread
         try:
             thread.start()
         except RuntimeError:
             del self._serving[acceptance]
-            connection.close()
+            acceptance.connection.close()
             logger.error("There is no thread for another association; the connection was closed.")
 
-    def _run(self, vestibule: Vestibule, acceptance: Acceptance) -> None:
+    def _run(self, see_off: Callable[[Connection, str], None], acceptance: Acceptance) -> None:
         try:
             acceptance.run()
         finally:
@@ -177,7 +190,7 @@ class DimseServer:
                 self._admission.discharge(acceptance.calling_ae, acceptance.address)
             with self._lock:
                 self._serving.pop(acceptance, None)
-            vestibule.see_off(acceptance.connection, acceptance.address)
+            see_off(acceptance.connection, acceptance.address)
 
     def _admit(self, calling_ae: str, address: str) -> Rejection | None:
         if self._is_stopping:

@@ -107,6 +107,8 @@ class Environment:
     accept_unknown: bool
     convert: Convert
     secure: Secure
+    relay: str = ""
+    """Where another process of this node serves AE titles that this one does not open."""
 
 
 @dataclass(slots=True)

@@ -39,7 +39,10 @@ class Connection:
         """Take over a connected socket; `timeout` as in `set_timeout`."""
         self.sock = sock
         sock.settimeout(None)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Another process of this node may be at the other end, by a Unix socket.
+        self._is_tcp = sock.family != socket.AF_UNIX
+        if self._is_tcp:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.set_timeout(timeout)
         self._ahead = memoryview(bytearray(AHEAD))
         self._start = self._end = 0
@@ -167,7 +170,8 @@ class Connection:
         # Peers that leave Nagle's algorithm on (DCMTK and Orthanc unless told) wait for our acknowledgement
         # before each small PDU: 22 instances a second with delayed ones, over 1000 without. It does not last.
         try:
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            if self._is_tcp:
+                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             count = self.sock.recv_into(view, 0, flags)
         except BlockingIOError:
             raise Silent("the peer sends nothing") from None

@@ -38,6 +38,8 @@ class Orders(msgspec.Struct, frozen=True):
     dicom: tuple[str, int] = ("", 0)
     tls: tuple[str, int] = ("", 0)
     """Address and port to share; port 0 = none."""
+    relay: str = ""
+    """Where AE titles are served that gateways do not open: the grid's."""
 
 
 class Guest(msgspec.Struct, frozen=True, array_like=True):
