@@ -112,11 +112,7 @@ class Acceptance:
 
     def _negotiate(self) -> Session | None:
         received, self._received = self._received, b""
-        if request_length(received, self.environment.limits.associate_request) != len(received):
-            if received[:1] == bytes((ABORT,)):
-                raise Closed("it aborted")
-            raise Violation(NOT_SPECIFIED, "what it sent is no A-ASSOCIATE-RQ that fits")
-        request = decode_associate(received[6:])
+        request = self._requested(received)
         if self.environment.relay and self.environment.resolve(request.called_ae) is None:
             self._relay(request, received)
             return None
@@ -154,6 +150,13 @@ class Acceptance:
         if request.user.identity_type:
             logger.debug("%s gave a user identity of type %d.", self._who(), request.user.identity_type)
         return Session(environment, association, caller, scope, negotiated.matching)
+
+    def _requested(self, received: bytes) -> Associate:
+        if request_length(received, self.environment.limits.associate_request) != len(received):
+            if received[:1] == bytes((ABORT,)):
+                raise Closed("it aborted")
+            raise Violation(NOT_SPECIFIED, "what it sent is no A-ASSOCIATE-RQ that fits")
+        return decode_associate(received[6:])
 
     def _relay(self, request: Associate, received: bytes) -> None:
         try:
