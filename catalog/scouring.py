@@ -1,8 +1,9 @@
-"""What LMDB leaves behind of deleted rows: overwritten in its file, while nobody writes and nobody reads it.
+"""What LMDB leaves behind of deleted rows: overwritten in its file, while others go on.
 
 A deleted row stays in pages that are free, and in the gap of a page between its list of nodes and the nodes.
-Both are told from the tree of the last commit, which must be on the disk: then no other is ever needed. LMDB
-also keeps the memory of pages it wrote and writes their gaps again, so that is wiped before.
+Pages of a state that is being read are never changed, so their gaps can be filled while others write; which
+pages are free stands in a small tree of its own, and nobody writes while those are filled. LMDB also keeps
+the memory of pages it wrote and writes their gaps again, so that is wiped before.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import mmap
 import os
 import re
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -25,6 +27,8 @@ from .soundness import (
     NODE,
     OVERFLOW,
     PAGE,
+    Meta,
+    meta_of,
     newest_meta,
 )
 
@@ -32,6 +36,7 @@ _READER: Final = re.compile(r"^\s*\d+\s+[0-9a-f]+\s+(\d+)\s*$", re.MULTILINE)
 """A line of LMDB's reader table with a transaction that is being read."""
 
 
+_NUMBER: Final = struct.Struct("<Q")
 _BUFFERS: Final = 8192
 """Pages that one commit changes at most, here."""
 
@@ -42,9 +47,9 @@ class _Stretch(NamedTuple):
 
 
 def scour(environment: lmdb.Environment, key: bytes) -> bool:
-    """Overwrite in an environment's file what was deleted; writers wait, and `key` gets a new value.
+    """Overwrite in an environment's file what was deleted; `key` gets a new value.
 
-    Nothing is done, and False returned, while somebody reads a state from before.
+    Writers wait only while free pages are filled. False: somebody reads a state from before; try again.
     """
     _wipe_buffers(environment)
     # Twice: neither is the state before the last one ever needed again.
@@ -52,12 +57,17 @@ def scour(environment: lmdb.Environment, key: bytes) -> bool:
         with environment.begin(write=True) as txn:
             txn.put(key, os.urandom(8))
     environment.sync(True)
+    path = Path(os.fspath(environment.path())) / DATA
+    with environment.begin() as reading:
+        if not _fill(path, lambda data, size: meta_of(data, size, reading.id()), _gaps):
+            return False
     with environment.begin(write=True) as txn:
         last = txn.id() - 1
         if any(int(found) < last for found in _READER.findall(environment.readers())):
             return False
-        _overwrite(Path(os.fspath(environment.path())) / DATA)
-        return True
+        # What is free by the last commit must be free after a power cut too.
+        environment.sync(True)
+        return _fill(path, newest_meta, _free)
 
 
 def _wipe_buffers(environment: lmdb.Environment) -> None:
@@ -77,31 +87,32 @@ def _wipe_buffers(environment: lmdb.Environment) -> None:
             txn.abort()
 
 
-def _overwrite(path: Path) -> None:
+def _fill(
+    path: Path,
+    find: Callable[[memoryview, int], Meta | None],
+    stretches: Callable[[memoryview, int, Meta], Iterator[_Stretch]],
+) -> bool:
+    """Overwrite stretches of a state that are not empty; False if the state is not to be found any more."""
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         size = os.fstat(fd).st_size
         with mmap.mmap(fd, size, prot=mmap.PROT_READ) as pages, memoryview(pages) as data:
-            for start, end in _unused(data, size):
+            meta = find(data, size)
+            for start, end in stretches(data, size, meta) if meta else ():
                 if any(data[start:end]):
                     os.pwrite(fd, bytes(end - start), start)
         os.fdatasync(fd)
+        return meta is not None
     finally:
         os.close(fd)
 
 
-def _unused(data: memoryview, size: int) -> Iterator[_Stretch]:
-    """Yield the stretches of the file that the last commit does not need."""
-    meta = newest_meta(data, size)
-    assert meta is not None
+def _gaps(data: memoryview, size: int, meta: Meta) -> Iterator[_Stretch]:
+    """Yield the gaps in the pages of one state."""
     step = meta.page_size
-    used = bytearray(size // step)
-    used[0:2] = b"\1\1"
     waiting = [root for root, _ in meta.roots if root != NO_PAGE]
     while waiting:
-        number = waiting.pop()
-        used[number] = 1
-        start = number * step
+        start = waiting.pop() * step
         _, _, flags, lower, upper = PAGE.unpack_from(data, start)
         if lower < upper:
             yield _Stretch(start + lower, start + upper)
@@ -112,16 +123,31 @@ def _unused(data: memoryview, size: int) -> Iterator[_Stretch]:
             elif kind & IS_BIG:
                 big = OVERFLOW.unpack_from(data, at + NODE.size + key)[0]
                 _, _, _, few, many = PAGE.unpack_from(data, big * step)
-                count = few | many << 16
-                used[big : big + count] = b"\1" * count
                 end = big * step + HEADER + (low | high << 16)
-                yield _Stretch(end, (big + count) * step)
-    number = 0
-    while (number := used.find(0, number)) >= 0:
-        behind = used.find(1, number)
-        behind = len(used) if behind < 0 else behind
-        yield _Stretch(number * step, behind * step)
-        number = behind
+                yield _Stretch(end, (big + (few | many << 16)) * step)
+
+
+def _free(data: memoryview, size: int, meta: Meta) -> Iterator[_Stretch]:
+    """Yield the pages that are free by the last commit, and what lies behind its last page."""
+    step = meta.page_size
+    waiting = [meta.roots[0][0]] if meta.roots[0][0] != NO_PAGE else []
+    while waiting:
+        start = waiting.pop() * step
+        _, _, flags, lower, _ = PAGE.unpack_from(data, start)
+        for at in _nodes(data, start, lower):
+            low, high, kind, key = NODE.unpack_from(data, at)
+            if flags & BRANCH:
+                waiting.append(low | high << 16 | kind << 32)
+                continue
+            value = at + NODE.size + key
+            if kind & IS_BIG:
+                value = OVERFLOW.unpack_from(data, value)[0] * step + HEADER
+            [count] = _NUMBER.unpack_from(data, value)
+            for [page] in _NUMBER.iter_unpack(data[value + 8 : value + 8 + 8 * count]):
+                if (page + 1) * step <= size:
+                    yield _Stretch(page * step, (page + 1) * step)
+    if (end := (meta.last_page + 1) * step) < size:
+        yield _Stretch(end, size)
 
 
 def _nodes(data: memoryview, start: int, lower: int) -> Iterator[int]:

@@ -35,7 +35,9 @@ NO_PAGE: Final = 2**64 - 1
 HEADER: Final = 16
 
 
-class _Meta(NamedTuple):
+class Meta(NamedTuple):
+    """What a commit left on one of the first two pages."""
+
     page_size: int
     roots: tuple[tuple[int, int], ...]
     """(root page, depth) of the tree of free pages and of the tree of rows."""
@@ -77,19 +79,28 @@ def _faults(data: memoryview, size: int, leaf_pages: int) -> Iterator[str]:
                 yield from _Tree(data, meta, leaf_pages, size // meta.page_size).faults(root, depth)
 
 
-def newest_meta(data: memoryview, size: int) -> _Meta | None:
+def newest_meta(data: memoryview, size: int) -> Meta | None:
     """Return what the last commit left; None if one of the first pages is not whole."""
+    whole = _metas(data, size)
+    return max(whole, key=lambda meta: meta.transaction) if len(whole) == 2 else None
+
+
+def meta_of(data: memoryview, size: int, transaction: int) -> Meta | None:
+    """Return what a commit left, if it was one of the last two."""
+    return next((meta for meta in _metas(data, size) if meta.transaction == transaction), None)
+
+
+def _metas(data: memoryview, size: int) -> list[Meta]:
     page_size = os.sysconf("SC_PAGE_SIZE")
     if size >= HEADER + _META.size + _DB.size:
         # The first field of the tree of free pages keeps the size of a page.
         stated = _DB.unpack_from(data, HEADER + _META.size)[0]
         page_size = stated if 512 <= stated <= 65536 and not stated & (stated - 1) else page_size
     found = [_meta_at(data, number * page_size, size) for number in (0, 1)]
-    whole = [meta for meta in found if meta is not None]
-    return max(whole, key=lambda meta: meta.transaction) if len(whole) == len(found) else None
+    return [meta for meta in found if meta is not None]
 
 
-def _meta_at(data: memoryview, offset: int, size: int) -> _Meta | None:
+def _meta_at(data: memoryview, offset: int, size: int) -> Meta | None:
     end = offset + HEADER + _META.size + 2 * _DB.size + _META_END.size
     if size < end:
         return None
@@ -101,13 +112,13 @@ def _meta_at(data: memoryview, offset: int, size: int) -> _Meta | None:
     last_page, transaction = _META_END.unpack_from(data, at + _META.size + 2 * _DB.size)
     if magic != _MAGIC or not flags & _META_PAGE:
         return None
-    return _Meta(free[0], ((free[7], free[2]), (rows[7], rows[2])), last_page, transaction)
+    return Meta(free[0], ((free[7], free[2]), (rows[7], rows[2])), last_page, transaction)
 
 
 class _Tree:
     """One B+tree, walked from its root by depth."""
 
-    def __init__(self, data: memoryview, meta: _Meta, leaf_pages: int, pages: int) -> None:
+    def __init__(self, data: memoryview, meta: Meta, leaf_pages: int, pages: int) -> None:
         self._data = data
         self._pages = min(pages, meta.last_page + 1)
         self._meta = meta

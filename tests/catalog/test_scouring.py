@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from pathlib import Path
 
 import lmdb
@@ -58,7 +59,38 @@ def test_nothing_is_left_of_deleted_rows_and_nothing_else_is_touched(tmp_path: P
     check_environment(tmp_path / "db")
 
 
-def test_nothing_is_done_while_an_old_state_is_being_read(tmp_path: Path) -> None:
+def test_others_write_and_read_meanwhile(tmp_path: Path) -> None:
+    environment, rows = filled(tmp_path / "db", 11)
+    stop, errors = threading.Event(), list[str]()
+
+    def write() -> None:
+        dice = random.Random(5)
+        while not stop.is_set():
+            with environment.begin(write=True) as txn:
+                for key in dice.sample([*rows], 20):
+                    txn.put(key, rows[key] + b" ")
+                    txn.put(key, rows[key])
+            with environment.begin() as txn:
+                errors.extend(str(key) for key in dice.sample([*rows], 50) if txn.get(key) != rows[key])
+
+    threads = [threading.Thread(target=write) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(15):
+        scour(environment, b"scoured")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    with environment.begin() as txn:
+        found = dict(txn.cursor())
+    assert found.pop(b"scoured")
+    assert found == rows
+    environment.close()
+    check_environment(tmp_path / "db")
+
+
+def test_it_is_not_done_while_an_old_state_is_being_read(tmp_path: Path) -> None:
     environment, rows = filled(tmp_path / "db", 9)
     with environment.begin() as reading:
         assert not scour(environment, b"scoured")

@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from catalog import RejectedFor
+from node.retention import Basis
 
 from .answers import Reason, Uid
 
@@ -43,3 +44,19 @@ class Joining(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     into: Uid
     reason: Reason
+
+
+class RuleOrder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A retention rule as it is to be; it works once it is activated."""
+
+    keys: Annotated[list[str], Meta(max_length=100)] = []
+    """`Keyword=Value` that studies must match; empty: all."""
+    years: Annotated[float, Meta(gt=0, le=1000)]
+    basis: Basis = Basis.STUDY
+    until_age: Annotated[float, Meta(ge=0, le=150)] = 0.0
+
+
+class PlanQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which rule to count in besides the active ones."""
+
+    name: Annotated[str, Meta(max_length=64)] = ""

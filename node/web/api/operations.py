@@ -261,6 +261,25 @@ TABLE: Final = (
         dict[str, Any],
     ),
     Operation(
+        "GET", "/retention", _DECIDE, "How long studies are kept", _verb("retention"), dict[str, Any]
+    ),
+    Operation(
+        "GET", "/retention-plan", _DECIDE, "What would go by the rules; nothing is done",
+        _verb("retention_plan"), dict[str, Any], query=d.PlanQuery,
+    ),
+    Operation(
+        "PUT", "/retention/{name}", _DECIDE, "Make a rule, which works once it is activated",
+        _verb("put_retention", who=True), dict[str, Any], body=d.RuleOrder,
+    ),
+    Operation(
+        "POST", "/retention/{name}/activate", _DECIDE, "Let a rule work",
+        _verb("activate_retention", who=True), dict[str, Any],
+    ),
+    Operation(
+        "DELETE", "/retention/{name}", _DECIDE, "Remove a rule",
+        _verb("remove_retention", who=True), status=204,
+    ),
+    Operation(
         "POST", "/decisions/{decision}/undo", _DECIDE, "Take a decision back", _verb("undo", who=True),
         dict[str, Any], body=a.Why,
     ),
