@@ -40,8 +40,8 @@ _ORDER: Final = 20
 _AVAILABILITY: Final = "00080056"
 
 Test = Callable[[Attributes], bool]
-IsAway = Callable[[Holding], bool]
-"""Says whether an object cannot be read at the moment."""
+IsAway = Callable[[Holding], bool | Availability]
+"""Says whether an object cannot be read at the moment, or how available it is if that is not ONLINE."""
 Away = Callable[[], IsAway | None]
 """Returns None while every object can be read, which is nearly always."""
 Propose = Callable[["Question"], Iterator[list[bytes]]]
@@ -114,13 +114,16 @@ def _portions(studies: list[bytes], size: int) -> Iterator[list[bytes]]:
 
 
 def _say_what_is_away(reading: Reading, answers: list[Attributes], is_away: IsAway) -> None:
-    """Correct Instance Availability: a study or series of which one object cannot be read is UNAVAILABLE."""
+    """Correct Instance Availability: a study or series is as available as the worst of its objects."""
     for answer in answers:
         study, series, instance = (answer.get(tag, {}).get("Value", [""])[0] for tag in _UIDS)
         keys = [joined(study, series)] if series else [key for key, _ in visible_series(reading, study)]
         entries = (entry for key in keys for entry in visible_instances(reading, key))
-        if any(is_away(entry.holding) for entry in entries if instance in ("", entry.SOPInstanceUID)):
+        found = {is_away(each.holding) for each in entries if instance in ("", each.SOPInstanceUID)}
+        if found & {True, Availability.UNAVAILABLE}:
             answer[_AVAILABILITY] = {"vr": "CS", "Value": [Availability.UNAVAILABLE.value]}
+        elif Availability.NEARLINE in found:
+            answer[_AVAILABILITY] = {"vr": "CS", "Value": [Availability.NEARLINE.value]}
 
 
 class _Evaluation:

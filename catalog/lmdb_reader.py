@@ -16,6 +16,7 @@ from .log import ALL, Digest
 from .log_reading import LogReading
 from .model import (
     Attributes,
+    Availability,
     Change,
     Conflict,
     Decision,
@@ -121,7 +122,8 @@ class LmdbReader:
             series = [of_series(each, is_settled=not each.is_dirty) for _, each in found]
             is_away = self._away()
             entries = (entry for key, _ in found if is_away for entry in visible_instances(reading, key))
-            is_here = not any(is_away(entry.holding) for entry in entries) if is_away else True
+            gone = (True, Availability.UNAVAILABLE)
+            is_here = not any(is_away(entry.holding) in gone for entry in entries) if is_away else True
             return Stated(of_study(row), series, is_here)
 
     def select(self, selection: Selection) -> list[Entry]:

@@ -18,6 +18,9 @@ URGENT: Final = 0
 SOON: Final = 1
 """Expected next by somebody who waits."""
 BULK: Final = 3
+LINGER: Final = 1.0
+"""Seconds for which bulk rests after the last urgent call: who waits asks for the next objects at once, and
+what bulk would send in between is in the way of those for as long as a link's buffers take."""
 PATIENCE: Final = 60.0
 """Seconds that one bulk call rests in all before it goes on beside what is urgent."""
 
@@ -25,9 +28,12 @@ PATIENCE: Final = 60.0
 class Lanes:
     """What is on its way to which peer; any thread may call."""
 
-    def __init__(self, monotonic: Clock, patience: float = PATIENCE) -> None:
+    def __init__(self, monotonic: Clock, patience: float = PATIENCE, linger: float = LINGER) -> None:
         self._now = monotonic
         self._patience = patience
+        self._linger = linger
+        self._ended: dict[str, float] = {}
+        """When the last urgent call to each peer ended."""
         self._lock = threading.Condition()
         self._urgent: Counter[str] = Counter()
         self.rested = 0.0
@@ -46,16 +52,25 @@ class Lanes:
                 self._urgent[peer] -= not is_bulk
                 if not self._urgent[peer]:
                     del self._urgent[peer]
+                    if not is_bulk:
+                        self._ended[peer] = self._now()
                     self._lock.notify_all()
 
     def rest(self, peer: str, patience: float) -> float:
         """Wait until nothing urgent is on its way to a peer, at most so long; return the seconds it took."""
-        began = self._now()
+        began = now = self._now()
         with self._lock:
-            if self._urgent[peer]:
-                self._lock.wait_for(lambda: not self._urgent[peer], patience)
-                self.rested += self._now() - began
-        return self._now() - began
+            while (left := self._left(peer, now)) and now - began < patience:
+                self._lock.wait(min(left, patience - (now - began)))
+                now = self._now()
+            self.rested += now - began
+        return now - began
+
+    def _left(self, peer: str, now: float) -> float:
+        """Return for how long bulk to a peer rests at least, as far as can be told now; the lock is held."""
+        if self._urgent[peer]:
+            return self._patience
+        return max(0.0, self._ended.get(peer, float("-inf")) + self._linger - now)
 
 
 class Lane:

@@ -15,6 +15,8 @@ import msgspec
 from catalog import Attributes, Clock, Decision, Entry, NotFound, NotPermitted, PacsError, Reader, Selection
 from catalog.order import decoded
 from catalog.statements import Stated
+from protos import copies_pb2 as copies
+from protos import copies_pb2_grpc as copy_services
 from protos import objects_pb2 as pb
 from protos import objects_pb2_grpc as services
 
@@ -22,6 +24,7 @@ from .lanes import BULK, Lanes
 from .links.channels import asking
 from .links.gate import Gate, Visitor
 from .links.rpc import CODES, letters
+from .owners import Owner
 from .trust.assertion import Asker
 from .trust.policy import Op, Permission, Policy, Throttle, first_admitting
 
@@ -269,6 +272,14 @@ def request_of(archive: str, wanted: Sequence[Wanted], priority: int = 0) -> pb.
     return pb.FetchRequest(archive=archive, items=items, priority=priority)
 
 
+_COPIES: Final = "copies:"
+
+
+def copies_of(owner: Owner) -> str:
+    """Return the name of the archive in which other nodes keep an owner's copies, as `PeerLink` knows it."""
+    return f"{_COPIES}{owner.name.decode()}"
+
+
 class PeerLink:
     """Calls the Objects service of peers; `channel` returns the channel to a connected node by its id."""
 
@@ -288,7 +299,12 @@ class PeerLink:
             Unavailable: the node is not connected.
         """
         with asking(asker):
-            stub = services.ObjectsStub(self._channel(node_id))
+            channel = self._channel(node_id)
+            if request.archive.startswith(_COPIES):
+                asked = copies.ReturnRequest(owner=request.archive.removeprefix(_COPIES), fetch=request)
+                keeper = copy_services.CopiesStub(channel)
+                return keeper.Return(asked, timeout=timeout, wait_for_ready=patient)
+            stub = services.ObjectsStub(channel)
             return stub.Fetch(request, timeout=timeout, wait_for_ready=patient)
 
     def letters(self, node_id: str) -> AbstractContextManager[None]:

@@ -21,6 +21,7 @@ from node.recovery import Recovered, Recovery
 from node.rollback import Rollback, RollbackWatch
 from node.storage import Damage, Item, SegmentStore, VolumeStore
 from node.storage.coverage import Coverage, skip_to, unsettled_in
+from node.storage.elsewhere import is_elsewhere
 from node.storage.members import member_length
 from node.storage.places import place_of, segment_path
 from node.whereabouts import Whereabouts
@@ -189,6 +190,8 @@ class Presence:
         Raises:
             Unavailable: its volume is missing.
         """
+        if is_elsewhere(holding):
+            return True
         try:
             place = place_of(holding.where)
         except NotFound:

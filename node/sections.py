@@ -142,6 +142,9 @@ class CopiesSection(msgspec.Struct, frozen=True, kw_only=True):
     refuse_below_percent: Annotated[float, Meta(ge=0, le=90)]
     folder: Annotated[str, Meta(max_length=4096)]
     lost_after_hours: Annotated[float, Meta(ge=0.0001, le=8760)]
+    nearline_above_mb: Annotated[int, Meta(ge=0, le=1_000_000_000)]
+    nearline_above_percent: Annotated[float, Meta(ge=0, le=100)]
+    nearline_after_days: Annotated[float, Meta(ge=0, le=36500)]
 
 
 class WatchSection(msgspec.Struct, frozen=True, kw_only=True):

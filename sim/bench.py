@@ -21,6 +21,7 @@ from .bucket_cases import on_buckets
 from .capacity import Loaded, Memory
 from .cases import Case, Retrieve, storing
 from .committing import Commitment
+from .copying import copying
 from .correcting import RetrieveCorrected
 from .experiments import command as experiments
 from .experiments.catalogue import EXPERIMENTS
@@ -48,6 +49,7 @@ def all_cases(is_quick: bool) -> list[Case]:
         StudyList(studies=round(100_000 * share), repetitions=3 if is_quick else 9),
         *on_buckets(share),
         Sustained(seconds=180.0 * share),
+        *copying(share),
     ]
 
 

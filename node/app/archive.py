@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 from catalog import Damaged, LmdbCatalog, Verb
+from catalog.find import IsAway
 from node.archives import Plan
 from node.bucket import BucketStore
 from node.catching_up import CatchUp, CaughtUp
@@ -48,6 +49,8 @@ class Archive(Doors):
         self.verifications: dict[str, Verification] = {}
         self.peers_skew: Callable[[], float | None] = lambda: None
         """How far the median of the peers' clocks is ahead of this one, in seconds; None without peers."""
+        self.away: Callable[[], IsAway | None] = lambda: None
+        """Tells what of a disk's archive lies at other sites alone."""
         try:
             self._open_truth(catalog)
             self.open_doors()
@@ -139,7 +142,7 @@ class Archive(Doors):
             clock=clock,
             read_header=header_reader(self.store),
             has_same_pixels=pixel_comparer(self.store),
-            away=self.bucket.away if self.bucket else lambda: None,
+            away=self.bucket.away if self.bucket else lambda: self.away(),
         )
         # Closed before the store, which then notes that nothing is left to replay.
         self.opened.callback(self.catalog.close)

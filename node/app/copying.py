@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from datetime import time as time_of_day
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
+import msgspec
 
-from catalog import Attributes, Clock, Entry, NotPermitted, PacsError, Reader
+from catalog import Availability, Clock, Decision, Entry, Holding, NotPermitted, PacsError, Reader
 from federation.copying import CopyLink, CopyService, Order
 from federation.links.gate import Gate, Visitor
 from federation.links.rpc import letters
 from federation.links.session import Spawn
 from federation.objects import PeerLink
-from federation.placement import Candidate, CopyRule, Rules
-from federation.trust.policy import Caller, Op, Policy
+from federation.owners import Owner, holder_of
+from federation.placement import CopyRule, Rules
 from node.archives import DEFAULT
+from node.copies.away import Away
 from node.copies.carrier import CopyCarrier, Kept
 from node.copies.commit_level import CommitLevel
-from node.copies.keeping import Fetch, Keeping
+from node.copies.keeping import Keeping
 from node.copies.ledger import Ledger
+from node.copies.members import Members
 from node.copies.planning import Around, Planner
 from node.copies.proofs import Proofs
+from node.copies.pulling import Fetch
+from node.copies.returning import Home, Returning
+from node.copies.slimming import Mark, Slimming
 from node.copies.store import CopyStore
 from node.grid import Grid
 from node.measures import Sample
 from node.state import State
-from node.storage import StorageSettings
+from node.storage import StorageSettings, VolumeStore
+from node.storage.elsewhere import is_elsewhere
 from node.transfers import Kind, Lane, TransferQueue
 from node.transfers import Order as TransferOrder
 from node.transfers.worker import Carrier
 
 from .archive import Archive
 from .chores import Chore, Loop
+from .fetching import Fetching
 from .settings import MB, storage_settings
+
+logger = logging.getLogger(__name__)
 
 FOLDER: Final = "copies"
 _LOOK_AGAIN: Final = 60.0
@@ -60,9 +75,13 @@ class Copying:
         self._clock, self._alarm, self._spawn = clock, alarm, spawn
         self.rules = state.table("copy rules", CopyRule)
         self.is_open = False
+        self._there: set[str] = set()
+        """Who was connected at the last look."""
         self.queue: Callable[[], TransferQueue] | None = None
 
-    def open(self, channel: Callable[[str], grpc.Channel], name: Callable[[str], str]) -> None:
+    def open(
+        self, channel: Callable[[str], grpc.Channel], name: Callable[[str], str], fetching: Fetching
+    ) -> None:
         """Open what is kept and what is known to be kept elsewhere; `channel` reaches a connected node."""
         section = self._config.copies
         folder = self._home / (section.folder or FOLDER)
@@ -72,7 +91,25 @@ class Copying:
         self.name = name
         self.link = CopyLink(channel, name)
         self._peers = PeerLink(channel, name)
+        lost_after = section.lost_after_hours * 3600
+        self.members = Members(self._grid, self.ledger, self._clock, DEFAULT, lost_after)
+        self._look_elsewhere(fetching)
         self.is_open = True
+
+    def _look_elsewhere(self, fetching: Fetching) -> None:
+        """Have the default archive read from others what is there alone."""
+        main, own = self._archives[DEFAULT], Owner(self._config.node.node_id, DEFAULT)
+        if not isinstance(main.segments, VolumeStore):
+            return
+        parts = (self.members.site_of, self.members.connected, self._clock)
+        away = Away(own, self.ledger, self.link, lambda: fetching.fetches, *parts)
+
+        def is_away(holding: Holding) -> bool | Availability:
+            return is_elsewhere(holding) and away.availability(holding)
+
+        main.segments.elsewhere = away
+        main.away = lambda: is_away if self.ledger.away_bytes else None
+        fetching.kept_elsewhere = lambda entry: away.sources(entry) if holder_of(entry) == own.name else []
 
     def close(self) -> None:
         """Write everything down and give everything back."""
@@ -100,9 +137,15 @@ class Copying:
 
     def service(self, gate: Gate) -> CopyService:
         """Return what other nodes ask to keep copies."""
-        fetch = Fetch(self._peers.fetch, lambda node_id: letters(self.name(node_id)), self._spawn)
-        self.keeping = Keeping(self.store, fetch, self._admit, self._clock, self._told)
+        self.keeping = Keeping(self.store, self._fetch, self._admit, self._clock, self._told)
         return CopyService(gate, self.keeping)
+
+    @property
+    def _fetch(self) -> Fetch:
+        def named(node_id: str) -> AbstractContextManager[None]:
+            return letters(self.name(node_id))
+
+        return Fetch(self._peers.fetch, named, self._spawn, time.monotonic)
 
     def _admit(self, visitor: Visitor) -> None:
         if not self._config.copies.accept:
@@ -131,7 +174,7 @@ class Copying:
                 self.link,
                 own,
                 self._catalog_of,
-                self._may_go,
+                self.members.may_go,
                 self._may_drop,
                 self._damaged,
                 self._over,
@@ -151,13 +194,14 @@ class Copying:
     def _level(self) -> CommitLevel:
         stated = self._archives[DEFAULT].catalog.stated
         return CommitLevel(
-            self.ledger, self._rules, stated, self._site_of, self._site, self._clock, self.planner.tell
+            self.ledger,
+            self._rules,
+            stated,
+            self.members.site_of,
+            self.members.site,
+            self._clock,
+            self.planner.tell,
         )
-
-    def _site_of(self, node_id: str) -> str:
-        """Return a member's site; nothing for who is none any more, or lost."""
-        row = self._grid().tables.peers.get(node_id.encode())
-        return row.site if row and row.state == "member" and node_id not in self.lost() else ""
 
     def _catalog_of(self, archive: str) -> Kept | None:
         found = self._archives.get(archive)
@@ -166,23 +210,13 @@ class Copying:
     @cached_property
     def proofs(self) -> Proofs:
         """Asks keepers for proofs."""
-        return Proofs(self.ledger, self.link, self._catalog_of, self._read, self._clock, self._alarm)
+        return Proofs(
+            self.ledger, self.link, self._catalog_of, self._read, self._clock, self._alarm, self.planner.tell
+        )
 
     def _read(self, archive: str, entry: Entry) -> Reader | None:
         found = self._archives.get(archive)
         return found.store.open(entry.holding) if found else None
-
-    def _may_go(self, node_id: str) -> str:
-        """Say why nothing goes to a node at this hour."""
-        row = self._grid().tables.peers.get(node_id.encode())
-        if row is None or row.state != "member":
-            return f"{node_id} is no member of this grid any more."
-        caller, policy = Caller(row.node_id, row.site), self._policy()
-        if policy.permissions(caller, Op.HOST_REPLICAS, self._clock()):
-            return ""
-        if later := policy.permissions(caller, Op.HOST_REPLICAS, None):
-            return f"Copies go to {row.name} within the hours {later[0].grant.hours} only."
-        return f"{row.name} may not keep copies of this node's studies: peerpacs grants add."
 
     def _may_drop(self, uid: str, node_id: str) -> bool:
         placed = self.ledger.placed(uid)
@@ -204,12 +238,73 @@ class Copying:
             except PacsError as error:
                 found.care.book.mark(entry, error.what)
 
-    # Who is to have what.
+    # What comes home.
 
-    def _policy(self) -> Policy:
-        tables = self._grid().tables
-        shares = [share for _, share in tables.shares.scan()]
-        return Policy(shares, [grant for _, grant in tables.grants.scan()])
+    @cached_property
+    def returning(self) -> Returning:
+        """Brings home what is damaged or lost here."""
+        main = self._archives[DEFAULT]
+        home = Home(
+            Owner(self._grid().settings.node_id, DEFAULT),
+            main.catalog,
+            main.ingest,
+            lambda: main.care.book,
+            main.shared.devices.issuer_of,
+            self._decide_again,
+            self.planner.tell,
+        )
+        parts = (self.ledger, self.link, self.members.connected, self._fetch)
+        return Returning(home, *parts, self._clock, self._came_home)
+
+    def _decide_again(self, decision: Decision) -> None:
+        """Keep a decision that this node made and lost."""
+        main = self._archives[DEFAULT]
+        main.store.keep_decision(decision.id, msgspec.json.encode(decision))
+        main.decisions.replay(decision)
+        main.register.remember(decision)
+
+    def _came_home(self, what: str, node_id: str, count: int) -> None:
+        detail = {"node_id": node_id, "objects": count}
+        self._archives[DEFAULT].shared.audit.record("copies", None, what, detail)
+
+    def _bring_home(self) -> bool:
+        try:
+            return self.returning.heal_step() or self.returning.recover_step()
+        except PacsError as error:
+            logger.warning("What is to come home does not: %s", error)
+            return False
+
+    @cached_property
+    def _slimming(self) -> Slimming:
+        main, section = self._archives[DEFAULT], self._config.copies
+        return Slimming(
+            DEFAULT,
+            main.catalog,
+            main.store.remove,
+            lambda: main.catalog.totals().stored,
+            self.ledger,
+            self.proofs,
+            Mark(self._over_mark, section.nearline_after_days * 86400.0),
+            self._last_read,
+            self._clock,
+        )
+
+    def _last_read(self, uid: str) -> float:
+        day = self._archives[DEFAULT].accesses.last(uid)
+        return datetime.combine(day, time_of_day.min, UTC).timestamp() if day else 0.0
+
+    def _over_mark(self, here: int) -> int:
+        section, over = self._config.copies, 0
+        if section.nearline_above_mb:
+            over = here - section.nearline_above_mb * MB
+        if section.nearline_above_percent:
+            disk = os.statvfs(self._archives[DEFAULT].folder)
+            used = (disk.f_blocks - disk.f_bavail) * disk.f_frsize
+            most = disk.f_blocks * disk.f_frsize * section.nearline_above_percent / 100
+            over = max(over, int(used - most))
+        return over
+
+    # Who is to have what.
 
     def _rules(self) -> Rules:
         return Rules(rule for _, rule in self.rules.scan())
@@ -217,40 +312,9 @@ class Copying:
     @cached_property
     def planner(self) -> Planner:
         """Decides who is to have the default archive's studies."""
-        around = Around(
-            self._site,
-            self._rules,
-            self._nodes,
-            self._may_hold,
-            self._order,
-        )
+        members = self.members
+        around = Around(members.site, self._rules, members.candidates, members.may_hold, self._order)
         return Planner(DEFAULT, self._archives[DEFAULT].catalog, self.ledger, around)
-
-    def _site(self) -> str:
-        member, config = self._grid().membership, self._config
-        site = member.credentials.pair.identity.site if member else config.grid.site
-        return str(site or config.node.name)
-
-    def _nodes(self) -> list[Candidate]:
-        own, lost = self._grid().settings.node_id, set(self.lost())
-        return [
-            Candidate(row.node_id, row.site)
-            for _, row in self._grid().tables.peers.scan()
-            if row.state == "member" and row.node_id != own and row.node_id not in lost
-        ]
-
-    def lost(self) -> list[str]:
-        """Return the nodes that count as lost: members that were not connected for hours."""
-        before = self._clock() - self._config.copies.lost_after_hours * 3600
-        return [key.decode() for key, heard in self.ledger.heard.scan() if heard < before]
-
-    def _may_hold(self, node: Candidate, study: Any) -> bool:
-        found = self._policy().permissions(Caller(node.node_id, node.site), Op.HOST_REPLICAS, None)
-        series: list[Attributes] = list(study)
-        return any(
-            permission.share.archive == DEFAULT and all(map(permission.admits, series))
-            for permission in found
-        )
 
     def _order(self, orders: list[TransferOrder]) -> None:
         if self.queue is not None:
@@ -258,11 +322,11 @@ class Copying:
 
     def _hear(self) -> None:
         """Note who is connected, and try at once what waits for them."""
-        member = self._grid().membership
-        if member is None or not member.is_serving:
-            return
-        now = self._clock()
-        for node_id in member.roll.everybody():
+        now, before = self._clock(), self._there
+        self._there = set(self.members.connected())
+        for node_id in self._there - before:
+            self.proofs.returned(node_id)
+        for node_id in self._there:
             self.ledger.heard.put(node_id.encode(), now)
             if self.queue is not None:
                 self.queue().heard_from(node_id)
@@ -274,12 +338,17 @@ class Copying:
         if self.is_open:
             yield Chore("who keeps copies", _HEAR, self._hear)
             yield Chore("copies that are lacking", _LOOK_AGAIN, self.planner.look_again)
+            yield Chore("copies of what is deleted", _HEAR, self.planner.look_at_deletions)
 
     def loops(self) -> Iterator[Loop]:
         """Yield what wants threads of its own."""
         if self.is_open:
             yield Loop("copies placed", self.planner.step, idle_pause=0.3)
-            yield Loop("copies proved", self._prove, idle_pause=60.0)
+            yield Loop("copies proved", self._prove, idle_pause=5.0)
+            yield Loop("copies come home", self._bring_home, idle_pause=1.0)
+            is_on_disks = isinstance(self._archives[DEFAULT].segments, VolumeStore)
+            if is_on_disks and self._config.processes.count == 1:
+                yield Loop("copies instead", self._slimming.step, idle_pause=1.0)
 
     def _prove(self) -> bool:
         try:

@@ -128,18 +128,21 @@ class Doors:
             mender=self.care.mender,
             judgement=SentAgain(self.catalog.standing, self.register.take, self.audit, clock),
         )
+        self._open_door_out()
+        issuer_of = self.shared.devices.issuer_of
+        self.recovery = Recovery(self.ingest, self.decisions, self.register, issuer_of)
+        self.commitment = self._make_commitment()
+
+    def _open_door_out(self) -> None:
         self.retriever = NodeRetriever(
             self.store,
             self.catalog,
             self.plan.ae_title,
             self.care.book,
-            is_verifying=config.storage.verify_reads,
+            is_verifying=self.shared.config.storage.verify_reads,
             on_open=self.pace.asked,
             on_access=self.accesses.note,
         )
-        issuer_of = self.shared.devices.issuer_of
-        self.recovery = Recovery(self.ingest, self.decisions, self.register, issuer_of)
-        self.commitment = self._make_commitment()
 
     def _open_register(self) -> None:
         """Open what persons decided, and what is to go by it."""

@@ -46,6 +46,7 @@ class Fetching:
         self.cache = CopyCache(folder, shared.clock, limit, age, self._is_full)
         self._given: Counter[str] = Counter()
         self.lanes = Lanes(time.monotonic)
+        self.kept_elsewhere: Callable[[Entry], list[Source]] = lambda entry: []
 
     def begin(self, seen: Grid, link: PeerLink, old: Mapping[bytes, OldObjects]) -> None:
         """Make what fetches from peers, and from old PACS by the names of their owners."""
@@ -57,8 +58,12 @@ class Fetching:
         self.fetches = Fetches(self.cache, self._peers, link, time.monotonic, site)
         self.everywhere = Everywhere(self.fetches, old)
 
+    def _sources(self, entry: Entry) -> list[Source]:
+        """Return who can give an object: who states it, or of our own, who keeps it."""
+        return self.kept_elsewhere(entry) or self.sources(entry)
+
     def _peers(self, entry: Entry) -> list[Source]:
-        return [source for source in self.sources(entry) if source.owner not in self._old]
+        return [source for source in self._sources(entry) if source.owner not in self._old]
 
     def _is_full(self) -> bool:
         return shutil.disk_usage(self._folder).free < self._shared.config.storage.resume_above_mb * MB
@@ -114,7 +119,7 @@ class Fetching:
             cache.sweep(self._is_stated)
 
     def _is_stated(self, owner: bytes, entry: Entry) -> bool:
-        return any(source.owner == owner for source in self.sources(entry))
+        return any(source.owner == owner for source in self._sources(entry))
 
     def loops(self) -> Iterator[Loop]:
         """Yield what wants threads of its own."""

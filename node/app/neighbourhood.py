@@ -132,7 +132,7 @@ class Neighbourhood:
         self.fetching.begin(self.seen, link, self.old.objects)
         named = partial(pseudonym_of, self._sharing.secret)
         self.parts = GridParts(self.seen, live, self.tallies, issuer, named)
-        self.copying.open(self._channel, self.neighbours.name)
+        self.copying.open(self._channel, self.neighbours.name, self.fetching)
         self.erasing = self._make_erasing()
         self._is_open = True
 

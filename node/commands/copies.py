@@ -91,7 +91,7 @@ def _rules(found: list[dict[str, Any]]) -> Iterator[str]:
 @click.argument("name")
 @click.argument("keys", nargs=-1)
 @click.option("--copies", default=2, show_default=True, help="Of each object, this node's own among them.")
-@click.option("--min-sites", default=2, show_default=True, help="Distinct sites that hold one.")
+@click.option("--min-sites", default=0, help="Distinct sites that hold one; 2, or 1 for one copy.")
 @click.option("--prefer", multiple=True, metavar="SITE", help="Sites to be chosen before others.")
 @click.option("--must", multiple=True, metavar="SITE", help="Sites that must hold one.")
 @click.option("--never", multiple=True, metavar="SITE", help="Sites that must not.")
@@ -105,6 +105,7 @@ def add(session: Session, name: str, keys: tuple[str, ...], **said: Any) -> int:
     Example: peerpacs copies add mammo 'Modality=MG' --copies 3 --must CLOUD
     """
     told = {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
+    told["min_sites"] = said["min_sites"] or min(2, said["copies"])
     told["commit_timeout"] = said["commit_timeout"] * 3600.0
     with session.desk("copies") as ask:
         row = ask("put_copy_rule", name=name, keys=list(keys), who=who(), **told)
@@ -117,7 +118,9 @@ def add(session: Session, name: str, keys: tuple[str, ...], **said: Any) -> int:
 @click.argument("name")
 @shared
 def remove(session: Session, name: str) -> int:
-    """Remove a rule; copies that no rule asks for are dropped where they are.
+    """Remove a rule; copies that no rule asks for are dropped, once there is another rule.
+
+    While there is no rule at all, copies stay where they are. To have none: copies add all --copies 1
 
     Example: peerpacs copies remove mammo
     """

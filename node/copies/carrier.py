@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from catalog import Damaged, Decision, Entry, PacsError, Unavailable
-from catalog.selecting import Claim
+from catalog import Damaged, Decision, Entry, PacsError, Unavailable, Verb
 from catalog.statements import Stated
 from federation.copying import AT_ONCE, CopyItem, CopyLink, Order, Told
 from federation.owners import Owner
@@ -38,9 +37,6 @@ class Kept(Protocol):
     def versions(self, target: tuple[str, ...]) -> list[Entry]:
         """Return every stored version of a study: hidden ones and those not preferred too."""
 
-    def claims(self, uids: Iterable[str]) -> dict[str, list[Claim]]:
-        """Return every version behind each SOP Instance UID and what was decided about it."""
-
     def decisions(self, StudyInstanceUID: str) -> list[Decision]:
         """Return the decisions that touch the study, oldest first."""
 
@@ -52,9 +48,11 @@ class Study(NamedTuple):
     """What there is of a study to be kept elsewhere."""
 
     entries: tuple[Entry, ...]
-    """Every version whose bytes a person did not delete."""
+    """Every version with a row, also those that are deleted and can still be taken back."""
     decisions: tuple[bytes, ...]
     statement: bytes
+    may_go: bool
+    """Whether a person decided that something of it goes: what has no row then is gone, and not lost."""
 
     @property
     def said(self) -> bytes:
@@ -69,19 +67,17 @@ class Study(NamedTuple):
 
 def study_of(catalog: Kept, StudyInstanceUID: str) -> Study:
     """Return what an archive has of a study to be kept elsewhere."""
-    found = catalog.versions((StudyInstanceUID,))
-    claims = catalog.claims(list({entry.SOPInstanceUID for entry in found}))
-    deleted = {
-        (claim.entry.SOPInstanceUID, claim.entry.holding.sha256)
-        for each in claims.values()
-        for claim in each
-        if claim.is_deleted
-    }
-    left = [e for e in found if (e.SOPInstanceUID, e.holding.sha256) not in deleted]
-    decisions = tuple(map(_encode, catalog.decisions(StudyInstanceUID)))
+    found = tuple(catalog.versions((StudyInstanceUID,)))
+    decisions = catalog.decisions(StudyInstanceUID)
     stated = catalog.stated(StudyInstanceUID)
     statement = _encode((stated.study, stated.series)) if stated else b""
-    return Study(tuple(left), decisions, statement)
+    return Study(found, tuple(map(_encode, decisions)), statement, lets_go(decisions))
+
+
+def lets_go(decisions: Sequence[Decision]) -> bool:
+    """Say whether a deletion or erasure is among decisions, and was not taken back."""
+    undone = {each.detail for each in decisions if each.verb is Verb.UNDO}
+    return any(each.verb in (Verb.DELETE, Verb.ERASE) and each.id not in undone for each in decisions)
 
 
 class CopyCarrier:
@@ -124,8 +120,9 @@ class CopyCarrier:
         while True:
             study, receipts = study_of(catalog, uid), ledger.receipts(uid, node_id)
             if not self._is_wanted(uid, node_id, study):
-                return self._let_go(order.archive, uid, node_id)
-            if surplus := receipts.all() - study.digests:
+                return self._let_go(order.archive, uid, node_id, study)
+            surplus = receipts.all() - study.digests
+            if surplus and study.may_go:
                 ledger.withdraw(uid, node_id, surplus)
                 self._link.drop(node_id, order.archive, uid, sorted(surplus))
             known = receipts.all()
@@ -140,15 +137,18 @@ class CopyCarrier:
 
     def _is_wanted(self, uid: str, node_id: str, study: Study) -> bool:
         placed = self._ledger.placed(uid)
-        return bool(study.entries) and placed is not None and node_id in placed.nodes
+        is_gone = study.may_go and not study.entries
+        return not is_gone and placed is not None and node_id in placed.nodes
 
-    def _let_go(self, archive: str, uid: str, node_id: str) -> Outcome:
-        if not self._may_drop(uid, node_id):
+    def _let_go(self, archive: str, uid: str, node_id: str, study: Study) -> Outcome:
+        is_here = not self._ledger.receipts(uid, node_id).all() - study.digests
+        if not (study.may_go or is_here) or not self._may_drop(uid, node_id):
             why = "The other copies of it are not proved yet."
             return Outcome(Verdict.LATER, why, "Nothing is dropped before.")
         # First here: what a crash leaves is a copy too many, never a receipt for nothing.
         self._ledger.withdraw(uid, node_id)
         self._link.drop(node_id, archive, uid)
+        self._on_over(uid)
         return Outcome(Verdict.OVER)
 
     def _send(self, job: Job, hands: Hands, study: Study, batch: list[Entry]) -> Outcome | None:

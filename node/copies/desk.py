@@ -15,6 +15,7 @@ from node.keys import attributes_of
 from node.state import Table
 
 from .ledger import Ledger
+from .members import Members
 from .store import CopyStore
 
 _CHANGE: Final = "change"
@@ -41,8 +42,9 @@ class Around(Protocol):
     def name(self, node_id: str) -> str:
         """Return how a node is called."""
 
-    def lost(self) -> list[str]:
-        """Return the nodes that count as lost."""
+    @property
+    def members(self) -> Members:
+        """Which members of the grid there are."""
 
 
 class CopiesDesk:
@@ -73,7 +75,7 @@ class CopiesDesk:
         return _told(rule)
 
     def remove_copy_rule(self, name: str, who: str) -> None:
-        """Remove a rule: copies that no rule asks for are dropped where they are."""
+        """Remove a rule: copies that no rule asks for are dropped, as long as there is any other rule."""
         if not self._around.rules.delete(name.encode()):
             raise NotFound(f"There is no rule {name!r}.", "List them with: peerpacs copies rules")
         self._audit.record(_CHANGE, None, "rule for copies removed", {"who": who, "rule": name})
@@ -94,7 +96,7 @@ class CopiesDesk:
         names = sorted({*met, *lacking})
         told["studies"] = {name: {"met": met[name], "lacking": lacking[name]} for name in names}
         told["reasons"] = dict(reasons)
-        told["lost"] = [around.name(node_id) for node_id in around.lost()]
+        told["lost"] = [around.name(node_id) for node_id in around.members.lost()]
         store = around.store
         told["kept_for_others"] = {
             "objects": store.objects,

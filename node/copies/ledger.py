@@ -66,6 +66,9 @@ class Ledger:
         self.follow = self._state.table("follow", Follow)
         self.heard = self._state.table("heard", float)
         """When each node was last connected, in seconds since 1970."""
+        self._away = self._state.table("away", int)
+        self.away_bytes = sum(size for _, size in self._away.scan())
+        """Bytes of own objects that lie at other sites alone."""
         self._clock = clock
 
     def close(self) -> None:
@@ -96,6 +99,11 @@ class Ledger:
 
         self._receipts.change({_key(study, node_id): add})
 
+    def claimed(self, study: str, node_id: str, digests: Iterable[bytes]) -> None:
+        """Write down what a keeper says it has, if nothing is known of it; it has not proved anything."""
+        row = Receipts(digests=b"".join(sorted(set(digests))))
+        self._change(study, node_id, lambda known: known or row)
+
     def proved(self, study: str, node_id: str) -> None:
         """Write down that a keeper has proved all it has of a study."""
         now = self._clock()
@@ -112,7 +120,7 @@ class Ledger:
 
         self._change(study, node_id, take)
         placed = self.placed(study)
-        if placed is not None and placed.is_met:
+        if placed is not None and placed.is_met and node_id in placed.nodes:
             self.place(study, replace(placed, is_met=False))
 
     def _change(self, study: str, node_id: str, change: Callable[[Receipts | None], Receipts | None]) -> None:
@@ -130,6 +138,11 @@ class Ledger:
         """Yield every study that somebody is to have."""
         for key, row in self._placed.scan():
             yield key.decode(), row
+
+    def gone_away(self, study: str, size: int) -> None:
+        """Write down that so many more bytes of a study lie at other sites alone."""
+        self._away.change({study.encode(): lambda known: (known or 0) + size})
+        self.away_bytes += size
 
     def studies_at(self, node_id: str) -> Iterator[str]:
         """Yield the studies of which a keeper has something; looks at every row."""

@@ -19,7 +19,7 @@ from catalog.statements import Stated
 from federation.placement import Candidate, Rules, choose
 from node.transfers import Kind, Order
 
-from .carrier import Kept, Study, study_of
+from .carrier import Kept, Study, lets_go, study_of
 from .ledger import Follow, Ledger, Placed
 
 logger = logging.getLogger(__name__)
@@ -58,9 +58,12 @@ class Planner:
         self._catalog = catalog
         self._ledger = ledger
         self._around = around
-        self._open: set[str] = {uid for uid, placed in ledger.places() if not placed.is_met}
+        places = dict(ledger.places())
+        self._open: set[str] = {uid for uid, placed in places.items() if not placed.is_met}
         """Studies that somebody does not have whole, as far as is known."""
         self._told: set[str] = set()
+        self._going: set[str] = {uid for uid in places if lets_go(catalog.decisions(uid))}
+        """Studies of which something is deleted that can still be taken back: no change tells of its end."""
 
     def step(self) -> bool:
         """Place what changed; say whether there is more."""
@@ -87,6 +90,10 @@ class Planner:
         """Order again what is not met: what was refused, withdrawn or found to be damaged meanwhile."""
         self.place(sorted(self._open), self._around.nodes())
 
+    def look_at_deletions(self) -> None:
+        """Have dropped elsewhere what is gone here for good."""
+        self.place(sorted(self._going), self._around.nodes())
+
     def place(self, studies: Iterable[str], nodes: list[Candidate] | None = None) -> None:
         """Decide who is to have studies, and order what they lack."""
         if nodes is None:
@@ -107,7 +114,9 @@ class Planner:
         rows = {node_id: self._ledger.receipts(uid, node_id) for node_id in targets}
         lacking = [node_id for node_id, row in rows.items() if study.digests - row.all()]
         untold = [node_id for node_id, row in rows.items() if row.said != study.said]
-        surplus = [node_id for node_id in keepers if node_id not in targets]
+        # Without any rule nobody has said how many there are to be: who lost its state drops none.
+        is_said = bool(rules) or study.may_go
+        surplus = [node_id for node_id in keepers if node_id not in targets and is_said]
         if placed is not None:
             placed = Placed(
                 archive=placed.archive,
@@ -120,6 +129,7 @@ class Planner:
             self._ledger.place(uid, placed)
         work = [*dict.fromkeys(lacking + untold), *surplus]
         (self._open.add if work or (placed and placed.lacking) else self._open.discard)(uid)
+        (self._going.add if study.may_go and study.entries and keepers else self._going.discard)(uid)
         return [
             Order(kind=Kind.COPY, destination=node_id, archive=self._archive, StudyInstanceUID=uid)
             for node_id in work
@@ -134,10 +144,11 @@ class Planner:
         nodes: list[Candidate],
         was: Placed | None,
     ) -> Placed | None:
-        if not study.entries:
+        if not study.entries and study.may_go:
             return None
         if stated is None:
-            return was  # All of it was rejected, not deleted: it stays where it is.
+            # All of it was rejected, or can still be taken back, or is lost here: it stays where it is.
+            return was
         attributes = [
             {**decoded(stated.study.attributes), **decoded(each.attributes)} for each in stated.series
         ]

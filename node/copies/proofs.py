@@ -7,7 +7,9 @@ cannot loses its receipts, and is sent the objects again.
 from __future__ import annotations
 
 import logging
+import random
 import secrets
+import threading
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Final
@@ -21,6 +23,8 @@ from .ledger import Ledger
 logger = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 64
+_SAMPLE: Final = 3
+"""Studies that a keeper proves when it is connected anew."""
 _NONCE: Final = 16
 _PIECE: Final = 1 << 20
 FRESH: Final = 3600.0
@@ -40,15 +44,22 @@ class Proofs:
         read: Callable[[str, Entry], Reader | None],
         clock: Clock,
         alarm: Callable[[str, str, str], None] = lambda node_id, what, remedy: None,
+        withdrawn: Callable[[str], None] = lambda uid: None,
     ) -> None:
-        """`read` opens an object of an archive here; None where its bytes are not here themselves."""
+        """`read` opens an object of an archive here; None where its bytes are not here themselves.
+
+        `withdrawn` hears of each study of which receipts were taken back.
+        """
         self._ledger = ledger
         self._link = link
         self._catalog_of = catalog_of
         self._read = read
         self._clock = clock
         self._alarm = alarm
+        self._withdrawn = withdrawn
         self._audited = ""
+        self._returned: list[str] = []
+        self._lock = threading.Lock()
 
     def is_fresh(self, uid: str, node_id: str, within: float = FRESH) -> bool:
         """Say whether a keeper proved all that it has of a study so many seconds ago at most."""
@@ -87,6 +98,7 @@ class Proofs:
             self._ledger.withdraw(uid, node_id, {entry.holding.sha256 for entry in failed})
             what = f"{len(failed)} of {len(entries)} copies of a study could not be proved."
             self._alarm(node_id, what, "They are sent there again; see: peerpacs copies lacking")
+            self._withdrawn(uid)
             return False
         if entries:
             self._ledger.proved(uid, node_id)
@@ -145,8 +157,38 @@ class Proofs:
             reader.close()
         return digest.digest()
 
+    def returned(self, node_id: str) -> None:
+        """Hear that a keeper is connected anew: it may have lost something meanwhile; any thread may call."""
+        with self._lock:
+            self._returned.append(node_id)
+
+    def _look_over(self, node_id: str) -> None:
+        """Have a keeper prove a few studies, and everything if it cannot."""
+        studies = [*self._ledger.studies_at(node_id)]
+        sample = random.sample(studies, min(_SAMPLE, len(studies)))
+        proved = [self._prove_placed(uid, node_id) for uid in sample]
+        if not all(proved):
+            for uid in studies:
+                if uid not in sample:
+                    self._prove_placed(uid, node_id)
+
+    def _prove_placed(self, uid: str, node_id: str) -> bool:
+        placed = self._ledger.placed(uid)
+        return placed is None or self.prove(placed.archive, uid, node_id)
+
     def audit_step(self) -> bool:
-        """Have one keeper prove one study of which that was long ago; say whether there may be more."""
+        """Have one keeper prove something: who has come back, or else what was proved long ago.
+
+        Say whether there may be more.
+
+        Raises:
+            PacsError: it cannot be asked now.
+        """
+        with self._lock:
+            returned = self._returned.pop() if self._returned else ""
+        if returned:
+            self._look_over(returned)
+            return True
         for uid, placed in self._ledger.places():
             if uid <= self._audited:
                 continue

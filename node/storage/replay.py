@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from catalog import Holding
 
+from .elsewhere import is_elsewhere
 from .members import BLOCK, END, Kind, Member, unpack
 from .places import Place, place_of
 
@@ -54,6 +55,8 @@ class Damage:
 
     def covers(self, holding: Holding) -> bool:
         """Say whether the object lies, or would have to lie, in these bytes."""
+        if is_elsewhere(holding):
+            return False
         place = place_of(holding.where)
         is_here = place.volume == self.volume and place.segment == self.segment
         return is_here and 0 <= place.offset - self.offset < self.length
@@ -69,6 +72,8 @@ class SegmentEnd:
 
     def covers(self, holding: Holding) -> bool:
         """Say whether the object would have to lie behind the end."""
+        if is_elsewhere(holding):
+            return False
         place = place_of(holding.where)
         is_here = place.volume == self.volume and place.segment == self.segment
         return is_here and place.offset >= self.offset

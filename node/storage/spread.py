@@ -13,12 +13,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
-from catalog import Clock, Holding, Incoming, NotFound, Origin, OutOfSpace, PacsError, Unavailable
+from catalog import Clock, Holding, Incoming, NotFound, Origin, OutOfSpace, PacsError, Reader, Unavailable
 
 from .coverage import NOTHING, Coverage
+from .elsewhere import Elsewhere, is_elsewhere
 from .incoming import Buffers, IncomingObject, SpillFolder
 from .places import place_of
-from .reading import StoredFile
 from .replay import Item, in_order
 from .segments import SegmentStore, StorageSettings
 from .space import Room
@@ -75,6 +75,8 @@ class VolumeStore:
         """Volumes that came back and were not replayed yet; None before the start's own replay."""
         self._gone: list[SegmentStore] = []
         self._told: set[int] = set()
+        self.elsewhere: Elsewhere | None = None
+        """Reads what lies at other sites alone."""
         first = self._segment_store(0, objects, incoming)
         self._stores: dict[int, SegmentStore] = {0: first}
         self.list = VolumeList(objects, owner)
@@ -119,6 +121,8 @@ class VolumeStore:
             OutOfSpace: the disk is full after all; the object is not durable.
             Unavailable: the disk failed; the object is not durable.
         """
+        if is_elsewhere(holding):
+            return
         store = self._store_of(holding)
         try:
             store.sync(holding)
@@ -134,7 +138,7 @@ class VolumeStore:
         """Have `sync_forever` look at whether it was told to stop."""
         self._eager.wake()
 
-    def open(self, holding: Holding) -> StoredFile:
+    def open(self, holding: Holding) -> Reader:
         """Open a kept file.
 
         Raises:
@@ -142,14 +146,21 @@ class VolumeStore:
             Damaged: another header than the object's stands at its place.
             Unavailable: its disk is not there, or fails.
         """
+        if is_elsewhere(holding):
+            return self._others().open(holding)
         return self._read(holding, lambda store: store.open(holding))
 
     def verify(self, holding: Holding) -> None:
         """Read a kept file whole. Raises as `open`, and Damaged when it does not have its SHA-256."""
-        self._read(holding, lambda store: store.verify(holding))
+        if is_elsewhere(holding):
+            self._others().verify(holding)
+        else:
+            self._read(holding, lambda store: store.verify(holding))
 
     def prefetch(self, holdings: Iterable[Holding]) -> None:
-        """Do nothing: every file is near."""
+        """Have fetched what lies at other sites; every other file is near."""
+        if self.elsewhere and (away := [each for each in holdings if is_elsewhere(each)]):
+            self.elsewhere.prefetch(away)
 
     def is_safe(self, holding: Holding) -> bool:
         """Say whether the object's header stands at its place, on a disk that is there."""
@@ -170,7 +181,8 @@ class VolumeStore:
             Damaged: no header stands at the object's place; nothing was touched.
             Unavailable: its disk is not there.
         """
-        self._store_of(holding).remove(holding, erase)
+        if not is_elsewhere(holding):
+            self._store_of(holding).remove(holding, erase)
 
     def keep_decision(self, id: str, text: bytes) -> None:
         """Write a decision's JSON beside the objects; durable when it returns. The same id twice is one.
@@ -262,6 +274,11 @@ class VolumeStore:
             with self._looking:
                 self._look()
         return self._writable
+
+    def _others(self) -> Elsewhere:
+        if self.elsewhere is None:
+            raise Unavailable("It lies at other sites alone.", "Run the node, in its grid: peerpacs peers")
+        return self.elsewhere
 
     def _store_of(self, holding: Holding) -> SegmentStore:
         return self.store(place_of(holding.where).volume)

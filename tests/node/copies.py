@@ -48,6 +48,14 @@ def are_met(node: GridNode, studies: int, rule: str = "all") -> bool:
     return bool(row == {"met": studies, "lacking": 0})
 
 
+def is_done(node: GridNode, rule: str = "all") -> bool:
+    """Say whether each of its studies has all copies, and everything else is told."""
+    said = state(node)["studies"].get(rule, {"met": 0, "lacking": 0})
+    studies = ask(node.home, "status")["archive"]["studies"]
+    moving = [row for row in ask(node.home, "transfers") if row["standing"] not in ("done", "cancelled")]
+    return bool(said == {"met": studies, "lacking": 0} and not moving)
+
+
 def kept(node: GridNode) -> int:
     """Return how many objects a node keeps for others."""
     return int(state(node)["kept_for_others"]["objects"])

@@ -19,9 +19,10 @@ from federation.objects import PeerLink
 from federation.owners import Owner
 from federation.trust.policy import ALL, Grant, Op
 from node.copies.carrier import study_of
-from node.copies.keeping import Fetch, Keeping
+from node.copies.keeping import Keeping
 from node.copies.ledger import Ledger
 from node.copies.proofs import Proofs
+from node.copies.pulling import Fetch
 from node.copies.store import CopyStore
 from node.storage import StorageSettings
 from tests.node.nearlines import Hospital, connected
@@ -63,7 +64,7 @@ class Keeper(Hospital):
     def _serve(self, gate: Gate) -> Callable[[grpc.Server], None]:
         objects = super()._serve(gate)
         self.gate = gate
-        fetch = Fetch(PeerLink(self._channel, str).fetch, letters, spawn)
+        fetch = Fetch(PeerLink(self._channel, str).fetch, letters, spawn, time.monotonic)
         self.keeping = Keeping(self.copies, fetch, lambda visitor: None, time.time)
 
         def register(server: grpc.Server) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from pydicom import dcmread
 from node.control import ask
 from tests.grid import GridNode
 from tests.node.committing import Results, action, asking
-from tests.node.copies import hospitals, kept, sent, wait_until_met
-from tests.running import until
+from tests.node.copies import hospitals, is_done, kept, sent, wait_until_met
+from tests.node.keepers import flip
+from tests.running import dcmtk, until
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +23,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[GridNode]]:
     """Alpha, and beta and gamma that may keep copies of its studies."""
-    nodes = hospitals(tmp_path_factory.mktemp("grid"), "alpha", "beta", "gamma")
+    nodes = hospitals(
+        tmp_path_factory.mktemp("grid"), "alpha", "beta", "gamma", PEERPACS__LIFE__UNDO_DAYS="0"
+    )
     yield nodes
     for node in nodes:
         if node.process is not None:
@@ -66,3 +70,125 @@ def test_commitment_waits_for_a_second_site_and_a_cut_only_delays_it(
         beta.start(**beta.env)
         until(lambda: results.taken, 60)
         assert results.only()[1] == {uid for _, uid in (*references, *late)}
+
+
+def test_a_damaged_object_is_healed_from_a_copy(three: list[GridNode], tmp_path: Path) -> None:
+    alpha, *_ = three
+    alpha.say("copies", "add", "all", "--copies", "3")
+    _, paths = sent(alpha, tmp_path / "a", 31, 3, 200_000)
+    until(lambda: is_done(alpha), 60)
+    flip(alpha.home / "archives", paths[1].read_bytes()[-100_000:])
+    alpha.cli("verify", exit_code=1)
+    until(lambda: alpha.audit("copies"))
+    assert [each["outcome"] for each in alpha.audit("copies")] == ["healed"]
+    alpha.cli("verify")
+
+
+def test_a_node_with_an_empty_disk_gets_its_studies_and_decisions_back(
+    three: list[GridNode], tmp_path: Path
+) -> None:
+    alpha, beta, gamma = three
+    uid, _ = sent(alpha, tmp_path / "a", 41, 4)
+    alpha.say("correct", uid, "PatientName=MENDED^ANNA", "--reason", "test")
+    until(lambda: is_done(alpha), 60)
+    had = ask(alpha.home, "status")["archive"]
+    assert alpha.stop() == 0
+    for folder in ("archives", "copies"):
+        shutil.rmtree(alpha.home / folder)
+    alpha.start(**alpha.env)
+    until(lambda: ask(alpha.home, "status")["archive"] == had, 60)
+    asked = ("-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={uid}", "-k", "PatientName")
+    assert "MENDED" in dcmtk("findscu", "-S", "-aec", "ALPHA", *asked, "127.0.0.1", str(alpha.port))
+    until(lambda: is_done(alpha), 60)
+    assert kept(beta) == kept(gamma)
+
+
+def test_what_a_lost_node_had_is_copied_to_another_and_nothing_is_dropped_unproved(
+    three: list[GridNode], tmp_path: Path
+) -> None:
+    alpha, beta, gamma = three
+    alpha.say("copies", "add", "all", "--copies", "2")
+    for number in range(4):
+        sent(alpha, tmp_path / str(number), 51 + number, 2)
+    until(lambda: kept(beta) + kept(gamma) == ask(alpha.home, "status")["archive"]["instances"], 60)
+    had = kept(beta)
+    assert had
+    beta.kill()
+    alpha.stop()
+    alpha.start(**alpha.env, PEERPACS__COPIES__LOST_AFTER_HOURS="0.003")
+    wanted = ask(alpha.home, "status")["archive"]["instances"]
+    until(lambda: kept(gamma) == wanted, 90)
+    assert ask(alpha.home, "copies")["lost"] == ["beta"]
+    beta.start(**beta.env)
+    until(lambda: kept(beta) + kept(gamma) == ask(alpha.home, "status")["archive"]["instances"], 90)
+    until(lambda: is_done(alpha), 60)
+
+
+def test_a_keeper_killed_at_nine_tenths_of_a_large_object_goes_on_there(
+    three: list[GridNode], tmp_path: Path
+) -> None:
+    alpha, beta, gamma = three
+    alpha.say("copies", "add", "all", "--copies", "2", "--must", "BETA", "--never", "GAMMA")
+    until(lambda: is_done(alpha), 90)
+    ops = ("catalog", "find_live", "retrieve", "host_replicas")
+    alpha.say("grants", "add", "beta", "everything", *ops, "--rate", "20000000")
+    size = 80_000_000
+    before = sum(alpha.metric("transfer_bytes_total"))
+    sent(alpha, tmp_path / "large", 71, 1, size)
+    incoming = beta.home / "copies" / "incoming"
+    until(lambda: any(path.stat().st_size > 0.9 * size for path in incoming.glob("*.resumed")), 60)
+    beta.kill()
+    beta.start(**beta.env)
+    until(lambda: is_done(alpha), 90)
+    assert kept(beta) == ask(alpha.home, "status")["archive"]["instances"]
+    assert sum(alpha.metric("transfer_bytes_total")) - before < 1.12 * size
+    alpha.say("grants", "add", "beta", "everything", *ops)
+    alpha.say("copies", "add", "all", "--copies", "2")
+    assert kept(gamma) == 0
+
+
+def test_a_keeper_that_lost_everything_after_its_receipts_gets_it_again(
+    three: list[GridNode], tmp_path: Path
+) -> None:
+    alpha, beta, _ = three
+    alpha.say("copies", "add", "all", "--copies", "2", "--must", "BETA")
+    until(lambda: is_done(alpha), 90)
+    had = kept(beta)
+    beta.kill()
+    shutil.rmtree(beta.home / "copies")
+    beta.start(**beta.env)
+    until(lambda: kept(beta) == had, 90)
+
+
+def test_a_node_that_is_full_survives_ten_times_its_size(three: list[GridNode], tmp_path: Path) -> None:
+    alpha, *_ = three
+    alpha.say("copies", "add", "all", "--copies", "2")
+    until(lambda: is_done(alpha), 60)
+    alpha.stop()
+    mark = {"PEERPACS__COPIES__NEARLINE_ABOVE_MB": "4", "PEERPACS__COPIES__NEARLINE_AFTER_DAYS": "0"}
+    alpha.start(**alpha.env, **mark)
+    found = [sent(alpha, tmp_path / str(number), 61 + number, 10, 500_000) for number in range(8)]
+    until(lambda: is_done(alpha), 120)
+    until(lambda: _used(alpha.home / "archives" / "main" / "objects") < 9_000_000, 90)
+    uid, paths = found[0]
+    asked = ("-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={uid}", "-k", "InstanceAvailability")
+    assert "NEARLINE" in dcmtk("findscu", "-S", "-aec", "ALPHA", *asked, "127.0.0.1", str(alpha.port))
+    (tmp_path / "got").mkdir()
+    dcmtk(
+        "getscu",
+        "-S",
+        "-aec",
+        "ALPHA",
+        "-od",
+        str(tmp_path / "got"),
+        *asked[:4],
+        "127.0.0.1",
+        str(alpha.port),
+    )
+    got = {dcmread(path).PixelData for path in (tmp_path / "got").iterdir()}
+    assert got == {dcmread(path).PixelData for path in paths}
+    alpha.cli("verify")
+
+
+def _used(folder: Path) -> int:
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*.tar"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,22 +135,24 @@ def test_a_full_keeper_says_so_and_keeps_nothing_half(two: tuple[Keeper, Keeper]
 
 
 def test_bulk_rests_while_something_urgent_goes_to_the_same_peer_but_not_for_ever() -> None:
-    now = [0.0]
-    lanes = Lanes(lambda: now[0], patience=0.2)
+    lanes = Lanes(time.monotonic, patience=0.2, linger=0.05)
     with lanes.call("b", URGENT), lanes.call("other", BULK) as free:
         free.turn()
-    over: list[str] = []
+    assert lanes.rested == 0
+    over: list[float] = []
 
     def copy() -> None:
         with lanes.call("b", BULK) as lane:
             lane.turn()
-            over.append("copied")
+            over.append(time.monotonic())
 
     with lanes.call("b", URGENT):
         thread = threading.Thread(target=copy)
         thread.start()
         assert over == []
+    ended = time.monotonic()
     thread.join(5)
-    assert over == ["copied"]
+    assert over[0] >= ended + 0.04
     with lanes.call("b", URGENT), lanes.call("b", BULK) as lane:
         lane.turn()
+    assert lanes.rested >= 0.2

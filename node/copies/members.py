@@ -1,0 +1,78 @@
+"""Which members of the grid there are for copies: connected, lost, at which site, and what each may keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from catalog import Attributes, Clock
+from federation.placement import Candidate
+from federation.trust.policy import Caller, Op, Policy
+from node.grid import Grid
+
+from .ledger import Ledger
+
+
+class Members:
+    """The members as they are at each moment, for one archive."""
+
+    def __init__(
+        self, grid: Callable[[], Grid], ledger: Ledger, clock: Clock, archive: str, lost_after: float
+    ) -> None:
+        """Who was not connected for `lost_after` seconds counts as lost."""
+        self._grid = grid
+        self._ledger = ledger
+        self._clock = clock
+        self._archive = archive
+        self._lost_after = lost_after
+
+    def connected(self) -> list[str]:
+        """Return the nodes with a live session."""
+        member = self._grid().membership
+        return [*member.roll.everybody()] if member is not None and member.is_serving else []
+
+    def site(self) -> str:
+        """Return this node's own site."""
+        member, settings = self._grid().membership, self._grid().settings
+        site = member.credentials.pair.identity.site if member else settings.site
+        return site or settings.name
+
+    def site_of(self, node_id: str) -> str:
+        """Return a member's site; nothing for who is none any more, or lost."""
+        row = self._grid().tables.peers.get(node_id.encode())
+        return row.site if row and row.state == "member" and node_id not in self.lost() else ""
+
+    def candidates(self) -> list[Candidate]:
+        """Return the other members that are not lost."""
+        own, lost = self._grid().settings.node_id, set(self.lost())
+        return [
+            Candidate(row.node_id, row.site)
+            for _, row in self._grid().tables.peers.scan()
+            if row.state == "member" and row.node_id != own and row.node_id not in lost
+        ]
+
+    def lost(self) -> list[str]:
+        """Return the nodes that count as lost."""
+        before = self._clock() - self._lost_after
+        return [key.decode() for key, heard in self._ledger.heard.scan() if heard < before]
+
+    def may_hold(self, node: Candidate, study: Sequence[Attributes]) -> bool:
+        """Say whether this node's grants let one keep a study, given as the attributes of its series."""
+        found = self._policy().permissions(Caller(node.node_id, node.site), Op.HOST_REPLICAS, None)
+        return any(each.share.archive == self._archive and all(map(each.admits, study)) for each in found)
+
+    def may_go(self, node_id: str) -> str:
+        """Say why nothing goes to a node at this hour; nothing if it does."""
+        row = self._grid().tables.peers.get(node_id.encode())
+        if row is None or row.state != "member":
+            return f"{node_id} is no member of this grid any more."
+        caller, policy = Caller(row.node_id, row.site), self._policy()
+        if policy.permissions(caller, Op.HOST_REPLICAS, self._clock()):
+            return ""
+        if later := policy.permissions(caller, Op.HOST_REPLICAS, None):
+            return f"Copies go to {row.name} within the hours {later[0].grant.hours} only."
+        return f"{row.name} may not keep copies of this node's studies: peerpacs grants add."
+
+    def _policy(self) -> Policy:
+        tables = self._grid().tables
+        shares = [share for _, share in tables.shares.scan()]
+        return Policy(shares, [grant for _, grant in tables.grants.scan()])
