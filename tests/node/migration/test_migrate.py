@@ -62,7 +62,7 @@ def over(node: Node, seconds: float = 60.0) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["orthanc", "dcmqrscp"])
+@pytest.mark.parametrize("kind", ["orthanc", pytest.param("dcmqrscp", marks=pytest.mark.slow)])
 def test_everything_comes_and_the_comparison_says_so(kind: str, tmp_path: Path) -> None:
     with beside(kind, tmp_path) as (node, old):
         made = filled(old, 6)

@@ -67,7 +67,7 @@ def study_uid(made: list[RawInstance]) -> str:
     return str(attribute(made[0], "StudyInstanceUID"))
 
 
-@pytest.mark.parametrize("kind", ["orthanc", "dcmqrscp"])
+@pytest.mark.parametrize("kind", ["orthanc", pytest.param("dcmqrscp", marks=pytest.mark.slow)])
 def test_the_grid_lists_what_stays_in_the_old_pacs_and_gives_it(kind: str, tmp_path: Path) -> None:
     with beside(kind, tmp_path) as (node, old):
         made = phantoms(1, size=4_000, instances=20)
