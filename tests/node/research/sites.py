@@ -19,6 +19,8 @@ class GridSite(Site):
     """A site whose node is in a grid."""
 
     name: str
+    leave: Callable[[], None]
+    """Ends the node."""
 
     def admit(self, other: GridSite) -> None:
         """Have a node join, as two admins would."""
@@ -83,8 +85,9 @@ def grid_of(folder: Path, *names: str, **sections: dict[str, object]) -> Iterato
                 },
                 **sections,
             }
-            site = GridSite(opened.enter_context(serving(folder / name, **own)))
-            site.name = name
+            stack = opened.enter_context(ExitStack())
+            site = GridSite(stack.enter_context(serving(folder / name, **own)))
+            site.name, site.leave = name, stack.close
             sites.append(site)
         for other in sites[1:]:
             sites[0].admit(other)

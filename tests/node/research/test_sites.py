@@ -11,11 +11,11 @@ from typing import Any
 import pydicom
 import pytest
 
-from catalog import Contradiction, Damaged, NotFound
+from catalog import BadRequest, Contradiction, Damaged, NotFound
 from node.contracts import Device, Service
 from node.research.combining import Piece, check_name, check_piece
 from node.research.release import complaints
-from tests.homes import Peer, RawInstance, attribute, edited, phantoms
+from tests.homes import Peer, RawInstance, attribute, edited, phantoms, serving
 from tests.node.commandline import CommandLine
 
 from .site import PROJECT
@@ -363,3 +363,29 @@ def test_the_whole_way_at_the_command_line(
     assert "barred there too" in at["beta"](
         "export", "withdraw", name, "--project", "CLI", "--reason", "consent", "--issuer", "MPI"
     )
+
+
+@pytest.mark.slow
+def test_a_site_that_is_away_hears_of_a_withdrawal_when_it_is_back(tmp_path: Path) -> None:
+    with grid_of(tmp_path, "one", "two") as (one, two):
+        one.project(smallest=1)
+        one.share(two)
+        two.ask("put_project", name=PROJECT, who="dvorak", is_new=False, ae_title="TRIAL7")
+        name = str(attribute(store(two, phantoms(91, size=4_000))[0], "PatientID"))
+        asked = {"project": PROJECT, "query": [f"PatientID={name}"], "sites": ["here"], "who": "dvorak"}
+        order = two.ask("order_export", target="archive:", **asked)
+        [subject] = two.over(order["id"])["subjects"]
+        home = two.node.home
+        two.leave()
+        one.until(lambda: not one.is_connected(two), 60)
+        done = one.ask("withdraw_subject", subject=subject, who="novak", reason="consent")
+        [told] = done["projects"][0]["sites"]
+        assert told["outcome"] == "not told yet"
+        with serving(home) as again:
+            back = GridSite(again)
+            back.name = "two"
+            archive = again.archive(PROJECT.lower())
+            one.until(lambda: one.is_connected(back), 60)
+            one.until(lambda: archive.catalog.totals().instances == 0, 90)
+            with pytest.raises(BadRequest, match="Nothing that can be exported"):
+                back.ask("order_export", target="archive:", **asked)

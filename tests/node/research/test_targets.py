@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,25 @@ def test_a_bucket_gets_the_release_and_its_manifest(tmp_path: Path, server: Serv
     kept = server.folder / "trial-7"
     assert len(list(kept.rglob("IM*"))) == len(sent)
     assert (kept / "manifest.jsonl").is_file()
+
+
+def test_what_is_large_goes_to_a_bucket_in_parts_and_arrives_whole(tmp_path: Path, server: Server) -> None:
+    secrets = tmp_path / "access", tmp_path / "secret"
+    for path, word in zip(secrets, (ACCESS, SECRET), strict=True):
+        path.write_text(word)
+        path.chmod(0o600)
+    endpoint = f"http://127.0.0.1:{server.port}"
+    s3 = {"endpoint": endpoint, "access_key_file": str(secrets[0]), "secret_key_file": str(secrets[1])}
+    with serving(tmp_path / "home", s3=s3) as node:
+        site = Site(node)
+        assert set(Peer(node).store(*phantoms(1, size=40_000_000, instances=1))) == {0}
+        site.project()
+        export = site.export("s3://archive/large")
+        assert export["standing"] == "released", export
+    [image] = (server.folder / "large").rglob("IM*")
+    assert image.stat().st_size > 32 << 20
+    rows = (server.folder / "large" / "manifest.jsonl").read_text().splitlines()[1:]
+    assert sha256(image.read_bytes()).hexdigest() == json.loads(rows[0])["sha256"]
 
 
 def test_a_stow_rs_server_gets_every_instance(site: Site, tmp_path: Path) -> None:
