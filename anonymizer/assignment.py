@@ -23,13 +23,15 @@ class Assignment:
     """By subject identity (`keys.identity_of`) the subject id, by Study Instance UID the time point.
 
     `issuer` is whose Patient IDs are that come without one, so that sites agree on who somebody is; `issuers`
-    says so for single studies, by Study Instance UID.
+    says so for single studies, by Study Instance UID. `same` says which identities people linked: the one by
+    which the person goes, by each of the others.
     """
 
     issuer: str = ""
     subject_ids: Mapping[str, str] = field(default_factory=dict, hash=False)
     time_points: Mapping[str, str] = field(default_factory=dict, hash=False)
     issuers: Mapping[str, str] = field(default_factory=dict, hash=False)
+    same: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def label(self, identity: str, study: str) -> Label:
         """What was assigned to this subject and study."""
@@ -47,7 +49,7 @@ class Assignment:
     @property
     def digest(self) -> str:
         """Tells assignments apart without telling what they hold."""
-        tables = (self.issuers, self.subject_ids, self.time_points)
+        tables = (self.issuers, self.subject_ids, self.time_points, self.same)
         parts = (self.issuer, *(sorted(table.items()) for table in tables))
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 

@@ -82,12 +82,13 @@ class Engine:
 
     def subject(self, root: Item) -> Subject:
         """Who an instance is about; raises Quarantined if that cannot be told."""
-        return subject_of(
+        subject = subject_of(
             root,
             strips_zeros=self.policy.document["leading_zeros"] == "strip",
             keeps_places=self.policy.shows(Option.RETAIN_INSTITUTION_IDENTITY),
             issuer=self.assignment.issuer_of(text_value(root, _STUDY)),
         )
+        return subject._replace(identity=self.assignment.same.get(subject.identity, subject.identity))
 
     def deidentify(self, data: bytes | memoryview, known: Identifiers | None = None) -> Deidentified:
         """The de-identified instance; raises Quarantined with the reason if there can be none.

@@ -56,6 +56,10 @@ class Links:
         """Return every identity of the person, the given one among them."""
         return self._group.get(identity) or frozenset((identity,))
 
+    def groups(self) -> set[frozenset[Identity]]:
+        """Return the persons who have several identities."""
+        return set(self._group.values())
+
     def person(self, patient: PatientKey) -> tuple[str, ...]:
         """Return a name that two patients share exactly if they are one person."""
         if not patient.PatientID:

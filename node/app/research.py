@@ -13,6 +13,7 @@ from catalog import BadRequest, NotFound, Selection, Verb
 from node.archives import DEFAULT, Plan
 from node.bucket.client import Bucket
 from node.keys import attributes_of, question, tag_of, text_of
+from node.patient_links import PatientLinks
 from node.research.choosing import Choices
 from node.research.curating import Curating
 from node.research.delivering import Ways
@@ -20,6 +21,7 @@ from node.research.desk import ResearchDesk, Room
 from node.research.door import Budget, Machine, Parts, ProjectIngest
 from node.research.exports import ExportBook
 from node.research.model import Project
+from node.research.persons import Persons
 from node.research.projects import ProjectBook
 from node.research.quarantine import Quarantine
 from node.research.sealing import Signer, Vault
@@ -54,6 +56,7 @@ class ResearchDoors:
         self.quarantine = Quarantine(
             state, self.folder / "quarantine", self.vault, self._read, shared.audit, clock
         )
+        self.persons = Persons(PatientLinks(state).current)
         self._budget = Budget()
         self._machines: dict[str, Machine] = {}
 
@@ -69,7 +72,7 @@ class ResearchDoors:
             config = self._shared.config
             # Gateways share the machine's cores, and each has a door of its own.
             lanes = max(1, (os.cpu_count() or 1) // config.processes.count)
-            machine = Machine(self.projects, config.node.issuer, min(lanes, _MOST_LANES))
+            machine = Machine(self.projects, config.node.issuer, self.persons, min(lanes, _MOST_LANES))
             self._machines.setdefault(project, machine)
         ingest = archive.ingest if archive else _NoArchive(project)
         return Parts(self.projects, self.quarantine, ingest, self._machines[project], self._budget)
@@ -109,7 +112,9 @@ class Research(ResearchDoors):
         self.exports = ExportBook(shared.state, shared.audit, shared.clock)
         self.signer = Signer(shared.home / "secrets" / "research-signing.key")
         self.choices = Choices(self.folder / "exports", self.vault)
-        self.grid = ResearchGrid(node, self, Reach(self._issuers, self._remove, lambda id: None))
+        self.grid = ResearchGrid(
+            node, self, Reach(self._issuers, self._remove, lambda id: None, self.persons)
+        )
         self.ordering = self.grid.ordering
         self.exporter = Exporter(
             self.folder / "exports",
@@ -178,7 +183,7 @@ class Research(ResearchDoors):
             what = f"The archive {found.name} keeps a de-identified set already."
             raise BadRequest(what, "Its objects are retrieved like any others: peerpacs forward")
         issuer = found.plan.issuer or self._node.config.node.issuer
-        return Origin(found.name, found.catalog, found.retriever, issuer)
+        return Origin(found.name, found.catalog, found.retriever, issuer, self.persons)
 
     def _bucket(self, url: str) -> Bucket:
         settings = bucket_settings(url, self._node.config.s3, self._node.home)

@@ -103,6 +103,7 @@ class ResearchGrid:
         """Yield what is done now and then."""
         yield Chore("research outbox", 3600.0, self.serving.tidy)
         yield Chore("withdrawals to tell", 30.0, self.withdrawals.step)
+        yield Chore("withdrawals and links", 60.0, self.withdrawals.follow_links)
 
     @property
     def _grid(self) -> Grid:

@@ -14,12 +14,12 @@ import msgspec
 from msgspec.structs import replace
 
 from anonymizer import ProjectKey
-from anonymizer.keys import identity_of
 from catalog import Attributes, BadRequest, CatalogWriter, Entry, Level, Matching, Selection, understand
 from node.keys import LEVEL, question, tag_of, text_of
 
 from .lists import Wanted
 from .model import Choice
+from .persons import Persons
 
 _STUDY, _SERIES = tag_of("StudyInstanceUID"), tag_of("SeriesInstanceUID")
 _PATIENT, _ISSUER, _NAME = tag_of("PatientID"), tag_of("IssuerOfPatientID"), tag_of("PatientName")
@@ -78,9 +78,11 @@ class Cohorts:
         key: ProjectKey,
         issuer: str,
         is_withdrawn: Callable[[str], bool],
+        persons: Persons,
         admits: Admits = lambda study: None,
     ) -> None:
         """`issuer` is whose Patient IDs are that do not say so; `is_withdrawn` takes a pseudonym."""
+        self._persons = persons
         self._catalog = catalog
         self._key = key
         self._issuer = issuer
@@ -145,7 +147,7 @@ class Cohorts:
 
     def identity(self, choice: Choice) -> str:
         """Return who a choice is about, as pseudonyms are made from it."""
-        return identity_of(choice.issuer or self._issuer, choice.patient)
+        return self._persons.identity(choice.issuer or self._issuer, choice.patient)
 
     def _is_admitted(self, choice: Choice) -> bool:
         series = self._admits(choice.StudyInstanceUID)
@@ -160,8 +162,10 @@ class Cohorts:
             yield replace(choice, SeriesInstanceUID=each)
 
     def _is_barred(self, issuer: str, patient: str) -> bool:
-        identity = identity_of(issuer or self._issuer, patient)
-        return bool(identity) and self._is_withdrawn(self._key.subject(identity))
+        identity = self._persons.identity(issuer or self._issuer, patient)
+        # Who was withdrawn under one number stays so when numbers are linked afterwards.
+        known = self._persons.all_of(identity) if identity else ()
+        return any(self._is_withdrawn(self._key.subject(each)) for each in known)
 
     def _find(self, asked: Attributes) -> Iterator[Attributes]:
         matching = Matching.RELATIONAL | Matching.COMBINED_DATE_TIME

@@ -25,6 +25,7 @@ from node.storage import file_meta
 
 from .delivering import take_in
 from .model import Project
+from .persons import Persons
 from .projects import ProjectBook
 from .quarantine import Quarantine
 
@@ -66,11 +67,12 @@ class Budget:
 
 
 class _Lane:
-    """One process of the anonymizer, begun when first needed and anew for a new policy."""
+    """One process of the anonymizer, begun when first needed and anew for a new policy or new links."""
 
-    def __init__(self, projects: ProjectBook, issuer: str) -> None:
+    def __init__(self, projects: ProjectBook, issuer: str, persons: Persons) -> None:
         self._projects = projects
         self._issuer = issuer
+        self._persons = persons
         self._pool: ProcessPoolExecutor | None = None
         self._digest = ""
         self._lock = Lock()
@@ -93,15 +95,17 @@ class _Lane:
 
     def _ready(self, project: Project) -> ProcessPoolExecutor:
         policy = self._projects.policy(project)
+        assignment = Assignment(issuer=self._issuer, same=self._persons.same())
+        digest = policy.digest + assignment.digest
         with self._lock:
-            if self._pool is not None and self._digest != policy.digest:
+            if self._pool is not None and self._digest != digest:
                 self._pool.shutdown(wait=False)
                 self._pool = None
             if self._pool is None:
-                arguments = (policy, self._projects.key_file(project.name), Assignment(issuer=self._issuer))
+                arguments = (policy, self._projects.key_file(project.name), assignment)
                 context = get_context("spawn")
                 self._pool = ProcessPoolExecutor(1, context, initializer=process.begin, initargs=arguments)
-                self._digest = policy.digest
+                self._digest = digest
             return self._pool
 
     def _drop(self, pool: ProcessPoolExecutor) -> None:
@@ -114,9 +118,9 @@ class _Lane:
 class Machine:
     """The anonymizer's processes for one project; all of a patient is for one of them, which remembers it."""
 
-    def __init__(self, projects: ProjectBook, issuer: str, lanes: int) -> None:
+    def __init__(self, projects: ProjectBook, issuer: str, persons: Persons, lanes: int) -> None:
         """`lanes` is the number of processes; one that nothing is for is never begun."""
-        self._lanes = tuple(_Lane(projects, issuer) for _ in range(lanes))
+        self._lanes = tuple(_Lane(projects, issuer, persons) for _ in range(lanes))
 
     def take(self, project: Project, content: bytes, issuer: str) -> tuple[Outcome, bytes]:
         """Return what became of an instance, and the finished file if it may be released.

@@ -197,8 +197,9 @@ class Ordering:
         parts = (origin.catalog, key, origin.issuer)
         withdrawn = partial(self._projects.is_withdrawn, project.name)
         if not question.requester:
-            return Cohorts(*parts, withdrawn)
-        return Cohorts(*parts, withdrawn, self._granted(question.requester, project.name, origin.name))
+            return Cohorts(*parts, withdrawn, origin.persons)
+        granted = self._granted(question.requester, project.name, origin.name)
+        return Cohorts(*parts, withdrawn, origin.persons, granted)
 
     def cohort(self, project: Project, question: Question) -> tuple[Cohort, Cohorts]:
         """Return who is meant.

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from anonymizer.keys import identity_of
 from catalog import BadRequest, Clock, NotFound, PacsError
 from federation.export_messages import Copy, Withdrawal, Withdrawn
 from node.contracts import Audit
@@ -21,6 +20,7 @@ from .delivering import DOWNLOAD, OUTBOX
 from .exports import ExportBook
 from .model import Export, Project
 from .partners import Partners
+from .persons import Persons
 from .projects import ProjectBook
 from .quarantine import Quarantine
 
@@ -47,6 +47,7 @@ class Reach(NamedTuple):
     """Deletes a subject from an archive: archive, pseudonym, who, reason; returns how many studies."""
     forget: Callable[[str], None]
     """Removes a release from the outbox, by its export's id."""
+    persons: Persons
 
 
 class Withdrawals:
@@ -119,6 +120,21 @@ class Withdrawals:
             return True
         return False
 
+    def follow_links(self) -> None:
+        """Have a withdrawal under one number hold for whom people linked with it afterwards."""
+        persons = self._reach.persons
+        for project in self._projects:
+            if project.foreign_key or not self._projects.withdrawals(project.name):
+                continue
+            key = self._projects.key(project.name)
+            for main in set(persons.same().values()):
+                subject = key.subject(main)
+                others = [key.subject(each) for each in persons.all_of(main)]
+                if not self._projects.is_withdrawn(project.name, subject) and any(
+                    self._projects.is_withdrawn(project.name, each) for each in others
+                ):
+                    self._everywhere(project, subject, "PEERPACS", "linked with somebody who was withdrawn")
+
     def _everywhere(self, project: Project, subject: str, who: str, reason: str) -> dict[str, Any]:
         here = self.here(project.name, subject, who, reason)
         sites = []
@@ -183,7 +199,7 @@ class Withdrawals:
             return subject
         if project.foreign_key:
             return ""
-        identity = identity_of(issuer or self._issuer_of(subject, archive), subject)
+        identity = self._reach.persons.identity(issuer or self._issuer_of(subject, archive), subject)
         return self._projects.key(project.name).subject(identity)
 
     def _issuer_of(self, patient: str, archive: str) -> str:

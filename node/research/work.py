@@ -22,7 +22,6 @@ from msgspec.structs import replace
 
 from anonymizer import Assignment, Batch, Reason, stage
 from anonymizer.judgement import judged
-from anonymizer.keys import identity_of
 from anonymizer.worker import Outcome
 from catalog import CatalogWriter, Clock, Damaged, NotFound, PacsError
 from node.contracts import Retriever
@@ -34,6 +33,7 @@ from .cohort import Cohorts, distinct
 from .delivering import Ways, deliver
 from .exports import ExportBook
 from .model import Choice, Export, Project, Standing
+from .persons import Persons
 from .projects import ProjectBook
 from .quarantine import Quarantine
 from .release import Made, Source, make_release, read_release
@@ -56,6 +56,7 @@ class Origin(NamedTuple):
     catalog: CatalogWriter
     retriever: Retriever
     issuer: str
+    persons: Persons
 
 
 class _BrokenOff(Exception):
@@ -151,7 +152,8 @@ class Exporter:
         source = part / "source"
         shutil.rmtree(source, ignore_errors=True)
         source.mkdir(parents=True, mode=0o700)
-        cohorts = Cohorts(origin.catalog, self._projects.key(project.name), origin.issuer, lambda _: False)
+        key = self._projects.key(project.name)
+        cohorts = Cohorts(origin.catalog, key, origin.issuer, lambda _: False, origin.persons)
         try:
             lost = self._spool(export, origin, cohorts, choices, source)
             batch = Batch(
@@ -278,10 +280,11 @@ class Exporter:
 
     def _links(self, export: Export, project: Project) -> list[dict[str, str]]:
         """Return who the pseudonyms are."""
-        key, issuer = self._projects.key(project.name), self._origin(export.archive).issuer
+        key, origin = self._projects.key(project.name), self._origin(export.archive)
+        issuer, identity = origin.issuer, origin.persons.identity
         return [
             {
-                "pseudonym": key.subject(identity_of(subject[0].issuer or issuer, subject[0].patient)),
+                "pseudonym": key.subject(identity(subject[0].issuer or issuer, subject[0].patient)),
                 "issuer": subject[0].issuer or issuer,
                 "patient": subject[0].patient,
                 "subject_id": subject[0].subject_id,
@@ -333,6 +336,7 @@ def _assignment(origin: Origin, cohorts: Cohorts, choices: Iterable[Choice]) -> 
         issuers={c.StudyInstanceUID: c.issuer for c in chosen if c.issuer},
         subject_ids={cohorts.identity(c): c.subject_id for c in chosen if c.subject_id},
         time_points={c.StudyInstanceUID: c.time_point for c in chosen if c.time_point},
+        same=origin.persons.same(),
     )
 
 

@@ -166,6 +166,28 @@ def test_one_key_gives_a_patient_one_pseudonym_one_set_of_uids_and_one_shift_at_
     assert values["alpha-OTHER"] != values["beta-OTHER"], "each made its own key"
 
 
+def test_numbers_that_people_linked_are_one_subject_at_every_site(sites: Three, tmp_path: Path) -> None:
+    alpha, beta, _ = sites
+    one = phantoms(13, size=4_000)
+    name = str(attribute(store(alpha, one)[0], "PatientID"))
+    issuer = str(attribute(one[0], "IssuerOfPatientID") or "MPI")
+    store(beta, moved(one, PatientID=f"B-{name}", IssuerOfPatientID="HOSP-B"))
+    made = {}
+    for site, patient in ((alpha, name), (beta, f"B-{name}")):
+        site.ask("link_patients", pairs=[[issuer, name, "HOSP-B", f"B-{name}"]], who="novak")
+        asked = {"project": PROJECT, "query": [f"PatientID={patient}"], "sites": ["here"], "who": "svoboda"}
+        order = site.ask("order_export", target=str(tmp_path / site.name), **asked)
+        if order["standing"] == "waits for approval":
+            site.ask("approve_export", id=order["id"], who="dvorak")
+        made[site.name] = site.over(order["id"])["subjects"]
+    assert made["alpha"] == made["beta"]
+    assert len(made["alpha"]) == 1
+    for site, patient, whose in ((alpha, name, issuer), (beta, f"B-{name}", "HOSP-B")):
+        asked = {"subject": patient, "issuer": whose, "who": "novak", "reason": "x", "project": PROJECT}
+        [done] = site.ask("withdraw_subject", **asked)["projects"]
+        assert (done["subject"],) == tuple(made["alpha"])
+
+
 def test_a_list_is_answered_by_all_sites_and_too_few_are_told_nothing(sites: Three, tmp_path: Path) -> None:
     alpha, beta, uni = sites
     here, there = [alpha.store(seed)[0] for seed in (21, 22)], [beta.store(seed)[0] for seed in (23, 24, 25)]
