@@ -162,12 +162,17 @@ class BookDesk:
             "is_restart_due": is_restart_due,
         }
 
+    @property
+    def _grid_id(self) -> bytes:
+        """Of what another grid once said nothing counts here."""
+        return self._grid.member().trust.grid_id
+
     def _published(self) -> Publication | None:
         document = self._grid.member().trust.publication()
         return read_publication(document) if document else None
 
     def _accepted(self) -> int:
-        row = self._taken.get(_VERSION)
+        row = self._taken.get(self._grid_id + _VERSION)
         return row.version if row else 0
 
     def _differences(self, published: Publication) -> list[Difference]:
@@ -184,8 +189,8 @@ class BookDesk:
     def _before(self) -> Entries:
         """Return what the last accepted publication said, as this program understands it."""
         found: Entries = {}
-        for key, row in self._taken.scan():
-            kind, _, name = key.decode().partition("/")
+        for key, row in self._taken.scan(self._grid_id):
+            kind, _, name = key[len(self._grid_id) :].decode().partition("/")
             if name:
                 found.setdefault(kind, {})[name] = row.entry
         return _known(found)
@@ -206,14 +211,16 @@ class BookDesk:
     def _remember(self, said: Entries, version: int) -> None:
         """Note what the grid said of each entry, whether it was taken over or not."""
         rows = {
-            f"{kind}/{name}".encode(): entry for kind, named in said.items() for name, entry in named.items()
+            self._grid_id + f"{kind}/{name}".encode(): entry
+            for kind, named in said.items()
+            for name, entry in named.items()
         }
-        for key, _ in list(self._taken.scan()):
+        for key, _ in list(self._taken.scan(self._grid_id)):
             if key not in rows:
                 self._taken.delete(key)
         for key, entry in rows.items():
             self._taken.put(key, Taken(entry))
-        self._taken.put(_VERSION, Taken(version=version))
+        self._taken.put(self._grid_id + _VERSION, Taken(version=version))
 
 
 def _give_way(each: Difference, here: Entries, taken: Entries) -> None:

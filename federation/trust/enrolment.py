@@ -307,6 +307,7 @@ class Registrar:
             since=int(self._clock()),
         )
         self._tables.peers.put(request.node_id.encode(), row)
+        self._tables.departed.delete(request.node_id.encode())
         if request.replace:
             return  # what the node may do here was decided before, and goes on to count
         for number, grant in enumerate(TEMPLATES.get(request.template, ())):

@@ -73,7 +73,11 @@ class Departing:
         departure, tables = read_departure(row.document, member.trust), self._grid().tables
         if self._clock() < departure.at + _GRACE:
             return
-        known = tables.peers.get(key)
+        known, standing = tables.peers.get(key), member.roll.standing(departure.node_id)
+        if standing is not None and standing.identity.issued > departure.at:
+            # It is a member again, since a moment that this node did not see.
+            tables.departed.put(key, Departed(row.document, is_dropped=True))
+            return
         if member.authority is not None and known is not None and known.state == "member":
             member.authority.revoke(departure.node_id)
         self._record("a node left", self._drop(departure.node_id))
