@@ -32,6 +32,7 @@ _IMPLICIT: Final = "1.2.840.10008.1.2"
 _BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 _CHARACTER_SET: Final = 0x00080005
 _ORIGINAL: Final = 0x04000561
+_PIXELS: Final = 0x7FE00000
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(list[Decision]).decode
 _TEXT_VR: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
@@ -67,11 +68,37 @@ def correct(
     return _written(dataset, TransferSyntaxUID)
 
 
+def correct_head(
+    head: bytes, TransferSyntaxUID: str, corrections: Sequence[Decision], system: str, reason: str = MODIFYING
+) -> tuple[bytes, int] | None:
+    """Return the corrected header and where Pixel Data begins, from the first bytes of a data set.
+
+    None where they do not reach to Pixel Data, or where all of the header has to be written anew.
+    """
+    written = syntax(TransferSyntaxUID)
+    found = None if written.is_deflated else _elements(head, written.coding, is_to_pixels=True)
+    if not found or found[-1][0] < _PIXELS:
+        return None
+    pixels = found.pop()[1]
+    spliced = _put(head, found, TransferSyntaxUID, _encode(list(corrections)), (system, reason))
+    return None if spliced is None else (spliced, pixels)
+
+
 def _splice(data: bytes, TransferSyntaxUID: str, said: bytes, how: tuple[str, str]) -> bytes | None:
     """Put what changes into the header's own bytes; None where all of it has to be written anew."""
+    found = _elements(data, syntax(TransferSyntaxUID).coding)
+    return None if found is None else _put(data, found, TransferSyntaxUID, said, how)
+
+
+def _put(
+    data: bytes,
+    found: list[tuple[int, int, int]],
+    TransferSyntaxUID: str,
+    said: bytes,
+    how: tuple[str, str],
+) -> bytes | None:
     promised = syntax(TransferSyntaxUID).coding
-    found = _elements(data, promised)
-    if promised.order != "<" or found is None:
+    if promised.order != "<":
         return None
     wanted = {_CHARACTER_SET, _ORIGINAL, *_tags(said)}
     few = b"".join(data[start:end] for tag, start, end in found if tag in wanted)
@@ -84,8 +111,13 @@ def _splice(data: bytes, TransferSyntaxUID: str, said: bytes, how: tuple[str, st
     return b"".join(pieces[tag] for tag in sorted(pieces))
 
 
-def _elements(data: bytes, coding: Coding) -> list[tuple[int, int, int]] | None:
-    """Return tag, start and end of each element; None where they are not in order, or not as promised."""
+def _elements(
+    data: bytes, coding: Coding, *, is_to_pixels: bool = False
+) -> list[tuple[int, int, int]] | None:
+    """Return tag, start and end of each element; None where they are not in order, or not as promised.
+
+    With `is_to_pixels` the first one of Pixel Data's group is the last, and what follows is not looked at.
+    """
     found: list[tuple[int, int, int]] = []
     view, at, last, end = memoryview(data), 0, 0x0007FFFF, len(data)
     if end and actual_coding(view, 0, coding, end) is not coding:
@@ -96,6 +128,9 @@ def _elements(data: bytes, coding: Coding) -> list[tuple[int, int, int]] | None:
             # Group lengths would have to be counted again.
             if tag <= last or not tag & 0xFFFF:
                 return None
+            if is_to_pixels and tag >= _PIXELS:
+                found.append((tag, at, at))
+                return found
             is_open = length == UNDEFINED
             behind = end_of_sequence(view, value, nested(coding, vr), end) if is_open else value + length
             found.append((tag, at, behind))

@@ -22,7 +22,7 @@ from catalog import (
     scan,
 )
 from node.contracts import Outgoing, Place
-from node.correction import MODIFYING, correct
+from node.correction import MODIFYING, correct, correct_head
 from node.damage import DamageBook
 from node.storage import StoredFile, file_meta
 
@@ -169,6 +169,11 @@ def corrected(
 ) -> CorrectedInstance:
     """Return an instance with decisions applied to its header; it is closed if that cannot be done."""
     try:
+        head = bytearray(min(_HEAD, stored.size))
+        read = stored.read_into(memoryview(head), 0)
+        known = correct_head(bytes(head[:read]), stored.TransferSyntaxUID, decisions, system, reason)
+        if known is not None:
+            return CorrectedInstance(stored, *known)
         data, tail = header_of(stored)
         header = correct(data, stored.TransferSyntaxUID, decisions, system, reason)
     except BaseException:
