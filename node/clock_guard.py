@@ -22,6 +22,7 @@ _FROM_PEERS: Final = 3600.0
 _FORWARD: Final = 40 * 86_400.0
 """Seconds between two looks: a node that was off for longer asks too."""
 _BACKWARD: Final = 3600.0
+_WRITTEN_EVERY: Final = 600.0
 _KEY: Final = b"clock"
 
 
@@ -46,9 +47,9 @@ class ClockGuard:
         """Return why nothing may be deleted by this clock, or nothing; then the look counts as the last."""
         now, last, skew = self._clock(), self._table.get(_KEY), self._skew()
         why = _doubt(now, last, skew)
-        if not why:
+        if not why and (last is None or not 0 <= now - last.when < _WRITTEN_EVERY):
             self._table.put(_KEY, Look(now, last.skew if last else 0.0))
-        elif why != self._told:
+        if why and why != self._told:
             logger.warning("Nothing is deleted: %s If the clock is right: peerpacs retention clock", why)
         self._told = why
         return why
