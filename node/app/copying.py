@@ -326,6 +326,10 @@ class Copying:
         self._there = set(self.members.connected())
         for node_id in self._there - before:
             self.proofs.returned(node_id)
+        for node in self.members.candidates():
+            # Who was never there since this ledger began is lost in its time as well.
+            if self.ledger.heard.get(node.node_id.encode()) is None:
+                self.ledger.heard.put(node.node_id.encode(), now)
         for node_id in self._there:
             self.ledger.heard.put(node_id.encode(), now)
             if self.queue is not None:
