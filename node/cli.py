@@ -84,6 +84,7 @@ _COMMANDS: Final = {
     "rebuild": "rebuilding",
     "verify": "verifying",
     "storage": "storing",
+    "viewer": "viewer",
     "audit": "upkeep",
     "conformance": "stating",
     "bench": "upkeep",

@@ -28,14 +28,14 @@ MADE = ROOT / "made.json"
 def ports() -> dict[str, int]:
     """Return the ports of the grid: chosen once, because its members know each other by them."""
     path = ROOT / "ports.json"
-    if not path.exists():
-        wanted = {"s3": 8086}
-        for number, name in enumerate(SITES):
-            wanted |= {f"{name} dicom": 11112 + number, f"{name} grid": 7443 + 10 * number}
-            wanted[f"{name} join"] = 7444 + 10 * number
-        path.write_text(json.dumps({name: free_port(port) for name, port in wanted.items()}))
-    found: dict[str, int] = json.loads(path.read_text())
-    return {**found, "alpha web": free_port(8042)}
+    found: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+    wanted = {"s3": 8086}
+    for number, name in enumerate(SITES):
+        wanted |= {f"{name} dicom": 11112 + number, f"{name} grid": 7443 + 10 * number}
+        wanted |= {f"{name} join": 7444 + 10 * number, f"{name} web": 8080 + number}
+    found = {name: free_port(port) for name, port in wanted.items() if name not in found} | found
+    path.write_text(json.dumps(found))
+    return found
 
 
 def free_port(wanted: int) -> int:
@@ -111,8 +111,8 @@ def start_node(name: str, port: dict[str, int]) -> subprocess.Popen[str]:
         name,
         [PEERPACS, "run", "--home", str(ROOT / name)],
         PEERPACS__DICOM__HOST="127.0.0.1",
-        PEERPACS__WEB__PLAIN_PORT=str(port["alpha web"] if name == "alpha" else 0),
         PEERPACS__GRID__HOST="127.0.0.1",
+        PEERPACS__WEB__PLAIN_PORT=str(port[f"{name} web"]),
         PEERPACS__GRID__JOIN_PORT=join,
         PEERPACS__GRID__JOIN_ADDRESS=f"127.0.0.1:{join}",
     )
@@ -180,10 +180,13 @@ def lines_to_paste(port: dict[str, int]) -> list[str]:
 
 def tell(port: dict[str, int]) -> None:
     """Say what runs, and what to try."""
-    print(f"\n{'site':8}{'AE title':10}{'all sites':14}{'port':7}objects")
+    print(f"\n{'site':8}{'AE title':10}{'all sites':14}{'port':7}{'pages':24}objects")
     for name in SITES:
+        pages = f"http://localhost:{port[f'{name} web']}"
         where = f"s3://cloud at 127.0.0.1:{port['s3']}" if name == "cloud" else "disk"
-        print(f"{name:8}{name.upper():10}{name.upper() + '_GRID':14}{port[f'{name} dicom']:<7}{where}")
+        print(
+            f"{name:8}{name.upper():10}{name.upper() + '_GRID':14}{port[f'{name} dicom']:<7}{pages:24}{where}"
+        )
     print("\nAlpha, asked as ALPHA_GRID, answers for all of them. Paste these into another terminal;")
     print("the second line gets a study that lies at beta:\n")
     print("\n".join(f"  {line}" for line in lines_to_paste(port)))

@@ -17,6 +17,7 @@ from node.devices import ANY, LOOPBACK
 from node.drain import REMEDY, WHAT
 from node.grid_view import GridView
 from node.sections import GRID_SUFFIX
+from node.viewer import FOLDER
 
 if TYPE_CHECKING:
     from node.oidc import Provider
@@ -48,6 +49,7 @@ def make_web(node: Node, folder: Path) -> WebServer:
         node.config.node.ae_title,
         lambda: node.grid.membership is not None,
         lambda: list(node.archives),
+        node.home / FOLDER,
     )
     roots = _roots(node)
     return WebServer(

@@ -56,7 +56,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         "find send get move commit forward transfers worker routes prefetch conflicts held "
         "rejected correct move-series join-studies reject delete erase hold confirm deletions "
         "retention undo trace projects export quarantine anonymize backup restore rebuild verify "
-        "storage audit conformance bench completion"
+        "storage viewer audit conformance bench completion"
     )
     assert wanted.split() == peerpacs.list_commands(click.Context(peerpacs))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -10,10 +11,12 @@ import falcon
 
 from node.archives import DEFAULT
 from node.rights import EVERY, OF_THE_NODE, Right, rights_in
+from node.viewer import ROOT as OHIF
 
 from ..exchange import Services
 from ..gate import Visitor
 from .files import Files
+from .ohif import Ohif
 from .shell import AGAIN, CSP, reader_of, shell
 
 
@@ -55,6 +58,8 @@ class Pages(NamedTuple):
     ae_title: str
     is_in_grid: Callable[[], bool]
     archives: Callable[[], list[str]]
+    viewer: Path
+    """Where OHIF is, if it is installed."""
 
 
 class _Static:
@@ -74,8 +79,9 @@ class _Static:
 
 
 class _Page:
-    def __init__(self, row: PageRow, files: Files, pages: Pages, services: Services) -> None:
+    def __init__(self, row: PageRow, files: Files, pages: Pages, ohif: Ohif, services: Services) -> None:
         self._row, self._files, self._pages, self._services = row, files, pages, services
+        self._ohif = ohif
 
     def on_get(self, request: falcon.Request, response: falcon.Response, **named: str) -> None:
         """Answer with the shell of the page."""
@@ -135,6 +141,7 @@ class _Page:
             "is_one_time": bool(user and user.one_time_until),
             "csrf": self._services.gate.csrf(visitor),
             "is_in_grid": self._pages.is_in_grid(),
+            "has_ohif": self._ohif.is_installed(),
         }
 
 
@@ -153,7 +160,9 @@ def is_open(method: str, path: str) -> bool:
     """Say whether anybody may ask for this: files tell nothing, and pages look who asks by themselves."""
     if method not in ("GET", "HEAD"):
         return False
-    return path in OPEN_PATHS or path.startswith(STATIC) or any(_is_at(row.path, path) for row in PAGES)
+    return (
+        path in OPEN_PATHS or path.startswith((STATIC, OHIF)) or any(_is_at(row.path, path) for row in PAGES)
+    )
 
 
 def _is_at(pattern: str, path: str) -> bool:
@@ -168,5 +177,8 @@ def add_pages(application: falcon.App[Any, Any], pages: Pages, services: Service
     files = Files()
     application.add_route(STATIC + "{digest}/{name}", _Static(files))
     application.add_route("/favicon.ico", _Icon(files))
+    ohif = Ohif(pages.viewer, pages.is_in_grid, services)
+    for path in (OHIF, OHIF + "{path:path}"):
+        application.add_route(path, ohif)
     for row in PAGES:
-        application.add_route(row.path, _Page(row, files, pages, services))
+        application.add_route(row.path, _Page(row, files, pages, ohif, services))

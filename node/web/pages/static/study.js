@@ -44,6 +44,7 @@ function Study() {
       ]} />
       <div class="actions">
         ${may('retrieve') && series.some(isPicture) && html`<a class="button main" href=${link(`/view/${uid}${from}`)}>${t('Quick look')}</a>`}
+        ${may('retrieve') && told.has_ohif && (told.archive ?? 'main') === 'main' && html`<a class="button" href=${`/ohif/viewer/${root === grid ? 'everywhere' : 'node'}?StudyInstanceUIDs=${uid}`}>OHIF</a>`}
         ${may('retrieve') && root !== grid && html`<a class="button" href=${`${api}/studies/${uid}/zip`} download>${t('Download as zip')}</a>`}
         ${may('transfer') && root !== grid && html`<button onClick=${() => setDeed('send')}>${t('Send')}</button>`}
         ${may('decide') && root !== grid && html`<button onClick=${() => setDeed('hide')}>${t('Hide')}</button>`}
