@@ -76,10 +76,10 @@ function OverTime({ series, devices, now, length }) {
   const y = (size) => height - bottom - ((Math.log10(Math.max(size, 1)) - low) / (high - low || 1)) * (height - top - bottom)
   const ticks = Array.from({ length: Math.floor(high) - Math.ceil(low) + 1 }, (_, at) => 10 ** (Math.ceil(low) + at))
   const times = Array.from({ length: 7 }, (_, at) => now - length + (at * length) / 6)
-  return html`<svg class="chart" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label=${t('Every series by its time and size')}>
+  return html`<svg class="chart" viewBox="0 0 ${WIDTH} ${height}" role="group" aria-label=${t('Every series by its time and size')}>
     ${ticks.map((size) => html`<line x1=${LEFT} x2=${WIDTH - RIGHT} y1=${y(size)} y2=${y(size)} /><text x=${LEFT - 6} y=${y(size) + 4} text-anchor="end">${bytes(size)}</text>`)}
     ${times.map((time, at) => html`<text x=${x(time)} y=${height - 8} text-anchor=${at === 0 ? 'start' : at === 6 ? 'end' : 'middle'}>${clock(time, length)}</text>`)}
-    ${series.map((each) => html`<a href=${link(`/study/${each.StudyInstanceUID}`)} tabindex="-1"><rect x=${x(each.time) - 1.5} y=${y(each.bytes)} width="3" height=${Math.max(1, height - bottom - y(each.bytes))} fill=${colours[`${each.device} ${each.modality}`]}><title>${about(each)}</title></rect></a>`)}</svg>`
+    ${series.map((each) => html`<a href=${link(`/study/${each.StudyInstanceUID}`)} aria-label=${about(each)}><rect x=${x(each.time) - 1.5} y=${y(each.bytes)} width="3" height=${Math.max(1, height - bottom - y(each.bytes))} fill=${colours[`${each.device} ${each.modality}`]}><title>${about(each)}</title></rect></a>`)}</svg>`
 }
 
 function clock(time, length) {
@@ -90,7 +90,7 @@ function clock(time, length) {
 
 /** Figure 7. */
 function PerDevice({ devices }) {
-  const [step, top, left] = [26, 6, 210]
+  const [step, top, left] = [26, 6, 250]
   const most = Math.max(...devices.map((row) => row.bytes), 1)
   const height = top + step * devices.length + 24
   const wide = (size) => (size / most) * (WIDTH - left - 90)
