@@ -150,7 +150,8 @@ class RemoteOwner:
         """Return the instances of a series, with the places from which they can be opened here."""
         request = pb.ManifestRequest(archive=self._archive, share=share, study=study, series=series)
         with self._letters():
-            replies = list(self._stub.Manifest(request, timeout=timeout))
+            # Whoever is asked has said that it is there; after a restart the connection is only made anew.
+            replies = list(self._stub.Manifest(request, timeout=timeout, wait_for_ready=True))
         return read_manifest([entry for reply in replies for entry in reply.entries], place)
 
 

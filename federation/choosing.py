@@ -10,7 +10,7 @@ from catalog.levels import instance_rank
 from .identities import PATIENT_ID, Asker
 from .manifests import elsewhere
 from .merging import HERE, Merged, MergedSeries
-from .owners import place_at
+from .owners import holder_of, place_at
 from .proposing import in_order
 from .sight import Grid, Sight
 
@@ -48,8 +48,8 @@ class Chosen(NamedTuple):
 
     entries: list[Entry]
     missing: list[Missing]
-    conflicts: list[str]
-    """SOP Instance UIDs that holders have with different bytes; the entry is the preferred holder's."""
+    conflicts: dict[str, bytes]
+    """SOP Instance UID → owner that has it with other bytes than the entry, the preferred holder's."""
 
     def all_or_unavailable(self) -> list[Entry]:
         """Return the entries, and those that cannot be had among them.
@@ -85,6 +85,19 @@ def choose(grid: Grid, asker: Asker, selection: Selection) -> Chosen:
     return Chosen(chooser.entries, chooser.missing, chooser.conflicts)
 
 
+def may_differ(study: Merged) -> bool:
+    """Say whether holders count the same instances of a series, and do not have the same bytes."""
+    for series in study.series:
+        whole = {
+            statement.digest
+            for holder, statement in series.holders
+            if statement.is_settled and statement.instances == series.instances
+        }
+        if len(whole) > 1:
+            return True
+    return False
+
+
 def _question(selection: Selection) -> Query:
     """Return the question whose studies hold everything that is named."""
     keys = {
@@ -110,24 +123,29 @@ class _Chooser:
         self._sites = {each.owner: each.site for each in sight.standing.values()}
         self.entries: list[Entry] = []
         self.missing: list[Missing] = []
-        self.conflicts: list[str] = []
+        self.conflicts: dict[str, bytes] = {}
 
     def add(self, study: Merged, series: MergedSeries) -> None:
         """Take the named instances of a series."""
         found = {entry.SOPInstanceUID: entry for entry in self._here(study, series)}
-        for entry in elsewhere(series, self._grid.manifest, reachable=True):
+        unlisted: set[bytes] = set()
+        for entry in elsewhere(series, self._grid.manifest, unlisted, reachable=True):
             first = found.setdefault(entry.SOPInstanceUID, entry)
             if first.holding.sha256 != entry.holding.sha256:
-                self.conflicts.append(entry.SOPInstanceUID)
+                self.conflicts[entry.SOPInstanceUID] = holder_of(entry)
         for holder, statement in series.holders:
-            if not holder.is_reachable and holder.owner != HERE:
+            if holder.owner in unlisted or (not holder.is_reachable and holder.owner != HERE):
                 for entry in self._grid.remembered(holder.owner, statement):
                     found.setdefault(entry.SOPInstanceUID, entry)
         named = set(self._selection.instances)
         chosen = [entry for uid, entry in found.items() if not named or uid in named]
         self.entries.extend(sorted(chosen, key=instance_rank))
         left = len(named) - len(chosen) if named else series.instances - len(found)
-        away = [holder.owner for holder, _ in series.holders if not holder.is_reachable]
+        away = [
+            holder.owner
+            for holder, _ in series.holders
+            if not holder.is_reachable or holder.owner in unlisted
+        ]
         if left > 0 and away:
             sites = tuple(self._sites.get(owner, "this node") for owner in away)
             uids = study.StudyInstanceUID, series.SeriesInstanceUID

@@ -48,6 +48,8 @@ class Answers:
             self.unmirrored = frozenset(tag for tag in extras if level_of(tag) is None)
         self.live: Callable[[str], Iterable[Attributes]] = lambda study: ()
         """What owners that were asked answer about a study, at the level asked for."""
+        self.unlisted: set[bytes] = set()
+        """Owners that hold instances which an answer at the IMAGE level lacks, because they listed none."""
 
     def of(self, study: Merged, seen: Shown, of_person: OfPerson) -> Iterator[Attributes]:
         """Yield the answers of the level asked for."""
@@ -113,9 +115,12 @@ class Answers:
             own = {tag: value for tag, value in answer.items() if tag not in above}
             if uids := own.get(_INSTANCE_UID, {}).get("Value"):
                 found.setdefault(str(uids[0]), {**above, **own, AVAILABILITY: available(there)})
-        for entry in elsewhere(series, self._manifest):
+        unlisted: set[bytes] = set()
+        for entry in elsewhere(series, self._manifest, unlisted):
             attributes = {**instance_attributes(above, entry), AVAILABILITY: available(there)}
             found.setdefault(entry.SOPInstanceUID, attributes)
+        if len(found) < series.instances:
+            self.unlisted |= unlisted
         for attributes in sorted(found.values(), key=_instance_rank):
             if question.of_instance and not question.of_instance(attributes):
                 continue

@@ -59,7 +59,8 @@ class LiveGrid:
     ) -> tuple[Iterator[Attributes], list[Outcome]]:
         """Return the matches, and how each site took part; returns when the round is over.
 
-        `block` is the private block that matches are to carry.
+        `block` is the private block that matches are to carry. How they took part is final once all matches
+        are out: only then it is known who listed no instances.
 
         Raises:
             BadRequest: a key has a value that its VR does not allow.
@@ -77,7 +78,7 @@ class LiveGrid:
             _outcome(each, replies.get(source), can_judge and (_has_copy(each) or source not in asked))
             for source, each in standing.items()
         ]
-        return limited(sight.find(), query.limit), outcomes
+        return _judged(limited(sight.find(), query.limit), sight, outcomes), outcomes
 
     def _round(
         self, query: Query, asked: Mapping[int, Standing], has_copy: frozenset[int], deadline: float
@@ -100,6 +101,14 @@ class LiveGrid:
                 round.answered(came.source, came.matches, came.is_cut, self._now())
         unreachable = {source: Reply([], "it cannot be reached") for source in asked.keys() - set(reachable)}
         return {**round.replies, **unreachable}
+
+
+def _judged(matches: Iterator[Attributes], sight: Sight, outcomes: list[Outcome]) -> Iterator[Attributes]:
+    """Yield the matches, and then say of owners that listed no instances that they could not judge."""
+    yield from matches
+    for place, standing in enumerate(sight.standing.values()):
+        if standing.owner in sight.answers.unlisted:
+            outcomes[place] = outcomes[place]._replace(can_judge=False, part=Part.FALLBACK)
 
 
 def _is_asked(sight: Sight, source: int, mode: Mode) -> bool:

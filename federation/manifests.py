@@ -65,18 +65,24 @@ def sum_of(entries: list[Entry]) -> bytes:
     return summed(bytes(32), (entry.holding.sha256 for entry in entries))
 
 
-def elsewhere(series: MergedSeries, manifest: Manifest, *, reachable: bool = False) -> Iterator[Entry]:
+def elsewhere(
+    series: MergedSeries, manifest: Manifest, unlisted: set[bytes], *, reachable: bool = False
+) -> Iterator[Entry]:
     """Yield what peers have of a series and this node may lack, from whoever holds most first.
 
-    Holders with the same digest have the same; where digests differ, each may have what no other has.
+    Holders with the same digest have the same; where digests differ, each may have what no other has. Owners
+    whose manifest cannot be had, though nobody else has the same, go into `unlisted`.
     """
     seen = {statement.digest for holder, statement in series.holders if holder.owner == HERE}
+    lacking: dict[bytes, list[bytes]] = {}
     for holder, statement in series.holders:
         if statement.digest in seen or (reachable and not holder.is_reachable):
             continue
         try:
             entries = manifest(holder.owner, statement)
         except PacsError:
+            lacking.setdefault(statement.digest, []).append(holder.owner)
             continue
         seen.add(statement.digest)
         yield from entries
+    unlisted.update(*(owners for digest, owners in lacking.items() if digest not in seen))

@@ -285,14 +285,14 @@ class GridAnswer(NamedTuple):
     """What a question to the grid comes to."""
 
     matches: Iterator[Attributes]
-    decision: Decision
-    """How it ends once all matches are out."""
+    decide: Callable[[], Decision]
+    """Says how it ends; to be asked once all matches are out."""
     outcomes: list[Outcome]
     """How each site took part."""
     request_id: str
     """Under which the audits of all nodes that were asked tell of it."""
-    warning: str = ""
-    """Which sites may be missing from it, and whose copies are old; at any length."""
+    warning: Callable[[], str] = lambda: ""
+    """Says which sites may be missing from it, and whose copies are old; at any length, and as `decide`."""
 
 
 class GridCatalog(Catalog, Protocol):

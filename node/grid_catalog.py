@@ -104,13 +104,17 @@ class DeviceGrid:
             context = copy_context()
         self._parts.tallies.count(outcomes, self._manners)
         self._tell(outcomes)
-        decision = decide(outcomes, self._manners)
         found = _within(context, matches)
         if block:
             about = of_answer(block, outcomes, self._manners)
             found = ({**match, **about} for match in found)
-        said = warning(outcomes, self._manners)
-        return GridAnswer(found, decision, outcomes, behalf.request_id, said)
+        return GridAnswer(
+            found,
+            lambda: decide(outcomes, self._manners),
+            outcomes,
+            behalf.request_id,
+            lambda: warning(outcomes, self._manners),
+        )
 
     def _mode_for(self, query: Query) -> Mode:
         """Ask the owners for what no mirror knows: keys outside the fixed table."""

@@ -15,7 +15,7 @@ from federation.owners import holder_of
 from federation.trust.assertion import Asker as OnBehalf
 from node.contracts import Outgoing, Retriever
 from node.correction import COERCING
-from node.nearline_cache import Copy
+from node.nearline_copy import Copy
 from node.retriever import StoredInstance, corrected
 
 _AHEAD: Final = 48

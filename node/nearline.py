@@ -18,7 +18,8 @@ from federation.owners import owner_of
 from federation.sourcing import Source
 from federation.trust.assertion import Asker
 from node.measures import Sample
-from node.nearline_cache import Copy, CopyCache, Part, Said
+from node.nearline_cache import CopyCache
+from node.nearline_copy import Copy, Part, Said
 
 STALLED: Final = 10.0
 """Seconds without a byte after which a stream is given up."""
@@ -61,6 +62,8 @@ class _Way:
         self.call: _Call | None = None
         self.error: PacsError | None = None
         self.is_over = False
+        self.waiting = 0
+        """Threads that wait for it."""
 
     def leave(self, error: PacsError) -> None:
         """Give a source up."""
@@ -102,7 +105,11 @@ class Fetches:
         self._link = link
         self._now = monotonic
         self._site = site
-        self._lock = threading.Condition()
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
+        """Told to as many threads as can do something now: waking all for each object costs more than it."""
+        self._landed = threading.Condition(self._lock)
+        """Told when something is over that somebody waits for."""
         self._ways: dict[bytes, _Way] = {}
         """By SHA-256, until they are over."""
         self._waiting: list[_Way] = []
@@ -174,8 +181,12 @@ class Fetches:
     def _wait(self, way: _Way) -> None:
         while True:
             with self._lock:
-                if way.is_over or self._lock.wait_for(lambda: way.is_over, _TURN):
-                    return
+                way.waiting += 1
+                try:
+                    if way.is_over or self._landed.wait_for(lambda: way.is_over, _TURN):
+                        return
+                finally:
+                    way.waiting -= 1
                 call = way.call
             if call is not None and self._now() - call.moved > STALLED:
                 call.cancel()
@@ -190,7 +201,8 @@ class Fetches:
         way.source = min(way.sources, key=self._rank)
         self._queued[way.source.owner] += way.entry.holding.size
         self._waiting.append(way)
-        self._lock.notify_all()
+        if self._streams[way.source.owner] < STREAMS:
+            self._work.notify()
 
     def _rank(self, source: Source) -> tuple[bool, bool, float]:
         """Same site first, then whoever will be done first; who broke off just now comes last."""
@@ -204,7 +216,8 @@ class Fetches:
         if way.part is not None and error is not None:
             way.part.discard()
         self._ways.pop(way.entry.holding.sha256, None)
-        self._lock.notify_all()
+        if way.waiting:
+            self._landed.notify_all()
 
     def _next(self) -> _Call | None:
         """Take the most urgent objects of one source and one asker; the lock is held."""
@@ -236,7 +249,7 @@ class Fetches:
             call = self._next()
             if call is None:
                 if not self._is_ending:
-                    self._lock.wait(_TURN)
+                    self._work.wait(_TURN)
                 return False
         self._run(call)
         return True
@@ -245,7 +258,7 @@ class Fetches:
         """Have no turn wait for something to do any more."""
         with self._lock:
             self._is_ending = True
-            self._lock.notify_all()
+            self._work.notify_all()
 
     def _run(self, call: _Call) -> None:
         source, owner = call.source, owner_of(call.source.owner)
@@ -286,7 +299,8 @@ class Fetches:
             for way in [way for way in call.ways if not way.is_over and way.call is call]:
                 error = problem or Unavailable(f"{source.site} ended its answer too early.")
                 self._failed(way, error)
-            self._lock.notify_all()
+            if self._waiting:
+                self._work.notify()
 
     def _failed(self, way: _Way, error: PacsError) -> None:
         """Go on at another source; the lock is held."""

@@ -2,6 +2,9 @@
 
 `home/grid/cache/OWNER/SERIES/SHA256` is the object as its owner stored it, followed by what the owner said of
 it. Nothing is synced: what a crash tore is found by its SHA-256 when it is first read after a start.
+
+What came a moment ago is in memory only, so that whoever waits for it does not wait for files: they are
+written when nothing comes any more, or so much has come that there is no more room.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import contextlib
 import hashlib
 import os
 import shutil
-import struct
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -19,31 +22,21 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from catalog import Clock, Damaged, Decision, Entry, OutOfSpace
+from catalog import Clock, Entry, OutOfSpace
 from catalog.statements import SeriesStatement
 from federation.manifests import Manifest, Manifests
 from federation.owners import place_at
+from node.nearline_copy import Copy, MemoryCopy, Part, Said, opened, write_copy
 
 ROLE: Final = "cache"
+IN_MEMORY: Final = 64 << 20
+"""Bytes of copies that wait in memory for their files."""
+_QUIET: Final = 0.25
+"""Seconds without a new copy after which files are written."""
+_LONGEST: Final = 5.0
+"""Seconds after which they are written though copies still come."""
 _ARRIVING: Final = "arriving"
-_TAIL: Final = struct.Struct(">I4s")
-_MAGIC: Final = b"PPcc"
 _PIECE: Final = 1 << 20
-
-
-class Said(msgspec.Struct, frozen=True, array_like=True):
-    """What stands behind a copy's bytes: what its owner said when it was fetched."""
-
-    owner: bytes
-    entry: Entry
-    corrections: tuple[Decision, ...]
-    system: str
-    state: bytes
-    """See `Source.state`."""
-
-
-_encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(Said).decode
 
 
 class Name(NamedTuple):
@@ -74,79 +67,6 @@ def _hashed(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()[:24]
 
 
-class Copy:
-    """An open copy; satisfies `Reader`. It can be read to its end, even if it is evicted meanwhile."""
-
-    def __init__(self, descriptor: int, said: Said) -> None:
-        self.said = said
-        self.size = said.entry.holding.size
-        self._descriptor = descriptor
-
-    def read_into(self, buffer: memoryview, offset: int) -> int:
-        """Fill the buffer from `offset`; return how many bytes there were."""
-        return os.preadv(self._descriptor, [buffer[: max(0, self.size - offset)]], offset)
-
-    def close(self) -> None:
-        """Give the descriptor back."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
-class Part:
-    """An object on its way into the cache; hashed as it comes."""
-
-    def __init__(self, cache: CopyCache, path: Path) -> None:
-        self._cache = cache
-        self._path = path
-        self._file = path.open("xb", buffering=0)
-        self._sha256 = hashlib.sha256()
-        self.length = 0
-        """Bytes so far."""
-
-    def write(self, piece: bytes) -> None:
-        """Take the next bytes.
-
-        Raises:
-            OutOfSpace: the disk is full.
-        """
-        self._sha256.update(piece)
-        try:
-            if self._file.write(piece) != len(piece):
-                raise OSError("short write")
-        except OSError as error:
-            raise OutOfSpace(f"No room for copies: {error.strerror or error}.", "Free some disk.") from error
-        self.length += len(piece)
-
-    def digest(self) -> bytes:
-        """Return the SHA-256 of the bytes so far."""
-        return self._sha256.digest()
-
-    def finish(self, said: Said) -> None:
-        """Let it count as whole.
-
-        Raises:
-            Damaged: these are not the bytes its owner stated.
-            OutOfSpace: the disk is full.
-        """
-        holding = said.entry.holding
-        if self.digest() != holding.sha256 or self.length != holding.size:
-            raise Damaged("What came are not the bytes that its owner stated.", "It is fetched again.")
-        self.write(_tail(said))
-        self._file.close()
-        self._cache.take(self._path, said)
-
-    def discard(self) -> None:
-        """Forget it; harmless after `finish`."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)
-
-
-def _tail(said: Said) -> bytes:
-    text = _encode(said)
-    return text + _TAIL.pack(len(text), _MAGIC)
-
-
 class CopyCache:
     """All copies: at most `limit` bytes, none older than `max_age` seconds, least used go first."""
 
@@ -167,6 +87,13 @@ class CopyCache:
         self._lock = RLock()
         self._kept: OrderedDict[Name, _Kept] = OrderedDict()
         self._checked: set[Name] = set()
+        self._held: dict[Name, tuple[bytes, Said]] = {}
+        """What has no file yet, oldest first."""
+        self._held_size = 0
+        self._first = self._last = 0.0
+        """When the oldest and the newest of them came."""
+        self._came = threading.Condition(self._lock)
+        self._is_ending = False
         self._parts = 0
         self.size = 0
         self._arriving = folder / _ARRIVING
@@ -192,24 +119,108 @@ class CopyCache:
             OutOfSpace: it is larger than all copies together may be, or the disk is full.
         """
         self._make_room(entry.holding.size)
+        return Part(self, self._next_path())
+
+    def _next_path(self) -> Path:
         with self._lock:
             self._parts += 1
-            path = self._arriving / str(self._parts)
-        return Part(self, path)
+            return self._arriving / str(self._parts)
 
-    def take(self, path: Path, said: Said) -> None:
-        """Keep a whole file, with its tail; for `Part`."""
+    def hold(self, data: bytes, said: Said) -> bool:
+        """Keep a whole copy in memory until its file is written; say whether there was room; for `Part`."""
         name = name_of(said.owner, said.entry)
-        target = self._path(name)
+        with self._came:
+            if self._held_size + len(data) > IN_MEMORY:
+                return False
+            self._enter(name, len(data))
+            self._last = self._clock()
+            if not self._held:
+                self._first = self._last
+                self._came.notify()
+            self._held[name] = data, said
+            self._held_size += len(data)
+            return True
+
+    def take(self, path: Path, said: Said, size: int) -> None:
+        """Keep a whole file of this size, with its tail; for `Part`."""
+        name = name_of(said.owner, said.entry)
         with self._lock:
-            self._forget(name)
+            self._enter(name, size)
+            self._place(path, name)
+
+    def _enter(self, name: Name, size: int) -> None:
+        self._forget(name)
+        self._kept[name] = _Kept(size, self._clock())
+        self._checked.add(name)
+        self.size += size
+
+    def _place(self, path: Path, name: Name) -> None:
+        """Bring a file to its place; the lock is held."""
+        target, fetched = self._path(name), self._kept[name].fetched
+        os.utime(path, (fetched, fetched))
+        try:
+            path.rename(target)
+        except FileNotFoundError:
             target.parent.mkdir(parents=True, exist_ok=True)
             path.rename(target)
-            size, now = target.stat().st_size, self._clock()
-            os.utime(target, (now, now))
-            self._kept[name] = _Kept(size, now)
-            self._checked.add(name)
-            self.size += size
+
+    def turn(self) -> bool:
+        """Write the file of one copy, or wait for one; for a thread that comes back at once."""
+        with self._came:
+            if not self._held:
+                if not self._is_ending:
+                    self._came.wait(1.0)
+                return False
+            now = self._clock()
+            # A clock that was set back makes nothing wait.
+            is_early = 0 <= now - self._last < _QUIET and 0 <= now - self._first < _LONGEST
+            if is_early and not self._is_ending:
+                self._came.wait(_QUIET)
+                return True
+        self._write_oldest()
+        return True
+
+    def end(self) -> None:
+        """Have no turn wait any more."""
+        with self._came:
+            self._is_ending = True
+            self._came.notify_all()
+
+    def close(self) -> None:
+        """Write all that is in memory only."""
+        while self._held:
+            self._write_oldest()
+
+    def _write_oldest(self) -> None:
+        with self._lock:
+            if not self._held:
+                return
+            name, held = next(iter(self._held.items()))
+        path = self._next_path()
+        try:
+            size = write_copy(path, *held)
+        except OutOfSpace:
+            self._lose(name, held)
+            return
+        with self._lock:
+            if self._held.get(name) is not held:
+                path.unlink()
+                return
+            self._release(name)
+            kept = self._kept[name]
+            self._kept[name] = kept._replace(size=size)
+            self.size += size - kept.size
+            self._place(path, name)
+
+    def _lose(self, name: Name, held: tuple[bytes, Said]) -> None:
+        with self._lock:
+            if self._held.get(name) is held:
+                self._forget(name)
+
+    def _release(self, name: Name) -> None:
+        held = self._held.pop(name, None)
+        if held is not None:
+            self._held_size -= len(held[0])
 
     def has(self, owner: bytes, entry: Entry) -> bool:
         """Say whether there is a copy that is not too old."""
@@ -223,18 +234,24 @@ class CopyCache:
             kept = self._current(name)
             if kept is None:
                 return None
-            copy = _opened(self._path(name))
+            copy = self._opened(name)
             if copy is None or copy.said.entry.holding.sha256 != entry.holding.sha256:
                 self._forget(name)
                 return None
             self._kept.move_to_end(name)
             is_checked = name in self._checked
+            if name in self._held:
+                return copy
         if not is_checked and not self._is_whole(name, copy):
             copy.close()
             return None
         with contextlib.suppress(OSError):
             os.utime(self._path(name), (self._clock(), kept.fetched))
         return copy
+
+    def _opened(self, name: Name) -> Copy | None:
+        held = self._held.get(name)
+        return MemoryCopy(*held) if held else opened(self._path(name))
 
     def _is_whole(self, name: Name, copy: Copy) -> bool:
         digest, buffer, at = hashlib.sha256(), memoryview(bytearray(_PIECE)), 0
@@ -251,12 +268,16 @@ class CopyCache:
 
     def entries(self, owner: bytes, study: str, series: str) -> list[Entry]:
         """Return the copies of an owner's series as entries whose place is at that owner, role `cache`."""
-        folder = self._folder.joinpath(*_series_name(owner, study, series))
+        series_name = _series_name(owner, study, series)
+        folder = self._folder.joinpath(*series_name)
         found = []
-        for path in folder.glob("*") if folder.is_dir() else ():
+        with self._lock:
+            names = [name for name in self._held if name[:2] == series_name]
+        if folder.is_dir():
+            names += [Name(*series_name, path.name) for path in folder.iterdir()]
+        for name in names:
             with self._lock:
-                is_current = self._current(Name(folder.parent.name, folder.name, path.name)) is not None
-            copy = _opened(path) if is_current else None
+                copy = self._opened(name) if self._current(name) is not None else None
             if copy is not None:
                 entry = copy.said.entry
                 copy.close()
@@ -284,7 +305,8 @@ class CopyCache:
             samples = {name[:2]: name for name in self._kept}
         dropped = 0
         for series, name in samples.items():
-            copy = _opened(self._path(name))
+            with self._lock:
+                copy = self._opened(name)
             if copy is None:
                 continue
             copy.close()
@@ -327,6 +349,7 @@ class CopyCache:
         if kept is not None:
             self.size -= kept.size
             self._checked.discard(name)
+            self._release(name)
             path = self._path(name)
             path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
@@ -334,33 +357,3 @@ class CopyCache:
 
     def _path(self, name: Name) -> Path:
         return self._folder.joinpath(*name)
-
-
-def _opened(path: Path) -> Copy | None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        return Copy(descriptor, _read_tail(descriptor))
-    except (OSError, ValueError, msgspec.DecodeError):
-        os.close(descriptor)
-        return None
-
-
-def _read_tail(descriptor: int) -> Said:
-    size = os.fstat(descriptor).st_size
-    length, magic = _TAIL.unpack(_exactly(descriptor, size - _TAIL.size, _TAIL.size))
-    if magic != _MAGIC or length > size:
-        raise ValueError("no tail")
-    said = _decode(_exactly(descriptor, size - _TAIL.size - length, length))
-    if said.entry.holding.size != size - _TAIL.size - length:
-        raise ValueError("another size")
-    return said
-
-
-def _exactly(descriptor: int, at: int, length: int) -> bytes:
-    found = os.pread(descriptor, length, at) if at >= 0 else b""
-    if len(found) != length:
-        raise ValueError("too short")
-    return found

@@ -74,9 +74,14 @@ class NeighbourDesk:
         return {"node_id": node_id, "studies": studies}
 
     def grid_conflicts(self) -> list[dict[str, Any]]:
-        """Return studies under whose UID different nodes state different patients."""
+        """Return studies under whose UID different nodes state different patients, or keep other bytes."""
         return [
-            {"StudyInstanceUID": each.StudyInstanceUID, "nodes": list(each.nodes), "since": each.since}
+            {
+                "StudyInstanceUID": each.StudyInstanceUID,
+                "nodes": list(each.nodes),
+                "since": each.since,
+                "instances": list(each.instances),
+            }
             for each in self._around.conflicts.all()
         ]
 

@@ -26,6 +26,7 @@ from .correcting import RetrieveCorrected
 from .experiments import command as experiments
 from .experiments.catalogue import EXPERIMENTS
 from .finding import Find
+from .gridcases import on_grids
 from .listing import StudyList
 from .report import Report
 from .runner import FAILURES, Runner
@@ -48,6 +49,7 @@ def all_cases(is_quick: bool) -> list[Case]:
         *web_cases(share),
         StudyList(studies=round(100_000 * share), repetitions=3 if is_quick else 9),
         *on_buckets(share),
+        *on_grids(share),
         Sustained(seconds=180.0 * share),
         *copying(share),
     ]

@@ -9,8 +9,9 @@ dcmtk=$("$here/dcmtk.sh")
 checker=$("$here/debian.sh" dicom3tools dciodvfy)
 reader=$("$here/debian.sh" tesseract-ocr tesseract)
 tracer=$("$here/debian.sh" strace strace)
+clock=$("$here/debian.sh" faketime faketime)
 services=$("$here/debian.sh" systemd systemd-analyze)
 browser=$("$here/chromium.sh")
 tls=$("$here/debian.sh" openssl openssl)
 rules=$("$here/debian.sh" prometheus promtool)
-echo "$dcmtk:$checker:$reader:$tracer:$services:$tls:$browser:$rules"
+echo "$dcmtk:$checker:$reader:$tracer:$clock:$services:$tls:$browser:$rules"

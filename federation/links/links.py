@@ -133,12 +133,16 @@ class Links(services.LinkServicer):
         first = next(request_iterator, None)
         if first is None or first.WhichOneof("kind") != "hello":
             abort(context, NotPermitted("A session begins with a Hello."))
+        was_away = talk.roll.standing(identity.node_id) is None
         try:
             standing = talk.roll.greet(first.hello, identity, is_dialed=False)
         except Refused as error:
             letter = wire.Letter(what=error.what, next=error.next, is_quiet=error.is_quiet)
             yield wire.LinkMessage(refused=letter)
             return
+        if was_away and identity.node_id not in self._dialing:
+            # A channel that failed while the node was away waits for seconds; a new one connects at once.
+            talk.channels.drop(identity.node_id)
         session = Conversation(standing)
         context.add_callback(session.end)
         session.send(hello=self._answer_to(first.hello, identity))

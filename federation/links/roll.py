@@ -23,6 +23,8 @@ PROTOCOL: Final = 2
 """Version of the wire; a node speaks with the one before and the one after."""
 FEATURES: Final = 0b111
 """Bit 0: sessions and gossip. Bit 1: forwarding and dialing back. Bit 2: signed assertions."""
+_LONGEST: Final = 3.0
+"""Seconds between two attempts to reach a peer, before chance."""
 SKEW: Final = 300.0
 """Seconds by which clocks may differ before people are told."""
 
@@ -186,7 +188,10 @@ class Roll:
 
 
 class Backoff:
-    """When to try again: 1 s, doubled up to a minute, 0.8 to 1.4 times as drawn; `now` is monotonic."""
+    """When to try again: 1 s, doubled up to 3 s, 0.8 to 1.4 times as drawn; `now` is monotonic.
+
+    No longer, because both sides try, and a line that is mended is to be of use within seconds.
+    """
 
     def __init__(self, draw: Callable[[], float]) -> None:
         """`draw` returns a number in [0, 1)."""
@@ -200,7 +205,7 @@ class Backoff:
 
     def failed(self, now: float) -> None:
         """Note a failure."""
-        pause = min(60.0, 2.0**self._failures) * (0.8 + 0.6 * self._draw())
+        pause = min(_LONGEST, 2.0 ** min(self._failures, 8)) * (0.8 + 0.6 * self._draw())
         self._failures += 1
         self._next = now + pause
 

@@ -5,9 +5,9 @@ A PacsError crosses the wire as a status code and three trailers: its class, wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import grpc
 
@@ -44,6 +44,8 @@ CODES: Final[dict[type[PacsError], grpc.StatusCode]] = {
 _BY_NAME: Final = {each.__name__: each for each in CODES}
 _LARGEST: Final = 4 << 20
 _KEEPALIVE_MS: Final = 30_000
+_CONNECT_MS: Final = 5_000
+"""Within which a connection is made, or tried anew: the line may have been mended meanwhile."""
 _COMMON: Final = (
     ("grpc.max_receive_message_length", _LARGEST),
     ("grpc.max_send_message_length", _LARGEST),
@@ -75,11 +77,25 @@ def channel_options(server: str, proxy: str = "") -> list[tuple[str, int | str]]
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.max_reconnect_backoff_ms", 10_000),
+        ("grpc.initial_reconnect_backoff_ms", 500),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.min_reconnect_backoff_ms", _CONNECT_MS),
         ("grpc.enable_retries", 0),
     ]
     options.append(("grpc.http_proxy", f"http://{proxy}") if proxy else ("grpc.enable_http_proxy", 0))
     return options
+
+
+def serve_stream(
+    server: grpc.Server,
+    service: str,
+    method: str,
+    answer: Callable[[Any, Any], Iterator[bytes]],
+    read: Callable[[bytes], Any],
+) -> None:
+    """Add a method of one request and many replies that its handler has put into bytes itself."""
+    handler: Any = grpc.unary_stream_rpc_method_handler(answer, request_deserializer=read)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
 
 
 def abort(context: grpc.ServicerContext, error: PacsError) -> NoReturn:

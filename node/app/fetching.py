@@ -65,6 +65,14 @@ class Fetching:
     def _peers(self, entry: Entry) -> list[Source]:
         return [source for source in self._sources(entry) if source.owner not in self._old]
 
+    def close(self) -> None:
+        """Write the copies that have no file yet."""
+        for cache in self._caches():
+            cache.close()
+
+    def _caches(self) -> tuple[CopyCache, ...]:
+        return self.cache, *(objects.cache for objects in self._old.values())
+
     def _is_full(self) -> bool:
         return shutil.disk_usage(self._folder).free < self._shared.config.storage.resume_above_mb * MB
 
@@ -115,7 +123,7 @@ class Fetching:
         yield Chore("copies of what is not stated", 5.0, self._sweep)
 
     def _sweep(self) -> None:
-        for cache in (self.cache, *(objects.cache for objects in self._old.values())):
+        for cache in self._caches():
             cache.sweep(self._is_stated)
 
     def _is_stated(self, owner: bytes, entry: Entry) -> bool:
@@ -125,6 +133,8 @@ class Fetching:
         """Yield what wants threads of its own."""
         for number in range(_THREADS):
             yield Loop(f"grid fetch {number}", self.fetches.turn, idle_pause=0.0, wake=self.fetches.end)
+        for cache in self._caches():
+            yield Loop("grid copies", cache.turn, idle_pause=0.0, wake=cache.end)
 
     def samples(self) -> Iterator[Sample]:
         """Yield what `/metrics` shows of objects that were fetched and given."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import grpc
 
-from catalog import Clock, Entry, Level, Query, Unavailable
+from catalog import Clock, Entry, Level, Query, Selection, Unavailable
 from catalog.statements import SeriesStatement
 from federation.announcing import Announcer, Follower
 from federation.catalog_service import (
@@ -20,6 +20,7 @@ from federation.catalog_service import (
     QueryService,
     RemoteOwner,
 )
+from federation.choosing import Chosen, choose
 from federation.fanout import Breaker
 from federation.identities import Asker
 from federation.links.gate import Gate
@@ -156,6 +157,7 @@ class Neighbourhood:
         """Give everything back."""
         if self._is_open:
             self._owners.close()
+            self.fetching.close()
             self.search.close()
             self.mirror.close()
             self.copying.close()
@@ -301,7 +303,11 @@ class Neighbourhood:
     def _check(self, studies: list[str]) -> None:
         """Look whether studies are in conflict that somebody states anew."""
         if studies:
-            self.conflicts.check(Sight(self.seen, Asker(), Query(level=Level.STUDY, keys={})), studies)
+            sight = Sight(self.seen, Asker(), Query(level=Level.STUDY, keys={}))
+            self.conflicts.check(sight, studies, self._chosen)
+
+    def _chosen(self, study: str) -> Chosen:
+        return choose(self.seen, Asker(), Selection(studies=(study,)))
 
     def _check_own(self) -> None:
         changes = self._main.catalog.changes(self._checked, _CHECKED_AT_ONCE)

@@ -233,7 +233,11 @@ def _conflicts(found: dict[str, Any]) -> Iterator[str]:
     names = {row["node_id"]: row["name"] for row in found["peers"]} | {"": "this node"}
     for each in found["conflicts"]:
         others = ", ".join(names.get(node_id, node_id) for node_id in each["nodes"])
-        yield f"Study {each['StudyInstanceUID']}: another patient is stated under this UID by {others}."
+        if each["instances"]:
+            what = f"of {len(each['instances'])} instances, other bytes are kept by {others}."
+        else:
+            what = f"another patient is stated under this UID by {others}."
+        yield f"Study {each['StudyInstanceUID']}: {what}"
 
 
 def _peer(row: dict[str, Any]) -> tuple[object, ...]:

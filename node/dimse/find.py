@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from catalog import (
@@ -73,7 +73,7 @@ def serve_find(session: Session, context: Context, request: Command) -> None:
                 found = _found(session, query)
                 is_cancelled = _search(session, context, request, query, found.matches, answers)
             told = found.told
-            status, comment = (CANCEL, "") if is_cancelled else (found.status, found.comment)
+            status, comment = (CANCEL, "") if is_cancelled else found.end()
         except Ended:
             raise
         except Exception as error:
@@ -149,8 +149,8 @@ class _Found(NamedTuple):
     """The matches of a question, and what is said behind the last of them."""
 
     matches: Iterator[Attributes]
-    status: int = SUCCESS
-    comment: str = ""
+    end: Callable[[], tuple[int, str]] = lambda: (SUCCESS, "")
+    """Says how it ends, once all matches are out."""
     told: Mapping[str, Any] = {}
     """For the audit."""
 
@@ -170,8 +170,12 @@ def _found(session: Session, query: Query) -> _Found:
         return _Found(session.scope.catalog.find(query))
     asked = grid.ask(query)
     sites = {outcome.site: outcome.part.value for outcome in asked.outcomes}
-    ending, comment = asked.decision
-    return _Found(asked.matches, _ENDINGS[ending], comment, {"request": asked.request_id, "sites": sites})
+
+    def end() -> tuple[int, str]:
+        ending, comment = asked.decide()
+        return _ENDINGS[ending], comment
+
+    return _Found(asked.matches, end, {"request": asked.request_id, "sites": sites})
 
 
 def _search(

@@ -31,7 +31,8 @@ from node.contracts import Caller, StoreResult
 from node.dimse.commands import HIGH, LOW, MEDIUM
 from node.grid_retriever import Fetching
 from node.listing import CLASS, INSTANCE, value, where
-from node.nearline_cache import Copy, CopyCache, Part, Said
+from node.nearline_cache import CopyCache
+from node.nearline_copy import Copy, Part, Said
 from node.storage import file_meta
 
 from .reaching import Reach

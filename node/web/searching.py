@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from catalog import UNIQUE_KEY, Attributes, Level, OutOfSpace, Selection, answer
+from node.contracts import GridAnswer
 from node.keys import keyword_of, text_of
 
 from .exchange import Exchange
@@ -110,21 +111,27 @@ def _matches(exchange: Exchange, question: Question) -> Iterator[Attributes]:
     if grid is None:
         found = exchange.scope.catalog.find(question.query)
     else:
-        asked = grid.ask(question.query)
-        found = _up_to_the_most(exchange, asked.matches)
-        if asked.warning:
-            exchange.warn(asked.warning)
+        found = _of_grid(exchange, grid.ask(question.query))
     if not question.empties:
         return found
     return (each for each in found if not any(each.get(tag, {}).get("Value") for tag in question.empties))
 
 
-def _up_to_the_most(exchange: Exchange, found: Iterator[Attributes]) -> Iterator[Attributes]:
-    """Yield what the grid answers; where it has more than one answer may hold, the client is told."""
-    try:
-        yield from found
-    except OutOfSpace as error:
-        exchange.warn(f"{error.what} {error.next}".rstrip())
+def _of_grid(exchange: Exchange, asked: GridAnswer) -> Iterator[Attributes]:
+    """Yield what the grid answers; the client is told what may be missing.
+
+    That is where it has more than one answer may hold, and where sites are missing, of which more may be
+    known behind the last match than before the first.
+    """
+    told = ""
+    for matches in (iter(()), asked.matches):
+        try:
+            yield from matches
+        except OutOfSpace as error:
+            exchange.warn(f"{error.what} {error.next}".rstrip())
+        if (warning := asked.warning()) != told:
+            exchange.warn(warning)
+            told = warning
 
 
 def _told(exchange: Exchange, question: Question, match: Attributes) -> Attributes:

@@ -13,8 +13,10 @@ import pytest
 from catalog import NotPermitted, Unavailable
 from federation.links.channels import asking
 from federation.links.joining import diagnose
+from federation.links.roll import FEATURES, PROTOCOL
 from federation.links.rpc import letter_of
 from federation.trust.assertion import Asker
+from protos import trust_pb2 as wire
 from tests.federation.nodes import Peer, copy_home, wait_for
 
 Make = Callable[..., Peer]
@@ -238,6 +240,48 @@ def test_a_silent_peer_is_noticed_by_its_heartbeat(three: tuple[Peer, Peer, Peer
     assert standing is not None
     before = standing.heard
     wait_for(lambda: (alpha.member.roll.standing(beta.node_id) or standing).heard > before, 8)
+
+
+def test_the_next_version_of_the_wire_is_spoken_with_and_the_one_after_is_refused_with_a_word(
+    make: Make,
+) -> None:
+    """A newer node has features and fields that this one knows nothing of."""
+    alpha, beta = make("alpha"), make("beta")
+    alpha.grid.found("A")
+    alpha.admit(beta)
+    wait_for(lambda: alpha.knows(beta) and beta.knows(alpha))
+    talk = beta.member.links._talk
+    hello, unknown = talk.hello, b"\xfa\x3f\x03new"
+
+    def speaks(version: int) -> None:
+        """Have beta say so from its next session on."""
+
+        def newer(to: Any) -> wire.Hello:
+            said = hello(to)
+            said.protocol, said.features = version, said.features | 1 << 40
+            said.MergeFromString(unknown)
+            return said
+
+        before = alpha.member.roll.standing(beta.node_id)
+        talk.hello = newer  # type: ignore[method-assign]
+        talk.session(alpha.node_id).end()
+        wait_for(lambda: alpha.member.roll.standing(beta.node_id) not in (before,))
+
+    speaks(PROTOCOL + 1)
+    wait_for(lambda: alpha.knows(beta) and beta.knows(alpha))
+    standing = alpha.member.roll.standing(beta.node_id)
+    assert standing is not None
+    assert standing.features == FEATURES
+    assert beta.ask(alpha) == b"hello from beta"
+    speaks(PROTOCOL + 2)
+    wait_for(lambda: any(alarm.kind == "version" for alarm in alpha.alarms))
+    refused = next(alarm for alarm in alpha.alarms if alarm.kind == "version")
+    assert refused.next == "This node needs an update."
+    wait_for(lambda: beta.member.links.failure(alpha.node_id) is not None)
+    letter = beta.member.links.failure(alpha.node_id)
+    assert letter is not None
+    assert f"speaks version {PROTOCOL + 2}" in letter.what
+    assert not alpha.knows(beta)
 
 
 @pytest.mark.slow

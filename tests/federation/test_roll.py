@@ -150,8 +150,8 @@ def test_fields_of_a_newer_version_survive_and_no_bytes_break_a_message(raw: byt
             assert type(error).__name__ == "DecodeError"  # noqa: PT017
 
 
-def test_a_backoff_doubles_up_to_a_minute_with_jitter() -> None:
-    for draw, least, most in ((0.0, 0.8, 48.0), (0.999, 1.39, 84.0)):
+def test_a_backoff_doubles_up_to_three_seconds_with_jitter() -> None:
+    for draw, least, most in ((0.0, 0.8, 2.4), (0.999, 1.39, 4.2)):
         backoff, now, pauses = Backoff(lambda draw=draw: draw), 0.0, []  # type: ignore[misc]
         for _ in range(9):
             backoff.failed(now)

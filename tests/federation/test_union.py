@@ -8,7 +8,8 @@ from random import Random
 
 import pytest
 
-from catalog import Attributes, Level, Query, Selection, Unavailable
+from catalog import Attributes, Entry, Level, Query, Selection, Unavailable
+from catalog.statements import SeriesStatement
 from federation import union
 from federation.choosing import choose
 from federation.identities import Asker, ForeignIds, Links, prefixed, read_links, rewritten, shown
@@ -322,5 +323,21 @@ def test_one_sop_instance_uid_with_two_contents_is_one_row_and_a_conflict_that_i
     grid.sync()
     chosen = choose(grid.grid, ANYBODY, Selection(studies=("1",)))
     assert [entry.holding.where for entry in chosen.entries] == [b"peer:beta"]
-    assert chosen.conflicts == ["1.1.1"]
+    assert chosen.conflicts == {"1.1.1": b"gamma"}
     assert len(grid.find(query(Level.IMAGE, StudyInstanceUID="1", SeriesInstanceUID="1.1"))) == 1
+
+
+def test_what_a_holder_does_not_list_in_time_is_missing_and_never_silently_left_out(grid: Seen) -> None:
+    """It is thought to be there, but the call for its instances fails."""
+    grid.here.catalog.record([arrival("1", "1.1", "1.1.1")])
+    beta_of(grid).catalog.record([arrival("1", "1.2", f"1.2.{n}") for n in (1, 2)])
+    grid.sync()
+
+    def silent(owner: bytes, series: SeriesStatement) -> list[Entry]:
+        raise Unavailable("It does not answer.")
+
+    chosen = choose(grid.grid._replace(manifest=silent), ANYBODY, Selection(studies=("1",)))
+    assert [entry.SOPInstanceUID for entry in chosen.entries] == ["1.1.1"]
+    assert [(each.SeriesInstanceUID, each.instances, each.sites) for each in chosen.missing] == [
+        ("1.2", 2, ("site beta",))
+    ]

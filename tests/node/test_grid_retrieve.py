@@ -123,6 +123,6 @@ def test_an_expelled_peers_copies_go(pair: tuple[GridNode, GridNode], tmp_path: 
     until(lambda: is_seen(alpha, uid))
     assert get(alpha, uid, "WS")[1].Status == 0
     copies = alpha.home / "grid" / "cache"
-    assert len([path for path in copies.glob("*/*/*") if path.is_file()]) == 4
+    until(lambda: len([path for path in copies.glob("*/*/*") if path.is_file()]) == 4)
     alpha.say("revoke", "beta", "--yes")
     until(lambda: not [path for path in copies.glob("*/*/*") if path.is_file()])

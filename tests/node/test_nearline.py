@@ -190,6 +190,9 @@ def test_a_copy_that_a_crash_tore_is_fetched_again(two: tuple[Hospital, Reader],
     [entry, *_] = alpha.entries(alpha.store(phantoms(11, instances=6)))
     whole = content(beta.door().open(entry))
     path = beta.home.joinpath("cache", *name_of(alpha.owner, entry))
+    assert not path.exists(), "nobody waited for a file"
+    beta.fetches.cache.close()
+    assert content(beta.door().open(entry)) == whole
     data = bytearray(path.read_bytes())
     data[1000] ^= 1
     path.write_bytes(data)

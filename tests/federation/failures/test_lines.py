@@ -19,6 +19,7 @@ from tests.running import until
 from tests.workstation import ask, get, object_of, rows, send
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
+ALL = ("catalog", "find_live", "retrieve")
 _COMMITTED = 1
 _roots = count(1)
 Pair = tuple[LinkedNode, LinkedNode]
@@ -67,6 +68,11 @@ def is_committed(node: LinkedNode, uid: str) -> bool:
 def found(node: LinkedNode, root: str) -> dict[str, str]:
     """Return study → availability of what a node's grid finds below a root."""
     return {uid: where for uid, where in rows(ask(node)) if uid.startswith(f"{root}.")}
+
+
+def are_near(pair: Pair, root: str) -> bool:
+    """Say whether each has one study itself and can have the other's."""
+    return all(sorted(found(node, root).values()) == ["NEARLINE", "ONLINE"] for node in pair)
 
 
 def seconds_of(node: LinkedNode, root: str) -> tuple[float, dict[str, str]]:
@@ -119,7 +125,7 @@ def test_without_the_wan_both_hospitals_work_and_afterwards_know_the_same(
     alpha, beta = pair
     stored(alpha, tmp_path / "sent", f"{root}.1")
     stored(beta, tmp_path / "sent", f"{root}.2")
-    until(lambda: len(found(alpha, root)) == len(found(beta, root)) == 2)
+    until(lambda: are_near(pair, root))
     alpha.cut()
     goes_on_alone(alpha, tmp_path / "alpha", root, "1", "2")
     goes_on_alone(beta, tmp_path / "beta", root, "2", "1")
@@ -153,6 +159,36 @@ def test_over_a_slow_line_that_loses_packets_everything_comes_once(
     assert beta.is_connected(alpha)
 
 
+def test_the_owner_says_what_a_peer_may_do_and_when_whatever_the_peer_knows(
+    pair: Pair, root: str, tmp_path: Path
+) -> None:
+    """Beta has seen the study and believes that it may fetch it; alpha decides at every call."""
+    alpha, beta = pair
+    uid = f"{root}.1"
+    stored(alpha, tmp_path / "sent", uid)
+    until(lambda: found(beta, root) == {uid: "NEARLINE"})
+    everything = "beta/everything"
+    try:
+        alpha.say("grants", "remove", everything)
+        alpha.say("grants", "add", "beta", "everything", "catalog", "find_live")
+        got, status, _, _ = get(beta, uid, "WS")
+        assert (got, status.Status, found(beta, root)) == ([], 0xA702, {uid: "NEARLINE"})
+        refused = until(
+            lambda: [row["detail"] for row in alpha.audit("grid") if "Fetch" in row["detail"]["call"]]
+        )
+        assert (refused[-1]["direction"], refused[-1]["ae"]) == ("in", "WS")
+        later = (time.localtime().tm_hour + 2) % 24
+        alpha.say("grants", "remove", everything)
+        alpha.say("grants", "add", "beta", "everything", *ALL, "--hours", f"{later}-{(later + 1) % 24}")
+        got, status, _, _ = get(beta, uid, "WS")
+        assert (got, status.Status) == ([], 0xA702), "not at this hour"
+    finally:
+        alpha.say("grants", "remove", everything)
+        alpha.grant(beta)
+    until(lambda: found(beta, root) == {uid: "NEARLINE"})
+    until(lambda: get(beta, uid, "WS")[1].Status == 0)
+
+
 @pytest.mark.slow
 def test_a_line_that_falls_silent_is_noticed_within_a_heartbeat_and_forgiven(
     pair: Pair, root: str, tmp_path: Path
@@ -161,20 +197,21 @@ def test_a_line_that_falls_silent_is_noticed_within_a_heartbeat_and_forgiven(
     alpha, beta = pair
     stored(alpha, tmp_path / "sent", f"{root}.1")
     stored(beta, tmp_path / "sent", f"{root}.2")
-    until(lambda: len(found(alpha, root)) == len(found(beta, root)) == 2)
+    until(lambda: are_near(pair, root))
     alpha.fall_silent()
     started = time.monotonic()
     took, answer = seconds_of(alpha, root)
     assert (len(answer), took < 2) == (2, True)
     for node, other in ((alpha, "2"), (beta, "1")):
         until(lambda node=node, other=other: found(node, root)[f"{root}.{other}"] == "UNAVAILABLE", 30)  # type: ignore[misc]
-    assert time.monotonic() - started < 20
+    noticed = time.monotonic() - started
+    assert noticed < 20
     goes_on_alone(alpha, tmp_path / "alpha", root, "1", "2")
     goes_on_alone(beta, tmp_path / "beta", root, "2", "1")
     alpha.heal()
     healed = time.monotonic()
     until(lambda: told_of(alpha, root) == told_of(beta, root) and len(found(alpha, root)) == 6, 90)
-    print(f"level {time.monotonic() - healed:.1f} s after the silence of a line was over")
+    print(f"noticed after {noticed:.1f} s; level {time.monotonic() - healed:.1f} s after it was over")
     until(lambda: are_level(pair))
 
 
@@ -186,7 +223,7 @@ def test_a_line_of_one_direction_is_none_and_costs_nobody_time(
     alpha, beta = pair
     stored(alpha, tmp_path / "sent", f"{root}.1")
     stored(beta, tmp_path / "sent", f"{root}.2")
-    until(lambda: len(found(alpha, root)) == len(found(beta, root)) == 2)
+    until(lambda: are_near(pair, root))
     alpha.be(sent, got)
     for node in pair:
         took, answer = seconds_of(node, root)

@@ -110,7 +110,7 @@ def test_one_image_is_moved_alone(tmp_path: Path) -> None:
         assert (answer.status, answer.completed) == (0, 1), answer
         assert [each.SOPInstanceUID for each in got.instances] == [one.SOPInstanceUID]
         [objects] = node.old.objects.values()
-        assert len(list((node.home / "grid" / "old" / "OLD").glob("*/*/*"))) == 1
+        until(lambda: len(list((node.home / "grid" / "old" / "OLD").glob("*/*/*"))) == 1)
         assert objects.cache.size < 3 * len(one.data)
 
 

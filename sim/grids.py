@@ -1,0 +1,136 @@
+"""Several sites in one grid, for what is measured between them: processes with a line to each."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from .association import STUDY_ROOT_FIND, Association
+from .links import Link
+from .pdu import Address, identifier
+from .plays.actors import Actor, enrol
+from .servers import Server, ServerError, free_port
+
+_OPS: Final = ("catalog", "find_live", "retrieve")
+_PATIENCE: Final = 120.0
+LIVE: Final = "LIVE"
+"""A device for which owners themselves are asked."""
+KNOWING: Final = "KNOWING"
+"""A device whose issuer is the phantoms': nothing of what it is given is rewritten."""
+
+
+class Site(Actor):
+    """A node that peers reach, and that reaches peers, over a line that can be cut."""
+
+    def __init__(self, folder: Path, name: str, settings: Mapping[str, str] | None = None) -> None:
+        self._watch = free_port()
+        super().__init__(folder, name, {"watch.port": str(self._watch), **(settings or {})})
+        self._in, self._out = Link(int(self._settings["grid.port"])), Link(None)
+        self._settings |= {"grid.addresses": self._in.address, "grid.proxy": self._out.address}
+        for device, more in ((LIVE, ("--grid-mode", "live")), (KNOWING, ("--issuer", "PHANTOMS"))):
+            self.say("devices", "add", device, "--services", "echo,find,move", "--called", "*",
+                     "--move-to", "*", *more)  # fmt: skip
+
+    @property
+    def grid(self) -> Address:
+        """Where devices ask for all sites."""
+        return self.address._replace(ae_title=f"{self.address.ae_title}_GRID")
+
+    def cut(self) -> None:
+        """Cut its line."""
+        self._in.cut()
+        self._out.cut()
+
+    def heal(self) -> None:
+        """Join it again."""
+        self._in.heal()
+        self._out.heal()
+
+    def metric(self, name: str) -> float:
+        """Return the sum of what /metrics shows under a name."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._watch}/metrics", timeout=10) as page:
+            lines = page.read().decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"peerpacs_{name}{{"))
+
+    def finds(self, StudyInstanceUID: str) -> bool:
+        """Say whether its grid finds a study."""
+        with Association(self.grid, [STUDY_ROOT_FIND]) as association:
+            return bool(association.find(identifier("STUDY", StudyInstanceUID=StudyInstanceUID)))
+
+    def close(self) -> None:
+        """Stop it, and its line."""
+        try:
+            super().close()
+        finally:
+            self._in.close()
+            self._out.close()
+
+
+class Sites(Server):
+    """Sites of one grid as one contestant: the first asks, the others own; each grants the first all."""
+
+    name = "PeerPACS"
+    is_granted_at_once = True
+
+    def __init__(self, folder: Path, destination: Address, names: Sequence[str]) -> None:
+        folder.mkdir(parents=True)
+        self.folder = folder
+        self.first, *self.others = (Site(folder / name, name) for name in names)
+        self.address = self.first.address
+        self.first.say("devices", "add", destination.ae_title, "--services", "echo,store",
+                       "--address", "127.0.0.1", "--port", str(destination.port))  # fmt: skip
+        for other in self.others:
+            other.say("devices", "add", destination.ae_title, "--services", "echo,store",
+                      "--address", "127.0.0.1", "--port", str(destination.port))  # fmt: skip
+
+    @property
+    def all(self) -> tuple[Site, ...]:
+        """All of them."""
+        return self.first, *self.others
+
+    def start(self) -> float:
+        """Start them all, and have them join. Raises as `Server.start`."""
+        began = time.perf_counter()
+        for site in self.all:
+            site.start()
+        enrol(self.first, self.others)
+        if self.is_granted_at_once:
+            self.grant()
+        wait(lambda: self.first.metric("peer_up") == len(self.others))
+        return time.perf_counter() - began
+
+    def grant(self) -> None:
+        """Have the others grant the first all."""
+        for other in self.others:
+            other.say("grants", "add", self.first.called, "everything", *_OPS)
+
+    def stop(self) -> None:
+        """Stop them all."""
+        for site in self.all:
+            site.close()
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time of all."""
+        return sum(site.cpu_seconds() for site in self.all)
+
+
+def pair(folder: Path, destination: Address) -> Sites:
+    """Return a node that asks, and one that owns."""
+    return Sites(folder, destination, ("asker", "owner"))
+
+
+def wait(is_so: Callable[[], object], seconds: float = _PATIENCE, pause: float = 0.01) -> float:
+    """Wait until something is so; return the seconds it took.
+
+    Raises:
+        ServerError: it did not become so in time.
+    """
+    began = time.perf_counter()
+    while not is_so():
+        if time.perf_counter() - began > seconds:
+            raise ServerError(f"What a benchmark waited for was not so after {seconds:.0f} s.")
+        time.sleep(pause)
+    return time.perf_counter() - began

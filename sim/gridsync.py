@@ -1,0 +1,214 @@
+"""The cases of catalogs that follow each other: how late they are, how fast they come, how they heal."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import ClassVar, Final
+
+from federation.mirror import Mirror
+
+from . import clients
+from .association import STUDY_ROOT_FIND, Association
+from .cases import Case, Contestant, Figures
+from .clients import ClientError
+from .filling import fill
+from .grids import Site, Sites, pair, wait
+from .pdu import Address, identifier
+from .phantoms import SMALLEST, Study, instances, study
+from .report import Goal, Row
+from .servers import Server
+
+_SEED: Final = 61
+_SERIES: Final = 5
+"""Series in a study of the owner that is full."""
+
+
+@dataclass(slots=True)
+class Lag(Case):
+    """From the response to a C-STORE until the grid of another node finds the study, while others come."""
+
+    seconds: int = 30
+    rate: int = 250
+    name: str = "gridlag"
+    is_fresh_each_run: bool = False
+    _folders: list[Path] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        return f"Following a catalog, {2 * self.rate} changed rows a second"
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return (
+            Row("from stored to found elsewhere, p95", "s", more_is_better=False, goal=Goal(at_most=1.0)),
+            Row("from stored to found elsewhere, median", "s", more_is_better=False),
+            Row("rows a second", "/s", more_is_better=True),
+        )
+
+    @property
+    def contestants(self) -> dict[str, Contestant]:
+        return {"PeerPACS": pair}
+
+    def measure(self, server: Server, run: int) -> Figures:
+        assert isinstance(server, Sites)
+        asker, [owner] = server.first, server.others
+        over, sent = threading.Event(), [0]
+        sender = threading.Thread(target=self._send, args=(owner.address, run, over, sent))
+        began = time.perf_counter()
+        sender.start()
+        lags = []
+        with Association(owner.address, sends=_CT) as association:
+            for n in range(2 * self.seconds):
+                marker = study(_SEED, 10_000_000 + 1000 * run + n, instances=1, size=SMALLEST)
+                association.store(next(instances(marker)))
+                lags.append(wait(lambda marker=marker: asker.finds(marker.StudyInstanceUID)))  # type: ignore[misc]
+                time.sleep(max(0.0, began + (n + 1) / 2 - time.perf_counter()))
+        over.set()
+        sender.join()
+        lags.sort()
+        rate = 2 * sent[0] / (time.perf_counter() - began)
+        figures = lags[int(0.95 * len(lags))], median(lags), rate
+        return dict(zip((row.name for row in self.rows), figures, strict=True))
+
+    def _send(self, address: Address, run: int, over: threading.Event, sent: list[int]) -> None:
+        """Store a new study, which is two rows, so often in a second, until it is over."""
+        began = time.perf_counter()
+        with Association(address, sends=_CT) as association:
+            while not over.is_set():
+                number = 1_000_000 * (run + 1) + sent[0]
+                [one] = instances(study(_SEED, number, instances=1, size=SMALLEST))
+                association.store(one)
+                sent[0] += 1
+                over.wait(max(0.0, began + sent[0] / self.rate - time.perf_counter()))
+
+
+_CT: Final = ("1.2.840.10008.5.1.4.1.1.2",)
+
+
+class Full(Sites):
+    """An owner whose catalog is full, and that has not granted it yet."""
+
+    studies: ClassVar[int] = 0
+    is_granted_at_once = False
+
+    def start(self) -> float:
+        """Fill the owner, then start. Raises as `Server.start`."""
+        [owner] = self.others
+        owner.start()
+        described = study(_SEED, 0, instances=1, size=SMALLEST)
+        with Association(owner.address, sends=_CT) as association:
+            association.store(next(instances(described)))
+        owner.stop()
+        count = _SERIES * self.studies
+        uid = described.StudyInstanceUID
+        fill(owner.home, uid, count, _SEED, series=_SERIES, instances_in_a_series=1)
+        return super().start()
+
+
+@dataclass(slots=True)
+class Snapshot(Case):
+    """A node takes in the catalog of one that is full, over the wire and into its mirror."""
+
+    studies: int = 50_000
+    name: str = "gridsnapshot"
+    is_fresh_each_run: bool = True
+    _folders: list[Path] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        return f"Taking in a catalog of {self._rows} rows"
+
+    @property
+    def _rows(self) -> int:
+        return (1 + _SERIES) * self.studies
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return (
+            Row(
+                "a million rows into the mirror", "s", more_is_better=False, goal=Goal(at_most=1e6 / 150_000)
+            ),
+            Row("rows a second", "/s", more_is_better=True),
+            Row("the same, indexed", "/s", more_is_better=True),
+        )
+
+    @property
+    def contestants(self) -> dict[str, Contestant]:
+        full = type("Full", (Full,), {"studies": self.studies})
+        return {"PeerPACS": lambda folder, destination: full(folder, destination, ("asker", "owner"))}
+
+    def measure(self, server: Server, run: int) -> Figures:
+        """Look into the mirror from outside while it fills."""
+        assert isinstance(server, Full)
+        server.grant()
+        mirror = Mirror(server.first.home / "grid" / "mirror", clock=time.time, is_read_only=True)
+        try:
+            wait(lambda: any(_state(mirror)), pause=0.001)
+            began = time.perf_counter()
+            written = wait(lambda: _state(mirror)[1], pause=0.002)
+            wait(lambda: _state(mirror)[2], pause=0.01)
+            indexed = time.perf_counter() - began
+            studies = sum(mirror.state(source).studies for source in mirror.sources())
+        finally:
+            mirror.close()
+        if studies < self.studies:
+            raise ClientError(f"{studies} of {self.studies} studies came.")
+        rows = self._rows
+        figures = 1e6 * written / rows, rows / written, rows / indexed
+        return dict(zip((row.name for row in self.rows), figures, strict=True))
+
+
+def _state(mirror: Mirror) -> tuple[bool, bool, bool]:
+    """Say whether a snapshot has begun to come, has come, and is indexed."""
+    states = [mirror.state(source) for source in mirror.sources()]
+    begun = any(each.snapshot or each.applied for each in states)
+    come = any(each.snapshot.is_complete if each.snapshot else each.applied for each in states)
+    return begun, come, any(each.applied and not each.snapshot for each in states)
+
+
+@dataclass(slots=True)
+class Heal(Case):
+    """The line of a node is cut; many rows change there; seconds from its healing until all are known."""
+
+    changed: int = 10_000
+    name: str = "gridheal"
+    is_fresh_each_run: bool = True
+    _folders: list[Path] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        return f"A partition of half a minute in which {self.changed} rows change"
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return (Row("healed to equal", "s", more_is_better=False, goal=Goal(at_most=5.0)),)
+
+    @property
+    def contestants(self) -> dict[str, Contestant]:
+        return {"PeerPACS": pair}
+
+    def prepare(self, scratch: Path, destination: Address) -> None:
+        self._folders = clients.write(self._studies(), scratch, 2)
+
+    def measure(self, server: Server, run: int) -> Figures:
+        assert isinstance(server, Sites)
+        asker, [owner] = server.first, server.others
+        owner.cut()
+        began = time.perf_counter()
+        wait(lambda: asker.metric("peer_up") == 0)
+        clients.store(owner.address, self._folders)
+        time.sleep(max(0.0, 30.0 - (time.perf_counter() - began)))
+        owner.heal()
+        return {self.rows[0].name: wait(lambda: self._known(asker) == self.changed // 2)}
+
+    def _known(self, asker: Site) -> int:
+        with Association(asker.grid, [STUDY_ROOT_FIND]) as association:
+            return len(association.find(identifier("STUDY", StudyInstanceUID="")))
+
+    def _studies(self) -> Iterator[Study]:
+        return (study(_SEED, n, instances=1, size=SMALLEST) for n in range(self.changed // 2))
