@@ -137,6 +137,8 @@ def test_a_clock_that_is_off_is_told_on_both_sides_and_changes_nothing_else(make
     alpha.admit(beta)
     wait_for(lambda: alpha.knows(beta) and beta.knows(alpha))
     wait_for(lambda: all(any(alarm.kind == "clock" for alarm in peer.alarms) for peer in (alpha, beta)))
+    assert alpha.ask(beta) == b"hello from alpha"
+    assert beta.ask(alpha) == b"hello from beta"
     ahead = next(alarm.what for alarm in alpha.alarms if alarm.kind == "clock")
     assert ("ahead of" if skew > 0 else "behind") in ahead
     said = diagnose(
