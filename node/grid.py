@@ -206,7 +206,7 @@ class Membership:
         self.roll = Roll(
             identity.node_id, identity.grid_id, self.instance, clock, outside.monotonic, outside.alarm
         )
-        self.gate = Gate(self.trust, identity.node_id, clock, outside.audit, self.roll.instance_of)
+        self.gate = Gate(self.trust, identity.node_id, clock, outside.audit, self.roll)
         self.channels = Channels(
             self.credentials, self.trust, self.instance, clock, outside.audit, settings.proxy
         )

@@ -19,6 +19,7 @@ from federation.trust.names import Identity
 from federation.trust.policy import Caller
 from federation.trust.trust import Trust
 
+from .roll import Roll
 from .rpc import abort
 
 INSTANCE: Final = "pp-instance"
@@ -67,14 +68,14 @@ class Gate(grpc.ServerInterceptor):
         own_id: str,
         clock: Clock,
         audit: AuditHook,
-        instance_of: Callable[[str], int],
+        roll: Roll,
     ) -> None:
-        """`instance_of` returns the instance of a node's live session, or 0."""
+        """`roll` knows the live sessions: which machine calls, and what time it is there."""
         self._trust = trust
         self._own_id = own_id
         self._clock = clock
         self._audit = audit
-        self._instance_of = instance_of
+        self._roll = roll
         self._live: dict[int, tuple[grpc.ServicerContext, Visitor]] = {}
         self._lock = threading.Lock()
         self._ders: dict[bytes, bytes] = {}
@@ -195,7 +196,7 @@ class Gate(grpc.ServerInterceptor):
         return identity
 
     def _check_instance(self, identity: Identity, claimed: str) -> None:
-        live = self._instance_of(identity.node_id)
+        live = self._roll.instance_of(identity.node_id)
         if live and claimed != str(live):
             what = f"Another machine with the identity of {identity.name} is connected at this moment."
             raise NotPermitted(what, "Two machines run one home: stop one of them.")
@@ -205,7 +206,9 @@ class Gate(grpc.ServerInterceptor):
         key, now = (identity.node_id, text), self._clock()
         asker, until = self._verified.get(key, (None, 0.0))
         if asker is None or now > until:
-            asker = verify_assertion(self._trust, text, identity, self._own_id, now)
+            # By the clock of the caller, as its session tells it: people are told of a wrong one.
+            theirs = now + self._roll.skew_of(identity.node_id)
+            asker = verify_assertion(self._trust, text, identity, self._own_id, theirs)
             if len(self._verified) >= _CACHED:
                 self._verified = {}
             self._verified[key] = (asker, now + 60)

@@ -182,6 +182,19 @@ class Roll:
         live = self.everybody().values()
         return median(each.skew for each in live) if live else None
 
+    def skew_of(self, node_id: str) -> float:
+        """Return the seconds by which a connected node's clock is ahead of this one's."""
+        live = self.standing(node_id)
+        return live.skew if live is not None else 0.0
+
+    def told_time(self, standing: Standing, now: float) -> None:
+        """Note what time it is at the other end of a session."""
+        with self._lock:
+            live = self._live.get(standing.identity.node_id)
+            if live is not None and live.since == standing.since:
+                skew = now - self._clock()
+                self._live[standing.identity.node_id] = live._replace(skew=skew)
+
     def everybody(self) -> dict[str, Standing]:
         """Return all live sessions by node_id."""
         return {node_id: live for node_id in list(self._live) if (live := self.standing(node_id))}

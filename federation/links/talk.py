@@ -145,6 +145,7 @@ class Talk:
         node_id, kind = standing.identity.node_id, message.WhichOneof("kind")
         if kind == "heartbeat":
             beat = message.heartbeat
+            self.roll.told_time(standing, beat.now_ms / 1000)
             if beat.HasField("granted"):
                 session.granted = tuple(beat.granted.ops[: gossip.MOST])
             self._heard(session, beat.versions, beat.heads, beat.seen, is_all=True)
