@@ -112,6 +112,7 @@ class _Page:
             {
                 "icon": files.url("icon.svg"),
                 "style": files.url("style.css"),
+                "sentences": files.url(f"{reader.language}.json"),
                 "script": files.url(f"{self._row.module}.js"),
             },
             [files.url(f"{module}.js") for module in modules],

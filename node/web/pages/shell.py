@@ -28,6 +28,7 @@ _SHELL: Final = Template("""<!doctype html>
 <title>$title</title>
 <link rel="icon" href="$icon" type="image/svg+xml">
 <link rel="stylesheet" href="$style">
+<link rel="preload" href="$sentences" as="fetch" crossorigin>
 $preloads
 <script type="module" src="$script"></script>
 </head>
@@ -64,7 +65,7 @@ def reader_of(request: falcon.Request) -> Reader:
 def shell(
     reader: Reader, title: str, told: Mapping[str, Any], urls: Mapping[str, str], preloads: Collection[str]
 ) -> bytes:
-    """Return the HTML of a page; `told` is what its script reads, `urls` names icon, style and script."""
+    """Return the HTML of a page; `told` is what its script reads, `urls` names what it is made of."""
     quoted = {name: html.escape(url) for name, url in urls.items()}
     return _SHELL.substitute(
         quoted,
