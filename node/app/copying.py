@@ -75,8 +75,8 @@ class Copying:
         self._clock, self._alarm, self._spawn = clock, alarm, spawn
         self.rules = state.table("copy rules", CopyRule)
         self.is_open = False
-        self._there: set[str] = set()
-        """Who was connected at the last look."""
+        self._there: dict[str, int] = {}
+        """Who was connected at the last look, and as which instance of the node."""
         self.queue: Callable[[], TransferQueue] | None = None
 
     def open(
@@ -323,9 +323,10 @@ class Copying:
     def _hear(self) -> None:
         """Note who is connected, and try at once what waits for them."""
         now, before = self._clock(), self._there
-        self._there = set(self.members.connected())
-        for node_id in self._there - before:
-            self.proofs.returned(node_id)
+        self._there = self.members.instances()
+        for node_id, instance in self._there.items():
+            if before.get(node_id) != instance:
+                self.proofs.returned(node_id)
         for node in self.members.candidates():
             # Who was never there since this ledger began is lost in its time as well.
             if self.ledger.heard.get(node.node_id.encode()) is None:

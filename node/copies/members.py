@@ -30,6 +30,11 @@ class Members:
         member = self._grid().membership
         return [*member.roll.everybody()] if member is not None and member.is_serving else []
 
+    def instances(self) -> dict[str, int]:
+        """Return the nodes with a live session, each with a number that is another after every start."""
+        member = self._grid().membership
+        return {} if member is None else {each: member.roll.instance_of(each) for each in self.connected()}
+
     def site(self) -> str:
         """Return this node's own site."""
         member, settings = self._grid().membership, self._grid().settings

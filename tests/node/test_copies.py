@@ -88,6 +88,7 @@ def test_a_node_with_an_empty_disk_gets_its_studies_and_decisions_back(
     three: list[GridNode], tmp_path: Path
 ) -> None:
     alpha, beta, gamma = three
+    alpha.say("copies", "add", "all", "--copies", "3")
     uid, _ = sent(alpha, tmp_path / "a", 41, 4)
     alpha.say("correct", uid, "PatientName=MENDED^ANNA", "--reason", "test")
     until(lambda: is_done(alpha), 60)
@@ -133,7 +134,7 @@ def test_a_keeper_killed_at_nine_tenths_of_a_large_object_goes_on_there(
     ops = ("catalog", "find_live", "retrieve", "host_replicas")
     alpha.say("grants", "add", "beta", "everything", *ops, "--rate", "20000000")
     size = 80_000_000
-    before = sum(alpha.metric("transfer_bytes_total"))
+    before = max(alpha.metric("transfer_bytes_total"))
     sent(alpha, tmp_path / "large", 71, 1, size)
     incoming = beta.home / "copies" / "incoming"
     until(lambda: any(path.stat().st_size > 0.9 * size for path in incoming.glob("*.resumed")), 60)
@@ -141,7 +142,7 @@ def test_a_keeper_killed_at_nine_tenths_of_a_large_object_goes_on_there(
     beta.start(**beta.env)
     until(lambda: is_done(alpha), 90)
     assert kept(beta) == ask(alpha.home, "status")["archive"]["instances"]
-    assert sum(alpha.metric("transfer_bytes_total")) - before < 1.12 * size
+    assert max(alpha.metric("transfer_bytes_total")) - before < 1.12 * size
     alpha.say("grants", "add", "beta", "everything", *ops)
     alpha.say("copies", "add", "all", "--copies", "2")
     assert kept(gamma) == 0
