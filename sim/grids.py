@@ -1,10 +1,10 @@
-"""Several sites in one grid, for what is measured between them: processes with a line to each."""
+"""Several sites in one grid, for what is measured between them: processes, if need be with lines to cut."""
 
 from __future__ import annotations
 
 import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,13 +23,16 @@ KNOWING: Final = "KNOWING"
 
 
 class Site(Actor):
-    """A node that peers reach, and that reaches peers, over a line that can be cut."""
+    """A node; with a line, all between it and its peers goes over one that can be cut, at a cost in speed."""
 
-    def __init__(self, folder: Path, name: str, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, name: str, *, has_line: bool) -> None:
         self._watch = free_port()
-        super().__init__(folder, name, {"watch.port": str(self._watch), **(settings or {})})
-        self._in, self._out = Link(int(self._settings["grid.port"])), Link(None)
-        self._settings |= {"grid.addresses": self._in.address, "grid.proxy": self._out.address}
+        super().__init__(folder, name, {"watch.port": str(self._watch)})
+        self._lines: tuple[Link, ...] = ()
+        if has_line:
+            self._lines = Link(int(self._settings["grid.port"])), Link(None)
+            into, out = self._lines
+            self._settings |= {"grid.addresses": into.address, "grid.proxy": out.address}
         for device, more in ((LIVE, ("--grid-mode", "live")), (KNOWING, ("--issuer", "PHANTOMS"))):
             self.say("devices", "add", device, "--services", "echo,find,move", "--called", "*",
                      "--move-to", "*", *more)  # fmt: skip
@@ -41,13 +44,13 @@ class Site(Actor):
 
     def cut(self) -> None:
         """Cut its line."""
-        self._in.cut()
-        self._out.cut()
+        for each in self._lines:
+            each.cut()
 
     def heal(self) -> None:
         """Join it again."""
-        self._in.heal()
-        self._out.heal()
+        for each in self._lines:
+            each.heal()
 
     def metric(self, name: str) -> float:
         """Return the sum of what /metrics shows under a name."""
@@ -65,8 +68,8 @@ class Site(Actor):
         try:
             super().close()
         finally:
-            self._in.close()
-            self._out.close()
+            for each in self._lines:
+                each.close()
 
 
 class Sites(Server):
@@ -74,11 +77,12 @@ class Sites(Server):
 
     name = "PeerPACS"
     is_granted_at_once = True
+    have_lines = False
 
     def __init__(self, folder: Path, destination: Address, names: Sequence[str]) -> None:
         folder.mkdir(parents=True)
         self.folder = folder
-        self.first, *self.others = (Site(folder / name, name) for name in names)
+        self.first, *self.others = (Site(folder / name, name, has_line=self.have_lines) for name in names)
         self.address = self.first.address
         self.first.say("devices", "add", destination.ae_title, "--services", "echo,store",
                        "--address", "127.0.0.1", "--port", str(destination.port))  # fmt: skip

@@ -171,6 +171,12 @@ def _state(mirror: Mirror) -> tuple[bool, bool, bool]:
     return begun, come, any(each.applied and not each.snapshot for each in states)
 
 
+class Cuttable(Sites):
+    """Sites whose lines can be cut."""
+
+    have_lines = True
+
+
 @dataclass(slots=True)
 class Heal(Case):
     """The line of a node is cut; many rows change there; seconds from its healing until all are known."""
@@ -190,7 +196,7 @@ class Heal(Case):
 
     @property
     def contestants(self) -> dict[str, Contestant]:
-        return {"PeerPACS": pair}
+        return {"PeerPACS": lambda folder, destination: Cuttable(folder, destination, ("asker", "owner"))}
 
     def prepare(self, scratch: Path, destination: Address) -> None:
         self._folders = clients.write(self._studies(), scratch, 2)
