@@ -12,11 +12,14 @@ import pytest
 from msgspec.structs import replace
 
 from catalog import Damaged, Holding, LmdbCatalog, Move, NotFound, PacsError
+from node.damage import DamageBook
 from node.held import HeldShelf
+from node.inspection import Findings, Inspector
 from node.state import State
 from node.storage import Kept, KeptDecision, VolumeStore, file_meta
 from node.storage.draining import Drain
-from node.storage.places import place_of, segment_path
+from node.storage.places import Place, place_of, segment_path
+from node.verification import Verification, Wish
 from node.whereabouts import Whereabouts
 from tests.catalog.samples import CT, EXPLICIT, arrival, open_catalog
 from tests.node.storage.filling import MB, SMALL, Came, Stopped, keep, read
@@ -256,3 +259,91 @@ def test_errors_are_letters(site: Site) -> None:
     (site.folder / "a/objects/volumes.json").write_text("{")
     with pytest.raises(Damaged):
         site.store.list.read()
+
+
+def half_drained(site: Site, *, is_held: bool, steps: int = 40) -> tuple[Holding, Holding]:
+    """Return two instances of a segment of the first volume, whose drain has taken so many steps."""
+    site.store.list.mark(1, is_read_only=True)
+    site.store.states()
+    kept = site.put(1, is_held=is_held), site.put(2, is_held=is_held)
+    site.store.list.mark(1, is_read_only=False)
+    site.store.list.mark(0, is_draining=True)
+    site.store.states()
+    for _ in range(steps):
+        site.drain.step()
+    return kept
+
+
+def start_again(site: Site) -> Site:
+    """Stop and start the node."""
+    site.close()
+    return open_site(site.folder, site.clock)
+
+
+def verified(site: Site) -> Findings:
+    """Return what a verification of everything finds."""
+    book = DamageBook(site.state, site.clock)
+    inspector = Inspector(site.store, site.store, site.catalog, site.held, book)
+    job = Verification(inspector, Wish(), site.clock)
+    while not job.is_over:
+        job.step()
+    found = job.progress()
+    return Findings(healed=found["healed"], unrecorded=found["unrecorded"], objects=found["objects"])
+
+
+def test_what_was_healed_from_a_segment_that_is_about_to_go_is_not_lost_with_it(tmp_path: Path) -> None:
+    with closing(open_site(tmp_path)) as site:
+        with_disk(tmp_path, site.store)
+        kept = half_drained(site, is_held=False)
+    site = open_site(tmp_path, site.clock)
+    with closing(site):
+        flip(site, site.where(1, kept[0]))
+        assert verified(site).healed == 1
+        assert site.where(1, kept[0]) == kept[0], "the segment that is drained had it whole"
+        site.store.list.mark(0, is_draining=False)
+        site.work()
+        assert read(site.store, site.where(1, kept[0])) == content(1, 3000)
+        assert read(site.store, site.where(2, kept[1])) == content(2, 3000)
+        site.drain_out(0)
+        assert site.store.store(0).is_empty()
+        for number, was in enumerate(kept, 1):
+            assert read(site.store, site.where(number, was)) == content(number, 3000)
+
+
+@pytest.mark.parametrize("steps", range(6))
+@pytest.mark.parametrize("is_started_again", [False, True])
+def test_what_is_discarded_at_any_moment_of_a_drain_is_gone_wherever_it_was_copied(
+    tmp_path: Path, steps: int, is_started_again: bool
+) -> None:
+    site = open_site(tmp_path)
+    with_disk(tmp_path, site.store)
+    _, other = half_drained(site, is_held=True, steps=steps)
+    if is_started_again:
+        site = start_again(site)
+    with closing(site):
+        waiting = next(each for each in site.held.list() if each.entry.SOPInstanceUID == "1.1.1.1")
+        site.held.take(waiting)
+        site.store.remove(waiting.entry.holding, erase=True)
+        told = {item.holding.sha256 for item in site.store.scan() if isinstance(item, Kept)}
+        assert told == {other.sha256}, "a rebuild would bring it back"
+        for segment in tmp_path.rglob("*.tar"):
+            assert content(1, 3000)[-500:] not in segment.read_bytes()
+        site.work()
+        assert verified(site).unrecorded == 0
+        assert site.store.store(0).is_empty()
+        assert read(site.store, site.where(2, other)) == content(2, 3000)
+        for segment in tmp_path.rglob("*.tar"):
+            assert content(1, 3000)[-500:] not in segment.read_bytes()
+
+
+def test_a_copy_that_rotted_before_the_rows_name_it_is_not_taken(tmp_path: Path) -> None:
+    site = open_site(tmp_path)
+    with_disk(tmp_path, site.store)
+    was, _ = half_drained(site, is_held=False, steps=4)
+    assert site.where(1, was) != was
+    site.rows.relocate([Move("1.1.1.1", site.where(1, was), was)])
+    flip(site, Holding(was.sha256, Place(1, 1, 0).pack(), was.size))
+    with closing(start_again(site)) as site:
+        site.work()
+        assert site.store.store(0).is_empty()
+        assert read(site.store, site.where(1, was)) == content(1, 3000)
