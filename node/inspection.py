@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Final
 
 import msgspec
@@ -151,10 +152,16 @@ class Inspector:
             findings.tell(
                 f"{uid or holding.sha256.hex()} lies in the segments, but has no row: peerpacs rebuild"
             )
-        elif holding.sha256 in self.book and self._is_whole(lying):
-            findings.healed += self._mender.mend(uid, holding)
+        elif holding.sha256 in self.book and self._heals(lying):
+            findings.healed += 1
         else:
             findings.spare += 1
+
+    def _heals(self, lying: Lying) -> bool:
+        """Put a copy that lies in the segments in the place of what is damaged, if it is whole."""
+        stays = self._segments.staying if isinstance(self._segments, VolumeStore) else nullcontext()
+        with stays:
+            return self._is_whole(lying) and self._mender.mend(lying.SOPInstanceUID, lying.holding)
 
     def _is_whole(self, lying: Lying) -> bool:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,17 +112,40 @@ class SegmentCopy:
         self.is_decision_damaged |= member is not None and member.kind is Kind.DECISION
 
 
-def objects_in(path: Path) -> list[Stretch]:
-    """Return the objects of a segment as their headers name them, in order; their bytes are not looked at."""
+class Contents(NamedTuple):
+    """What the headers of a segment say; no object's bytes were looked at."""
+
+    objects: list[Stretch]
+    """In order."""
+    removed: frozenset[bytes]
+    """SHA-256 of objects that were removed and do not lie here a second time."""
+    has_unreadable: bool
+    """Whether there are bytes that belong to no member that is known."""
+
+
+def contents(path: Path, wanted: Collection[bytes] | None = None) -> Contents:
+    """Return what lies in a segment, of objects only those with a SHA-256 that is `wanted`, if any are named.
+
+    Raises:
+        OSError: there is no such file, or the disk failed.
+    """
+    objects, removed, has_unreadable = list[Stretch](), set[bytes](), False
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return [
-            Stretch(found.member, found.offset, instance_at(fd, found.offset, found.member))
-            for found in find_members(fd, check=lambda fd, offset, member: True)
-            if found.member and found.is_whole and found.member.kind is Kind.OBJECT
-        ]
+        for found in find_members(fd, check=lambda fd, offset, member: True):
+            member = found.member
+            if member is None or not found.is_whole:
+                has_unreadable = True
+            elif wanted is not None and member.sha256 not in wanted:
+                continue
+            elif member.kind is Kind.DELETED:
+                removed.add(member.sha256)
+            elif member.kind is Kind.OBJECT:
+                objects.append(Stretch(member, found.offset, instance_at(fd, found.offset, member)))
     finally:
         os.close(fd)
+    here = {each.member.sha256 for each in objects}
+    return Contents(objects, frozenset(removed - here), has_unreadable)
 
 
 def instance_at(fd: int, offset: int, member: Member) -> str:

@@ -2,8 +2,8 @@
 
 The order is what makes it safe at any moment: the copy is durable and has its name; the rows name it, on the
 disk; some time later, when nobody has an old row in hand, it is looked at once more, and the segment is
-removed. Which copy belongs to which segment is noted before it has its name, so that an interrupted drain
-goes on with it.
+removed, unless a row names it again. Which copy belongs to which segment is noted before it has its name, so
+that an interrupted drain goes on with it, and so that what is removed meanwhile is removed from both.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
-from catalog import Clock, Entry, Holding, Move, Moved, OutOfSpace, PacsError
+from catalog import Clock, Damaged, Entry, Holding, Move, Moved, NotFound, OutOfSpace, PacsError, Unavailable
 
-from .copying import Segment, SegmentCopy, Stretch, objects_in
+from .copying import Segment, SegmentCopy, Stretch, contents
 from .members import BLOCK
 from .places import place_of, segment_path, write_durably
+from .removal import remove_from
 from .segments import SegmentStore
 from .space import refusal
 from .spread import VolumeStore
@@ -55,15 +58,24 @@ class _Note(msgspec.Struct, frozen=True):
     volume: int
     number: int
     is_whole: bool
-    """Whether nothing of the segment is damaged."""
+    """Whether nothing of the segment is damaged, or nothing that is missed."""
+    is_forced: bool = False
+    """Whether it goes although some of its bytes cannot be read, since no row names them."""
 
 
 class _Leaving(NamedTuple):
-    """A segment whose objects lie elsewhere by now, and when it may go."""
+    """A segment whose objects lie elsewhere by now, and since when."""
 
-    moves: list[Move]
-    is_whole: bool
+    note: _Note
     since: float
+
+
+class _Lying(NamedTuple):
+    """An object of a segment that is drained, its copies, and the place that the row names."""
+
+    holding: Holding
+    copies: list[Holding]
+    row: Holding | None
 
 
 class Drain:
@@ -83,6 +95,7 @@ class Drain:
         """SOP Instance UIDs that cannot be moved, because they are damaged, by volume."""
         self.problem = ""
         """Why the drain does not go on, empty if it does."""
+        store.on_removed = self._remove_twins
 
     def step(self) -> bool:
         """Move one object, or free segments that are due; say whether there is more to do at once."""
@@ -123,6 +136,7 @@ class Drain:
             segment = Segment(source.volume, number)
             if segment not in self._leaving and not self._is_stuck(segment):
                 yield from self._move(segment, is_forced=False)
+                self._free()
         stuck = [segment for segment in self._stuck if segment.volume == source.volume]
         if stuck and not self._leaving and not self._has_looked:
             self._has_looked = True
@@ -157,15 +171,33 @@ class Drain:
         if not self._path(source).exists():
             self._forget(source)
         elif source not in self._leaving and not self._is_stuck(source):
+            yield from self._check(source, note)
             yield from self._follow(source, note)
+
+    def _check(self, source: Segment, note: _Note) -> Iterator[bool]:
+        """Read the copies again that rows are about to name: they have lain there for a while."""
+        store = self._store.store(note.volume)
+        for lying in self._lying(source, note):
+            for copy in lying.copies if lying.row == lying.holding else ():
+                try:
+                    store.verify(copy)
+                except (Damaged, NotFound):
+                    with suppress(Damaged):
+                        store.remove(copy)
+                yield True
 
     def _follow(self, source: Segment, note: _Note) -> Iterator[bool]:
         """Have the rows name the copy of a segment, which may go a little later."""
-        moves = self._moves(source, note)
+        self._erase_removed(source, note)
+        moves = [
+            Move(uid, lying.holding, copy)
+            for uid, lying in self._named(source, note)
+            for copy in lying.copies
+        ]
         for start in range(0, len(moves), _BATCH):
             self._rows.relocate(moves[start : start + _BATCH])
             yield True
-        self._leaving[source] = _Leaving(moves, note.is_whole, self._clock())
+        self._leaving[source] = _Leaving(note, self._clock())
 
     def _copy(self, source: Segment, is_forced: bool) -> Generator[bool, None, _Note | None]:
         """Return where the copy is that was made; None when the segment has to stay."""
@@ -178,21 +210,21 @@ class Drain:
                 yield True
             if copy.damaged and (copy.is_decision_damaged if is_forced else not copy.objects):
                 return None
-            is_whole = is_forced or not copy.damaged
-            if copy.is_empty:
-                return _Note(source.number, -1, -1, is_whole)
-            return self._publish(source, target, file, is_whole)
+            note = _Note(source.number, -1, -1, is_forced or not copy.damaged, is_forced)
+            return note if copy.is_empty else self._publish(source, target, file, note)
         except OSError as error:
             raise refusal(error, target.objects) from error
         finally:
             os.close(fd)
             file.unlink(missing_ok=True)
 
-    def _publish(self, source: Segment, target: SegmentStore, file: Path, is_whole: bool) -> _Note:
+    def _publish(self, source: Segment, target: SegmentStore, file: Path, note: _Note) -> _Note:
         number, marker = target.claim()
         try:
-            note = _Note(source.number, target.volume, number, is_whole)
+            note = replace(note, volume=target.volume, number=number)
             self._write(source.volume, [*self._notes(source.volume), note])
+            # What is removed from now on is removed from the copy too, and what was before is erased here.
+            self._erase(self._path(source), source, file, Segment(note.volume, number))
             target.publish(file, number)
         finally:
             # The note is better than a replay: it knows that there are rows already.
@@ -209,51 +241,116 @@ class Drain:
         held = self._rows.whereabouts(stretch.SOPInstanceUID, stretch.member.sha256)
         return held is None or _lies_in(source, held)
 
-    def _moves(self, source: Segment, note: _Note) -> list[Move]:
-        """Pair what lies in a segment with its copy; bytes that lie there twice are paired with each."""
-        if note.volume < 0:
-            return []
-        now = Segment(note.volume, note.number)
-        before: dict[bytes, list[Stretch]] = {}
-        for each in objects_in(self._path(source)):
-            before.setdefault(each.member.sha256, []).append(each)
-        return [
-            Move(copy.SOPInstanceUID, source.holding(was.member, was.offset), now.holding(*copy[:2]))
-            for copy in objects_in(self._path(now))
-            for was in before.get(copy.member.sha256, [])
-        ]
+    def _lying(self, source: Segment, note: _Note) -> list[_Lying]:
+        """Return what lies in a segment, as far as its headers tell."""
+        return [lying for _, lying in self._named(source, note)]
+
+    def _named(self, source: Segment, note: _Note) -> list[tuple[str, _Lying]]:
+        """Return it with SOP Instance UIDs; bytes that lie there twice have the same copies each."""
+        copies: dict[bytes, list[Stretch]] = {}
+        copy = Segment(note.volume, note.number)
+        for each in contents(self._path(copy)).objects if note.volume >= 0 else ():
+            copies.setdefault(each.member.sha256, []).append(each)
+        named = []
+        for each in contents(self._path(source)).objects:
+            found = copies.get(each.member.sha256, [])
+            # The copy was hashed; the first bytes of what it was made from may have changed.
+            uid = next((one.SOPInstanceUID for one in found if one.SOPInstanceUID), each.SOPInstanceUID)
+            row = self._rows.whereabouts(uid, each.member.sha256)
+            there = [copy.holding(one.member, one.offset) for one in found]
+            named.append((uid, _Lying(source.holding(each.member, each.offset), there, row)))
+        return named
 
     def _free(self) -> None:
         """Remove the segments whose time has come."""
         for source, leaving in [*self._leaving.items()]:
-            if 0 <= self._clock() - leaving.since < self._grace:
-                continue
-            del self._leaving[source]
-            store = self._store.store(source.volume)
-            rows = {
-                move: self._rows.whereabouts(move.SOPInstanceUID, move.was.sha256) for move in leaving.moves
-            }
-            self._drop_useless_copies(source, rows)
-            if any(held and _lies_in(source, held) for held in rows.values()):
-                # Somebody recorded it after the rows had moved; the copy is noted, and taken up again.
-                continue
-            if leaving.is_whole:
-                store.drop(source.number)
-                self._stuck.pop(source, None)
-            else:
-                for move in rows:
-                    store.remove(move.was)
-                self._stuck[source] = self._clock()
-                self._has_looked = False
-            self._forget(source)
+            if not 0 <= self._clock() - leaving.since < self._grace:
+                del self._leaving[source]
+                with self._store.staying:
+                    self._part_with(source, leaving.note)
 
-    def _drop_useless_copies(self, source: Segment, rows: dict[Move, Holding | None]) -> None:
-        """Remove copies of what was removed meanwhile, and those that no row names though there is one."""
-        there = {source.holding(each.member, each.offset) for each in objects_in(self._path(source))}
-        for move, held in rows.items():
-            is_useful = held == move.now or (held and _lies_in(source, held))
-            if not is_useful and (held or move.was not in there):
-                self._store.remove(move.now, erase=move.was not in there)
+    def _part_with(self, source: Segment, note: _Note) -> None:
+        """Remove what lies elsewhere by now, and the segment if nothing else is in it."""
+        store = self._store.store(source.volume)
+        self._erase_removed(source, note)
+        self._drop_useless_copies(source, note)
+        inside = self._lying(source, note)
+        staying = [each for each in inside if not _may_go(source, each, note.is_forced)]
+        if any(each.copies for each in staying):
+            # Somebody recorded it after the rows had moved; the copy is noted, and taken up again.
+            return
+        is_readable = note.is_forced or not contents(self._path(source)).has_unreadable
+        if note.is_whole and not staying and is_readable:
+            store.drop(source.number)
+            self._stuck.pop(source, None)
+        else:
+            # What stays was healed from here, and is copied anew; or it is damaged.
+            for each in inside:
+                if each not in staying:
+                    store.remove(each.holding)
+            self._has_looked = False
+            if not note.is_whole:
+                self._stuck[source] = self._clock()
+        self._forget(source)
+
+    def _drop_useless_copies(self, source: Segment, note: _Note) -> None:
+        """Remove copies of what lies in a third place by now."""
+        copy = Segment(note.volume, note.number)
+        for each in contents(self._path(copy)).objects if note.volume >= 0 else ():
+            now = copy.holding(each.member, each.offset)
+            row = self._rows.whereabouts(each.SOPInstanceUID, each.member.sha256)
+            if row and row != now and not _lies_in(source, row):
+                self._store.store(note.volume).remove(now)
+
+    def _erase_removed(self, source: Segment, note: _Note) -> None:
+        """Erase what was removed on one side alone: before there was a note, or while a disk was away."""
+        if note.volume >= 0:
+            copy = Segment(note.volume, note.number)
+            self._erase(self._path(source), source, self._path(copy), copy)
+            self._erase(self._path(copy), copy, self._path(source), source)
+
+    def _erase(self, path: Path, removed: Segment, file: Path, left: Segment) -> None:
+        """Erase from a segment in `file` what was removed from its twin in `path` and has no row."""
+        gone = contents(path).removed
+        for each in contents(file, gone).objects if gone else ():
+            row = self._rows.whereabouts(each.SOPInstanceUID, each.member.sha256)
+            # Without a name nobody can say whether there is a row.
+            if each.SOPInstanceUID and (row is None or _lies_in(removed, row)):
+                remove_from(file, left.holding(each.member, each.offset), erase=True)
+
+    def _remove_twins(self, holding: Holding, erase: bool) -> None:
+        """Remove an object that goes from the segments that its own was copied to, or from.
+
+        Where a row names another place of the same bytes, the object stays, and so do they.
+        """
+        place = place_of(holding.where)
+        for twin in self._twins(Segment(place.volume, place.segment)):
+            try:
+                store = self._store.store(twin.volume)
+                for each in contents(self._path(twin), (holding.sha256,)).objects:
+                    row = self._rows.whereabouts(each.SOPInstanceUID, holding.sha256)
+                    if row is None or row == holding:
+                        store.remove(twin.holding(each.member, each.offset), erase)
+            except FileNotFoundError:
+                continue
+            except Unavailable:
+                # When its disk is back, the drain sees that it was removed; only an erasure must not wait.
+                if erase:
+                    raise
+
+    def _twins(self, segment: Segment) -> list[Segment]:
+        """Return the segments that are noted as copies of this one, or of which this one is a copy."""
+        pairs = [
+            (Segment(store.volume, note.source), Segment(note.volume, note.number))
+            for store in self._store.present()
+            for note in self._noted(store.volume)
+        ]
+        found = [segment]
+        for known in found:
+            for pair in pairs:
+                if known in pair:
+                    found += [each for each in pair if each not in found]
+        return found[1:]
 
     def _path(self, segment: Segment) -> Path:
         return segment_path(self._store.store(segment.volume).objects, segment.number)
@@ -263,11 +360,14 @@ class Drain:
 
     def _notes(self, volume: int) -> list[_Note]:
         """Return the notes about segments of a volume whose copies have their names."""
+        notes = self._noted(volume)
+        return [note for note in notes if self._path(Segment(note.volume, note.number)).exists()]
+
+    def _noted(self, volume: int) -> list[_Note]:
         try:
-            notes = msgspec.json.decode(self._note_path(volume).read_bytes(), type=list[_Note])
+            return msgspec.json.decode(self._note_path(volume).read_bytes(), type=list[_Note])
         except (FileNotFoundError, msgspec.MsgspecError):
             return []
-        return [note for note in notes if self._path(Segment(note.volume, note.number)).exists()]
 
     def _write(self, volume: int, notes: list[_Note]) -> None:
         path = self._note_path(volume)
@@ -285,3 +385,10 @@ class Drain:
 def _lies_in(segment: Segment, holding: Holding) -> bool:
     place = place_of(holding.where)
     return (place.volume, place.segment) == segment
+
+
+def _may_go(source: Segment, lying: _Lying, is_forced: bool) -> bool:
+    """Say whether an object is not needed in a segment that goes: it lies elsewhere, or is nobody's."""
+    if lying.row is None:
+        return bool(lying.copies) or is_forced
+    return not _lies_in(source, lying.row)

@@ -32,9 +32,14 @@ def remove_object(objects: Path, holding: Holding, erase: bool) -> None:
     Raises:
         Damaged: no header stands at its place, so that nobody can say whose bytes these are.
     """
+    remove_from(segment_path(objects, place_of(holding.where).segment), holding, erase)
+
+
+def remove_from(path: Path, holding: Holding, erase: bool) -> None:
+    """As `remove_object`, from the segment's file, which need not have its name yet."""
     place = place_of(holding.where)
     try:
-        fd = os.open(segment_path(objects, place.segment), os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:

@@ -77,6 +77,10 @@ class VolumeStore:
         self._told: set[int] = set()
         self.elsewhere: Elsewhere | None = None
         """Reads what lies at other sites alone."""
+        self.on_removed: Callable[[Holding, bool], None] = lambda holding, erase: None
+        """Removes what a drain has copied of an object that goes."""
+        self.staying = threading.RLock()
+        """Held while a row is led to a segment that lies here already, and while one goes."""
         first = self._segment_store(0, objects, incoming)
         self._stores: dict[int, SegmentStore] = {0: first}
         self.list = VolumeList(objects, owner)
@@ -182,7 +186,10 @@ class VolumeStore:
             Unavailable: its disk is not there.
         """
         if not is_elsewhere(holding):
-            self._store_of(holding).remove(holding, erase)
+            try:
+                self._store_of(holding).remove(holding, erase)
+            finally:
+                self.on_removed(holding, erase)
 
     def keep_decision(self, id: str, text: bytes) -> None:
         """Write a decision's JSON beside the objects; durable when it returns. The same id twice is one.
