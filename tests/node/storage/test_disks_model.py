@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from catalog import Damaged, Holding
 from node.damage import DamageBook, Mender
 from node.inspection import Inspector
+from node.storage import Kept
 from node.verification import Verification, Wish
 from tests.node.storage.filling import Came, keep, read
 from tests.node.storage.test_draining import Site, content, flip, open_site
@@ -44,8 +45,8 @@ class Disks(RuleBasedStateMachine):
         self.kept[number] = self.site.put(number, size, is_held=is_held)
 
     @precondition(lambda self: self.kept)
-    @rule(data=st.data())
-    def discard(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), is_erased=st.booleans())
+    def discard(self, data: st.DataObject, is_erased: bool) -> None:
         """A person discards something that is held."""
         held = list(self.site.held.list())
         if held:
@@ -54,7 +55,7 @@ class Disks(RuleBasedStateMachine):
             self.site.held.take(arrival)
             self.flipped.discard(number)
             try:
-                self.site.store.remove(arrival.entry.holding)
+                self.site.store.remove(arrival.entry.holding, erase=is_erased)
             finally:
                 del self.kept[number]
 
@@ -111,6 +112,9 @@ class Disks(RuleBasedStateMachine):
         assert damaged <= self.flipped
         assert found["healed"] or damaged == self.flipped
         self.flipped = damaged
+        # Nor would a rebuild bring back anything that is gone.
+        told = {item.holding.sha256 for item in site.store.scan() if isinstance(item, Kept)}
+        assert told <= {holding.sha256 for holding in self.kept.values()}
 
     @invariant()
     def everything_is_there(self) -> None:

@@ -18,6 +18,7 @@ from node.inspection import Findings, Inspector
 from node.state import State
 from node.storage import Kept, KeptDecision, VolumeStore, file_meta
 from node.storage.draining import Drain
+from node.storage.elsewhere import place_elsewhere
 from node.storage.places import Place, place_of, segment_path
 from node.verification import Verification, Wish
 from node.whereabouts import Whereabouts
@@ -347,3 +348,12 @@ def test_a_copy_that_rotted_before_the_rows_name_it_is_not_taken(tmp_path: Path)
         site.work()
         assert site.store.store(0).is_empty()
         assert read(site.store, site.where(1, was)) == content(1, 3000)
+
+
+def test_a_row_that_names_other_sites_does_not_hold_up_a_drain(site: Site) -> None:
+    was, _ = half_drained(site, is_held=False, steps=0)
+    (entry,) = (each for each in site.rows.everything() if each.SOPInstanceUID == "1.1.1.1")
+    site.rows.relocate([Move("1.1.1.1", was, Holding(was.sha256, place_elsewhere(entry), was.size))])
+    site.work()
+    assert site.drain.problem == ""
+    assert site.store.store(0).is_empty()
