@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from catalog import Clock, Damaged, Entry, Holding, Move, Moved, NotFound, OutOfSpace, PacsError, Unavailable
 
 from .copying import Segment, SegmentCopy, Stretch, contents
+from .elsewhere import is_elsewhere
 from .members import BLOCK
 from .places import place_of, segment_path, write_durably
 from .removal import remove_from
@@ -383,6 +384,8 @@ class Drain:
 
 
 def _lies_in(segment: Segment, holding: Holding) -> bool:
+    if is_elsewhere(holding):
+        return False
     place = place_of(holding.where)
     return (place.volume, place.segment) == segment
 
