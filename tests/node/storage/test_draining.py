@@ -357,3 +357,16 @@ def test_a_row_that_names_other_sites_does_not_hold_up_a_drain(site: Site) -> No
     site.work()
     assert site.drain.problem == ""
     assert site.store.store(0).is_empty()
+
+
+def test_a_copy_that_was_drained_on_meanwhile_does_not_hold_up_the_drain(site: Site) -> None:
+    kept = half_drained(site, is_held=False, steps=6)
+    for number, was in enumerate(kept, 1):
+        third = keep(site.store, content(number, 3000), Came(received=1))
+        site.rows.relocate([Move(f"1.{number}.1.1", site.where(number, was), third)])
+    (site.folder / "disk/objects/00/000001.tar").unlink()
+    site.clock.now += 7
+    for _ in range(4):
+        site.drain.step()
+        assert site.drain.problem == ""
+    assert site.store.store(0).is_empty()
