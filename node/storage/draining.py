@@ -74,6 +74,7 @@ class _Leaving(NamedTuple):
 class _Lying(NamedTuple):
     """An object of a segment that is drained, its copies, and the place that the row names."""
 
+    SOPInstanceUID: str
     holding: Holding
     copies: list[Holding]
     row: Holding | None
@@ -191,8 +192,8 @@ class Drain:
         """Have the rows name the copy of a segment, which may go a little later."""
         self._erase_removed(source, note)
         moves = [
-            Move(uid, lying.holding, copy)
-            for uid, lying in self._named(source, note)
+            Move(lying.SOPInstanceUID, lying.holding, copy)
+            for lying in self._lying(source, note)
             for copy in lying.copies
         ]
         for start in range(0, len(moves), _BATCH):
@@ -243,24 +244,26 @@ class Drain:
         return held is None or _lies_in(source, held)
 
     def _lying(self, source: Segment, note: _Note) -> list[_Lying]:
-        """Return what lies in a segment, as far as its headers tell."""
-        return [lying for _, lying in self._named(source, note)]
-
-    def _named(self, source: Segment, note: _Note) -> list[tuple[str, _Lying]]:
-        """Return it with SOP Instance UIDs; bytes that lie there twice have the same copies each."""
+        """Return what lies in a segment; bytes that lie there twice have the same copies each."""
         copies: dict[bytes, list[Stretch]] = {}
-        copy = Segment(note.volume, note.number)
-        for each in contents(self._path(copy)).objects if note.volume >= 0 else ():
+        for each in self._copied(note):
             copies.setdefault(each.member.sha256, []).append(each)
-        named = []
+        copy = Segment(note.volume, note.number)
+        lying = []
         for each in contents(self._path(source)).objects:
             found = copies.get(each.member.sha256, [])
             # The copy was hashed; the first bytes of what it was made from may have changed.
             uid = next((one.SOPInstanceUID for one in found if one.SOPInstanceUID), each.SOPInstanceUID)
             row = self._rows.whereabouts(uid, each.member.sha256)
             there = [copy.holding(one.member, one.offset) for one in found]
-            named.append((uid, _Lying(source.holding(each.member, each.offset), there, row)))
-        return named
+            lying.append(_Lying(uid, source.holding(each.member, each.offset), there, row))
+        return lying
+
+    def _copied(self, note: _Note) -> list[Stretch]:
+        """Return what lies in a copy: nothing if none was made, or if it was drained itself."""
+        with suppress(FileNotFoundError):
+            return contents(self._path(Segment(note.volume, note.number))).objects if note.volume >= 0 else []
+        return []
 
     def _free(self) -> None:
         """Remove the segments whose time has come."""
@@ -297,7 +300,7 @@ class Drain:
     def _drop_useless_copies(self, source: Segment, note: _Note) -> None:
         """Remove copies of what lies in a third place by now."""
         copy = Segment(note.volume, note.number)
-        for each in contents(self._path(copy)).objects if note.volume >= 0 else ():
+        for each in self._copied(note):
             now = copy.holding(each.member, each.offset)
             row = self._rows.whereabouts(each.SOPInstanceUID, each.member.sha256)
             if row and row != now and not _lies_in(source, row):
@@ -305,8 +308,8 @@ class Drain:
 
     def _erase_removed(self, source: Segment, note: _Note) -> None:
         """Erase what was removed on one side alone: before there was a note, or while a disk was away."""
-        if note.volume >= 0:
-            copy = Segment(note.volume, note.number)
+        copy = Segment(note.volume, note.number)
+        if note.volume >= 0 and self._path(copy).exists():
             self._erase(self._path(source), source, self._path(copy), copy)
             self._erase(self._path(copy), copy, self._path(source), source)
 
