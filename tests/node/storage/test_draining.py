@@ -370,3 +370,24 @@ def test_a_copy_that_was_drained_on_meanwhile_does_not_hold_up_the_drain(site: S
         site.drain.step()
         assert site.drain.problem == ""
     assert site.store.store(0).is_empty()
+
+
+@pytest.mark.parametrize("steps", range(7))
+@pytest.mark.parametrize("between", [0, 1, 9])
+def test_what_is_erased_before_its_row_goes_is_erased_from_both_sides(
+    site: Site, steps: int, between: int
+) -> None:
+    _, other = half_drained(site, is_held=False, steps=steps)
+    (entry,) = (each for each in site.rows.everything() if each.SOPInstanceUID == "1.1.1.1")
+    site.store.remove(entry.holding, erase=True)
+    for _ in range(between):
+        site.drain.step()
+    site.catalog.purge("1.1", [entry])
+    told = {item.holding.sha256 for item in site.store.scan() if isinstance(item, Kept)}
+    assert told == {other.sha256}
+    site.work()
+    assert site.store.store(0).is_empty()
+    found = verified(site)
+    assert (found.objects, found.unrecorded) == (1, 0)
+    for segment in site.folder.rglob("*.tar"):
+        assert content(1, 3000)[-500:] not in segment.read_bytes()
