@@ -15,7 +15,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-import msgspec
 from msgspec.structs import replace
 
 from catalog import Clock, Damaged, Entry, Holding, Move, Moved, NotFound, OutOfSpace, PacsError, Unavailable
@@ -23,15 +22,15 @@ from catalog import Clock, Damaged, Entry, Holding, Move, Moved, NotFound, OutOf
 from .copying import Segment, SegmentCopy, Stretch, contents
 from .elsewhere import is_elsewhere
 from .members import BLOCK
-from .places import place_of, segment_path, write_durably
+from .places import place_of
 from .removal import remove_from
 from .segments import SegmentStore
 from .space import refusal
 from .spread import VolumeStore
+from .twins import Note, Twins
 
 logger = logging.getLogger(__name__)
 
-_NOTES: Final = "draining.json"
 _GRACE: Final = 5.0
 """Seconds a drained segment stays: who looked a row up before it moved has opened the object by then."""
 _REST: Final = 60.0
@@ -52,22 +51,10 @@ class Rows(Protocol):
         """Yield everything whose row names this volume; looks at every row there is."""
 
 
-class _Note(msgspec.Struct, frozen=True):
-    """One of `objects/draining.json` of the volume that is drained: where the copy of a segment is."""
-
-    source: int
-    volume: int
-    number: int
-    is_whole: bool
-    """Whether nothing of the segment is damaged, or nothing that is missed."""
-    is_forced: bool = False
-    """Whether it goes although some of its bytes cannot be read, since no row names them."""
-
-
 class _Leaving(NamedTuple):
     """A segment whose objects lie elsewhere by now, and since when."""
 
-    note: _Note
+    note: Note
     since: float
 
 
@@ -97,6 +84,7 @@ class Drain:
         """SOP Instance UIDs that cannot be moved, because they are damaged, by volume."""
         self.problem = ""
         """Why the drain does not go on, empty if it does."""
+        self._twins = Twins(store)
         store.on_removed = self._remove_twins
 
     def step(self) -> bool:
@@ -125,7 +113,7 @@ class Drain:
         while True:
             self._free()
             for store in self._store.present():
-                for note in self._notes(store.volume):
+                for note in self._twins.notes(store.volume):
                     yield from self._go_on(Segment(store.volume, note.source), note)
             for state in self._store.states():
                 if state.state == "draining":
@@ -168,15 +156,15 @@ class Drain:
             self._stuck[source] = self._clock()
             self._has_looked &= is_forced
 
-    def _go_on(self, source: Segment, note: _Note) -> Iterator[bool]:
+    def _go_on(self, source: Segment, note: Note) -> Iterator[bool]:
         """Finish with a segment that was copied, even if its volume is not to be drained any more."""
-        if not self._path(source).exists():
-            self._forget(source)
+        if not self._twins.path(source).exists():
+            self._twins.forget(source)
         elif source not in self._leaving and not self._is_stuck(source):
             yield from self._check(source, note)
             yield from self._follow(source, note)
 
-    def _check(self, source: Segment, note: _Note) -> Iterator[bool]:
+    def _check(self, source: Segment, note: Note) -> Iterator[bool]:
         """Read the copies again that rows are about to name: they have lain there for a while."""
         store = self._store.store(note.volume)
         for lying in self._lying(source, note):
@@ -188,7 +176,7 @@ class Drain:
                         store.remove(copy)
                 yield True
 
-    def _follow(self, source: Segment, note: _Note) -> Iterator[bool]:
+    def _follow(self, source: Segment, note: Note) -> Iterator[bool]:
         """Have the rows name the copy of a segment, which may go a little later."""
         self._erase_removed(source, note)
         moves = [
@@ -201,9 +189,9 @@ class Drain:
             yield True
         self._leaving[source] = _Leaving(note, self._clock())
 
-    def _copy(self, source: Segment, is_forced: bool) -> Generator[bool, None, _Note | None]:
+    def _copy(self, source: Segment, is_forced: bool) -> Generator[bool, None, Note | None]:
         """Return where the copy is that was made; None when the segment has to stay."""
-        path, target = self._path(source), self._target()
+        path, target = self._twins.path(source), self._target()
         target.space.claim(path.stat().st_blocks * BLOCK)
         file, fd = target.spill.create()
         try:
@@ -212,7 +200,7 @@ class Drain:
                 yield True
             if copy.damaged and (copy.is_decision_damaged if is_forced else not copy.objects):
                 return None
-            note = _Note(source.number, -1, -1, is_forced or not copy.damaged, is_forced)
+            note = Note(source.number, -1, -1, is_forced or not copy.damaged, is_forced)
             return note if copy.is_empty else self._publish(source, target, file, note)
         except OSError as error:
             raise refusal(error, target.objects) from error
@@ -220,13 +208,13 @@ class Drain:
             os.close(fd)
             file.unlink(missing_ok=True)
 
-    def _publish(self, source: Segment, target: SegmentStore, file: Path, note: _Note) -> _Note:
+    def _publish(self, source: Segment, target: SegmentStore, file: Path, note: Note) -> Note:
         number, marker = target.claim()
         try:
             note = replace(note, volume=target.volume, number=number)
-            self._write(source.volume, [*self._notes(source.volume), note])
+            self._twins.add(source.volume, note)
             # What is removed from now on is removed from the copy too, and what was before is erased here.
-            self._erase(self._path(source), source, file, Segment(note.volume, number))
+            self._erase(self._twins.path(source), source, file, Segment(note.volume, number))
             target.publish(file, number)
         finally:
             # The note is better than a replay: it knows that there are rows already.
@@ -243,14 +231,14 @@ class Drain:
         held = self._rows.whereabouts(stretch.SOPInstanceUID, stretch.member.sha256)
         return held is None or _lies_in(source, held)
 
-    def _lying(self, source: Segment, note: _Note) -> list[_Lying]:
+    def _lying(self, source: Segment, note: Note) -> list[_Lying]:
         """Return what lies in a segment; bytes that lie there twice have the same copies each."""
         copies: dict[bytes, list[Stretch]] = {}
         for each in self._copied(note):
             copies.setdefault(each.member.sha256, []).append(each)
         copy = Segment(note.volume, note.number)
         lying = []
-        for each in contents(self._path(source)).objects:
+        for each in contents(self._twins.path(source)).objects:
             found = copies.get(each.member.sha256, [])
             # The copy was hashed; the first bytes of what it was made from may have changed.
             uid = next((one.SOPInstanceUID for one in found if one.SOPInstanceUID), each.SOPInstanceUID)
@@ -259,10 +247,14 @@ class Drain:
             lying.append(_Lying(uid, source.holding(each.member, each.offset), there, row))
         return lying
 
-    def _copied(self, note: _Note) -> list[Stretch]:
+    def _copied(self, note: Note) -> list[Stretch]:
         """Return what lies in a copy: nothing if none was made, or if it was drained itself."""
         with suppress(FileNotFoundError):
-            return contents(self._path(Segment(note.volume, note.number))).objects if note.volume >= 0 else []
+            return (
+                contents(self._twins.path(Segment(note.volume, note.number))).objects
+                if note.volume >= 0
+                else []
+            )
         return []
 
     def _free(self) -> None:
@@ -273,7 +265,7 @@ class Drain:
                 with self._store.staying:
                     self._part_with(source, leaving.note)
 
-    def _part_with(self, source: Segment, note: _Note) -> None:
+    def _part_with(self, source: Segment, note: Note) -> None:
         """Remove what lies elsewhere by now, and the segment if nothing else is in it."""
         store = self._store.store(source.volume)
         self._erase_removed(source, note)
@@ -283,7 +275,7 @@ class Drain:
         if any(each.copies for each in staying):
             # Somebody recorded it after the rows had moved; the copy is noted, and taken up again.
             return
-        is_readable = note.is_forced or not contents(self._path(source)).has_unreadable
+        is_readable = note.is_forced or not contents(self._twins.path(source)).has_unreadable
         if note.is_whole and not staying and is_readable:
             store.drop(source.number)
             self._stuck.pop(source, None)
@@ -295,9 +287,9 @@ class Drain:
             self._has_looked = False
             if not note.is_whole:
                 self._stuck[source] = self._clock()
-        self._forget(source)
+        self._twins.forget(source)
 
-    def _drop_useless_copies(self, source: Segment, note: _Note) -> None:
+    def _drop_useless_copies(self, source: Segment, note: Note) -> None:
         """Remove copies of what lies in a third place by now."""
         copy = Segment(note.volume, note.number)
         for each in self._copied(note):
@@ -306,12 +298,12 @@ class Drain:
             if row and row != now and not _lies_in(source, row):
                 self._store.store(note.volume).remove(now)
 
-    def _erase_removed(self, source: Segment, note: _Note) -> None:
+    def _erase_removed(self, source: Segment, note: Note) -> None:
         """Erase what was removed on one side alone: before there was a note, or while a disk was away."""
         copy = Segment(note.volume, note.number)
-        if note.volume >= 0 and self._path(copy).exists():
-            self._erase(self._path(source), source, self._path(copy), copy)
-            self._erase(self._path(copy), copy, self._path(source), source)
+        if note.volume >= 0 and self._twins.path(copy).exists():
+            self._erase(self._twins.path(source), source, self._twins.path(copy), copy)
+            self._erase(self._twins.path(copy), copy, self._twins.path(source), source)
 
     def _erase(self, path: Path, removed: Segment, file: Path, left: Segment) -> None:
         """Erase from a segment in `file` what was removed from its twin in `path` and has no row."""
@@ -328,10 +320,10 @@ class Drain:
         Where a row names another place of the same bytes, the object stays, and so do they.
         """
         place = place_of(holding.where)
-        for twin in self._twins(Segment(place.volume, place.segment)):
+        for twin in self._twins.of(Segment(place.volume, place.segment)):
             try:
                 store = self._store.store(twin.volume)
-                for each in contents(self._path(twin), (holding.sha256,)).objects:
+                for each in contents(self._twins.path(twin), (holding.sha256,)).objects:
                     row = self._rows.whereabouts(each.SOPInstanceUID, holding.sha256)
                     if row is None or row == holding:
                         store.remove(twin.holding(each.member, each.offset), erase)
@@ -342,48 +334,12 @@ class Drain:
                 if erase:
                     raise
 
-    def _twins(self, segment: Segment) -> list[Segment]:
-        """Return the segments that are noted as copies of this one, or of which this one is a copy."""
-        pairs = [
-            (Segment(store.volume, note.source), Segment(note.volume, note.number))
-            for store in self._store.present()
-            for note in self._noted(store.volume)
-        ]
-        found = [segment]
-        for known in found:
-            for pair in pairs:
-                if known in pair:
-                    found += [each for each in pair if each not in found]
-        return found[1:]
 
-    def _path(self, segment: Segment) -> Path:
-        return segment_path(self._store.store(segment.volume).objects, segment.number)
-
-    def _note_path(self, volume: int) -> Path:
-        return self._store.store(volume).objects / _NOTES
-
-    def _notes(self, volume: int) -> list[_Note]:
-        """Return the notes about segments of a volume whose copies have their names."""
-        notes = self._noted(volume)
-        return [note for note in notes if self._path(Segment(note.volume, note.number)).exists()]
-
-    def _noted(self, volume: int) -> list[_Note]:
-        try:
-            return msgspec.json.decode(self._note_path(volume).read_bytes(), type=list[_Note])
-        except (FileNotFoundError, msgspec.MsgspecError):
-            return []
-
-    def _write(self, volume: int, notes: list[_Note]) -> None:
-        path = self._note_path(volume)
-        if notes:
-            write_durably(path, msgspec.json.encode(notes))
-        else:
-            path.unlink(missing_ok=True)
-
-    def _forget(self, source: Segment) -> None:
-        notes = self._notes(source.volume)
-        if any(note.source == source.number for note in notes):
-            self._write(source.volume, [note for note in notes if note.source != source.number])
+def _may_go(source: Segment, lying: _Lying, is_forced: bool) -> bool:
+    """Say whether an object is not needed in a segment that goes: it lies elsewhere, or is nobody's."""
+    if lying.row is None:
+        return bool(lying.copies) or is_forced
+    return not _lies_in(source, lying.row)
 
 
 def _lies_in(segment: Segment, holding: Holding) -> bool:
@@ -391,10 +347,3 @@ def _lies_in(segment: Segment, holding: Holding) -> bool:
         return False
     place = place_of(holding.where)
     return (place.volume, place.segment) == segment
-
-
-def _may_go(source: Segment, lying: _Lying, is_forced: bool) -> bool:
-    """Say whether an object is not needed in a segment that goes: it lies elsewhere, or is nobody's."""
-    if lying.row is None:
-        return bool(lying.copies) or is_forced
-    return not _lies_in(source, lying.row)
