@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from node.dimse import Admission
+from node.dimse.session import COUNTED
 from node.measures import Sample, Spread
 
 from .wire import Beat, Guest, Refused
@@ -62,8 +63,8 @@ class Ledger:
                 self._admission.discharge(calling_ae, address)
 
     def counters(self) -> dict[str, int]:
-        """Return the sum of what the gateways have counted."""
-        return self._all().counters
+        """Return the sum of what the gateways have counted: nothing yet, before they first told."""
+        return dict.fromkeys((*_PRESENT, *COUNTED), 0) | self._all().counters
 
     def samples(self) -> Iterator[Sample]:
         """Yield the sum of what the gateways show to watchers."""

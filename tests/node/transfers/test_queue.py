@@ -31,10 +31,10 @@ class Clock:
 class Bench:
     """A queue on a real state folder, that can be opened again as after a crash."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **options: int) -> None:
         self.folder = folder
         self.clock = Clock()
-        self.state = State(folder / "state")
+        self.state = State(folder / "state", **options)
         self.reopen()
 
     def reopen(self) -> None:
@@ -379,11 +379,8 @@ def test_watchers_see_how_transfers_stand_and_what_arrived_or_failed(bench: Benc
     assert found["transfers", "waiting", "normal"] == 1
 
 
-def test_when_the_state_is_full_nothing_is_taken_and_nothing_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("node.state._MAP_SIZE", 1 << 17)
-    bench, ids = Bench(tmp_path), set()
+def test_when_the_state_is_full_nothing_is_taken_and_nothing_is_lost(tmp_path: Path) -> None:
+    bench, ids = Bench(tmp_path, map_size=1 << 17), set()
 
     def fill() -> None:
         for number in range(1000):
