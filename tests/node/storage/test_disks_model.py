@@ -26,7 +26,8 @@ class Disks(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.scratch = tempfile.TemporaryDirectory(prefix="peerpacs-disks-")
+        # A thread of tantivy's that has just begun may make its lock file while the folder is removed.
+        self.scratch = tempfile.TemporaryDirectory(prefix="peerpacs-disks-", ignore_cleanup_errors=True)
         self.site: Site = open_site(Path(self.scratch.name))
         with_disk(Path(self.scratch.name), self.site.store)
         self.sizes: dict[int, int] = {}
