@@ -15,13 +15,13 @@ from . import clients, mirroring
 from .association import STUDY_ROOT_FIND, Association
 from .cases import CT_512_KB, Case, Contestant, Figures
 from .clients import ClientError
-from .grids import KNOWING, LIVE, Site, Sites, pair, wait
+from .grids import KNOWING, LIVE, Site, Sites, pair
 from .gridsync import Heal, Lag, Snapshot
 from .nearline import moved
 from .pdu import Address, identifier
 from .phantoms import SMALLEST, Study, study
 from .report import Goal, Row
-from .servers import Server, StoreSCP
+from .servers import Server, StoreSCP, wait
 
 _SEED: Final = 61
 _OWNERS: Final = 8

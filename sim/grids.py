@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from .association import STUDY_ROOT_FIND, Association
-from .links import Link
 from .pdu import Address, identifier
-from .plays.actors import Actor, enrol
-from .servers import Server, ServerError, free_port
+from .plays.actors import ALL, Actor, enrol
+from .servers import Server, free_port, wait
 
-_OPS: Final = ("catalog", "find_live", "retrieve")
-_PATIENCE: Final = 120.0
 LIVE: Final = "LIVE"
 """A device for which owners themselves are asked."""
 KNOWING: Final = "KNOWING"
@@ -27,12 +24,7 @@ class Site(Actor):
 
     def __init__(self, folder: Path, name: str, *, has_line: bool) -> None:
         self._watch = free_port()
-        super().__init__(folder, name, {"watch.port": str(self._watch)})
-        self._lines: tuple[Link, ...] = ()
-        if has_line:
-            self._lines = Link(int(self._settings["grid.port"])), Link(None)
-            into, out = self._lines
-            self._settings |= {"grid.addresses": into.address, "grid.proxy": out.address}
+        super().__init__(folder, name, {"watch.port": str(self._watch)}, has_line=has_line)
         for device, more in ((LIVE, ("--grid-mode", "live")), (KNOWING, ("--issuer", "PHANTOMS"))):
             self.say("devices", "add", device, "--services", "echo,find,move", "--called", "*",
                      "--move-to", "*", *more)  # fmt: skip
@@ -41,16 +33,6 @@ class Site(Actor):
     def grid(self) -> Address:
         """Where devices ask for all sites."""
         return self.address._replace(ae_title=f"{self.address.ae_title}_GRID")
-
-    def cut(self) -> None:
-        """Cut its line."""
-        for each in self._lines:
-            each.cut()
-
-    def heal(self) -> None:
-        """Join it again."""
-        for each in self._lines:
-            each.heal()
 
     def metric(self, name: str) -> float:
         """Return the sum of what /metrics shows under a name."""
@@ -62,14 +44,6 @@ class Site(Actor):
         """Say whether its grid finds a study."""
         with Association(self.grid, [STUDY_ROOT_FIND]) as association:
             return bool(association.find(identifier("STUDY", StudyInstanceUID=StudyInstanceUID)))
-
-    def close(self) -> None:
-        """Stop it, and its line."""
-        try:
-            super().close()
-        finally:
-            for each in self._lines:
-                each.close()
 
 
 class Sites(Server):
@@ -109,7 +83,7 @@ class Sites(Server):
     def grant(self) -> None:
         """Have the others grant the first all."""
         for other in self.others:
-            other.say("grants", "add", self.first.called, "everything", *_OPS)
+            other.say("grants", "add", self.first.called, "everything", *ALL)
 
     def stop(self) -> None:
         """Stop them all."""
@@ -124,17 +98,3 @@ class Sites(Server):
 def pair(folder: Path, destination: Address) -> Sites:
     """Return a node that asks, and one that owns."""
     return Sites(folder, destination, ("asker", "owner"))
-
-
-def wait(is_so: Callable[[], object], seconds: float = _PATIENCE, pause: float = 0.01) -> float:
-    """Wait until something is so; return the seconds it took.
-
-    Raises:
-        ServerError: it did not become so in time.
-    """
-    began = time.perf_counter()
-    while not is_so():
-        if time.perf_counter() - began > seconds:
-            raise ServerError(f"What a benchmark waited for was not so after {seconds:.0f} s.")
-        time.sleep(pause)
-    return time.perf_counter() - began

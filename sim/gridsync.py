@@ -17,11 +17,11 @@ from .association import STUDY_ROOT_FIND, Association
 from .cases import Case, Contestant, Figures
 from .clients import ClientError
 from .filling import fill
-from .grids import Site, Sites, pair, wait
+from .grids import Site, Sites, pair
 from .pdu import Address, identifier
 from .phantoms import SMALLEST, Study, instances, study
 from .report import Goal, Row
-from .servers import Server
+from .servers import Server, wait
 
 _SEED: Final = 61
 _SERIES: Final = 5
@@ -204,12 +204,13 @@ class Heal(Case):
     def measure(self, server: Server, run: int) -> Figures:
         assert isinstance(server, Sites)
         asker, [owner] = server.first, server.others
-        owner.cut()
+        assert owner.line
+        owner.line.cut()
         began = time.perf_counter()
         wait(lambda: asker.metric("peer_up") == 0)
         clients.store(owner.address, self._folders)
         time.sleep(max(0.0, 30.0 - (time.perf_counter() - began)))
-        owner.heal()
+        owner.line.heal()
         return {self.rows[0].name: wait(lambda: self._known(asker) == self.changed // 2)}
 
     def _known(self, asker: Site) -> int:

@@ -198,3 +198,36 @@ class Link:
     def _wait_for_sound(self, direction: int) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._is_cut or not self._weather[direction].is_silent)
+
+
+class Line:
+    """What a node of a grid has to all others: a link for what it dials, and one for who dials it."""
+
+    def __init__(self, port: int) -> None:
+        """`port` is where the node listens for its peers."""
+        self._out, self._into = Link(None), Link(port)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings with which the node uses it."""
+        return {"grid.proxy": self._out.address, "grid.addresses": self._into.address}
+
+    def be(self, sent: Weather = CALM, got: Weather = CALM) -> None:
+        """Have this weather for what the node sends, and for what it gets."""
+        self._out.be(sent, got)
+        self._into.be(got, sent)
+
+    def cut(self) -> None:
+        """End all connections over it, and refuse new ones."""
+        self._out.cut()
+        self._into.cut()
+
+    def heal(self) -> None:
+        """Have it as it was."""
+        self._out.heal()
+        self._into.heal()
+
+    def close(self) -> None:
+        """End it for good."""
+        self._out.close()
+        self._into.close()

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Final
@@ -281,6 +281,20 @@ def settle(servers: Sequence[Server], limit: float = 20.0) -> None:
         time.sleep(0.3)
         if sum(server.cpu_seconds() for server in servers) - before <= 0.02:
             return
+
+
+def wait(is_so: Callable[[], object], seconds: float = _DEADLINE, pause: float = 0.01) -> float:
+    """Wait until something is so; return the seconds it took.
+
+    Raises:
+        ServerError: it did not become so in time.
+    """
+    began = time.perf_counter()
+    while not is_so():
+        if time.perf_counter() - began > seconds:
+            raise ServerError(f"What was waited for was not so after {seconds:.0f} s.")
+        time.sleep(pause)
+    return time.perf_counter() - began
 
 
 def free_port() -> int:

@@ -7,7 +7,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from sim.links import CALM, SILENT, Link, Weather
+from sim.links import CALM, SILENT, Line, Weather
+from sim.plays.actors import variables
 from tests.running import RunningNode, free_port, until
 
 
@@ -87,17 +88,12 @@ class LinkedNode(GridNode):
 
     def __init__(self, home: Path, name: str, ae_title: str = "") -> None:
         super().__init__(home, name, ae_title)
-        self._out = Link(None)
-        self._in = Link(int(self.env["PEERPACS__GRID__PORT"]))
-        self.env |= {
-            "PEERPACS__GRID__PROXY": self._out.address,
-            "PEERPACS__GRID__ADDRESSES": self._in.address,
-        }
+        self._line = Line(int(self.env["PEERPACS__GRID__PORT"]))
+        self.env |= variables(self._line.settings)
 
     def be(self, sent: Weather = CALM, got: Weather = CALM) -> None:
         """Have this weather on the line for what the node sends, and for what it gets."""
-        self._out.be(sent, got)
-        self._in.be(got, sent)
+        self._line.be(sent, got)
 
     def fall_silent(self) -> None:
         """Have the line bring nothing any more, while nobody is told."""
@@ -105,17 +101,14 @@ class LinkedNode(GridNode):
 
     def cut(self) -> None:
         """End all connections over the line, and refuse new ones."""
-        self._out.cut()
-        self._in.cut()
+        self._line.cut()
 
     def heal(self) -> None:
         """Have the line as it was."""
-        self._out.heal()
-        self._in.heal()
+        self._line.heal()
 
     def close(self) -> None:
         """Stop the node, if it runs, and its line."""
         if self.process is not None:
             self.stop()
-        self._out.close()
-        self._in.close()
+        self._line.close()

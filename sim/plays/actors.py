@@ -1,4 +1,4 @@
-"""The nodes of a play: real ones, each a process with a home folder and a link in front of its DICOM port."""
+"""The nodes of a play: real ones, each a process with a home folder, a link to devices, a line to peers."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ..links import Link
+from ..clocks import by_clock
+from ..links import Line, Link
 from ..pdu import Address
-from ..servers import Server, ServerError, free_port
+from ..servers import Server, ServerError, free_port, wait
 
 _PROGRAM: Final = Path(sys.executable).parent / "peerpacs"
+ALL: Final = ("catalog", "find_live", "retrieve")
+"""What one site may grant another."""
 
 
 class Actor(Server):
-    """One node; what is said to it goes through `link`."""
+    """One node; devices reach it through `link`, and its peers over `line`, if it has one."""
 
     name = "a node"
     ends_with = (0,)
 
-    def __init__(self, folder: Path, name: str, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, name: str, settings: Mapping[str, str], *, has_line: bool = False
+    ) -> None:
         super().__init__(folder, name.upper())
         self.called = name
         self.home = folder / "home"
@@ -34,7 +39,10 @@ class Actor(Server):
             "grid.join_port": str(self._join_port),
             "grid.join_address": f"127.0.0.1:{self._join_port}",
         }
-        self._settings = grid | dict(settings)
+        self.line = Line(int(grid["grid.port"])) if has_line else None
+        self.settings = grid | (self.line.settings if self.line else {}) | dict(settings)
+        self.skew = ""
+        """How far its clock is off, like `+2h`."""
         off = [f"--{door}-port=0" for door in ("tls", "web", "grid", "watch")]
         port = f"--dicom-port={self.address.port}"
         self.say("init", "--name", name, "--ae", name.upper(), port, *off, "--dev", "--yes")
@@ -49,9 +57,8 @@ class Actor(Server):
         return [str(_PROGRAM), "run", "--home", str(self.home)]
 
     def environment(self) -> dict[str, str]:
-        """Return the settings of the play, as the node reads them."""
-        settings = self._settings.items()
-        return {f"PEERPACS__{key.replace('.', '__').upper()}": value for key, value in settings}
+        """Return the settings of the play, as the node reads them, and its clock."""
+        return variables(self.settings) | by_clock(self.skew)
 
     def is_ready(self) -> bool:
         """Say whether it told that it is."""
@@ -73,12 +80,25 @@ class Actor(Server):
         """Run a command with --json; return what it says. Raises as `say`."""
         return json.loads(self.say(*words, "--json", codes=codes))
 
+    def is_connected(self, others: Sequence[Actor]) -> bool:
+        """Say whether it is connected with all of them."""
+        rows = self.told("peers", codes=(0, 1))["peers"]
+        up = {row["name"] for row in rows if row["state"] == "connected"}
+        return up >= {other.called for other in others}
+
     def close(self) -> None:
-        """Stop it, and its link."""
+        """Stop it, its link and its line."""
         try:
             self.stop()
         finally:
             self.link.close()
+            if self.line:
+                self.line.close()
+
+
+def variables(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return settings as a node reads them from its environment."""
+    return {f"PEERPACS__{key.replace('.', '__').upper()}": value for key, value in settings.items()}
 
 
 def enrol(founder: Actor, others: Sequence[Actor]) -> None:
@@ -88,3 +108,17 @@ def enrol(founder: Actor, others: Sequence[Actor]) -> None:
         asked = other.told("join", ticket, "--no-wait", codes=(0, 3))
         founder.say("approve", asked["request"])
         other.say("join")
+
+
+def befriend(members: Sequence[Actor]) -> None:
+    """Wait until the members of a grid are connected, and have each grant the others all.
+
+    The founder, who is first, granted all to whoever joined. Raises as `Actor.say`; ServerError: they are
+    not connected in time.
+    """
+    for member in members:
+        wait(lambda member=member: member.is_connected([o for o in members if o is not member]), pause=0.3)  # type: ignore[misc]
+    for member in members[1:]:
+        for other in members:
+            if other is not member:
+                member.say("grants", "add", other.called, "everything", *ALL)

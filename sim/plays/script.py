@@ -16,8 +16,11 @@ from catalog import BadRequest
 
 from ..examinations import EXAMINATIONS
 from ..headers import KINDS
+from ..links import CALM, Weather
 
 RULE: Final = "----"
+AVAILABILITIES: Final = ("ONLINE", "NEARLINE", "UNAVAILABLE")
+"""Where a study may be, as an answer's Instance Availability tells."""
 _STUDY: Final = re.compile(r"(?P<kind>[A-Z]+(?:-[A-Z]+)?)(?:-(?P<series>\d+)x(?P<instances>\d+))?(?:#\d+)?")
 
 
@@ -49,7 +52,10 @@ VERBS: Final[Mapping[str, Grammar]] = {
     "node": Grammar(
         ("NEW", "[SETTING...]"), "begin with a node of that name, with settings like storage.quota_mb=1"
     ),
-    "grid": Grammar(("NEW", "NEW..."), "begin with nodes of those names, enrolled with one another"),
+    "grid": Grammar(
+        ("NEW", "NEW..."),
+        "begin with nodes of those names in one grid; each lets the others find and fetch all",
+    ),
     "send": Grammar(("NODE", "STUDY..."), "send studies to a node, until it refuses or dies"),
     "find": Grammar(("AE", "[KEY...]"), "ask an AE title for studies; a key without value is shown"),
     "get": Grammar(("AE", "STUDY"), "fetch a study by C-GET and compare every instance with what was sent"),
@@ -59,11 +65,27 @@ VERBS: Final[Mapping[str, Grammar]] = {
     "kill": Grammar(
         ("NODE", "COUNT", "STUDY"), "kill -9 a node when so many instances of a study were taken"
     ),
+    "crash": Grammar(("NODE",), "kill -9 a node"),
     "stop": Grammar(("NODE",), "stop a node as a service manager does"),
     "start": Grammar(("NODE",), "start a node again"),
-    "cut": Grammar(("NODE",), "cut the link to a node"),
-    "heal": Grammar(("NODE",), "join the link to a node again"),
-    "check": Grammar(("NODE",), "fetch all that a node ever acknowledged and compare it"),
+    "set": Grammar(
+        ("NODE", "SETTING..."), "stop a node and start it with other settings, like storage.quota_mb=1"
+    ),
+    "clock": Grammar(
+        ("NODE", "SKEW"), "stop a node and start it with a clock that is off by so much, like +2h or -40m"
+    ),
+    "cut": Grammar(("NODE",), "cut the link between a node and its devices"),
+    "heal": Grammar(("NODE",), "join the link between a node and its devices again"),
+    "line": Grammar(
+        ("MEMBER", "[WEATHER...]"),
+        "have the line between a node and its peers be cut, silent, or with delay=SECONDS, rate=BYTES and "
+        "loss=SHARE; for what it sends alone with `sent`, or gets with `got`; as it was without a word",
+    ),
+    "await": Grammar(("AE", "SEEN..."), "wait until an AE title finds studies so, like CT-3x10=NEARLINE"),
+    "level": Grammar((), "wait until all nodes that run find the same in the grid"),
+    "check": Grammar(
+        ("PLACE",), "fetch all that a node ever acknowledged, or at ALPHA_GRID all nodes, and compare it"
+    ),
     "settle": Grammar((), "wait until no node works on anything"),
 }
 """Every command of a play."""
@@ -124,12 +146,38 @@ def study_of(word: str) -> tuple[str, int, int]:
     return matched["kind"], int(matched["series"]), int(matched["instances"])
 
 
+def weather_of(words: Sequence[str]) -> tuple[Weather, Weather] | None:
+    """Return the weather for what is sent and got over a line; None: it is cut.
+
+    Raises:
+        ValueError: the words say no weather.
+    """
+    ways = [word for word in words if word in ("sent", "got")]
+    said = [word for word in words if word not in ways]
+    if "cut" in said:
+        if len(words) > 1:
+            raise ValueError("a line is cut both ways; to lose one way write silent sent or silent got")
+        return None
+    if len(ways) > 1 or (ways and not said):
+        raise ValueError("one way is sent or got; write for example silent sent")
+    numbers = {"delay": 0.0, "rate": 0.0, "loss": 0.0}
+    for word in said:
+        name, _, number = word.partition("=")
+        if name in numbers and re.fullmatch(r"\d+(\.\d+)?", number):
+            numbers[name] = float(number)
+        elif word != "silent":
+            raise ValueError(f"{word!r} is no weather of a line; write for example delay=0.2, or silent")
+    weather = Weather(**numbers, is_silent="silent" in said)
+    return weather if "got" not in ways else CALM, weather if "sent" not in ways else CALM
+
+
 class _Reader:
     """Reads commands in their order, and knows which nodes there are by then."""
 
     def __init__(self, source: str) -> None:
         self._source = source
         self._nodes: list[str] = []
+        self._members: list[str] = []
 
     def command(self, number: int, text: str) -> Command:
         verb, *words = text.split()
@@ -150,6 +198,13 @@ class _Reader:
                 getattr(self, f"_check_{what.lower()}")(word)
             except ValueError as error:
                 self._refuse(number, f"{error}.", f"{verb}: {VERBS[verb].means}.")
+        try:
+            if verb == "line":
+                weather_of(words[1:])
+        except ValueError as error:
+            self._refuse(number, f"{error}.", f"{verb}: {VERBS[verb].means}.")
+        if verb == "grid":
+            self._members += words
         return Command(number, verb, tuple(words))
 
     def _refuse(self, number: int, what: str, remedy: str) -> NoReturn:
@@ -172,6 +227,14 @@ class _Reader:
             )
             raise ValueError(f"there is no node {word!r}; {hint}")
 
+    def _check_member(self, word: str) -> None:
+        self._check_node(word)
+        if word not in self._members:
+            raise ValueError(f"{word} is in no grid; write for example: grid {word} other")
+
+    def _check_place(self, word: str) -> None:
+        (self._check_ae if word.endswith("_GRID") else self._check_node)(word)
+
     def _check_ae(self, word: str) -> None:
         self._check_node(word.removesuffix("_GRID").lower())
         if word != word.upper():
@@ -179,6 +242,20 @@ class _Reader:
 
     def _check_study(self, word: str) -> None:
         study_of(word)
+
+    def _check_seen(self, word: str) -> None:
+        name, _, availability = word.partition("=")
+        self._check_study(name)
+        if availability not in AVAILABILITIES:
+            raise ValueError(f"{word!r} lacks where it is; write {name}={' or '.join(AVAILABILITIES)}")
+
+    def _check_weather(self, word: str) -> None:
+        if word not in ("sent", "got"):
+            weather_of([word])
+
+    def _check_skew(self, word: str) -> None:
+        if not re.fullmatch(r"[+-]\d+[smhd]", word):
+            raise ValueError(f"{word!r} is nothing that a clock can be off; write for example +2h or -40m")
 
     def _check_count(self, word: str) -> None:
         if not word.isdecimal():

@@ -7,20 +7,28 @@ every time.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from random import Random
-from typing import Self
+from typing import Final, Self
 
 from ..association import STUDY_ROOT_FIND, STUDY_ROOT_GET, Association
 from ..examinations import EXAMINATIONS, examination, instances_of
 from ..pdu import Address, ProtocolError, identifier, value
 from ..phantoms import Instance, Study, study
-from ..servers import ServerError, settle
+from ..servers import ServerError, settle, wait
 from ..targets import RECEIVED, REFUSALS, Target, reason
-from .actors import Actor, enrol
-from .script import Command, study_of
+from .actors import Actor, befriend, enrol
+from .script import Command, study_of, weather_of
+
+_PATIENCE: Final = 90.0
+"""Seconds until what a play waits for is said not to be so."""
+_ONE_REGION: Final = "node.issuer=PHANTOMS"
+"""Hospitals number patients as their phantoms do, so that what one gives for another is as it was sent."""
+_KNOWN: Final = ("PatientID", "PatientName", "StudyDate")
+_COUNTED: Final = ("NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances")
 
 
 class Stage:
@@ -53,18 +61,20 @@ class Stage:
         return does(*command.words)
 
     def _node(self, name: str, *settings: str) -> list[str]:
-        told = dict(setting.split("=", 1) for setting in settings)
-        actor = Actor(Path(self._folder.name) / name, name, told)
+        self._begin(name, settings, has_line=False)
+        return []
+
+    def _begin(self, name: str, settings: Sequence[str], *, has_line: bool) -> Actor:
+        actor = Actor(Path(self._folder.name) / name, name, _read(settings), has_line=has_line)
         self._actors[name] = actor
         self._taken[name] = {}
         actor.start()
-        return []
+        return actor
 
     def _grid(self, *names: str) -> list[str]:
-        for name in names:
-            self._node(name)
-        founder, *others = (self._actors[name] for name in names)
-        enrol(founder, others)
+        members = [self._begin(name, [_ONE_REGION], has_line=True) for name in names]
+        enrol(members[0], members[1:])
+        befriend(members)
         return []
 
     def _send(self, name: str, *words: str) -> list[str]:
@@ -91,6 +101,31 @@ class Stage:
     def _kill(self, name: str, count: str, word: str) -> list[str]:
         return self._sent(name, word, until=int(count))
 
+    def _crash(self, name: str) -> list[str]:
+        self._actors[name].kill()
+        return []
+
+    def _set(self, name: str, *settings: str) -> list[str]:
+        self._actors[name].settings |= _read(settings)
+        return self._restart(name)
+
+    def _clock(self, name: str, skew: str) -> list[str]:
+        self._actors[name].skew = skew
+        return self._restart(name)
+
+    def _restart(self, name: str) -> list[str]:
+        return self._stop(name) + self._start(name)
+
+    def _line(self, name: str, *words: str) -> list[str]:
+        line, weather = self._actors[name].line, weather_of(words)
+        assert line
+        if weather is None:
+            line.cut()
+        else:
+            line.heal()
+            line.be(*weather)
+        return []
+
     def _stop(self, name: str) -> list[str]:
         self._actors[name].stop()
         return []
@@ -111,13 +146,66 @@ class Stage:
         settle([actor for actor in self._actors.values() if actor.is_running])
         return []
 
+    def _await(self, ae_title: str, *seen: str) -> list[str]:
+        wanted = dict(word.split("=") for word in seen)
+        now = dict.fromkeys(wanted, "")
+
+        def is_so() -> bool:
+            now.update({word: self._availability(ae_title, word) for word in wanted})
+            return now == wanted
+
+        with suppress(ServerError):
+            wait(is_so, _PATIENCE, pause=0.2)
+        return [f"{ae_title} finds " + "; ".join(f"{word} {where}" for word, where in now.items())]
+
+    def _availability(self, ae_title: str, word: str) -> str:
+        """Say where an AE title finds a study, and whether it lacks any of what was taken of it."""
+        keys = {"StudyInstanceUID": self._uid(word), "InstanceAvailability": "", _COUNTED[1]: ""}
+        try:
+            answers = self._asked(ae_title, keys)
+        except REFUSALS as error:
+            return reason(error)
+        if not answers:
+            return "not at all"
+        whole = set[str]().union(*(taken.get(word, ()) for taken in self._taken.values()))
+        count = int(value(answers[0], _COUNTED[1]) or 0)
+        lacking = f" with {count} of {len(whole)} instances" if count < len(whole) else ""
+        return value(answers[0], "InstanceAvailability") + lacking
+
+    def _asked(self, ae_title: str, keys: Mapping[str, str]) -> list[bytes]:
+        with Association(self._at(ae_title), [STUDY_ROOT_FIND], timeout=20.0) as association:
+            return association.find(identifier("STUDY", **keys))
+
+    def _level(self) -> list[str]:
+        running = [actor for actor in self._actors.values() if actor.is_running and actor.line]
+        known: dict[str, list[list[str]]] = {actor.called: [] for actor in running}
+
+        def are_so() -> bool:
+            known.update({actor.called: self._known(actor) for actor in running})
+            first, *others = known.values()
+            return all(rows == first for rows in others)
+
+        try:
+            wait(are_so, _PATIENCE, pause=0.2)
+        except ServerError:
+            counts = "; ".join(f"{name} {len(rows)}" for name, rows in known.items())
+            return [f"{_listed([*known])} do not find the same: {counts}"]
+        return [f"{_listed([*known])} find the same {len(known[running[0].called])} studies"]
+
+    def _known(self, actor: Actor) -> list[list[str]]:
+        """Return what a member of a grid finds in it; one row that names the member if it does not answer."""
+        keys = dict.fromkeys(("StudyInstanceUID", *_KNOWN, *_COUNTED), "")
+        try:
+            found = self._asked(f"{actor.address.ae_title}_GRID", keys)
+        except REFUSALS as error:
+            return [[actor.called, reason(error)]]
+        return sorted([value(each, key) for key in keys] for each in found)
+
     def _find(self, ae_title: str, *keys: str) -> list[str]:
         asked = {keyword: text for keyword, _, text in (key.partition("=") for key in keys)}
         shown = [key for key in asked if not asked[key]]
-        question = identifier("STUDY", **{"StudyInstanceUID": "", **asked})
         try:
-            with Association(self._at(ae_title), [STUDY_ROOT_FIND], timeout=20.0) as association:
-                answers = association.find(question)
+            answers = self._asked(ae_title, {"StudyInstanceUID": "", **asked})
         except REFUSALS as error:
             return [f"{ae_title} did not answer; {reason(error)}"]
         lines = sorted(
@@ -170,16 +258,34 @@ class Stage:
             return [str(error).replace(self._uid(word), word).splitlines()[0]]
         return []
 
-    def _check(self, name: str) -> list[str]:
+    def _check(self, place: str) -> list[str]:
+        if place not in self._actors:
+            lost, kept = self._lost(self._actors, self._at(place))
+            if lost:
+                return [f"{place} does not give {lost} of {kept} instances that were taken"]
+            return [f"{place} gives all that was taken anywhere"]
+        lost, kept = self._lost([place], self._actors[place].door)
+        return [
+            f"{place} has lost nothing that it took" if not lost else f"{place} has lost {lost} of {kept}"
+        ]
+
+    def _lost(self, names: Iterable[str], address: Address) -> tuple[int, int]:
+        """Count what an Application Entity does not give of what nodes took, and what they took."""
         lost, kept = 0, 0
-        for word, taken in self._taken[name].items():
-            found = self._fetched(self._actors[name].door, self._uid(word)) if taken else set()
+        whole: dict[str, set[str]] = {}
+        for name in names:
+            for word, taken in self._taken[name].items():
+                whole.setdefault(word, set()).update(taken)
+        for word, taken in whole.items():
+            found = set[str]()
+            with suppress(*REFUSALS):
+                found = self._fetched(address, self._uid(word)) if taken else found
             wanted = {_digest(each) for each in self._instances(word) if each.SOPInstanceUID in taken}
             # What leaves corrected has other bytes: it can only be counted.
-            is_changed = (name, word) in self._corrected
+            is_changed = any((name, word) in self._corrected for name in names)
             lost += max(0, len(wanted) - len(found)) if is_changed else len(wanted - found)
             kept += len(wanted)
-        return [f"{name} has lost nothing that it took" if not lost else f"{name} has lost {lost} of {kept}"]
+        return lost, kept
 
     def _at(self, ae_title: str) -> Address:
         actor = self._actors[ae_title.removesuffix("_GRID").lower()]
@@ -207,6 +313,15 @@ class Stage:
             self._seed, number, modality=kind, series=series, instances=count, size=40_000, StudyDate=day
         )
         return (described,)
+
+
+def _read(settings: Sequence[str]) -> dict[str, str]:
+    return dict(setting.split("=", 1) for setting in settings)
+
+
+def _listed(names: Sequence[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _digest(instance: Instance) -> str:

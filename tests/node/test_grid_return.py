@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from sim.clocks import by_clock
 from tests.grid import GridNode
 from tests.running import until
 
-ROOT = Path(__file__).parents[2]
 DAY = 86400.0
 
 
@@ -62,34 +60,15 @@ def test_a_rebuilt_machine_takes_its_old_identity_and_the_old_certificate_counts
     assert alpha.is_connected(new)
 
 
-@pytest.fixture(scope="session")
-def faketime() -> Path:
-    """The library that has a process live at another time."""
-    folder = subprocess.run(
-        ["sh", str(ROOT / "tools/debian.sh"), "faketime", "faketime"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PEERPACS_UNPACK": "1"},
-    ).stdout.strip()
-    return next(Path(folder).parent.rglob("libfaketime.so.1"))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("days", [40, 50])
-def test_a_node_that_was_off_for_weeks_returns_by_a_persons_word(
-    grid: list[GridNode], faketime: Path, days: int
-) -> None:
+def test_a_node_that_was_off_for_weeks_returns_by_a_persons_word(grid: list[GridNode], days: int) -> None:
     """Its certificate of 30 days ended 10 days ago: it may ask; 20 days ago: only with a ticket."""
     alpha, beta = grid
     node_id = beta.node_id
     for node in grid:
         node.stop()
-    then = {
-        "LD_PRELOAD": str(faketime),
-        "FAKETIME": f"+{days}d",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
+    then = by_clock(f"+{days}d")
     alpha.start(**alpha.env, **then)
     beta.start(**beta.env, **then)
     until(lambda: "certificate" in beta.say("status"))

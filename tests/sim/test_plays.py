@@ -5,16 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 from click.testing import CliRunner
 
 from catalog import BadRequest
+from sim.links import CALM, SILENT, Weather
 from sim.plays.__main__ import PLAYS, act, main
-from sim.plays.script import VERBS, parse, written
+from sim.plays.script import VERBS, parse, weather_of, written
 
 FILES = sorted(PLAYS.glob("*.txt"))
+LONG = {"bad-lines", "full-hospital", "killed-hospital", "wrong-clock"}
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def _played(file: Path) -> ParameterSet:
+    return pytest.param(file, id=file.stem, marks=[pytest.mark.slow] if file.stem in LONG else [])
+
+
+@pytest.mark.parametrize("file", [_played(file) for file in FILES])
 def test_a_play_goes_as_it_is_written(file: Path) -> None:
     text = file.read_text()
     assert act(text, file.name) == text
@@ -46,6 +53,15 @@ def test_the_grammar_has_the_words_of_the_grid() -> None:
     assert set(VERBS) >= {"grid", "cut", "heal", "settle", "kill"}
 
 
+def test_weather_is_for_both_ways_of_a_line_or_for_one() -> None:
+    bad = Weather(delay=0.1, rate=1e6, loss=0.05)
+    assert weather_of(["delay=0.1", "rate=1000000", "loss=0.05"]) == (bad, bad)
+    assert weather_of(["silent", "sent"]) == (SILENT, CALM)
+    assert weather_of(["silent", "got"]) == (CALM, SILENT)
+    assert weather_of([]) == (CALM, CALM)
+    assert weather_of(["cut"]) is None
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -59,13 +75,23 @@ def test_the_grammar_has_the_words_of_the_grid() -> None:
         ("find ALPHA StudyDat=1", "not the keyword"),
         ("kill alpha soon CT-1x1", "no number"),
         ("node alpha", "there is a node alpha already"),
-        ("node Beta", "small letters"),
-        ("node beta quota=1", "storage.quota_mb=1"),
+        ("node Delta", "small letters"),
+        ("node delta quota=1", "storage.quota_mb=1"),
         ("settle alpha", "Write: settle"),
+        ("line alpha cut", "alpha is in no grid"),
+        ("line beta cut sent", "silent sent"),
+        ("line beta delay=much", "delay=0.2"),
+        ("line beta got", "silent sent"),
+        ("await BETA_GRID CT-1x1", "CT-1x1=ONLINE or NEARLINE"),
+        ("await BETA_GRID CT-1x1=HERE", "CT-1x1=ONLINE or NEARLINE"),
+        ("await beta_GRID CT-1x1=ONLINE", "write BETA_GRID"),
+        ("clock beta late", "+2h"),
+        ("check BETTA_GRID", "did you mean beta"),
+        ("grid beta delta", "there is a node beta already"),
     ],
 )
 def test_a_play_with_an_error_is_refused_with_the_line_and_what_was_meant(line: str, said: str) -> None:
     with pytest.raises(BadRequest) as refused:
-        parse(f"node alpha\n# a remark\n{line}\n", "play.txt")
+        parse(f"node alpha\ngrid beta gamma\n{line}\n", "play.txt")
     assert "play.txt, line 3: " in refused.value.what
     assert said in f"{refused.value.what} {refused.value.next}"

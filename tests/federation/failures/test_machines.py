@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from sim.clocks import by_clock
 from sim.links import Weather
 from tests.grid import LinkedNode
 from tests.running import free_port, until
 from tests.workstation import ask, get, kept_at, object_of, rows, send
 
 pytestmark = pytest.mark.slow
-FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
 DAY = 86_400
 Pair = tuple[LinkedNode, LinkedNode]
 Make = Callable[..., LinkedNode]
@@ -30,7 +30,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
     def start(name: str, skew: str = "") -> LinkedNode:
         node = LinkedNode(tmp_path / name, name)
         nodes.append(node)
-        node.start(**node.env, **by(skew))
+        node.start(**node.env, **by_clock(skew))
         return node
 
     yield start
@@ -52,14 +52,6 @@ def files(tmp_path: Path) -> Path:
     folder = tmp_path / "files"
     folder.mkdir()
     return folder
-
-
-def by(skew: str) -> dict[str, str]:
-    """Return the environment of a node whose clock is off by so much, like `+2h`; what runs is not."""
-    if not skew:
-        return {}
-    assert FAKETIME, "Install faketime: tools/programs.sh does."
-    return {"LD_PRELOAD": str(FAKETIME), "FAKETIME": skew, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 
 def seen(node: LinkedNode) -> dict[str, str]:
@@ -134,7 +126,7 @@ def test_a_clock_that_is_off_changes_nothing_but_is_told(make: Make, files: Path
     alpha.admit(beta)
     beta.grant(alpha)
     beta.stop()
-    beta.start(**beta.env, **by(skew))
+    beta.start(**beta.env, **by_clock(skew))
     until(lambda: alpha.is_connected(beta), 60)
     for number, node in enumerate((alpha, beta, alpha, beta)):
         send(node, object_of(files, f"1.2.{number}"))
@@ -155,7 +147,7 @@ def test_a_certificate_that_ended_closes_the_grid_to_its_node_which_works_on_alo
     send(alpha, object_of(files, "1.2.1"))
     until(lambda: seen(beta) == {"1.2.1": "NEARLINE"})
     beta.stop()
-    beta.start(**beta.env, **by("+40d"))
+    beta.start(**beta.env, **by_clock("+40d"))
     send(beta, object_of(files, "1.2.2"))
     assert rows(ask(beta, called="BETA")) == [("1.2.2", "ONLINE")]
     started = time.monotonic()
