@@ -134,7 +134,8 @@ class _Chooser:
             if first.holding.sha256 != entry.holding.sha256:
                 self.conflicts[entry.SOPInstanceUID] = holder_of(entry)
         for holder, statement in series.holders:
-            if holder.owner in unlisted or (not holder.is_reachable and holder.owner != HERE):
+            is_away = not holder.gives(series.SeriesInstanceUID) and holder.owner != HERE
+            if holder.owner in unlisted or is_away:
                 for entry in self._grid.remembered(holder.owner, statement):
                     found.setdefault(entry.SOPInstanceUID, entry)
         named = set(self._selection.instances)
@@ -144,7 +145,7 @@ class _Chooser:
         away = [
             holder.owner
             for holder, _ in series.holders
-            if not holder.is_reachable or holder.owner in unlisted
+            if not holder.gives(series.SeriesInstanceUID) or holder.owner in unlisted
         ]
         if left > 0 and away:
             sites = tuple(self._sites.get(owner, "this node") for owner in away)

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from catalog import BadRequest, NotFound, NotPermitted, PacsError, Reader
+from catalog import BadRequest, NotFound, PacsError, Reader
 from protos import copies_pb2 as pb
 from protos import copies_pb2_grpc as services
 from protos import objects_pb2 as objects
 
 from .links.gate import Gate, Visitor
 from .links.rpc import letters
-from .objects import PIECE, error_of, failure_of
+from .objects import PIECE, error_of, failure_of, receive_bytes
 from .owners import Owner
 
 AT_ONCE: Final = 256
@@ -47,6 +47,8 @@ class Order(NamedTuple):
     items: tuple[CopyItem, ...]
     decisions: tuple[bytes, ...] = ()
     statement: bytes = b""
+    readable: bytes = b""
+    """What readers are given of it, see `readable`; none: as before."""
 
 
 class Told(NamedTuple):
@@ -78,8 +80,16 @@ class Keeper(Protocol):
     def give(self, owner: bytes, study: str, sha256: bytes) -> Reader:
         """Open a copy; raises NotFound, Damaged."""
 
-    def may_read(self, visitor: Visitor, owner: Owner, study: str) -> bool:
-        """Say whether a node other than the owner may read its copies of a study here."""
+    def allow(self, owner: bytes, readers: bytes) -> None:
+        """Hear from an owner who may read what is kept for it; raises BadRequest."""
+
+    def readable(self, visitor: Visitor, owner: Owner, study: str) -> bytes:
+        """Return what another node than the owner may read of a study now, packed; or nothing."""
+
+    def lend(
+        self, visitor: Visitor, owner: Owner, request: objects.FetchRequest, is_wanted: Callable[[], bool]
+    ) -> Iterator[bytes]:
+        """Give another node than the owner what it may read, as `ObjectService.give` does."""
 
 
 class CopyService(services.CopiesServicer):
@@ -134,15 +144,29 @@ class CopyService(services.CopiesServicer):
         visitor = self._gate.visitor(context)
         node_id, _, archive = request.owner.partition("/")
         owner = Owner(node_id, archive)
-        is_own = node_id == visitor.identity.node_id
+        if node_id != visitor.identity.node_id:
+            lent = self._keeper.lend(visitor, owner, request.fetch, context.is_active)
+            yield from receive_bytes(lent)
+            return
         for index, item in enumerate(request.fetch.items[:AT_ONCE]):
             try:
-                if not is_own and not self._keeper.may_read(visitor, owner, item.study):
-                    raise NotPermitted("Its owner does not let this node read it.", "Ask its owner's admin.")
                 reader = self._keeper.give(owner.name, item.study, item.sha256)
                 yield from _pieces(index, reader, item.offset)
             except PacsError as error:
                 yield objects.FetchReply(failure=failure_of(index, error))
+
+    def Allow(self, request: pb.AllowRequest, context: Any) -> pb.AllowReply:
+        """Hear who may read copies."""
+        self._keeper.allow(self._owner(context, request.archive).name, request.readers)
+        return pb.AllowReply()
+
+    def Readable(self, request: pb.ReadableRequest, context: Any) -> pb.ReadableReply:
+        """Say what the caller may read of an owner's study."""
+        node_id, _, archive = request.owner.partition("/")
+        visitor = self._gate.visitor(context)
+        return pb.ReadableReply(
+            readable=self._keeper.readable(visitor, Owner(node_id, archive), request.study)
+        )
 
 
 def _pieces(index: int, reader: Reader, at: int) -> Iterator[objects.FetchReply]:
@@ -168,7 +192,7 @@ def _order(owner: Owner, request: pb.KeepRequest) -> Order:
     items = tuple(map(_read_item, request.items))
     if any(len(each.sha256) != 32 for each in items):
         raise BadRequest("A SHA-256 has 32 bytes.")
-    return Order(owner, request.study, items, tuple(request.decisions), request.statement)
+    return Order(owner, request.study, items, tuple(request.decisions), request.statement, request.readable)
 
 
 def _item(item: CopyItem) -> pb.CopyItem:
@@ -218,6 +242,7 @@ class CopyLink:
             items=map(_item, order.items),
             decisions=order.decisions,
             statement=order.statement,
+            readable=order.readable,
         )
         seconds = _SILENT * (1 + sum(each.size for each in order.items) / (64 << 20))
         with letters(self._name(node_id)):
@@ -256,6 +281,19 @@ class CopyLink:
                     yield Order(Owner(node_id, archive), reply.study, items, tuple(reply.decisions))
             finally:
                 call.cancel()
+
+    def allow(self, node_id: str, archive: str, readers: bytes) -> None:
+        """Tell a keeper who may read copies of an archive. Raises as `keep`."""
+        request = pb.AllowRequest(archive=archive, readers=readers)
+        with letters(self._name(node_id)):
+            services.CopiesStub(self._channel(node_id)).Allow(request, timeout=_ANSWER)
+
+    def readable(self, node_id: str, owner: bytes, study: str, timeout: float) -> bytes:
+        """Return what a node keeps of an owner's study and lets this one read. Raises as `keep`."""
+        request = pb.ReadableRequest(owner=owner.decode(), study=study)
+        with letters(self._name(node_id)):
+            reply = services.CopiesStub(self._channel(node_id)).Readable(request, timeout=timeout)
+        return bytes(reply.readable)
 
     def give_back(self, node_id: str, owner: bytes, fetch: objects.FetchRequest, timeout: float) -> Any:
         """Begin a Return; return the call, which yields replies as a Fetch does and can be cancelled.

@@ -109,7 +109,7 @@ class Answers:
         if _is_here(series):
             found = self._own_instances(study, series, above)
         there = series.availability
-        if there is Availability.ONLINE:
+        if there is Availability.ONLINE and _is_here(series):
             there = Availability.NEARLINE
         for answer in self._live_of(study, _SERIES_UID, series):
             own = {tag: value for tag, value in answer.items() if tag not in above}

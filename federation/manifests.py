@@ -76,7 +76,7 @@ def elsewhere(
     seen = {statement.digest for holder, statement in series.holders if holder.owner == HERE}
     lacking: dict[bytes, list[bytes]] = {}
     for holder, statement in series.holders:
-        if statement.digest in seen or (reachable and not holder.is_reachable):
+        if statement.digest in seen or (reachable and not holder.gives(series.SeriesInstanceUID)):
             continue
         try:
             entries = manifest(holder.owner, statement)

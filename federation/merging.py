@@ -7,7 +7,7 @@ out of it, and both are flagged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from catalog import Attributes, Availability, PatientKey
@@ -30,6 +30,12 @@ class Holder(NamedTuple):
     stated: Stated
     is_reachable: bool = True
     """Whether it can be fetched from now: the owner answers, and its history is not in doubt."""
+    kept: Mapping[str, Availability] = {}
+    """How its series can be had from who keeps copies for it while it does not answer."""
+
+    def gives(self, SeriesInstanceUID: str) -> bool:
+        """Say whether a series can be had now, from it or from who keeps copies for it."""
+        return self.is_reachable or SeriesInstanceUID in self.kept
 
     @property
     def rank(self) -> tuple[bool, bool, int, bytes]:
@@ -138,18 +144,20 @@ def _merged(uid: str, held: list[tuple[Holder, SeriesStatement]]) -> MergedSerie
         instances=most,
         size=max(series.size for _, series in held),
         SOPClassUIDs=tuple(dict.fromkeys(name for _, series in held for name in series.SOPClassUIDs)),
-        availability=_availability(whole),
+        availability=_availability(uid, whole),
         holders=ranked,
     )
 
 
-def _availability(whole: Iterable[Holder]) -> Availability:
+def _availability(uid: str, whole: Iterable[Holder]) -> Availability:
     """Return Instance Availability, PS3.3 C.4.23.1.1, for somebody who asks this node."""
     found = Availability.UNAVAILABLE
     for holder in whole:
         if holder.owner == HERE and holder.is_reachable:
             return Availability.ONLINE
-        if holder.is_reachable:
+        if holder.kept.get(uid) is Availability.ONLINE:
+            return Availability.ONLINE
+        if holder.gives(uid):
             found = Availability.NEARLINE
     return found
 

@@ -122,7 +122,13 @@ class ObjectService:
         Raises:
             NotPermitted: nothing of the archive is granted to the caller.
         """
-        outside, visitor = self._outside, self._gate.visitor(context)
+        yield from self.give(self._gate.visitor(context), request, context.is_active)
+
+    def give(
+        self, visitor: Visitor, request: pb.FetchRequest, is_wanted: Callable[[], bool]
+    ) -> Iterator[bytes]:
+        """Answer somebody as `Fetch` does, for as long as it is wanted. Raises as `Fetch`."""
+        outside = self._outside
         permissions = self._permissions(visitor, request)
         if not permissions:
             what = f"Nothing of the archive {request.archive!r} is granted to {visitor.identity.name}."
@@ -137,7 +143,7 @@ class ObjectService:
                             lane.turn()
                             self._pace(visitor, giving, length)
                             size += length
-                            if not context.is_active():
+                            if not is_wanted():
                                 return
                             yield reply
                         sent += 1
@@ -294,6 +300,17 @@ def request_of(archive: str, wanted: Sequence[Wanted], priority: int = 0) -> pb.
 
 
 _COPIES: Final = "copies:"
+
+
+def receive_bytes(replies: Iterator[bytes]) -> Iterator[pb.FetchReply]:
+    """Read replies as they go over the wire."""
+    return map(pb.FetchReply.FromString, replies)
+
+
+def kept_for(archive: str) -> Owner:
+    """Return the owner whose copies an archive's name means, see `copies_of`."""
+    node_id, _, name = archive.removeprefix(_COPIES).partition("/")
+    return Owner(node_id, name)
 
 
 def copies_of(owner: Owner) -> str:

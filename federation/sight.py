@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from catalog import Attributes, Catalog, Level, PatientKey, Query, is_universal
+from catalog import Attributes, Availability, Catalog, Level, PatientKey, Query, is_universal
 from catalog.statements import Stated
 
 from .grid_answers import Answers
@@ -75,6 +75,8 @@ class Grid(NamedTuple):
     """Of this node."""
     alarm: Callable[[str, list[bytes]], None] = lambda study, owners: None
     """Told of a study UID that two patients claim, and of the owners who state the other one."""
+    kept: Callable[[bytes, Stated], Mapping[str, Availability]] = lambda owner, stated: {}
+    """By series: how what an owner stated is had from who keeps copies for it, while it does not answer."""
 
 
 class Live(NamedTuple):
@@ -209,7 +211,9 @@ class Sight:
         for source, (stated, is_confirmed, is_current) in found.items():
             standing = self.standing[source]
             named = issued(stated, standing.issuer)
-            yield Holder(standing.owner, named, standing.is_reachable and is_confirmed), is_current
+            is_reachable = standing.is_reachable and is_confirmed
+            kept = self._grid.kept(standing.owner, stated) if is_confirmed and not is_reachable else {}
+            yield Holder(standing.owner, named, is_reachable, kept), is_current
 
     def _is_of_issuers(self, patient: PatientKey, seen: Shown) -> bool:
         issuers = self._query.issuers

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from hashlib import sha256
 from typing import NamedTuple
 
 from catalog import Entry
 
 from .mirror_reading import mirrored
+from .readable import state_of
 from .sight import Grid
 
 
@@ -40,7 +40,5 @@ class Sources:
             said, at = each.stated, standing[each.source]
             row = next((row for row in said.series if row.SeriesInstanceUID == series), None)
             if row is not None:
-                who = (name.encode() for name in said.study.patient)
-                text = b"\0".join((*who, said.study.attributes, row.attributes))
                 is_reachable = at.is_reachable and each.is_confirmed
-                yield Source(at.owner, at.site, is_reachable, sha256(text).digest())
+                yield Source(at.owner, at.site, is_reachable, state_of(said.study, row))

@@ -28,18 +28,20 @@ class CopyItem(_message.Message):
     def __init__(self, series: _Optional[str] = ..., instance: _Optional[str] = ..., sha256: _Optional[bytes] = ..., size: _Optional[int] = ..., source: _Optional[str] = ..., received: _Optional[int] = ..., sop_class: _Optional[str] = ..., syntax: _Optional[str] = ...) -> None: ...
 
 class KeepRequest(_message.Message):
-    __slots__ = ("archive", "study", "items", "decisions", "statement")
+    __slots__ = ("archive", "study", "items", "decisions", "statement", "readable")
     ARCHIVE_FIELD_NUMBER: _ClassVar[int]
     STUDY_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     DECISIONS_FIELD_NUMBER: _ClassVar[int]
     STATEMENT_FIELD_NUMBER: _ClassVar[int]
+    READABLE_FIELD_NUMBER: _ClassVar[int]
     archive: str
     study: str
     items: _containers.RepeatedCompositeFieldContainer[CopyItem]
     decisions: _containers.RepeatedScalarFieldContainer[bytes]
     statement: bytes
-    def __init__(self, archive: _Optional[str] = ..., study: _Optional[str] = ..., items: _Optional[_Iterable[_Union[CopyItem, _Mapping]]] = ..., decisions: _Optional[_Iterable[bytes]] = ..., statement: _Optional[bytes] = ...) -> None: ...
+    readable: bytes
+    def __init__(self, archive: _Optional[str] = ..., study: _Optional[str] = ..., items: _Optional[_Iterable[_Union[CopyItem, _Mapping]]] = ..., decisions: _Optional[_Iterable[bytes]] = ..., statement: _Optional[bytes] = ..., readable: _Optional[bytes] = ...) -> None: ...
 
 class KeepReply(_message.Message):
     __slots__ = ("kept", "failures")
@@ -110,3 +112,29 @@ class ReturnRequest(_message.Message):
     owner: str
     fetch: _objects_pb2.FetchRequest
     def __init__(self, owner: _Optional[str] = ..., fetch: _Optional[_Union[_objects_pb2.FetchRequest, _Mapping]] = ...) -> None: ...
+
+class AllowRequest(_message.Message):
+    __slots__ = ("archive", "readers")
+    ARCHIVE_FIELD_NUMBER: _ClassVar[int]
+    READERS_FIELD_NUMBER: _ClassVar[int]
+    archive: str
+    readers: bytes
+    def __init__(self, archive: _Optional[str] = ..., readers: _Optional[bytes] = ...) -> None: ...
+
+class AllowReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ReadableRequest(_message.Message):
+    __slots__ = ("owner", "study")
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    STUDY_FIELD_NUMBER: _ClassVar[int]
+    owner: str
+    study: str
+    def __init__(self, owner: _Optional[str] = ..., study: _Optional[str] = ...) -> None: ...
+
+class ReadableReply(_message.Message):
+    __slots__ = ("readable",)
+    READABLE_FIELD_NUMBER: _ClassVar[int]
+    readable: bytes
+    def __init__(self, readable: _Optional[bytes] = ...) -> None: ...

@@ -60,6 +60,16 @@ class CopiesStub:
                 request_serializer=protos_dot_copies__pb2.ReturnRequest.SerializeToString,
                 response_deserializer=protos_dot_objects__pb2.FetchReply.FromString,
                 _registered_method=True)
+        self.Allow = channel.unary_unary(
+                '/peerpacs.v1.Copies/Allow',
+                request_serializer=protos_dot_copies__pb2.AllowRequest.SerializeToString,
+                response_deserializer=protos_dot_copies__pb2.AllowReply.FromString,
+                _registered_method=True)
+        self.Readable = channel.unary_unary(
+                '/peerpacs.v1.Copies/Readable',
+                request_serializer=protos_dot_copies__pb2.ReadableRequest.SerializeToString,
+                response_deserializer=protos_dot_copies__pb2.ReadableReply.FromString,
+                _registered_method=True)
 
 
 class CopiesServicer:
@@ -100,6 +110,20 @@ class CopiesServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Allow(self, request, context):
+        """Tells the answerer who may read what it keeps for the caller, when the caller does not answer itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Readable(self, request, context):
+        """Asks what of an owner's study the answerer keeps and the caller may read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CopiesServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -127,6 +151,16 @@ def add_CopiesServicer_to_server(servicer, server):
                     servicer.Return,
                     request_deserializer=protos_dot_copies__pb2.ReturnRequest.FromString,
                     response_serializer=protos_dot_objects__pb2.FetchReply.SerializeToString,
+            ),
+            'Allow': grpc.unary_unary_rpc_method_handler(
+                    servicer.Allow,
+                    request_deserializer=protos_dot_copies__pb2.AllowRequest.FromString,
+                    response_serializer=protos_dot_copies__pb2.AllowReply.SerializeToString,
+            ),
+            'Readable': grpc.unary_unary_rpc_method_handler(
+                    servicer.Readable,
+                    request_deserializer=protos_dot_copies__pb2.ReadableRequest.FromString,
+                    response_serializer=protos_dot_copies__pb2.ReadableReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -264,6 +298,60 @@ class Copies:
             '/peerpacs.v1.Copies/Return',
             protos_dot_copies__pb2.ReturnRequest.SerializeToString,
             protos_dot_objects__pb2.FetchReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Allow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/peerpacs.v1.Copies/Allow',
+            protos_dot_copies__pb2.AllowRequest.SerializeToString,
+            protos_dot_copies__pb2.AllowReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Readable(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/peerpacs.v1.Copies/Readable',
+            protos_dot_copies__pb2.ReadableRequest.SerializeToString,
+            protos_dot_copies__pb2.ReadableReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -179,7 +179,7 @@ class Policy:
     def __init__(self, shares: Iterable[Share], grants: Iterable[Grant]) -> None:
         every = {share.name: share for share in (ALL, *shares)}
         self.shares = every
-        self._grants = [grant for grant in grants if grant.share in every]
+        self.grants = [grant for grant in grants if grant.share in every]
         self._tests = {name: compile_matcher(each.match, Matching.PLAIN) for name, each in every.items()}
 
     def permissions(self, caller: Caller, op: Op, now: float | None) -> list[Permission]:
@@ -191,7 +191,7 @@ class Policy:
         moment = None if now is None else datetime.fromtimestamp(now)
         found = [
             Permission(self.shares[grant.share], grant, self._tests[grant.share])
-            for grant in self._grants
+            for grant in self.grants
             if op in grant.ops and grant.peer in names and (moment is None or is_open(grant.hours, moment))
         ]
         order = list(View)

@@ -95,6 +95,7 @@ class Departing:
         if self._copying.is_open:
             store = self._copying.store
             for owner in [each for each in store.owners() if owner_of(each).node_id == node_id]:
+                store.readers.delete(owner)
                 for study, rows in list(store.listing(owner)):
                     size += sum(each.holding.size for each in rows)
                     copies += store.drop(owner, study)

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +14,7 @@ from catalog import Entry, NotFound
 from federation.identities import Links
 from federation.lanes import Lanes
 from federation.links.gate import Gate
-from federation.objects import Given, ObjectService, Outside, PeerLink, Shelf
+from federation.objects import Given, ObjectService, Outside, Shelf
 from federation.sight import Grid
 from federation.sourcing import Source, Sources
 from federation.trust.policy import Policy
@@ -22,7 +22,7 @@ from node.contracts import Retriever
 from node.grid_catalog import DeviceGrid
 from node.grid_retriever import GridRetriever
 from node.measures import Sample
-from node.nearline import Fetches
+from node.nearline import Fetches, Link
 from node.nearline_cache import CopyCache
 from node.oldpacs import OldObjects
 from node.oldpacs.fetching import Everywhere
@@ -47,8 +47,10 @@ class Fetching:
         self._given: Counter[str] = Counter()
         self.lanes = Lanes(time.monotonic)
         self.kept_elsewhere: Callable[[Entry], list[Source]] = lambda entry: []
+        self.instead: Callable[[Source, Entry], Iterable[Source]] = lambda away, entry: ()
+        """Says who gives an object instead of an owner that does not answer."""
 
-    def begin(self, seen: Grid, link: PeerLink, old: Mapping[bytes, OldObjects]) -> None:
+    def begin(self, seen: Grid, link: Link, old: Mapping[bytes, OldObjects]) -> None:
         """Make what fetches from peers, and from old PACS by the names of their owners."""
         config = self._shared.config
         self._seen = seen
@@ -60,7 +62,13 @@ class Fetching:
 
     def _sources(self, entry: Entry) -> list[Source]:
         """Return who can give an object: who states it, or of our own, who keeps it."""
-        return self.kept_elsewhere(entry) or self.sources(entry)
+        return self.kept_elsewhere(entry) or [*self._stated(entry)]
+
+    def _stated(self, entry: Entry) -> Iterator[Source]:
+        for source in self.sources(entry):
+            yield source
+            if not source.is_reachable and source.owner not in self._old:
+                yield from self.instead(source, entry)
 
     def _peers(self, entry: Entry) -> list[Source]:
         return [source for source in self._sources(entry) if source.owner not in self._old]
@@ -101,8 +109,8 @@ class Fetching:
             return ArchiveShelf(archive.catalog, archive.retriever)
 
         clock = self._shared.clock
-        outside = Outside(policy, shelf, clock, time.monotonic, time.sleep, self.lanes, self._told)
-        return ObjectService(gate, outside)
+        self.outside = Outside(policy, shelf, clock, time.monotonic, time.sleep, self.lanes, self._told)
+        return ObjectService(gate, self.outside)
 
     def _told(self, given: Given) -> None:
         visitor = given.visitor

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import grpc
 
-from catalog import Clock, Entry, Level, Query, Selection, Unavailable
-from catalog.statements import SeriesStatement
+from catalog import Availability, Clock, Entry, Level, Query, Selection, Unavailable
+from catalog.statements import SeriesStatement, Stated
 from federation.announcing import Announcer, Follower
 from federation.catalog_service import (
     CatalogService,
@@ -59,6 +59,7 @@ from .copying import Copying
 from .departing import Departing
 from .erasing import Erasing, Traces
 from .fetching import Fetching
+from .lending import Helping
 from .old_pacs import OldArchives
 from .sharing import Sharing
 
@@ -95,6 +96,7 @@ class Neighbourhood:
         self.announcer: Announcer | None = None
         self.erasing: Erasing | None = None
         self.copying = Copying(home, state, archives, membership, clock, alarm, spawn)
+        self.helping = Helping(archives, membership, self.copying, clock)
         self.departing = Departing(
             home, archives, membership, lambda: self.neighbours, lambda: self.fetching, self.copying, clock
         )
@@ -125,12 +127,14 @@ class Neighbourhood:
             issuer=issuer,
             site=self._site,
             alarm=self.conflicts.alarm,
+            kept=self._kept,
         )
         self.search.on_changed = self._check
         self._checked = self._main.catalog.head().seq
         live = LiveGrid(self.seen, self._owners.ask, self._breaker, time.monotonic)
         link = PeerLink(self._channel, self.neighbours.name)
-        self.fetching.begin(self.seen, link, self.old.objects)
+        self.fetching.begin(self.seen, self.helping.link(link), self.old.objects)
+        self.fetching.instead = self.helping.instead
         named = partial(pseudonym_of, self._sharing.secret)
         self.parts = GridParts(self.seen, live, self.tallies, issuer, named)
         self.copying.open(self._channel, self.neighbours.name, self.fetching)
@@ -196,11 +200,13 @@ class Neighbourhood:
         """Return the servicers of the catalog and of objects."""
         book = self._sharing.book(gate)
         objects = self.fetching.service(gate, book.policy, self._archives)
+        copies = self.copying.service(gate)
+        self.helping.lend_through(gate, self.fetching)
         return (
             lambda server: services.add_CatalogServicer_to_server(CatalogService(book), server),
             lambda server: services.add_QueryServicer_to_server(QueryService(book), server),
             objects.register,
-            self.copying.service(gate).register,
+            copies.register,
             self.departing.service(gate).register,
             *((self.erasing.service(gate).register,) if self.erasing else ()),
         )
@@ -256,6 +262,8 @@ class Neighbourhood:
         if (found := self.old.manifest(owner, series)) is not None:
             return found
         there = owner_of(owner)
+        if not self._is_connected(there.node_id) and (lent := self.helping.manifest(owner, series)):
+            return lent
         shares = [
             row.share
             for row in map(self.neighbours.source, self.neighbours.standing())
@@ -270,6 +278,9 @@ class Neighbourhood:
                 return found
         return []
 
+    def _kept(self, owner: bytes, stated: Stated) -> Mapping[str, Availability]:
+        return {} if owner in self.old.objects else self.helping.kept(owner, stated)
+
     def _breaker(self, source: int) -> Breaker:
         return self._breakers.setdefault(source, Breaker(Random()))
 
@@ -283,6 +294,7 @@ class Neighbourhood:
         yield Chore("tombstones", 600.0, lambda: self._sharing.forget_tombstones(self.announcer))
         yield from self.fetching.chores()
         yield from self.copying.chores()
+        yield from self.helping.chores()
         yield from self.old.chores()
         yield from self.erasing.chores() if self.erasing else ()
 

@@ -13,11 +13,13 @@ from hashlib import sha256
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
-from catalog import Damaged, Decision, Entry, PacsError, Unavailable, Verb
+from catalog import Damaged, Decision, Entry, PacsError, Selection, Unavailable, Verb
 from catalog.statements import Stated
 from federation.copying import AT_ONCE, CopyItem, CopyLink, Order, Told
 from federation.owners import Owner
+from federation.readable import Readable, Row, packed
 from node.transfers import Item, Outcome, Verdict
 from node.transfers.messages import Job
 from node.transfers.worker import Hands
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 _BYTES_AT_ONCE: Final = 512 << 20
 """Of one order; a keeper answers as it goes."""
+_SAYS: Final = b"readable"
+"""Part of the hash of what is told, so that keepers are told anew what earlier versions did not say."""
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -43,6 +47,12 @@ class Kept(Protocol):
     def stated(self, StudyInstanceUID: str) -> Stated | None:
         """Return what the log would state about a study now."""
 
+    def select(self, selection: Selection) -> list[Entry]:
+        """Return the instances of a study that are seen."""
+
+    def corrections(self, entry: Entry) -> list[Decision]:
+        """Return the corrections in force for an instance, oldest first."""
+
 
 class Study(NamedTuple):
     """What there is of a study to be kept elsewhere."""
@@ -57,7 +67,7 @@ class Study(NamedTuple):
     @property
     def said(self) -> bytes:
         """What is told beside the objects, as a hash."""
-        return sha256(b"\0".join((*self.decisions, self.statement))).digest()
+        return sha256(b"\0".join((_SAYS, *self.decisions, self.statement))).digest()
 
     @property
     def digests(self) -> set[bytes]:
@@ -72,6 +82,23 @@ def study_of(catalog: Kept, StudyInstanceUID: str) -> Study:
     stated = catalog.stated(StudyInstanceUID)
     statement = _encode((stated.study, stated.series)) if stated else b""
     return Study(found, tuple(map(_encode, decisions)), statement, lets_go(decisions))
+
+
+def readable_of(catalog: Kept, StudyInstanceUID: str) -> Readable | None:
+    """Return what readers are given of a study, where anything of it is seen."""
+    stated = catalog.stated(StudyInstanceUID)
+    if stated is None:
+        return None
+    is_decided = bool(catalog.decisions(StudyInstanceUID))
+    rows = [
+        Row(_placeless(entry), tuple(catalog.corrections(entry)) if is_decided else ())
+        for entry in catalog.select(Selection(studies=(StudyInstanceUID,)))
+    ]
+    return Readable(stated.study, tuple(stated.series), tuple(rows))
+
+
+def _placeless(entry: Entry) -> Entry:
+    return replace(entry, source="", holding=replace(entry.holding, where=b""))
 
 
 def lets_go(decisions: Sequence[Decision]) -> bool:
@@ -131,9 +158,12 @@ class CopyCarrier:
                 self._on_over(uid)
                 return Outcome(Verdict.OVER)
             hands.plan(Counter(entry.SeriesInstanceUID for entry in missing))
-            for batch in _batches(missing) if missing else [[]]:
-                if outcome := self._send(job, hands, study, batch):
+            # What readers are given is told once all of it is there, and only then counts as told.
+            for batch in [*_batches(missing), []]:
+                said = b"" if batch else packed(readable_of(catalog, uid))
+                if outcome := self._send(job, hands, study, batch, said):
                     return outcome
+            ledger.received(uid, node_id, (), study.said)
 
     def _is_wanted(self, uid: str, node_id: str, study: Study) -> bool:
         placed = self._ledger.placed(uid)
@@ -151,14 +181,17 @@ class CopyCarrier:
         self._on_over(uid)
         return Outcome(Verdict.OVER)
 
-    def _send(self, job: Job, hands: Hands, study: Study, batch: list[Entry]) -> Outcome | None:
+    def _send(
+        self, job: Job, hands: Hands, study: Study, batch: list[Entry], readable: bytes
+    ) -> Outcome | None:
         """Have a keeper take some objects; return how the job ends, or None if it goes on."""
         uid, node_id = job.order.StudyInstanceUID, job.order.destination
         items = tuple(map(_item, batch))
         owner = Owner(self._own, job.order.archive)
+        order = Order(owner, uid, items, study.decisions, study.statement, readable)
         problem: PacsError | None = None
         try:
-            for told in self._link.keep(node_id, Order(owner, uid, items, study.decisions, study.statement)):
+            for told in self._link.keep(node_id, order):
                 self._take(job, hands, batch, told)
                 for at, error in told.failed:
                     problem = problem or error
@@ -171,7 +204,6 @@ class CopyCarrier:
             return Outcome(Verdict.LATER, error.what, error.next, blames_destination=blames)
         if problem is not None:
             return Outcome(Verdict.LATER, problem.what, problem.next)
-        self._ledger.received(uid, node_id, (), study.said)
         return None
 
     def _take(self, job: Job, hands: Hands, batch: list[Entry], told: Told) -> None:
@@ -193,7 +225,8 @@ def _batches(entries: list[Entry]) -> Iterator[list[Entry]]:
             batch, size = [], 0
         batch.append(entry)
         size += entry.holding.size
-    yield batch
+    if batch:
+        yield batch
 
 
 def _item(entry: Entry) -> CopyItem:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from catalog import Clock, OutOfSpace, Reader
+from catalog import Clock, NotPermitted, OutOfSpace, Reader
 from federation.copying import CopyItem, Order, Told
 from federation.links.gate import Visitor
 from federation.owners import Owner
+from federation.readable import unpacked_readers
+from protos.objects_pb2 import FetchRequest
 
+from .lending import Lending
 from .pulling import Fetch, Pull
-from .store import CopyRow, CopyStore, StudyRow
+from .store import CopyRow, CopyStore, ReadersRow, StudyRow
 
 
 class Keeping:
@@ -23,7 +26,6 @@ class Keeping:
         admit: Callable[[Visitor], None],
         clock: Clock,
         told: Callable[[Visitor, Order, int, int], None] = lambda visitor, order, kept, failed: None,
-        reads: Callable[[Visitor, Owner, StudyRow], bool] = lambda visitor, owner, row: False,
     ) -> None:
         """`admit` raises NotPermitted for nodes that nothing is kept for."""
         self._store = store
@@ -31,7 +33,8 @@ class Keeping:
         self._admit = admit
         self._clock = clock
         self._told = told
-        self._reads = reads
+        self.lending: Lending | None = None
+        """What gives others than the owners what they may read; none: nobody gets anything."""
 
     def keep(self, visitor: Visitor, order: Order) -> Iterator[Told]:
         """Fetch what an owner wants kept; tell what is durable, and now and then nothing.
@@ -42,7 +45,7 @@ class Keeping:
         """
         self._admit(visitor)
         store, owner, study = self._store, order.owner.name, order.StudyInstanceUID
-        store.note(owner, study, order.decisions, order.statement)
+        store.note(owner, study, order.decisions, order.statement, order.readable)
         here = tuple(at for at, item in enumerate(order.items) if store.has(owner, study, item.sha256))
         if here:
             yield Told(here)
@@ -83,10 +86,26 @@ class Keeping:
         """Open a copy; raises NotFound, Damaged."""
         return self._store.open(owner, study, sha256)
 
-    def may_read(self, visitor: Visitor, owner: Owner, study: str) -> bool:
-        """Say whether a node other than the owner may read its copies of a study here."""
-        said = self._store.said(owner.name, study)
-        return said is not None and self._reads(visitor, owner, said)
+    def allow(self, owner: bytes, readers: bytes) -> None:
+        """Hear from an owner who may read what is kept for it; raises BadRequest."""
+        unpacked_readers(readers)
+        self._store.readers.put(owner, ReadersRow(readers=readers, said=self._clock()))
+
+    def readable(self, visitor: Visitor, owner: Owner, study: str) -> bytes:
+        """Return what another node than the owner may read of a study now, packed; or nothing."""
+        return self.lending.told(visitor.caller, owner, study) if self.lending else b""
+
+    def lend(
+        self, visitor: Visitor, owner: Owner, request: FetchRequest, is_wanted: Callable[[], bool]
+    ) -> Iterator[bytes]:
+        """Give another node than the owner what it may read, as `ObjectService.give` does.
+
+        Raises:
+            NotPermitted: it may read nothing.
+        """
+        if self.lending is None:
+            raise NotPermitted("Nothing that is kept here is lent.")
+        return self.lending.give(visitor, owner, request, is_wanted)
 
 
 def _item(row: CopyRow) -> CopyItem:

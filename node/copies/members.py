@@ -62,7 +62,7 @@ class Members:
 
     def may_hold(self, node: Candidate, study: Sequence[Attributes]) -> bool:
         """Say whether this node's grants let one keep a study, given as the attributes of its series."""
-        found = self._policy().permissions(Caller(node.node_id, node.site), Op.HOST_REPLICAS, None)
+        found = self.policy().permissions(Caller(node.node_id, node.site), Op.HOST_REPLICAS, None)
         return any(each.share.archive == self._archive and all(map(each.admits, study)) for each in found)
 
     def may_go(self, node_id: str) -> str:
@@ -70,14 +70,15 @@ class Members:
         row = self._grid().tables.peers.get(node_id.encode())
         if row is None or row.state != "member":
             return f"{node_id} is no member of this grid any more."
-        caller, policy = Caller(row.node_id, row.site), self._policy()
+        caller, policy = Caller(row.node_id, row.site), self.policy()
         if policy.permissions(caller, Op.HOST_REPLICAS, self._clock()):
             return ""
         if later := policy.permissions(caller, Op.HOST_REPLICAS, None):
             return f"Copies go to {row.name} within the hours {later[0].grant.hours} only."
         return f"{row.name} may not keep copies of this node's studies: peerpacs grants add."
 
-    def _policy(self) -> Policy:
+    def policy(self) -> Policy:
+        """Return this node's shares and grants as they are now."""
         tables = self._grid().tables
         shares = [share for _, share in tables.shares.scan()]
         return Policy(shares, [grant for _, grant in tables.grants.scan()])

@@ -52,6 +52,16 @@ class StudyRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """What it stated of the study, and of its series."""
     said: float = 0.0
     """When, in seconds since 1970."""
+    readable: bytes = b""
+    """What others may be given of it, packed; none: nothing."""
+
+
+class ReadersRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """What an owner said of who may read its copies."""
+
+    readers: bytes
+    said: float
+    """When, in seconds since 1970."""
 
 
 class Arrived(NamedTuple):
@@ -77,6 +87,8 @@ class CopyStore:
         self._state = State(folder / "rows", map_size=_MAP_SIZE)
         self._rows = self._state.table("copies", CopyRow)
         self._studies = self._state.table("studies", StudyRow)
+        self.readers = self._state.table("readers", ReadersRow)
+        """By owner."""
         places = folder / "objects", folder / "incoming"
         self._buffers = Buffers(settings.buffered_at_most, settings.budget)
         self._segments = SegmentStore(*places, clock, settings, buffers=self._buffers)
@@ -172,12 +184,22 @@ class CopyStore:
             with suppress(PacsError, OSError):
                 self._segments.remove(holding)
 
-    def note(self, owner: bytes, study: str, decisions: Sequence[bytes], statement: bytes) -> None:
-        """Keep what an owner says about a study; on the disk when this returns."""
+    def note(
+        self, owner: bytes, study: str, decisions: Sequence[bytes], statement: bytes, readable: bytes = b""
+    ) -> None:
+        """Keep what an owner says about a study; on the disk when this returns.
+
+        Without a word about what is readable, that stays as it was while nothing else is new, and is
+        nothing otherwise: what was decided since is never left out.
+        """
         known = self._studies.get(_study_key(owner, study))
-        said = StudyRow(decisions=tuple(decisions), statement=statement, said=self._clock())
-        if known is None or (known.decisions, known.statement) != (said.decisions, said.statement):
-            self._studies.put(_study_key(owner, study), said)
+        is_new = known is None or (known.decisions, known.statement) != (tuple(decisions), statement)
+        if not is_new and known is not None and readable in (b"", known.readable):
+            return
+        said = StudyRow(
+            decisions=tuple(decisions), statement=statement, said=self._clock(), readable=readable
+        )
+        self._studies.put(_study_key(owner, study), said)
 
     # Asking.
 

@@ -49,7 +49,7 @@ class Hospital:
     def _serve(self, gate: Gate) -> Callable[[grpc.Server], None]:
         archive = self.node.archive("main")
         shelf = ArchiveShelf(archive.catalog, archive.retriever)
-        outside = Outside(
+        self.outside = Outside(
             policy=lambda: Policy([], self.grants),
             shelf=lambda name: shelf,
             clock=time.time,
@@ -58,7 +58,7 @@ class Hospital:
             lanes=Lanes(time.monotonic),
             told=self.given.append,
         )
-        return ObjectService(gate, outside).register
+        return ObjectService(gate, self.outside).register
 
     def grant(self, other: Hospital, rate: int = 0) -> None:
         """Let another one retrieve everything."""
