@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from catalog import Availability, Clock, Entry, PacsError, Unavailable
 from catalog.statements import SeriesStatement, Stated
 from federation.links.gate import Gate, Visitor
@@ -118,7 +120,11 @@ class Helping:
         policy, main = self._copying.members.policy(), self._archives[DEFAULT]
         shares = tuple(share for share in policy.shares.values() if share.archive == DEFAULT)
         names = {share.name for share in shares}
-        grants = tuple(grant for grant in policy.grants if Op.RETRIEVE in grant.ops and grant.share in names)
+        grants = tuple(
+            replace(grant, ops=(Op.RETRIEVE,))
+            for grant in policy.grants
+            if Op.RETRIEVE in grant.ops and grant.share in names
+        )
         named = {grant.share for grant in grants}
         own = tuple(share for share in shares if share.name in named and share.number)
         ahead = ahead_of_utc(self._clock())
