@@ -7,17 +7,14 @@ import time
 from collections.abc import Iterator, Sequence
 from difflib import unified_diff
 from pathlib import Path
-from typing import Final
 
 import click
 
 from catalog import PacsError
 
 from ..servers import ServerError
-from .script import Scene, parse, written
+from .script import SCENARIOS, Scene, parse, written
 from .stage import Stage
-
-PLAYS: Final = Path(__file__).parent.parent / "scenarios"
 
 
 def act(text: str, source: str, seed: int = 1) -> str:
@@ -54,7 +51,7 @@ def main(files: tuple[Path, ...], rewrite: bool, seed: int) -> None:
     Example: python -m sim.plays sim/scenarios/one-node.txt
     """
     failed = 0
-    for file in files or sorted(PLAYS.glob("*.txt")):
+    for file in files or sorted(SCENARIOS.glob("*.txt")):
         text, began = file.read_text(encoding="utf-8"), time.monotonic()
         try:
             now = act(text, str(file), seed)

@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
 from catalog import BadRequest
@@ -17,8 +18,11 @@ from catalog import BadRequest
 from ..examinations import EXAMINATIONS
 from ..headers import KINDS
 from ..links import CALM, Weather
+from ..traffic import scenario
 
 RULE: Final = "----"
+SCENARIOS: Final = Path(__file__).parent.parent / "scenarios"
+"""Where plays and the traffic they name lie."""
 AVAILABILITIES: Final = ("ONLINE", "NEARLINE", "UNAVAILABLE")
 """Where a study may be, as an answer's Instance Availability tells."""
 _STUDY: Final = re.compile(r"(?P<kind>[A-Z]+(?:-[A-Z]+)?)(?:-(?P<series>\d+)x(?P<instances>\d+))?(?:#\d+)?")
@@ -86,6 +90,12 @@ VERBS: Final[Mapping[str, Grammar]] = {
     "check": Grammar(
         ("PLACE",), "fetch all that a node ever acknowledged, or at ALPHA_GRID all nodes, and compare it"
     ),
+    "traffic": Grammar(
+        ("SCENARIO",),
+        "begin the traffic of a scenario, a TOML file without its ending, at nodes called as its sites",
+    ),
+    "day": Grammar(("COUNT",), "wait until that day of the traffic begins"),
+    "over": Grammar((), "wait until all of the traffic was taken"),
     "settle": Grammar((), "wait until no node works on anything"),
 }
 """Every command of a play."""
@@ -178,6 +188,7 @@ class _Reader:
         self._source = source
         self._nodes: list[str] = []
         self._members: list[str] = []
+        self._has_traffic = False
 
     def command(self, number: int, text: str) -> Command:
         verb, *words = text.split()
@@ -203,6 +214,8 @@ class _Reader:
                 weather_of(words[1:])
         except ValueError as error:
             self._refuse(number, f"{error}.", f"{verb}: {VERBS[verb].means}.")
+        if verb in ("day", "over") and not self._has_traffic:
+            self._refuse(number, f"there is no traffic for {verb!r}.", "Write before: traffic four-hospitals")
         if verb == "grid":
             self._members += words
         return Command(number, verb, tuple(words))
@@ -252,6 +265,15 @@ class _Reader:
     def _check_weather(self, word: str) -> None:
         if word not in ("sent", "got"):
             weather_of([word])
+
+    def _check_scenario(self, word: str) -> None:
+        path = SCENARIOS / f"{word}.toml"
+        if not path.is_file():
+            known = sorted(each.stem for each in SCENARIOS.glob("*.toml"))
+            raise ValueError(f"there is no scenario {word!r}; there are {', '.join(known)}")
+        for site in scenario.read(path).sites:
+            self._check_node(site)
+        self._has_traffic = True
 
     def _check_skew(self, word: str) -> None:
         if not re.fullmatch(r"[+-]\d+[smhd]", word):

@@ -9,19 +9,21 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Final, Self
 
-from ..association import STUDY_ROOT_FIND, STUDY_ROOT_GET, Association
+from ..association import STUDY_ROOT_FIND, Association
 from ..examinations import EXAMINATIONS, examination, instances_of
-from ..pdu import Address, ProtocolError, identifier, value
+from ..pdu import Address, identifier, value
 from ..phantoms import Instance, Study, study
 from ..servers import ServerError, settle, wait
-from ..targets import RECEIVED, REFUSALS, Target, reason
+from ..targets import REFUSALS, Target, reason
+from ..traffic import scenario
 from .actors import Actor, befriend, enrol
-from .script import Command, study_of, weather_of
+from .digests import digest, fetched
+from .script import SCENARIOS, Command, study_of, weather_of
+from .traffic import Traffic
 
 _PATIENCE: Final = 90.0
 """Seconds until what a play waits for is said not to be so."""
@@ -42,11 +44,14 @@ class Stage:
         self._words: dict[str, str] = {}
         self._corrected: set[tuple[str, str]] = set()
         self._taken: dict[str, dict[str, set[str]]] = {}
+        self._sending: Traffic | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        if self._sending:
+            self._sending.close()
         for actor in self._actors.values():
             actor.close()
         self._folder.cleanup()
@@ -84,7 +89,7 @@ class Stage:
         whole = self._instances(word)
         taken = self._taken[name].setdefault(word, set())
         count, why = 0, ""
-        target = Target(name=name, address=self._actors[name].door, timeout=20.0, calling="MODALITY")
+        target = self._target(self._actors[name].door)
         try:
             for stored in target.store(whole):
                 taken.add(stored.SOPInstanceUID)
@@ -141,6 +146,22 @@ class Stage:
     def _heal(self, name: str) -> list[str]:
         self._actors[name].link.heal()
         return []
+
+    def _traffic(self, name: str) -> list[str]:
+        played = scenario.read(SCENARIOS / f"{name}.toml")
+        self._sending = Traffic(
+            played, {site: self._target(self._actors[site].door) for site in played.sites}
+        )
+        return []
+
+    def _day(self, day: str) -> list[str]:
+        assert self._sending
+        self._sending.wait_for_day(int(day))
+        return []
+
+    def _over(self) -> list[str]:
+        assert self._sending
+        return self._sending.end()
 
     def _settle(self) -> list[str]:
         settle([actor for actor in self._actors.values() if actor.is_running])
@@ -223,21 +244,13 @@ class Stage:
     def _get(self, ae_title: str, word: str) -> list[str]:
         whole = self._instances(word)
         try:
-            found = self._fetched(self._at(ae_title), self._uid(word))
+            found = fetched(self._at(ae_title), self._uid(word))
         except REFUSALS as error:
             return [f"{ae_title} gave nothing of {word}; {reason(error)}"]
-        same = len(found & {_digest(each) for each in whole})
+        same = len(found & {digest(each) for each in whole})
         other = len(found) - same
         changed = f", {other} with other bytes" if other else ""
         return [f"{ae_title} gave {same} of {len(whole)} of {word} as they were sent{changed}"]
-
-    def _fetched(self, address: Address, uid: str) -> set[str]:
-        digests: list[str] = []
-        with Association(address, [STUDY_ROOT_GET], receives=RECEIVED, timeout=20.0) as association:
-            got = association.get(identifier("STUDY", StudyInstanceUID=uid), digests)
-        if got.status:
-            raise ProtocolError(f"The C-GET ended with status {got.status:04X}.")
-        return set(digests)
 
     def _correct(self, name: str, word: str, *keys: str) -> list[str]:
         self._corrected.add((name, word))
@@ -261,13 +274,25 @@ class Stage:
     def _check(self, place: str) -> list[str]:
         if place not in self._actors:
             lost, kept = self._lost(self._actors, self._at(place))
+            told = [f"{place} gives all that was taken anywhere"]
             if lost:
-                return [f"{place} does not give {lost} of {kept} instances that were taken"]
-            return [f"{place} gives all that was taken anywhere"]
+                told = [f"{place} does not give {lost} of {kept} instances that were taken"]
+            return (told if kept else []) + self._checked_traffic(place)
         lost, kept = self._lost([place], self._actors[place].door)
+        if self._sending:
+            missing, sent = self._sending.lost(place, self._target(self._actors[place].door))
+            lost, kept = lost + missing, kept + sent
         return [
             f"{place} has lost nothing that it took" if not lost else f"{place} has lost {lost} of {kept}"
         ]
+
+    def _checked_traffic(self, place: str) -> list[str]:
+        if not self._sending:
+            return []
+        unseen, sent = self._sending.unseen(self._target(self._at(place)))
+        if unseen:
+            return [f"{place} does not find {unseen} of {sent} instances of the traffic"]
+        return [f"{place} finds all of the traffic"]
 
     def _lost(self, names: Iterable[str], address: Address) -> tuple[int, int]:
         """Count what an Application Entity does not give of what nodes took, and what they took."""
@@ -279,13 +304,16 @@ class Stage:
         for word, taken in whole.items():
             found = set[str]()
             with suppress(*REFUSALS):
-                found = self._fetched(address, self._uid(word)) if taken else found
-            wanted = {_digest(each) for each in self._instances(word) if each.SOPInstanceUID in taken}
+                found = fetched(address, self._uid(word)) if taken else found
+            wanted = {digest(each) for each in self._instances(word) if each.SOPInstanceUID in taken}
             # What leaves corrected has other bytes: it can only be counted.
             is_changed = any((name, word) in self._corrected for name in names)
             lost += max(0, len(wanted) - len(found)) if is_changed else len(wanted - found)
             kept += len(wanted)
         return lost, kept
+
+    def _target(self, address: Address) -> Target:
+        return Target(name=address.ae_title, address=address, timeout=20.0, calling="MODALITY")
 
     def _at(self, ae_title: str) -> Address:
         actor = self._actors[ae_title.removesuffix("_GRID").lower()]
@@ -322,10 +350,3 @@ def _read(settings: Sequence[str]) -> dict[str, str]:
 def _listed(names: Sequence[str]) -> str:
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def _digest(instance: Instance) -> str:
-    digest = sha256()
-    for piece in instance.data_set():
-        digest.update(piece)
-    return digest.hexdigest()

@@ -121,6 +121,10 @@ class Replay:
         self._look_for_all()
         return self.run
 
+    def stop(self) -> None:
+        """End it early; what is under way ends first."""
+        self._stop.set()
+
     def _workstations(self) -> list[tuple[str, int]]:
         return [
             (site, number)

@@ -10,11 +10,11 @@ from click.testing import CliRunner
 
 from catalog import BadRequest
 from sim.links import CALM, SILENT, Weather
-from sim.plays.__main__ import PLAYS, act, main
-from sim.plays.script import VERBS, parse, weather_of, written
+from sim.plays.__main__ import act, main
+from sim.plays.script import SCENARIOS, VERBS, parse, weather_of, written
 
-FILES = sorted(PLAYS.glob("*.txt"))
-LONG = {"bad-lines", "full-hospital", "killed-hospital", "wrong-clock"}
+FILES = sorted(SCENARIOS.glob("*.txt"))
+LONG = {"bad-lines", "busy-grid", "full-hospital", "killed-hospital", "wrong-clock"}
 
 
 def _played(file: Path) -> ParameterSet:
@@ -87,6 +87,9 @@ def test_weather_is_for_both_ways_of_a_line_or_for_one() -> None:
         ("await beta_GRID CT-1x1=ONLINE", "write BETA_GRID"),
         ("clock beta late", "+2h"),
         ("check BETTA_GRID", "did you mean beta"),
+        ("over", "traffic four-hospitals"),
+        ("traffic weeek", "paper-week"),
+        ("traffic four-hospitals", "no node 'delta'"),
         ("grid beta delta", "there is a node beta already"),
     ],
 )

@@ -1,0 +1,99 @@
+"""The traffic of a scenario at the nodes of a play, while the play goes on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Final
+
+from ..phantoms import Study, instances
+from ..targets import REFUSALS, Target
+from ..traffic.replay import Replay, count, series
+from ..traffic.scenario import Scenario
+from ..traffic.week import DAY
+from .digests import digest, fetched
+
+_STALL: Final = 5.0
+"""Seconds for the answer to one C-STORE that count as a stall."""
+_FULL: Final = "status A700"
+_PATIENCE: Final = 60.0
+"""Seconds in which nothing at all is acknowledged, after which it is given up."""
+
+
+class Traffic:
+    """What a scenario's devices send; `targets` by site. It begins at once, and may be stopped."""
+
+    def __init__(self, scenario: Scenario, targets: Mapping[str, Target]) -> None:
+        self._scenario = scenario
+        self._replay = Replay(scenario, targets, _PATIENCE)
+        self._began = time.monotonic()
+        self._thread = threading.Thread(target=self._replay.play, daemon=True)
+        self._thread.start()
+
+    def wait_for_day(self, day: int) -> None:
+        """Wait until that day begins, of which the first is 1, or until all is over."""
+        due = self._began + (day - 1) * DAY / self._scenario.faster
+        self._thread.join(max(0.0, due - time.monotonic()))
+
+    def end(self) -> list[str]:
+        """Wait until all was sent and looked for, or given up; return what there is to tell."""
+        self._thread.join()
+        run = self._replay.run
+        is_full = any(_FULL in failure for failure in run.failures)
+        slow = sum(each.slowest > _STALL for each in run.sent)
+        return [
+            f"{len(run.sent)} of {run.planned} series of the traffic were taken",
+            *([run.stopped] if run.stopped else []),
+            f"{'some were' if is_full else 'nothing was'} refused for want of room",
+            f"{slow} of them waited {_STALL:g} s for an answer",
+            *(f"not found in the end: {each}" for each in run.missing),
+        ]
+
+    def close(self) -> None:
+        """End it early."""
+        self._replay.stop()
+        self._thread.join()
+
+    def lost(self, site: str, target: Target) -> tuple[int, int]:
+        """Count what a target does not give, byte by byte, of what a site acknowledged, and what that was."""
+        assert target.address
+        acknowledged, lost, kept = self._replay.run.acknowledged.get(site, {}), 0, 0
+        sent: dict[str, set[str]] = {}
+        for made in self._series(site):
+            taken = acknowledged.get(made.StudyInstanceUID, set())
+            these = {digest(each) for each in instances(made) if each.SOPInstanceUID in taken}
+            sent.setdefault(made.StudyInstanceUID, set()).update(these)
+        for uid, wanted in sent.items():
+            found = set[str]()
+            with suppress(*REFUSALS):
+                found = fetched(target.address, uid)
+            lost += len(wanted - found)
+            kept += len(wanted)
+        return lost, kept
+
+    def unseen(self, target: Target) -> tuple[int, int]:
+        """Count what a target does not find of what any site acknowledged, and what that was.
+
+        Raises `REFUSALS`.
+        """
+        unseen, kept = 0, 0
+        with target.finder() as finder:
+            for studies in self._replay.run.acknowledged.values():
+                for uid, held in studies.items():
+                    unseen += max(0, len(held) - count(finder.find, uid))
+                    kept += len(held)
+        return unseen, kept
+
+    def _series(self, site: str) -> list[Study]:
+        """Return all series of a site, sent or not."""
+        numbers: dict[tuple[str, str], int] = {}
+        bursts = self._scenario.bursts()
+        for burst in bursts:
+            numbers.setdefault((burst.device, burst.study), len(numbers))
+        return [
+            series(burst, self._scenario, numbers[burst.device, burst.study])
+            for burst in bursts
+            if burst.site == site
+        ]
