@@ -57,7 +57,8 @@ class Checker:
                 if is_whole or len(row.local) > 1:
                     self._forget(holding.sha256, (place,))
         if not is_whole:
-            raise Damaged(why or f"Nothing has the object {holding.sha256.hex()}.", AGAIN)
+            gone = f"Neither the spool nor the bucket has the object {holding.sha256.hex()}."
+            raise Damaged(why or gone, AGAIN)
 
     def glance(self, holding: Holding) -> None:
         """Ask the bucket for size and checksum. Raises as `BucketStore.glance`."""

@@ -160,8 +160,12 @@ def test_a_node_of_the_wire_before_converses(tmp_path: Path) -> None:
 
         nothing = old.make("Position", chain=bytes(8))
         first = old.make("PullRequest", archive="main", share=0, seen=nothing, reached=nothing)
-        pulled = old.call("Catalog/Pull", first, "PullReply")
-        assert b"1.2.1" in b"".join(each.SerializeToString() for each in pulled)
+
+        def is_stated() -> bool:
+            pulled = old.call("Catalog/Pull", first, "PullReply")
+            return b"1.2.1.1" in b"".join(each.SerializeToString() for each in pulled)
+
+        until(is_stated)
         wanted = old.make("ManifestRequest", archive="main", share=0, study="1.2.1", series="1.2.1.1")
         [listed] = old.call("Catalog/Manifest", wanted, "ManifestReply")
         [entry] = read_manifest(list(listed.entries), lambda entry: b"")
