@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,13 @@ def gateways(node: RunningNode) -> list[int]:
     assert node.process is not None
     children = Path(f"/proc/{node.process.pid}/task").glob("*/children")
     pids = [int(word) for path in children for word in path.read_text().split()]
-    return [pid for pid in pids if b"node.app.gateway" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    found = []
+    for pid in pids:
+        # One that was killed may be gone before it is looked at.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if b"node.app.gateway" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
 
 
 @pytest.fixture(scope="module")
