@@ -72,6 +72,20 @@ def test_commitment_waits_for_a_second_site_and_a_cut_only_delays_it(
         assert results.only()[1] == {uid for _, uid in (*references, *late)}
 
 
+def test_copies_that_no_rule_asks_for_any_more_go_when_the_owner_has_its_own_whole(
+    three: list[GridNode], tmp_path: Path
+) -> None:
+    alpha, beta, gamma = three
+    alpha.say("copies", "add", "all", "--copies", "3")
+    _, paths = sent(alpha, tmp_path / "a", 25, 3, 200_000)
+    until(lambda: is_done(alpha), 60)
+    flip(alpha.home / "archives", paths[1].read_bytes()[-100_000:])
+    alpha.say("copies", "add", "all", "--copies", "1")
+    # What is not whole at the owner is mended from a copy before the copies go.
+    until(lambda: (kept(beta), kept(gamma)) == (0, 0), 120)
+    alpha.cli("verify")
+
+
 def test_a_damaged_object_is_healed_from_a_copy(three: list[GridNode], tmp_path: Path) -> None:
     alpha, *_ = three
     alpha.say("copies", "add", "all", "--copies", "3")
