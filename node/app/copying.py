@@ -26,7 +26,7 @@ from federation.owners import Owner, holder_of
 from federation.placement import CopyRule, Rules
 from node.archives import DEFAULT
 from node.copies.away import Away
-from node.copies.carrier import CopyCarrier, Kept
+from node.copies.carrier import CopyCarrier, Kept, study_of
 from node.copies.commit_level import CommitLevel
 from node.copies.keeping import Keeping
 from node.copies.ledger import Ledger
@@ -224,19 +224,34 @@ class Copying:
             return True  # Nobody is to have copies: it was deleted, or no rule asks for any.
         if placed.lacking:
             return False
+        if not placed.nodes:
+            return self._is_whole_here(placed.archive, uid)
         try:
             return self.proofs.have_all(placed.archive, uid, placed.nodes)
         except PacsError:
             return False
 
+    def _is_whole_here(self, archive: str, uid: str) -> bool:
+        """Read all of a study that is here; say whether it is what was stored, the book what is not."""
+        found = self._archives.get(archive)
+        entries = study_of(found.catalog, uid).entries if found else []
+        damaged = [entry for entry in entries if not self._is_sound(archive, entry)]
+        return bool(entries) and not damaged
+
+    def _is_sound(self, archive: str, entry: Entry) -> bool:
+        found = self._archives.get(archive)
+        if found is None:
+            return False
+        try:
+            found.store.verify(entry.holding)
+        except PacsError as error:
+            found.care.book.mark(entry, error.what)
+            return False
+        return True
+
     def _damaged(self, archive: str, entry: Entry) -> None:
         """Look at what a keeper found to be other bytes than were stored."""
-        found = self._archives.get(archive)
-        if found:
-            try:
-                found.store.verify(entry.holding)
-            except PacsError as error:
-                found.care.book.mark(entry, error.what)
+        self._is_sound(archive, entry)
 
     # What comes home.
 
