@@ -176,7 +176,7 @@ class Copying:
                 self._catalog_of,
                 self.members.may_go,
                 self._may_drop,
-                self._damaged,
+                self.is_sound,
                 self._over,
             )
         }
@@ -235,10 +235,11 @@ class Copying:
         """Read all of a study that is here; say whether it is what was stored, the book what is not."""
         found = self._archives.get(archive)
         entries = study_of(found.catalog, uid).entries if found else []
-        damaged = [entry for entry in entries if not self._is_sound(archive, entry)]
+        damaged = [entry for entry in entries if not self.is_sound(archive, entry)]
         return bool(entries) and not damaged
 
-    def _is_sound(self, archive: str, entry: Entry) -> bool:
+    def is_sound(self, archive: str, entry: Entry) -> bool:
+        """Read one object of an archive whole; say whether it is what was stored, the book what is not."""
         found = self._archives.get(archive)
         if found is None:
             return False
@@ -248,10 +249,6 @@ class Copying:
             found.care.book.mark(entry, error.what)
             return False
         return True
-
-    def _damaged(self, archive: str, entry: Entry) -> None:
-        """Look at what a keeper found to be other bytes than were stored."""
-        self._is_sound(archive, entry)
 
     # What comes home.
 

@@ -118,7 +118,7 @@ class CopyCarrier:
         catalog_of: Callable[[str], Kept | None],
         may_go: Callable[[str], str],
         may_drop: Callable[[str, str], bool],
-        on_damage: Callable[[str, Entry], None] = lambda archive, entry: None,
+        on_damage: Callable[[str, Entry], object] = lambda archive, entry: None,
         on_over: Callable[[str], None] = lambda uid: None,
     ) -> None:
         """`own` is this node's id; `may_go` says why nothing goes to a keeper now, or nothing.
