@@ -89,10 +89,12 @@ class Inspector:
             if key > cursor:
                 yield key, arrival.entry
 
-    def check(self, entry: Entry, findings: Findings) -> None:
-        """Read one object whole, and write down what is wrong with it."""
-        if self._is_whole_by(self._store.verify, entry, findings):
+    def check(self, entry: Entry, findings: Findings) -> bool:
+        """Read one object whole, and write down what is wrong with it; say whether nothing is."""
+        is_whole = self._is_whole_by(self._store.verify, entry, findings)
+        if is_whole:
             findings.healed += entry.holding.sha256 in self.book and self.book.clear(entry.holding.sha256)
+        return is_whole
 
     def glance(self, entry: Entry, findings: Findings) -> None:
         """Ask about one object, where its store can tell without reading it; that heals nothing."""

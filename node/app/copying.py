@@ -38,6 +38,7 @@ from node.copies.returning import Home, Returning
 from node.copies.slimming import Mark, Slimming
 from node.copies.store import CopyStore
 from node.grid import Grid
+from node.inspection import Findings
 from node.measures import Sample
 from node.state import State
 from node.storage import StorageSettings, VolumeStore
@@ -241,14 +242,7 @@ class Copying:
     def is_sound(self, archive: str, entry: Entry) -> bool:
         """Read one object of an archive whole; say whether it is what was stored, the book what is not."""
         found = self._archives.get(archive)
-        if found is None:
-            return False
-        try:
-            found.store.verify(entry.holding)
-        except PacsError as error:
-            found.care.book.mark(entry, error.what)
-            return False
-        return True
+        return found is not None and found.care.inspector.check(entry, Findings())
 
     # What comes home.
 
