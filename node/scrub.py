@@ -33,7 +33,7 @@ class Reading(NamedTuple):
     """What a scrub does with each object, within how many seconds, and with what share of them."""
 
     name: str
-    look: Callable[[Entry, Findings], None]
+    look: Callable[[Entry, Findings], object]
     shortest: float = _SHORTEST
     longest: float = _LONGEST
     share: float = 1.0

@@ -176,7 +176,7 @@ class Copying:
                 own,
                 self._catalog_of,
                 self.members.may_go,
-                self._may_drop,
+                self.may_drop,
                 self.is_sound,
                 self._over,
             )
@@ -219,7 +219,8 @@ class Copying:
         found = self._archives.get(archive)
         return found.store.open(entry.holding) if found else None
 
-    def _may_drop(self, uid: str, node_id: str) -> bool:
+    def may_drop(self, archive: str, uid: str) -> bool:
+        """Say whether who is no longer to have copies of a study may forget them."""
         placed = self.ledger.placed(uid)
         if placed is None:
             return True  # Nobody is to have copies: it was deleted, or no rule asks for any.

@@ -123,7 +123,7 @@ class CopyCarrier:
     ) -> None:
         """`own` is this node's id; `may_go` says why nothing goes to a keeper now, or nothing.
 
-        `may_drop` says whether a keeper that is no longer to have a study may forget it. `on_damage` hears of
+        `may_drop` says whether who is no longer to have copies of a study may forget them. `on_damage` hears of
         an object whose bytes a keeper found to be others, `on_over` of each study that a keeper has whole.
         """
         self._ledger = ledger
@@ -172,7 +172,7 @@ class CopyCarrier:
 
     def _let_go(self, archive: str, uid: str, node_id: str, study: Study) -> Outcome:
         is_here = not self._ledger.receipts(uid, node_id).all() - study.digests
-        if not (study.may_go or is_here) or not self._may_drop(uid, node_id):
+        if not (study.may_go or is_here) or not self._may_drop(archive, uid):
             why = "The other copies of it are not proved yet."
             return Outcome(Verdict.LATER, why, "Nothing is dropped before.")
         # First here: what a crash leaves is a copy too many, never a receipt for nothing.
