@@ -222,23 +222,26 @@ class Copying:
     def may_drop(self, archive: str, uid: str) -> bool:
         """Say whether who is no longer to have copies of a study may forget them."""
         placed = self.ledger.placed(uid)
-        if placed is None:
-            return True  # Nobody is to have copies: it was deleted, or no rule asks for any.
+        if placed is None or not (placed.nodes or placed.lacking):
+            return self._is_whole_here(archive, uid)
         if placed.lacking:
             return False
-        if not placed.nodes:
-            return self._is_whole_here(placed.archive, uid)
         try:
             return self.proofs.have_all(placed.archive, uid, placed.nodes)
         except PacsError:
             return False
 
     def _is_whole_here(self, archive: str, uid: str) -> bool:
-        """Read all of a study that is here; say whether it is what was stored, the book what is not."""
+        """Read all that there is of a study; say whether all is here and what was stored."""
         found = self._archives.get(archive)
-        entries = study_of(found.catalog, uid).entries if found else []
+        if found is None:
+            return False
+        entries = study_of(found.catalog, uid).entries
+        if any(is_elsewhere(entry.holding) for entry in entries):
+            return False
+        # All of it is read, so that all that is damaged comes home.
         damaged = [entry for entry in entries if not self.is_sound(archive, entry)]
-        return bool(entries) and not damaged
+        return not damaged
 
     def is_sound(self, archive: str, entry: Entry) -> bool:
         """Read one object of an archive whole; say whether it is what was stored, the book what is not."""

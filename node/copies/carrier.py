@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from catalog import Damaged, Decision, Entry, PacsError, Selection, Unavailable, Verb
 from catalog.statements import Stated
-from federation.copying import AT_ONCE, CopyItem, CopyLink, Order, Told
+from federation.copying import AT_ONCE, CopyLink, Order, Told
 from federation.owners import Owner
 from federation.readable import Readable, Row, packed
 from node.transfers import Item, Outcome, Verdict
@@ -25,6 +25,7 @@ from node.transfers.messages import Job
 from node.transfers.worker import Hands
 
 from .ledger import Ledger
+from .store import item_of
 
 logger = logging.getLogger(__name__)
 
@@ -123,8 +124,9 @@ class CopyCarrier:
     ) -> None:
         """`own` is this node's id; `may_go` says why nothing goes to a keeper now, or nothing.
 
-        `may_drop` says whether who is no longer to have copies of a study may forget them. `on_damage` hears of
-        an object whose bytes a keeper found to be others, `on_over` of each study that a keeper has whole.
+        `may_drop` says whether who is no longer to have copies of a study may forget them. `on_damage`
+        hears of an object whose bytes a keeper found to be others, `on_over` of each study that a keeper
+        has whole.
         """
         self._ledger = ledger
         self._link = link
@@ -173,7 +175,7 @@ class CopyCarrier:
     def _let_go(self, archive: str, uid: str, node_id: str, study: Study) -> Outcome:
         is_here = not self._ledger.receipts(uid, node_id).all() - study.digests
         if not (study.may_go or is_here) or not self._may_drop(archive, uid):
-            why = "The other copies of it are not proved yet."
+            why = "The other copies of it are not proved yet, or it is not whole here without them."
             return Outcome(Verdict.LATER, why, "Nothing is dropped before.")
         # First here: what a crash leaves is a copy too many, never a receipt for nothing.
         self._ledger.withdraw(uid, node_id)
@@ -186,7 +188,7 @@ class CopyCarrier:
     ) -> Outcome | None:
         """Have a keeper take some objects; return how the job ends, or None if it goes on."""
         uid, node_id = job.order.StudyInstanceUID, job.order.destination
-        items = tuple(map(_item, batch))
+        items = tuple(map(item_of, batch))
         owner = Owner(self._own, job.order.archive)
         order = Order(owner, uid, items, study.decisions, study.statement, readable)
         problem: PacsError | None = None
@@ -227,16 +229,3 @@ def _batches(entries: list[Entry]) -> Iterator[list[Entry]]:
         size += entry.holding.size
     if batch:
         yield batch
-
-
-def _item(entry: Entry) -> CopyItem:
-    return CopyItem(
-        entry.SeriesInstanceUID,
-        entry.SOPInstanceUID,
-        entry.SOPClassUID,
-        entry.TransferSyntaxUID,
-        entry.holding.sha256,
-        entry.holding.size,
-        entry.source,
-        entry.received,
-    )

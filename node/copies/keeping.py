@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from catalog import Clock, NotPermitted, OutOfSpace, Reader
-from federation.copying import CopyItem, Order, Told
+from federation.copying import Order, Told
 from federation.links.gate import Visitor
 from federation.owners import Owner
 from federation.readable import unpacked_readers
@@ -13,7 +13,7 @@ from protos.objects_pb2 import FetchRequest
 
 from .lending import Lending
 from .pulling import Fetch, Pull
-from .store import CopyRow, CopyStore, ReadersRow, StudyRow
+from .store import CopyStore, ReadersRow, StudyRow, item_of
 
 
 class Keeping:
@@ -80,7 +80,7 @@ class Keeping:
         named = Owner(*owner.decode().split("/", 1))
         for study, rows in found:
             said = self._store.said(owner, study) or StudyRow()
-            yield Order(named, study, tuple(map(_item, rows)), said.decisions, said.statement)
+            yield Order(named, study, tuple(map(item_of, rows)), said.decisions, said.statement)
 
     def give(self, owner: bytes, study: str, sha256: bytes) -> Reader:
         """Open a copy; raises NotFound, Damaged."""
@@ -106,16 +106,3 @@ class Keeping:
         if self.lending is None:
             raise NotPermitted("Nothing that is kept here is lent.")
         return self.lending.give(visitor, owner, request, is_wanted)
-
-
-def _item(row: CopyRow) -> CopyItem:
-    return CopyItem(
-        row.SeriesInstanceUID,
-        row.SOPInstanceUID,
-        row.SOPClassUID,
-        row.TransferSyntaxUID,
-        row.holding.sha256,
-        row.holding.size,
-        row.source,
-        row.received,
-    )

@@ -9,14 +9,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from catalog import Clock, Damaged, Decision, Entry, Holding, Incoming, PacsError, Unavailable
+from catalog import Clock, Damaged, Decision, Incoming, PacsError, Unavailable
 from federation.copying import CopyItem, Order, Told
 from federation.lanes import BULK
 from federation.links.session import Spawn
 from federation.objects import Wanted, receive, request_of
 from federation.trust.assertion import Asker
 
-from .store import RESUMED_ABOVE, Arrived, CopyRow, is_whole
+from .store import RESUMED_ABOVE, Arrived, is_whole, row_of
 
 _SIGN: Final = 2.0
 """Seconds after which an owner is told that the work goes on."""
@@ -54,18 +54,6 @@ class Fetch(NamedTuple):
     letters: Callable[[str], Any]
     spawn: Spawn
     monotonic: Clock
-
-
-def _row(item: CopyItem) -> CopyRow:
-    return CopyRow(
-        SeriesInstanceUID=item.SeriesInstanceUID,
-        SOPInstanceUID=item.SOPInstanceUID,
-        SOPClassUID=item.SOPClassUID,
-        TransferSyntaxUID=item.TransferSyntaxUID,
-        holding=Holding(item.sha256, b"", item.size),
-        source=item.source,
-        received=item.received,
-    )
 
 
 class Pull:
@@ -131,7 +119,7 @@ class Pull:
         landing = _Landing(self, self._target, [(at, order.items[at]) for at in indexes])
         try:
             wanted = [
-                Wanted(_entry(order, order.items[at]), offset)
+                Wanted(row_of(order.items[at]).entry(order.StudyInstanceUID), offset)
                 for at, offset in zip(indexes, landing.begun(), strict=True)
             ]
             request = request_of(order.owner.archive, wanted, BULK)
@@ -150,7 +138,7 @@ class Pull:
 
     def arrived(self, at: int, incoming: Incoming) -> None:
         """Hear that an object came; wait while too much is not durable yet."""
-        row = _row(self._order.items[at])
+        row = row_of(self._order.items[at])
         if not is_whole(incoming, row):
             incoming.discard()
             self.failed(at, Damaged("What came are not the bytes that its owner named.", "It is sent again."))
@@ -204,19 +192,6 @@ class Pull:
             self._lock.notify_all()
         if self._call is not None:
             self._call.cancel()
-
-
-def _entry(order: Order, item: CopyItem) -> Entry:
-    return Entry(
-        StudyInstanceUID=order.StudyInstanceUID,
-        SeriesInstanceUID=item.SeriesInstanceUID,
-        SOPInstanceUID=item.SOPInstanceUID,
-        SOPClassUID=item.SOPClassUID,
-        TransferSyntaxUID=item.TransferSyntaxUID,
-        holding=Holding(item.sha256, b"", item.size),
-        received=item.received,
-        source=item.source,
-    )
 
 
 class _Landing:

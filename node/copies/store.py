@@ -17,7 +17,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from catalog import Clock, Damaged, Holding, Incoming, NotFound, PacsError, Reader
+from catalog import Clock, Damaged, Entry, Holding, Incoming, NotFound, PacsError, Reader
+from federation.copying import CopyItem
 from node.state import State
 from node.storage import Buffers, Kept, ResumedObject, SegmentEnd, SegmentStore, StorageSettings
 
@@ -41,6 +42,22 @@ class CopyRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """Who stored it at the owner."""
     received: int
     """When it was stored there, in milliseconds since 1970."""
+
+    def entry(self, StudyInstanceUID: str) -> Entry:
+        """Return it as its owner's catalog has it, but for its place."""
+        return Entry(StudyInstanceUID=StudyInstanceUID, **msgspec.structs.asdict(self))
+
+
+def item_of(kept: Entry | CopyRow) -> CopyItem:
+    """Return an object as owner and keeper name it to each other."""
+    uids = (kept.SeriesInstanceUID, kept.SOPInstanceUID, kept.SOPClassUID, kept.TransferSyntaxUID)
+    return CopyItem(*uids, kept.holding.sha256, kept.holding.size, kept.source, kept.received)
+
+
+def row_of(item: CopyItem) -> CopyRow:
+    """Return the row for an object that is named; its place is not known yet."""
+    named = item._asdict()
+    return CopyRow(holding=Holding(named.pop("sha256"), b"", named.pop("size")), **named)
 
 
 class StudyRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):

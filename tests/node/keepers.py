@@ -23,7 +23,7 @@ from node.copies.keeping import Keeping
 from node.copies.ledger import Ledger
 from node.copies.proofs import Proofs
 from node.copies.pulling import Fetch
-from node.copies.store import CopyStore
+from node.copies.store import CopyStore, item_of
 from node.storage import StorageSettings
 from tests.node.nearlines import Hospital, connected
 
@@ -86,11 +86,9 @@ class Keeper(Hospital):
 
     def order(self, study: str) -> Order:
         """Return what is to be kept of a study."""
-        from node.copies.carrier import _item
-
         found = study_of(self.node.catalog, study)
         owner = Owner(self.peer.node_id, "main")
-        return Order(owner, study, tuple(map(_item, found.entries)), found.decisions, found.statement)
+        return Order(owner, study, tuple(map(item_of, found.entries)), found.decisions, found.statement)
 
     def copied(self, other: Keeper, study: str) -> tuple[int, list[PacsError]]:
         """Have another one keep a study, and note its receipts; return how many, and what failed."""
