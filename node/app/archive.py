@@ -207,8 +207,8 @@ class Archive(Doors):
         for number in range(section.upload_threads):
             yield Loop(f"{self.name} upload {number}", upload.step)
         for number in range(section.fetch_threads):
-            fetching = Loop(f"{self.name} fetch {number}", bucket.fetch_turn, idle_pause=0.0)
-            yield fetching._replace(wake=bucket.end_fetching)
+            name = f"{self.name} fetch {number}"
+            yield Loop(name, bucket.fetch_turn, idle_pause=0.0, wake=bucket.end_fetching)
 
     def _tend_bucket(self) -> bool:
         assert self.bucket is not None

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from msgspec.structs import replace
 
-from catalog import BadRequest, Clock, NotFound, NotPermitted
+from catalog import BadRequest, Clock, NotFound, NotPermitted, PacsError
 from node.contracts import Audit
+from node.dimse.session import trail
 from node.state import State
 
 from .model import Export, Project, Standing
+
+logger = logging.getLogger(__name__)
 
 _OVER: Final = frozenset({Standing.DONE, Standing.REFUSED, Standing.STOPPED})
 _MAY_RUN: Final = frozenset({Standing.READY, Standing.RUNNING})
@@ -190,6 +194,21 @@ def _begun_again(export: Export) -> Export:
         return replace(export, standing=Standing.RUNNING, why="")
     sites = tuple(replace(s, is_over=s.is_over and bool(s.gathered)) for s in export.sites)
     return replace(export, standing=Standing.GATHERING, why="", sites=sites)
+
+
+def attempt(export: Export, work: Callable[[Export], bool], fail: Callable[[Export, str], None]) -> bool:
+    """Work on an export; what goes wrong ends it, with a sentence for a person. Return what `work` does."""
+    try:
+        return work(export)
+    except PacsError as error:
+        fail(export, str(error))
+    except OSError as error:
+        fail(export, f"The system refused: {error.strerror or error}.")
+    except Exception as error:
+        # Its message may hold a value of an instance.
+        logger.error("The export %s failed (%s)", export.id, trail(error))
+        fail(export, f"It failed in a way nobody foresaw ({type(error).__name__}).")
+    return True
 
 
 def new_id() -> str:

@@ -31,11 +31,10 @@ from federation.export_messages import Order, Release
 from federation.export_messages import Standing as Told
 from federation.exports import PeerExports, pieces
 from federation.trust.assertion import Asker
-from node.dimse.session import trail
 
 from .combining import Piece, check_name, check_piece, combine
 from .delivering import Ways, deliver
-from .exports import ExportBook, increment_id, part_id
+from .exports import ExportBook, attempt, increment_id, part_id
 from .model import Export, SitePart, Standing
 from .ordering import increment_target
 from .projects import ProjectBook
@@ -137,21 +136,15 @@ class Gathering:
         if 0 <= now - self._asked.get(export.id, 0.0) < pause and not all(s.is_over for s in export.sites):
             return False
         self._asked[export.id] = now
-        try:
-            did = [self._ask(export.id, part) for part in export.sites if not part.is_over]
-            export = self._book.find(export.id)
-            if export.standing is Standing.GATHERING and all(part.is_over for part in export.sites):
-                self._finish(export, list(self._pieces(export)))
-                return True
-            return any(did)
-        except PacsError as error:
-            self._fail(export, str(error))
-        except OSError as error:
-            self._fail(export, f"The system refused: {error.strerror or error}.")
-        except Exception as error:
-            logger.error("The export %s failed (%s)", export.id, trail(error))
-            self._fail(export, f"It failed in a way nobody foresaw ({type(error).__name__}).")
-        return True
+        return attempt(export, self._ask_all, self._fail)
+
+    def _ask_all(self, export: Export) -> bool:
+        did = [self._ask(export.id, part) for part in export.sites if not part.is_over]
+        export = self._book.find(export.id)
+        if export.standing is Standing.GATHERING and all(part.is_over for part in export.sites):
+            self._finish(export, list(self._pieces(export)))
+            return True
+        return any(did)
 
     def _ask(self, id: str, part: SitePart) -> bool:
         """Ask one site, and fetch what it released; say whether anything changed."""

@@ -9,7 +9,6 @@ way. Nothing is visible at the target before all parts are judged together.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -23,15 +22,14 @@ from msgspec.structs import replace
 from anonymizer import Assignment, Batch, Reason, stage
 from anonymizer.judgement import judged
 from anonymizer.worker import Outcome
-from catalog import CatalogWriter, Clock, Damaged, NotFound, PacsError
+from catalog import CatalogWriter, Clock, Damaged, NotFound
 from node.contracts import Retriever
-from node.dimse.session import trail
 from node.storage import file_meta
 
 from .choosing import Choices
 from .cohort import Cohorts, distinct
 from .delivering import Ways, deliver
-from .exports import ExportBook
+from .exports import ExportBook, attempt
 from .model import Choice, Export, Project, Standing
 from .persons import Persons
 from .projects import ProjectBook
@@ -39,8 +37,6 @@ from .quarantine import Quarantine
 from .release import Made, Source, make_release, read_release
 from .sealing import Signer, Vault, seal_escrow
 from .volumes import link
-
-logger = logging.getLogger(__name__)
 
 _PART: Final = 24
 """Choices that a part has at least, if there are so many."""
@@ -102,18 +98,13 @@ class Exporter:
         export = self._book.next()
         if export is None:
             return False
+        return attempt(export, self._did, self._fail)
+
+    def _did(self, export: Export) -> bool:
         try:
             self._advance(export)
         except _BrokenOff:
             return False
-        except PacsError as error:
-            self._fail(export, str(error))
-        except OSError as error:
-            self._fail(export, f"The system refused: {error.strerror or error}.")
-        except Exception as error:
-            # Its message may hold a value of an instance.
-            logger.error("The export %s failed (%s)", export.id, trail(error))
-            self._fail(export, f"It failed in a way nobody foresaw ({type(error).__name__}).")
         return True
 
     def folder_of(self, export: Export) -> Path:
