@@ -2,16 +2,110 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+from itertools import count
 from pathlib import Path
 
+import pytest
+import zmq
 from msgspec.structs import replace
 
-from catalog import Move, Moved
+from catalog import Entry, Move, Moved, Selection
+from federation.copying import CopyItem
+from federation.links.rpc import letters
+from federation.objects import PeerLink
+from federation.owners import Owner
+from node.copies.carrier import CopyCarrier
 from node.copies.ledger import Placed
+from node.copies.pulling import Fetch
+from node.copies.returning import Home, Returning
+from node.copies.store import Arrived, row_of
 from node.storage import VolumeStore
 from node.storage.elsewhere import place_elsewhere
+from node.transfers import Kind, Lane, Order, Outcome, Verdict
+from node.transfers.messages import Job
+from node.transfers.worker import Hands
 from tests.homes import Peer, phantoms, serving
+from tests.node.keepers import Keeper, flip, pair
 from tests.running import until
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Keeper, Keeper]]:
+    """Alpha with studies, and beta that keeps copies."""
+    yield from pair(tmp_path_factory.mktemp("keepers"))
+
+
+def carried(alpha: Keeper, beta: Keeper, uid: str, damaged: list[Entry]) -> Outcome:
+    """Have alpha's transfer bring beta a study, once; return how that ended."""
+    node_id = beta.peer.node_id
+    alpha.ledger.place(uid, Placed(archive="main", rule="all", nodes=(node_id,)))
+    order = Order(kind=Kind.COPY, destination=node_id, archive="main", StudyInstanceUID=uid)
+    carrier = CopyCarrier(
+        alpha.ledger,
+        alpha.link,
+        alpha.peer.node_id,
+        lambda name: alpha.node.catalog,
+        lambda node_id: "",
+        lambda archive, uid: False,
+        lambda archive, entry: damaged.append(entry),
+    )
+    with zmq.Context() as context, context.socket(zmq.DEALER) as wire:
+        hands = Hands(Job(order.id, "lease", 1, order, Lane.BULK, 1), wire, time.time, lambda: False)
+        return carrier.carry(hands.job, hands)
+
+
+def test_an_object_that_always_fails_holds_up_nothing_else_of_its_study(two: tuple[Keeper, Keeper]) -> None:
+    alpha, beta = two
+    uid = alpha.store(phantoms(21, instances=300, size=4000))
+    bad = alpha.node.archive("main").catalog.versions((uid,))[0]
+    flip(alpha.node.home, alpha.whole(bad))
+    damaged: list[Entry] = []
+    outcome = carried(alpha, beta, uid, damaged)
+    assert (outcome.verdict, outcome.blames_destination) == (Verdict.LATER, False)
+    assert [entry.SOPInstanceUID for entry in damaged] == [bad.SOPInstanceUID]
+    assert len(alpha.ledger.receipts(uid, beta.peer.node_id).all()) == 299
+    said = beta.copies.said(alpha.owner, uid)
+    assert said is not None
+    assert said.readable, "readers are not told of what did come"
+
+
+def test_a_copy_that_the_door_never_takes_keeps_nothing_else_from_coming_home(
+    two: tuple[Keeper, Keeper],
+) -> None:
+    alpha, beta = two
+    uid = alpha.store(phantoms(22, instances=5, size=20_000))
+    assert alpha.copied(beta, uid) == (5, [])
+    garbage = (b"no DICOM file at all %d" % number * 50 for number in count())
+    # Copies are listed by their SHA-256: this one is the first.
+    data = next(data for data in garbage if sha256(data).digest()[0] == 0)
+    incoming = beta.copies.incoming(sha256(data).digest(), len(data))
+    incoming.space(len(data))[:] = data
+    incoming.filled(len(data))
+    row = row_of(CopyItem("1.2", "1.3", "1.4", "1.5", sha256(data).digest(), len(data), "CT", 1))
+    beta.copies.keep(alpha.owner, uid, [Arrived(incoming, row)])
+    incoming.discard()
+    archive = alpha.node.archive("main")
+    lost = {entry.holding for entry in archive.catalog.versions((uid,))}
+    assert len(archive.catalog.forget_lost(lambda holding: holding in lost)) == 5
+    home = Home(
+        Owner(alpha.peer.node_id, "main"),
+        archive.catalog,
+        archive.ingest,
+        lambda: archive.care.book,
+        lambda source: "",
+        lambda decision: None,
+        lambda uid: None,
+    )
+    # All of it comes before anything is kept, so that it is one batch.
+    fetch = Fetch(PeerLink(alpha._channel, str).fetch, letters, lambda name, run: run(), time.monotonic)
+    connected = [beta.peer.node_id]
+    returning = Returning(home, alpha.ledger, alpha.link, lambda: connected, fetch, time.time)
+    assert returning.recover_step()
+    assert len(archive.catalog.select(Selection(studies=(uid,)))) == 5
+    assert not returning.recover_step(), "what cannot come is not tried for ever"
 
 
 def test_a_disk_that_does_not_answer_is_no_damage_and_no_reason_to_drop_copies(tmp_path: Path) -> None:
