@@ -160,12 +160,16 @@ class CopyCarrier:
                 self._on_over(uid)
                 return Outcome(Verdict.OVER)
             hands.plan(Counter(entry.SeriesInstanceUID for entry in missing))
-            # What readers are given is told once all of it is there, and only then counts as told.
-            for batch in [*_batches(missing), []]:
-                said = b"" if batch else packed(readable_of(catalog, uid))
-                if outcome := self._send(job, hands, study, batch, said):
-                    return outcome
+            try:
+                problem = self._send_all(job, hands, study, missing, catalog)
+            except PacsError as error:
+                blames = isinstance(error, Unavailable) or not error.retry
+                return Outcome(Verdict.LATER, error.what, error.next, blames_destination=blames)
+            if hands.is_unwanted():
+                return Outcome(Verdict.YIELDED)
             ledger.received(uid, node_id, (), study.said)
+            if problem is not None:
+                return Outcome(Verdict.LATER, problem.what, problem.next)
 
     def _is_wanted(self, uid: str, node_id: str, study: Study) -> bool:
         placed = self._ledger.placed(uid)
@@ -183,16 +187,20 @@ class CopyCarrier:
         self._on_over(uid)
         return Outcome(Verdict.OVER)
 
-    def _send(
-        self, job: Job, hands: Hands, study: Study, batch: list[Entry], readable: bytes
-    ) -> Outcome | None:
-        """Have a keeper take some objects; return how the job ends, or None if it goes on."""
+    def _send_all(
+        self, job: Job, hands: Hands, study: Study, missing: list[Entry], catalog: Kept
+    ) -> PacsError | None:
+        """Have a keeper take objects, as long as it is wanted; return why some of them do not come.
+
+        What readers are given is told last, once all is there that comes.
+        """
         uid, node_id = job.order.StudyInstanceUID, job.order.destination
-        items = tuple(map(item_of, batch))
         owner = Owner(self._own, job.order.archive)
-        order = Order(owner, uid, items, study.decisions, study.statement, readable)
         problem: PacsError | None = None
-        try:
+        for batch in [*_batches(missing), []]:
+            readable = b"" if batch else packed(readable_of(catalog, uid))
+            items = tuple(map(item_of, batch))
+            order = Order(owner, uid, items, study.decisions, study.statement, readable)
             for told in self._link.keep(node_id, order):
                 self._take(job, hands, batch, told)
                 for at, error in told.failed:
@@ -200,13 +208,8 @@ class CopyCarrier:
                     if isinstance(error, Damaged):
                         self._on_damage(job.order.archive, batch[at])
                 if hands.is_unwanted():
-                    return Outcome(Verdict.YIELDED)
-        except PacsError as error:
-            blames = isinstance(error, Unavailable) or not error.retry
-            return Outcome(Verdict.LATER, error.what, error.next, blames_destination=blames)
-        if problem is not None:
-            return Outcome(Verdict.LATER, problem.what, problem.next)
-        return None
+                    return problem
+        return problem
 
     def _take(self, job: Job, hands: Hands, batch: list[Entry], told: Told) -> None:
         entries = [batch[at] for at in told.kept if at < len(batch)]

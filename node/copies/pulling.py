@@ -6,7 +6,7 @@ What came while one sync ran goes into the next; more than so many bytes are nev
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from catalog import Clock, Damaged, Decision, Incoming, PacsError, Unavailable
@@ -42,8 +42,8 @@ class Target(Protocol):
     def incoming(self, sha256: bytes, size: int) -> Incoming:
         """Return an object to be filled; it may have what came of it before."""
 
-    def keep(self, owner: bytes, study: str, arrived: Sequence[Arrived]) -> None:
-        """Keep objects; they are durable when this returns. Raises PacsError: none of them is."""
+    def keep(self, owner: bytes, study: str, arrived: Sequence[Arrived]) -> Mapping[int, PacsError]:
+        """Keep objects, durably; return which of them are not kept, and why. Raises PacsError: none is."""
 
 
 class Fetch(NamedTuple):
@@ -171,10 +171,11 @@ class Pull:
             yield self._kept(came, failed)
 
     def _kept(self, came: list[tuple[int, Arrived]], failed: list[tuple[int, PacsError]]) -> Told:
-        order = self._order
+        order, refused = self._order, dict[int, PacsError]()
         try:
             if came:
-                self._target.keep(order.owner.name, order.StudyInstanceUID, [each for _, each in came])
+                arrived = [each for _, each in came]
+                refused |= self._target.keep(order.owner.name, order.StudyInstanceUID, arrived)
         except PacsError as error:
             return Told((), (*failed, *((at, error) for at, _ in came)))
         finally:
@@ -183,7 +184,8 @@ class Pull:
             with self._lock:
                 self._waiting -= sum(each.row.holding.size for _, each in came)
                 self._lock.notify_all()
-        return Told(tuple(at for at, _ in came), tuple(failed))
+        failed += [(came[number][0], error) for number, error in refused.items()]
+        return Told(tuple(at for number, (at, _) in enumerate(came) if number not in refused), tuple(failed))
 
     def cancel(self) -> None:
         """Want nothing more of it."""

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from catalog import Clock, Decision, Head, Holding, Incoming, PacsError
+from catalog import Clock, Damaged, Decision, Head, Holding, Incoming, PacsError
 from federation.copying import CopyItem, CopyLink, Order
 from federation.owners import Owner
 from node.damage import Damage
@@ -23,7 +23,7 @@ from node.storage import read_meta
 from .carrier import lets_go
 from .ledger import Follow, Ledger
 from .pulling import Fetch, Pull
-from .store import Arrived
+from .store import Arrived, CopyRow
 
 logger = logging.getLogger(__name__)
 
@@ -70,13 +70,25 @@ class _Door:
     def incoming(self, sha256: bytes, size: int) -> Incoming:
         return self._home.ingest.store.incoming()
 
-    def keep(self, owner: bytes, study: str, arrived: Sequence[Arrived]) -> None:
-        for incoming, row in arrived:
-            meta = read_meta(bytes(incoming.head(_META)))
-            header = read_header(incoming, meta.TransferSyntaxUID, meta.offset)
-            origin = Origin(row.source, row.received, False)
-            issuer = self._home.issuer_of(row.source)
-            self._home.ingest.keep(incoming, header, meta.TransferSyntaxUID, origin, issuer)
+    def keep(self, owner: bytes, study: str, arrived: Sequence[Arrived]) -> dict[int, PacsError]:
+        refused: dict[int, PacsError] = {}
+        for number, (incoming, row) in enumerate(arrived):
+            try:
+                self._keep(incoming, row)
+            except PacsError as error:
+                refused[number] = error
+            except Exception as error:
+                # One that no parser foresaw is as little a reason to leave the others there.
+                what = f"It cannot be read: {type(error).__name__}."
+                refused[number] = Damaged(what, "It stays where it is kept.")
+        return refused
+
+    def _keep(self, incoming: Incoming, row: CopyRow) -> None:
+        meta = read_meta(bytes(incoming.head(_META)))
+        header = read_header(incoming, meta.TransferSyntaxUID, meta.offset)
+        origin = Origin(row.source, row.received, False)
+        issuer = self._home.issuer_of(row.source)
+        self._home.ingest.keep(incoming, header, meta.TransferSyntaxUID, origin, issuer)
 
 
 class Returning:

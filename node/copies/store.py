@@ -151,8 +151,8 @@ class CopyStore:
             return ResumedObject(self._buffers, self._segments.spill, sha256.hex(), size)
         return self._segments.incoming()
 
-    def keep(self, owner: bytes, study: str, arrived: Sequence[Arrived]) -> None:
-        """Keep objects for an owner; they and their rows are on the disk when this returns.
+    def keep(self, owner: bytes, study: str, arrived: Sequence[Arrived]) -> dict[int, PacsError]:
+        """Keep objects for an owner; they and their rows are on the disk when this returns, all of them.
 
         Raises:
             Damaged: one is not what its row says; nothing was kept.
@@ -182,6 +182,7 @@ class CopyStore:
             self._segments.sync(holding)
             if isinstance(each.incoming, ResumedObject):
                 each.incoming.forget()
+        return {}
 
     def _put(self, owner: bytes, study: str, rows: Sequence[CopyRow]) -> None:
         replaced: list[Holding] = []
