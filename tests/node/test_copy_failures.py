@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from hashlib import sha256
@@ -21,14 +22,14 @@ from node.copies.carrier import CopyCarrier
 from node.copies.ledger import Placed
 from node.copies.pulling import Fetch
 from node.copies.returning import Home, Returning
-from node.copies.store import Arrived, row_of
+from node.copies.store import Arrived, CopyStore, row_of
 from node.storage import VolumeStore
 from node.storage.elsewhere import place_elsewhere
 from node.transfers import Kind, Lane, Order, Outcome, Verdict
 from node.transfers.messages import Job
 from node.transfers.worker import Hands
 from tests.homes import Peer, phantoms, serving
-from tests.node.keepers import Keeper, flip, pair
+from tests.node.keepers import SMALL, Keeper, flip, pair
 from tests.running import until
 
 
@@ -144,3 +145,26 @@ def test_copies_of_what_lies_at_their_keeper_alone_never_go(tmp_path: Path) -> N
         for placed in (None, Placed(archive="main", rule="all", nodes=())):
             copying.ledger.place(uid, placed)
             assert not copying.may_drop("main", uid)
+
+
+def test_equal_bytes_of_two_owners_are_both_there_after_a_kill(
+    two: tuple[Keeper, Keeper], tmp_path: Path
+) -> None:
+    alpha, beta = two
+    uid = alpha.store(phantoms(23, instances=1, size=20_000))
+    assert alpha.copied(beta, uid) == (1, [])
+    [row] = beta.copies.study(alpha.owner, uid)
+    incoming = beta.copies.incoming(row.holding.sha256, row.holding.size)
+    data = beta.copy(alpha, uid, row.holding.sha256)
+    incoming.space(len(data))[:] = data
+    incoming.filled(len(data))
+    beta.copies.keep(b"gamma/main", uid, [Arrived(incoming, row)])
+    incoming.discard()
+    # What lies there now is what a kill leaves.
+    shutil.copytree(beta.folder, tmp_path / "killed")
+    after = CopyStore(tmp_path / "killed", time.time, SMALL)
+    assert [after.prove(each, uid, row.holding.sha256, b"") for each in (alpha.owner, b"gamma/main")] == [
+        b"\1",
+        b"\1",
+    ]
+    after.close()
