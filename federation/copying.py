@@ -58,6 +58,15 @@ class Told(NamedTuple):
     failed: tuple[tuple[int, PacsError], ...] = ()
 
 
+class Proved(NamedTuple):
+    """What a keeper answers when it is to prove copies of a study."""
+
+    answers: list[bytes]
+    """One for each; nothing where there is no proof."""
+    is_told: bool
+    """Whether it still knows what the owner said of the study besides its objects."""
+
+
 class Keeper(Protocol):
     """The node that keeps copies, as the service needs it."""
 
@@ -73,6 +82,9 @@ class Keeper(Protocol):
 
     def prove(self, owner: bytes, study: str, sha256: bytes, nonce: bytes) -> bytes:
         """Return what proves that a copy is whole, or nothing."""
+
+    def is_told(self, owner: bytes, study: str) -> bool:
+        """Say whether what an owner said about a study is still known."""
 
     def listing(self, owner: bytes, after: str, only: str) -> Iterator[Order]:
         """Yield what is kept for an owner, behind a study, or of one."""
@@ -127,7 +139,8 @@ class CopyService(services.CopiesServicer):
         owner = self._owner(context, request.archive).name
         study, nonce = request.study, request.nonce
         return pb.ProveReply(
-            answers=[self._keeper.prove(owner, study, each, nonce) for each in request.sha256[:AT_ONCE]]
+            answers=[self._keeper.prove(owner, study, each, nonce) for each in request.sha256[:AT_ONCE]],
+            is_untold=not self._keeper.is_told(owner, study),
         )
 
     def List(self, request: pb.ListRequest, context: Any) -> Iterator[pb.ListReply]:
@@ -262,13 +275,13 @@ class CopyLink:
 
     def prove(
         self, node_id: str, archive: str, study: str, digests: Sequence[bytes], nonce: bytes, size: int
-    ) -> list[bytes]:
+    ) -> Proved:
         """Return a keeper's proofs; `size` bytes are to be read for them. Raises as `keep`."""
         request = pb.ProveRequest(archive=archive, study=study, sha256=digests, nonce=nonce)
         seconds = _SILENT * (1 + size / (64 << 20))
         with letters(self._name(node_id)):
             reply = services.CopiesStub(self._channel(node_id)).Prove(request, timeout=seconds)
-        return list(reply.answers)
+        return Proved(list(reply.answers), not reply.is_untold)
 
     def listing(self, node_id: str, archive: str, after: str = "", study: str = "") -> Iterator[Order]:
         """Yield what a keeper has of an archive of ours, study by study in parts. Raises as `keep`."""

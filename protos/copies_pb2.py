@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from protos import objects_pb2 as protos_dot_objects__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13protos/copies.proto\x12\x0bpeerpacs.v1\x1a\x14protos/objects.proto\"\x8f\x01\n\x08\x43opyItem\x12\x0e\n\x06series\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\x12\x0c\n\x04size\x18\x04 \x01(\x04\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x10\n\x08received\x18\x06 \x01(\x04\x12\x11\n\tsop_class\x18\x07 \x01(\t\x12\x0e\n\x06syntax\x18\x08 \x01(\t\"\x8b\x01\n\x0bKeepRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\r\n\x05study\x18\x02 \x01(\t\x12$\n\x05items\x18\x03 \x03(\x0b\x32\x15.peerpacs.v1.CopyItem\x12\x11\n\tdecisions\x18\x04 \x03(\x0c\x12\x11\n\tstatement\x18\x05 \x01(\x0c\x12\x10\n\x08readable\x18\x06 \x01(\x0c\"G\n\tKeepReply\x12\x0c\n\x04kept\x18\x01 \x03(\r\x12,\n\x08\x66\x61ilures\x18\x02 \x03(\x0b\x32\x1a.peerpacs.v1.ObjectFailure\"=\n\x0b\x44ropRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\r\n\x05study\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x03(\x0c\"\x1c\n\tDropReply\x12\x0f\n\x07\x64ropped\x18\x01 \x01(\r\"M\n\x0cProveRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\r\n\x05study\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x03(\x0c\x12\r\n\x05nonce\x18\x04 \x01(\x0c\"\x1d\n\nProveReply\x12\x0f\n\x07\x61nswers\x18\x01 \x03(\x0c\"<\n\x0bListRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\r\n\x05study\x18\x03 \x01(\t\"S\n\tListReply\x12\r\n\x05study\x18\x01 \x01(\t\x12$\n\x05items\x18\x02 \x03(\x0b\x32\x15.peerpacs.v1.CopyItem\x12\x11\n\tdecisions\x18\x03 \x03(\x0c\"H\n\rReturnRequest\x12\r\n\x05owner\x18\x01 \x01(\t\x12(\n\x05\x66\x65tch\x18\x02 \x01(\x0b\x32\x19.peerpacs.v1.FetchRequest\"0\n\x0c\x41llowRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\x0f\n\x07readers\x18\x02 \x01(\x0c\"\x0c\n\nAllowReply\"/\n\x0fReadableRequest\x12\r\n\x05owner\x18\x01 \x01(\t\x12\r\n\x05study\x18\x02 \x01(\t\"!\n\rReadableReply\x12\x10\n\x08readable\x18\x01 \x01(\x0c\x32\xbb\x03\n\x06\x43opies\x12:\n\x04Keep\x12\x18.peerpacs.v1.KeepRequest\x1a\x16.peerpacs.v1.KeepReply0\x01\x12\x38\n\x04\x44rop\x12\x18.peerpacs.v1.DropRequest\x1a\x16.peerpacs.v1.DropReply\x12;\n\x05Prove\x12\x19.peerpacs.v1.ProveRequest\x1a\x17.peerpacs.v1.ProveReply\x12:\n\x04List\x12\x18.peerpacs.v1.ListRequest\x1a\x16.peerpacs.v1.ListReply0\x01\x12?\n\x06Return\x12\x1a.peerpacs.v1.ReturnRequest\x1a\x17.peerpacs.v1.FetchReply0\x01\x12;\n\x05\x41llow\x12\x19.peerpacs.v1.AllowRequest\x1a\x17.peerpacs.v1.AllowReply\x12\x44\n\x08Readable\x12\x1c.peerpacs.v1.ReadableRequest\x1a\x1a.peerpacs.v1.ReadableReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13protos/copies.proto\x12\x0bpeerpacs.v1\x1a\x14protos/objects.proto\"\x8f\x01\n\x08\x43opyItem\x12\x0e\n\x06series\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\x12\x0c\n\x04size\x18\x04 \x01(\x04\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x10\n\x08received\x18\x06 \x01(\x04\x12\x11\n\tsop_class\x18\x07 \x01(\t\x12\x0e\n\x06syntax\x18\x08 \x01(\t\"\x8b\x01\n\x0bKeepRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\r\n\x05study\x18\x02 \x01(\t\x12$\n\x05items\x18\x03 \x03(\x0b\x32\x15.peerpacs.v1.CopyItem\x12\x11\n\tdecisions\x18\x04 \x03(\x0c\x12\x11\n\tstatement\x18\x05 \x01(\x0c\x12\x10\n\x08readable\x18\x06 \x01(\x0c\"G\n\tKeepReply\x12\x0c\n\x04kept\x18\x01 \x03(\r\x12,\n\x08\x66\x61ilures\x18\x02 \x03(\x0b\x32\x1a.peerpacs.v1.ObjectFailure\"=\n\x0b\x44ropRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\r\n\x05study\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x03(\x0c\"\x1c\n\tDropReply\x12\x0f\n\x07\x64ropped\x18\x01 \x01(\r\"M\n\x0cProveRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\r\n\x05study\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x03(\x0c\x12\r\n\x05nonce\x18\x04 \x01(\x0c\"0\n\nProveReply\x12\x0f\n\x07\x61nswers\x18\x01 \x03(\x0c\x12\x11\n\tis_untold\x18\x02 \x01(\x08\"<\n\x0bListRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\r\n\x05study\x18\x03 \x01(\t\"S\n\tListReply\x12\r\n\x05study\x18\x01 \x01(\t\x12$\n\x05items\x18\x02 \x03(\x0b\x32\x15.peerpacs.v1.CopyItem\x12\x11\n\tdecisions\x18\x03 \x03(\x0c\"H\n\rReturnRequest\x12\r\n\x05owner\x18\x01 \x01(\t\x12(\n\x05\x66\x65tch\x18\x02 \x01(\x0b\x32\x19.peerpacs.v1.FetchRequest\"0\n\x0c\x41llowRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12\x0f\n\x07readers\x18\x02 \x01(\x0c\"\x0c\n\nAllowReply\"/\n\x0fReadableRequest\x12\r\n\x05owner\x18\x01 \x01(\t\x12\r\n\x05study\x18\x02 \x01(\t\"!\n\rReadableReply\x12\x10\n\x08readable\x18\x01 \x01(\x0c\x32\xbb\x03\n\x06\x43opies\x12:\n\x04Keep\x12\x18.peerpacs.v1.KeepRequest\x1a\x16.peerpacs.v1.KeepReply0\x01\x12\x38\n\x04\x44rop\x12\x18.peerpacs.v1.DropRequest\x1a\x16.peerpacs.v1.DropReply\x12;\n\x05Prove\x12\x19.peerpacs.v1.ProveRequest\x1a\x17.peerpacs.v1.ProveReply\x12:\n\x04List\x12\x18.peerpacs.v1.ListRequest\x1a\x16.peerpacs.v1.ListReply0\x01\x12?\n\x06Return\x12\x1a.peerpacs.v1.ReturnRequest\x1a\x17.peerpacs.v1.FetchReply0\x01\x12;\n\x05\x41llow\x12\x19.peerpacs.v1.AllowRequest\x1a\x17.peerpacs.v1.AllowReply\x12\x44\n\x08Readable\x12\x1c.peerpacs.v1.ReadableRequest\x1a\x1a.peerpacs.v1.ReadableReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,21 +45,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROVEREQUEST']._serialized_start=512
   _globals['_PROVEREQUEST']._serialized_end=589
   _globals['_PROVEREPLY']._serialized_start=591
-  _globals['_PROVEREPLY']._serialized_end=620
-  _globals['_LISTREQUEST']._serialized_start=622
-  _globals['_LISTREQUEST']._serialized_end=682
-  _globals['_LISTREPLY']._serialized_start=684
-  _globals['_LISTREPLY']._serialized_end=767
-  _globals['_RETURNREQUEST']._serialized_start=769
-  _globals['_RETURNREQUEST']._serialized_end=841
-  _globals['_ALLOWREQUEST']._serialized_start=843
-  _globals['_ALLOWREQUEST']._serialized_end=891
-  _globals['_ALLOWREPLY']._serialized_start=893
-  _globals['_ALLOWREPLY']._serialized_end=905
-  _globals['_READABLEREQUEST']._serialized_start=907
-  _globals['_READABLEREQUEST']._serialized_end=954
-  _globals['_READABLEREPLY']._serialized_start=956
-  _globals['_READABLEREPLY']._serialized_end=989
-  _globals['_COPIES']._serialized_start=992
-  _globals['_COPIES']._serialized_end=1435
+  _globals['_PROVEREPLY']._serialized_end=639
+  _globals['_LISTREQUEST']._serialized_start=641
+  _globals['_LISTREQUEST']._serialized_end=701
+  _globals['_LISTREPLY']._serialized_start=703
+  _globals['_LISTREPLY']._serialized_end=786
+  _globals['_RETURNREQUEST']._serialized_start=788
+  _globals['_RETURNREQUEST']._serialized_end=860
+  _globals['_ALLOWREQUEST']._serialized_start=862
+  _globals['_ALLOWREQUEST']._serialized_end=910
+  _globals['_ALLOWREPLY']._serialized_start=912
+  _globals['_ALLOWREPLY']._serialized_end=924
+  _globals['_READABLEREQUEST']._serialized_start=926
+  _globals['_READABLEREQUEST']._serialized_end=973
+  _globals['_READABLEREPLY']._serialized_start=975
+  _globals['_READABLEREPLY']._serialized_end=1008
+  _globals['_COPIES']._serialized_start=1011
+  _globals['_COPIES']._serialized_end=1454
 # @@protoc_insertion_point(module_scope)

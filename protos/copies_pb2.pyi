@@ -80,10 +80,12 @@ class ProveRequest(_message.Message):
     def __init__(self, archive: _Optional[str] = ..., study: _Optional[str] = ..., sha256: _Optional[_Iterable[bytes]] = ..., nonce: _Optional[bytes] = ...) -> None: ...
 
 class ProveReply(_message.Message):
-    __slots__ = ("answers",)
+    __slots__ = ("answers", "is_untold")
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    IS_UNTOLD_FIELD_NUMBER: _ClassVar[int]
     answers: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, answers: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    is_untold: bool
+    def __init__(self, answers: _Optional[_Iterable[bytes]] = ..., is_untold: _Optional[bool] = ...) -> None: ...
 
 class ListRequest(_message.Message):
     __slots__ = ("archive", "after", "study")

@@ -49,6 +49,7 @@ from node.transfers.worker import Carrier
 
 from .archive import Archive
 from .chores import Chore, Loop
+from .damage import look_at_copies
 from .fetching import Fetching
 from .settings import MB, storage_settings
 
@@ -87,6 +88,7 @@ class Copying:
         section = self._config.copies
         folder = self._home / (section.folder or FOLDER)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        look_at_copies(folder, self._clock())
         self.store = CopyStore(folder, self._clock, self._settings(folder), section.limit_mb * MB)
         self.ledger = Ledger(folder / "ledger", self._clock)
         self.name = name

@@ -16,6 +16,10 @@ _LOST = (
     "It is begun anew. Restore it from a backup, or enter the devices again and run "
     "peerpacs rebuild, which finds again what is held and what was decided."
 )
+_COPIES = {
+    "rows": "What is kept here for others is found again in its objects, which are all read now.",
+    "ledger": "Who keeps copies of this node's studies is asked of the other nodes.",
+}
 
 
 def refuse_damaged_catalog(home: Path, folder: Path, catalog: str, now: float) -> None:
@@ -64,6 +68,20 @@ def look_at_state(home: Path, now: float, *, may_begin_anew: bool) -> None:
             raise Damaged(what, remedy)
         if has_any:
             logger.error(_LOST, home)
+
+
+def look_at_copies(folder: Path, now: float) -> None:
+    """Look at the databases of copies before they are opened; what is damaged gets another name, and is told.
+
+    Nothing is lost with them: rows of what is kept for others are made again from the objects, and what is
+    kept elsewhere is asked of those who keep it.
+    """
+    for name, told in _COPIES.items():
+        try:
+            _check(folder / name, is_used=has_objects(folder))
+        except Damaged as error:
+            aside = set_aside(folder / name, now)
+            logger.error("%s It was moved to %s. %s Nobody needs to do anything.", error.what, aside, told)
 
 
 def _check(folder: Path, *, is_used: bool) -> None:

@@ -73,7 +73,8 @@ class Away:
                 continue
             archive = self._owner.archive
             try:
-                if self._link.prove(node_id, archive, study, [sha256], b"", holding.size) == [b"\1"]:
+                proved = self._link.prove(node_id, archive, study, [sha256], b"", holding.size)
+                if proved.answers == [b"\1"]:
                     return
             except PacsError:
                 is_away = True

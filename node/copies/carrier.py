@@ -25,7 +25,7 @@ from node.transfers.messages import Job
 from node.transfers.worker import Hands
 
 from .ledger import Ledger
-from .store import item_of
+from .rows import item_of
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from protos.objects_pb2 import FetchRequest
 
 from .lending import Lending
 from .pulling import Fetch, Pull
-from .store import CopyStore, ReadersRow, StudyRow, item_of
+from .rows import ReadersRow, StudyRow, item_of
+from .store import CopyStore
 
 
 class Keeping:
@@ -73,6 +74,10 @@ class Keeping:
     def prove(self, owner: bytes, study: str, sha256: bytes, nonce: bytes) -> bytes:
         """Return what proves that a copy is whole, or nothing."""
         return self._store.prove(owner, study, sha256, nonce)
+
+    def is_told(self, owner: bytes, study: str) -> bool:
+        """Say whether what an owner said about a study is still known."""
+        return self._store.is_told(owner, study)
 
     def listing(self, owner: bytes, after: str, only: str) -> Iterator[Order]:
         """Yield what is kept for an owner, behind a study, or of one."""

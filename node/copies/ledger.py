@@ -109,6 +109,10 @@ class Ledger:
         now = self._clock()
         self._change(study, node_id, lambda row: replace(row, proved=now) if row else None)
 
+    def untold(self, study: str, node_id: str) -> None:
+        """Write down that a keeper does not know any more what it was told of a study."""
+        self._change(study, node_id, lambda row: replace(row, said=b"") if row else None)
+
     def withdraw(self, study: str, node_id: str, digests: Collection[bytes] = ()) -> None:
         """Take receipts back, all of the study if none are named."""
         gone = set(digests)
@@ -139,10 +143,12 @@ class Ledger:
         for key, row in self._placed.scan():
             yield key.decode(), row
 
-    def gone_away(self, study: str, size: int) -> None:
-        """Write down that so many more bytes of a study lie at other sites alone."""
-        self._away.change({study.encode(): lambda known: (known or 0) + size})
-        self.away_bytes += size
+    def lies_away(self, study: str, size: int) -> None:
+        """Write down how many bytes of a study lie at other sites alone."""
+        before = self._away.get(study.encode()) or 0
+        if size != before:
+            self._away.change({study.encode(): lambda _: size or None})
+            self.away_bytes += size - before
 
     def studies_at(self, node_id: str) -> Iterator[str]:
         """Yield the studies of which a keeper has something; looks at every row."""

@@ -48,7 +48,7 @@ class Proofs:
     ) -> None:
         """`read` opens an object of an archive here; None where its bytes are not here themselves.
 
-        `withdrawn` hears of each study of which receipts were taken back.
+        `withdrawn` hears of each study of which a keeper has lost something, be it what it was told.
         """
         self._ledger = ledger
         self._link = link
@@ -79,7 +79,7 @@ class Proofs:
         return True
 
     def prove(self, archive: str, uid: str, node_id: str, study: Study | None = None) -> bool:
-        """Have a keeper prove all it has of a study; say whether it did.
+        """Have a keeper prove all it has of a study; say whether it did, and knows what was said of it.
 
         Raises:
             Unavailable: it cannot be asked now, which says nothing about its copies.
@@ -89,7 +89,8 @@ class Proofs:
             if catalog is None:
                 return False
             study = study_of(catalog, uid)
-        known = self._ledger.receipts(uid, node_id).all()
+        receipts = self._ledger.receipts(uid, node_id)
+        known = receipts.all()
         entries = [entry for entry in study.entries if entry.holding.sha256 in known]
         failed: list[Entry] = []
         for start in range(0, len(entries), _AT_ONCE):
@@ -102,6 +103,9 @@ class Proofs:
             return False
         if entries:
             self._ledger.proved(uid, node_id)
+        if receipts.said and not self._ledger.receipts(uid, node_id).said:
+            self._withdrawn(uid)
+            return False
         return True
 
     def _unproved(self, archive: str, uid: str, node_id: str, entries: list[Entry]) -> list[Entry]:
@@ -131,7 +135,9 @@ class Proofs:
             return []
         digests = [entry.holding.sha256 for entry in entries]
         size = sum(entry.holding.size for entry in entries)
-        answers = self._link.prove(node_id, archive, uid, digests, nonce, size)
+        answers, is_told = self._link.prove(node_id, archive, uid, digests, nonce, size)
+        if not is_told:
+            self._ledger.untold(uid, node_id)
         answers += [b""] * (len(digests) - len(answers))
         return [
             e for e, answer in zip(entries, answers, strict=False) if answer != expected[e.holding.sha256]

@@ -16,7 +16,8 @@ from federation.links.session import Spawn
 from federation.objects import Wanted, receive, request_of
 from federation.trust.assertion import Asker
 
-from .store import RESUMED_ABOVE, Arrived, is_whole, row_of
+from .rows import row_of
+from .store import RESUMED_ABOVE, Arrived, is_whole
 
 _SIGN: Final = 2.0
 """Seconds after which an owner is told that the work goes on."""

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from catalog import Clock, Damaged, Decision, Head, Holding, Incoming, PacsError
+from catalog import Clock, Damaged, Decision, Entry, Head, Holding, Incoming, PacsError
 from federation.copying import CopyItem, CopyLink, Order
 from federation.owners import Owner
 from node.damage import Damage
@@ -23,7 +23,9 @@ from node.storage import read_meta
 from .carrier import lets_go
 from .ledger import Follow, Ledger
 from .pulling import Fetch, Pull
-from .store import Arrived, CopyRow
+from .rows import CopyRow
+from .slimming import away_of
+from .store import Arrived
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,9 @@ class Catalog(Protocol):
 
     def decisions(self, StudyInstanceUID: str) -> list[Decision]:
         """Return the decisions that touch the study, oldest first."""
+
+    def versions(self, target: tuple[str, ...]) -> list[Entry]:
+        """Return every stored version of a study."""
 
     def head(self, share: int = 0) -> Head:
         """See `Catalog.head`."""
@@ -197,6 +202,7 @@ class Returning:
             self._ledger.claimed(study, node_id, [each.sha256 for each in items])
             lost = [each for each in items if catalog.whereabouts(each.SOPInstanceUID, each.sha256) is None]
             came += self._bring(node_id, study, lost)
+            self._ledger.lies_away(study, away_of(catalog.versions((study,))))
             self._home.place(study)
         if came:
             self._told("recovered", node_id, came)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
@@ -47,6 +47,11 @@ class Kept(Protocol):
 
     def relocate(self, moves: Sequence[Move]) -> list[Moved]:
         """Have rows name another place of the same bytes; durable when it returns."""
+
+
+def away_of(entries: Iterable[Entry]) -> int:
+    """Return how many bytes of some objects lie at other sites alone."""
+    return sum(each.holding.size for each in entries if is_elsewhere(each.holding))
 
 
 class Slimming:
@@ -130,7 +135,7 @@ class Slimming:
         gone = 0
         for start in range(0, len(here), _BATCH):
             gone += self._move(here[start : start + _BATCH])
-        self._ledger.gone_away(uid, gone)
+        self._ledger.lies_away(uid, away_of(self._catalog.versions((uid,))))
         return gone > 0
 
     def _move(self, entries: Sequence[Entry]) -> int:

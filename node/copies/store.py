@@ -17,68 +17,20 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from catalog import Clock, Damaged, Entry, Holding, Incoming, NotFound, PacsError, Reader
-from federation.copying import CopyItem
+from catalog import Clock, Damaged, Holding, Incoming, NotFound, PacsError, Reader
 from node.state import State
 from node.storage import Buffers, Kept, ResumedObject, SegmentEnd, SegmentStore, StorageSettings
+
+from .origins import Origins
+from .rows import CopyRow, ReadersRow, StudyRow, study_key
 
 logger = logging.getLogger(__name__)
 
 _MAP_SIZE: Final = 64 << 30
 _PIECE: Final = 1 << 20
+_ROWS: Final = b"rows"
 RESUMED_ABOVE: Final = 1 << 20
 """Bytes above which an object that broke off goes on where it was."""
-
-
-class CopyRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """One object that is kept for an owner."""
-
-    SeriesInstanceUID: str
-    SOPInstanceUID: str
-    SOPClassUID: str
-    TransferSyntaxUID: str
-    holding: Holding
-    source: str
-    """Who stored it at the owner."""
-    received: int
-    """When it was stored there, in milliseconds since 1970."""
-
-    def entry(self, StudyInstanceUID: str) -> Entry:
-        """Return it as its owner's catalog has it, but for its place."""
-        return Entry(StudyInstanceUID=StudyInstanceUID, **msgspec.structs.asdict(self))
-
-
-def item_of(kept: Entry | CopyRow) -> CopyItem:
-    """Return an object as owner and keeper name it to each other."""
-    uids = (kept.SeriesInstanceUID, kept.SOPInstanceUID, kept.SOPClassUID, kept.TransferSyntaxUID)
-    return CopyItem(*uids, kept.holding.sha256, kept.holding.size, kept.source, kept.received)
-
-
-def row_of(item: CopyItem) -> CopyRow:
-    """Return the row for an object that is named; its place is not known yet."""
-    named = item._asdict()
-    return CopyRow(holding=Holding(named.pop("sha256"), b"", named.pop("size")), **named)
-
-
-class StudyRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """What an owner said about a study besides its objects."""
-
-    decisions: tuple[bytes, ...] = ()
-    """All that its persons decided, oldest first."""
-    statement: bytes = b""
-    """What it stated of the study, and of its series."""
-    said: float = 0.0
-    """When, in seconds since 1970."""
-    readable: bytes = b""
-    """What others may be given of it, packed; none: nothing."""
-
-
-class ReadersRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """What an owner said of who may read its copies."""
-
-    readers: bytes
-    said: float
-    """When, in seconds since 1970."""
 
 
 class Arrived(NamedTuple):
@@ -86,12 +38,6 @@ class Arrived(NamedTuple):
 
     incoming: Incoming
     row: CopyRow
-
-
-class _Origin(NamedTuple):
-    source: str
-    received: int
-    is_held: bool = False
 
 
 class CopyStore:
@@ -111,21 +57,41 @@ class CopyStore:
         self._segments = SegmentStore(*places, clock, settings, buffers=self._buffers)
         self._removing = threading.Lock()
         self.size = self.objects = 0
-        self._replay()
+        self._origins = Origins(self._state, self._segments)
+        self._lost = self._state.table("lost", bool)
+        """Has a row while rows are made again."""
+        self._replay(is_complete=not self._find_again())
 
     def close(self) -> None:
         """Write everything down and give everything back."""
         self._segments.close()
         self._state.close()
 
-    def _replay(self) -> None:
-        known = {}
+    def _find_again(self) -> bool:
+        """Make rows from the segments where there is none, and objects: the database was lost; or say no."""
+        has_rows = next(iter(self._rows.scan()), None) is not None
+        if not self._lost.get(_ROWS) and (has_rows or self._segments.is_empty()):
+            return False
+        self._lost.put(_ROWS, True)
+        count = 0
+        for owner, study, row in self._origins.refound():
+            self._rows.put(_key(owner, study, row.holding.sha256), row)
+            if self.said(owner, study) is None:
+                self._studies.put(study_key(owner, study), StudyRow())
+            count += 1
+        self._lost.delete(_ROWS)
+        if count:
+            logger.warning("Rows of %d copies were made again from their objects.", count)
+        return True
+
+    def _replay(self, *, is_complete: bool) -> None:
+        known = set()
         for _, row in self._rows.scan():
-            known[row.holding.sha256] = row.holding
+            known.add(row.holding)
             self.size += row.holding.size
             self.objects += 1
         for item in self._segments.recover():
-            if isinstance(item, Kept) and known.get(item.holding.sha256) != item.holding:
+            if is_complete and isinstance(item, Kept) and item.holding not in known:
                 with suppress(PacsError, OSError):
                     self._segments.remove(item.holding)
             elif isinstance(item, SegmentEnd):
@@ -166,7 +132,8 @@ class CopyStore:
         kept: list[Holding] = []
         try:
             for incoming, row in arrived:
-                kept.append(self._segments.keep(incoming, _Origin(owner.decode(), row.received)))
+                origin = self._origins.of(owner, study, row.source, row.received)
+                kept.append(self._segments.keep(incoming, origin))
             for holding in kept:
                 self._segments.flush(holding)
             rows = [
@@ -210,14 +177,18 @@ class CopyStore:
         Without a word about what is readable, that stays as it was while nothing else is new, and is
         nothing otherwise: what was decided since is never left out.
         """
-        known = self._studies.get(_study_key(owner, study))
-        is_new = known is None or (known.decisions, known.statement) != (tuple(decisions), statement)
+        known = self._studies.get(study_key(owner, study))
+        is_new = (
+            known is None
+            or not known.said
+            or (known.decisions, known.statement) != (tuple(decisions), statement)
+        )
         if not is_new and known is not None and readable in (b"", known.readable):
             return
         said = StudyRow(
             decisions=tuple(decisions), statement=statement, said=self._clock(), readable=readable
         )
-        self._studies.put(_study_key(owner, study), said)
+        self._studies.put(study_key(owner, study), said)
 
     # Asking.
 
@@ -244,7 +215,12 @@ class CopyStore:
 
     def said(self, owner: bytes, study: str) -> StudyRow | None:
         """Return what an owner said about a study."""
-        return self._studies.get(_study_key(owner, study))
+        return self._studies.get(study_key(owner, study))
+
+    def is_told(self, owner: bytes, study: str) -> bool:
+        """Say whether what an owner said about a study is still known."""
+        said = self.said(owner, study)
+        return said is not None and said.said > 0
 
     def study(self, owner: bytes, study: str) -> list[CopyRow]:
         """Return what is kept of an owner's study."""
@@ -302,7 +278,7 @@ class CopyStore:
                 with suppress(PacsError, OSError):
                     self._segments.remove(row.holding)
             if not named:
-                self._studies.delete(_study_key(owner, study))
+                self._studies.delete(study_key(owner, study))
         return len(rows)
 
     def erase(self, owner: bytes, target: tuple[str, ...]) -> int:
@@ -347,12 +323,8 @@ def _uids(row: CopyRow) -> tuple[str, str]:
     return row.SeriesInstanceUID, row.SOPInstanceUID
 
 
-def _study_key(owner: bytes, study: str) -> bytes:
-    return owner + b"\0" + study.encode()
-
-
 def _key(owner: bytes, study: str, sha256: bytes) -> bytes:
-    return _study_key(owner, study) + b"\0" + sha256
+    return study_key(owner, study) + b"\0" + sha256
 
 
 def _hashed(reader: Reader, nonce: bytes) -> tuple[bytes, bytes]:

@@ -23,7 +23,8 @@ from node.copies.keeping import Keeping
 from node.copies.ledger import Ledger
 from node.copies.proofs import Proofs
 from node.copies.pulling import Fetch
-from node.copies.store import CopyStore, item_of
+from node.copies.rows import item_of
+from node.copies.store import CopyStore
 from node.storage import StorageSettings
 from tests.node.nearlines import Hospital, connected
 
@@ -73,9 +74,10 @@ class Keeper(Hospital):
 
         return register
 
-    def reopen(self) -> None:
-        """Open the copies again, as a start does."""
+    def reopen(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Open the copies again, as a start does; something happens to them meanwhile."""
         self.copies.close()
+        meanwhile()
         self.copies = CopyStore(self.folder, time.time, SMALL)
         self.keeping._store = self.copies
 

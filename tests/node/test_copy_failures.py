@@ -18,11 +18,13 @@ from federation.copying import CopyItem
 from federation.links.rpc import letters
 from federation.objects import PeerLink
 from federation.owners import Owner
+from node.app.damage import look_at_copies
 from node.copies.carrier import CopyCarrier
 from node.copies.ledger import Placed
 from node.copies.pulling import Fetch
 from node.copies.returning import Home, Returning
-from node.copies.store import Arrived, CopyStore, row_of
+from node.copies.rows import row_of
+from node.copies.store import Arrived, CopyStore
 from node.storage import VolumeStore
 from node.storage.elsewhere import place_elsewhere
 from node.transfers import Kind, Lane, Order, Outcome, Verdict
@@ -168,3 +170,38 @@ def test_equal_bytes_of_two_owners_are_both_there_after_a_kill(
         b"\1",
     ]
     after.close()
+
+
+def damage(database: Path) -> None:
+    """Overwrite every second page of a database from the first data page on, as a bad disk does."""
+    data = database / "data.mdb"
+    pages = data.read_bytes()
+    with data.open("r+b") as file:
+        for at in range(2 * 4096, len(pages), 2 * 4096):
+            file.seek(at)
+            file.write(bytes(4096))
+
+
+def test_rows_of_copies_that_were_damaged_are_made_again_from_the_objects(two: tuple[Keeper, Keeper]) -> None:
+    alpha, beta = two
+    uid = alpha.store(phantoms(24, instances=6, size=20_000))
+    node_id = beta.peer.node_id
+    assert carried(alpha, beta, uid, []).verdict is Verdict.OVER
+    had = beta.copies.study(alpha.owner, uid)
+    receipts = alpha.ledger.receipts(uid, node_id)
+
+    def break_down() -> None:
+        damage(beta.folder / "rows")
+        look_at_copies(beta.folder, time.time())
+
+    given = len(alpha.given)
+    beta.reopen(break_down)
+    assert list(beta.folder.glob("rows.damaged-*"))
+    assert beta.copies.study(alpha.owner, uid) == had
+    assert not alpha.proofs.prove("main", uid, node_id), "it was not told what the owner had said"
+    assert alpha.ledger.receipts(uid, node_id).all() == receipts.all()
+    assert carried(alpha, beta, uid, []).verdict is Verdict.OVER
+    assert len(alpha.given) == given, "no bytes go twice"
+    assert alpha.proofs.prove("main", uid, node_id)
+    beta.reopen()
+    assert beta.copies.study(alpha.owner, uid) == had
