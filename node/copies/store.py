@@ -272,11 +272,12 @@ class CopyStore:
         with self._removing:
             rows = [row for row in self.study(owner, study) if not named or row.holding.sha256 in named]
             for row in rows:
+                # The bytes first: a row without bytes is dropped again, bytes without a row stay for ever.
+                with suppress(PacsError, OSError):
+                    self._segments.remove(row.holding)
                 self._rows.delete(_key(owner, study, row.holding.sha256))
                 self.size -= row.holding.size
                 self.objects -= 1
-                with suppress(PacsError, OSError):
-                    self._segments.remove(row.holding)
             if not named:
                 self._studies.delete(study_key(owner, study))
         return len(rows)

@@ -25,15 +25,18 @@ def hospitals(home: Path, *names: str, **environment: str) -> list[GridNode]:
     return nodes
 
 
-def sent(node: GridNode, folder: Path, seed: int, number: int, size: int = 20_000) -> tuple[str, list[Path]]:
-    """Store a study; return its UID and files."""
+def sent(
+    node: GridNode, folder: Path, seed: int, number: int, size: int = 20_000, exit_code: int | None = 0
+) -> tuple[str, list[Path]]:
+    """Store a study, and expect how that ends, or anything; return its UID and files."""
     described = study(seed, 0, instances=number, size=size)
     folder.mkdir(parents=True)
     paths = []
     for instance in instances(described):
         paths.append(folder / f"{instance.SOPInstanceUID}.dcm")
         paths[-1].write_bytes(instance.part10())
-    dcmtk("storescu", "-xe", "-aec", node.ae_title, "127.0.0.1", str(node.port), *map(str, paths))
+    to = ("-aec", node.ae_title, "127.0.0.1", str(node.port))
+    dcmtk("storescu", "-xe", *to, *map(str, paths), exit_code=exit_code)
     return described.StudyInstanceUID, paths
 
 
