@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from functools import lru_cache
 
+from pydicom.datadict import keyword_for_tag
+
 from anonymizer import structured, values
 from anonymizer.dates import UNSHIFTABLE, is_date, is_time, shifted
 from anonymizer.elements import BINARY, TEXTUAL, Element, Item, tags, vr_of
@@ -21,11 +23,15 @@ from anonymizer.subject import Subject, charset_of, decode
 from anonymizer.table import RESOLVED, Option
 from anonymizer.text import cleaned, spans_of, vocabulary, without_identifiers
 
-_CODE_MEANING, _AGE, _TIMEZONE = 0x00080104, 0x00101010, 0x00080201
+_CODE_VALUE, _CODE_MEANING, _TIMEZONE = 0x00080100, 0x00080104, 0x00080201
+_BODY_PART = 0x00180015
+# Codes, schemes, versions and kernels: their digits are no dates and no phone numbers.
+_CODES = tags("00080100 00080102 00080103 00080105 0008010F 00181020 00181210 00540081 00209056")
 _CODE_SEQUENCES = tags("00080082 00401101 0040A168")
 _ECHOED = frozenset(("LO", "SH"))
 _FREE = frozenset(("ST", "LT", "UT", "UC"))
 _TEXT = _ECHOED | _FREE
+_BULK = frozenset(("OB", "OW", "OF", "OD", "OL", "OV"))
 _PIXELS = tags("7FE00008 7FE00009 7FE00010")
 _REFERENCE_LISTS = tags("00081115 00081200")
 _REFERENCED_INSTANCE = 0x00081155
@@ -80,7 +86,8 @@ class Work:
         actions = self._item_actions(source)
         copy = Item()
         for tag, element in source.items():
-            if tag & 0x10000 or tag < _FIRST_TAG:
+            if tag & 0x10000 or tag < _FIRST_TAG or (tag in _PIXELS and path):
+                self.counts["X"] += bool(tag in _PIXELS)  # nobody has looked at what lies deeper
                 continue
             type_ = place.get(tag, "")
             known = _as_known(tag, element)
@@ -98,7 +105,7 @@ class Work:
 
     def uid(self, uid: str) -> str:
         """The new UID for an instance UID; registered UIDs stay."""
-        if not uid or self.is_ours or uid.startswith(values.REGISTERED_ROOT):
+        if not uid or self.is_ours or values.is_registered(uid):
             return uid
         return self.key.uid(uid)
 
@@ -113,7 +120,7 @@ class Work:
             if own is not None:
                 return {**actions, own[0]: own[1]}
         elif _CODE_MEANING in source and structured.has_private_scheme(source):
-            return {**actions, _CODE_MEANING: "C"}
+            return {**actions, _CODE_VALUE: "C", _CODE_MEANING: "C"}
         return actions
 
     def _act(
@@ -169,7 +176,7 @@ class Work:
         if vr == "AE":
             is_own = element.data.decode("latin-1").strip() in self.policy.ae_titles
             return element if is_own else self._emptied(tag, element, where[1])
-        if code == "C":
+        if code == "C" or (vr in _BULK and tag not in _PIXELS and values.is_writing(element.data)):
             return self._emptied(tag, element, where[1])
         if vr in ("CS", "DS", "IS", "AS"):
             return self._checked(tag, element, where)
@@ -199,7 +206,7 @@ class Work:
         self, code: str, tag: int, element: Element, where: tuple[Path, str, tuple[str, ...]]
     ) -> Element | None:
         if tag == _TIMEZONE:
-            return element if len(element.data.strip()) == 5 else None
+            return element if values.is_offset(element.data) else None
         if len(element.value) > _LONGEST_TEXT:
             return self._emptied(tag, element, where[1])
         before = decode(element, where[2])
@@ -207,7 +214,7 @@ class Work:
             text, unknown = cleaned(before, self.subject.identifiers, self.policy.words)
             self.unknown_words.update(unknown)
         else:
-            text = without_identifiers(before, self.subject.identifiers)
+            text = without_identifiers(before, self.subject.identifiers, is_code=tag in _CODES)
         if text == before:
             return element
         return self._encoded(text, tag, element, where) if text else self._emptied(tag, element, where[1])
@@ -217,17 +224,25 @@ class Work:
     ) -> Element | None:
         data = element.data
         if element.vr in ("DS", "IS"):
-            return element if values.is_number(data) else self._emptied(tag, element, where[1])
+            is_safe = values.is_number(data) and not self._names_subject(data)
+            return element if is_safe else self._emptied(tag, element, where[1])
         if element.vr == "AS":
             if not values.is_age(data):
                 return self._emptied(tag, element, where[1])
-            return Element("AS", values.capped_age(data)) if tag == _AGE else element
+            return Element("AS", values.capped_age(data))
         text = data.decode("latin-1").strip(" \0")
-        found = spans_of(text, self.subject.identifiers) if values.is_code_string(data) else [(0, len(text))]
+        is_code = values.is_code_string(data) and tag != _BODY_PART
+        found = spans_of(text, self.subject.identifiers) if is_code else [(0, len(text))]
         if all(text[start:end].casefold() in vocabulary() or end - start < 4 for start, end in found):
             return element
         kept = cleaned(text, self.subject.identifiers, self.policy.words).text
+        if kept == text:
+            return element
         return Element("CS", kept.encode("latin-1")) if kept else self._emptied(tag, element, where[1])
+
+    def _names_subject(self, data: bytes) -> bool:
+        numbers = data.decode("ascii").split("\\")
+        return any(self.subject.identifiers.are_named_by(number.strip(" \0+")) for number in numbers)
 
     def _encoded(
         self, text: str, tag: int, element: Element, where: tuple[Path, str, tuple[str, ...]]
@@ -302,14 +317,14 @@ def default_code(tag: int, vr: str) -> str:
     Beyond the standard's codes: "R" a registered UID's role, "E" text that must not echo the subject,
     "DATE" what the policy says about dates.
     """
-    if tag >> 16 == 0xFFFC or tag >> 24 in (0x50, 0x60) or tag & 0xFFFF == 0:
+    if tag >> 16 == 0xFFFC or tag >> 24 in (0x50, 0x60) or tag & 0xFFFF == 0 or tag in values.NAMING:
         return "X"
     if vr in ("UN", "UR") or vr_of(tag) == "UN":
         return "X"
     if vr == "UI":
         return "R" if tag in values.REGISTERED_ROLES else "U"
     if vr in _ECHOED:
-        return "E"
+        return "C" if values.is_free_label(keyword_for_tag(tag)) else "E"
     if vr in ("DA", "DT", "TM"):
         return "DATE"
     return "X/Z/D" if vr == "PN" else "C" if vr in _FREE else "K"

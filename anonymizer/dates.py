@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 from anonymizer.elements import tags
 
+DUMMIES = ("19000101", "19010101")
 DUMMY = {"DA": "19000101", "TM": "000000", "DT": "19000101000000"}
 
 # Dates of devices and vocabularies are publicly known: moved by the offset they would disclose it.

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pydicom._dicom_dict import DicomDictionary
+from pydicom._uid_dict import UID_dictionary
 
 from anonymizer.quarantine import Quarantined, Reason
 
@@ -140,8 +141,8 @@ def _read_part10(view: memoryview) -> Part10:
     meta_end = _end_of_meta(view)
     meta = _Reader(view[:meta_end], _Syntax(True, "<")).item(132, meta_end, 0)
     transfer_syntax = text_value(meta, 0x00020010)
-    if not transfer_syntax:
-        raise _unreadable("Its File Meta Information names no transfer syntax.")
+    if UID_dictionary.get(transfer_syntax, ("", ""))[1] != "Transfer Syntax":
+        raise _unreadable("Its File Meta Information names no transfer syntax of PS3.6.")
     body = view[meta_end:]
     if transfer_syntax == DEFLATED:
         body = _inflate(body)

@@ -28,6 +28,12 @@ _MEASURE = re.compile(r"\d{1,4}(\.\d+)?[a-z]{0,3}|[a-z]{1,3}\d{1,4}")
 _DATE = re.compile(r"((?:18|19|20)\d\d)\.?(0[1-9]|1[0-2])\.?(0[1-9]|[12]\d|3[01])")
 # What the engine itself writes into every file; a subject of that name is not found by it.
 _MARKER_WORDS = " removed present unknown none peerpacs policy seal derived original de-identifying equipment"
+_SPELLED: tuple[dict[int, str], ...] = (
+    str.maketrans(
+        {"ø": "o", "å": "a", "æ": "a", "œ": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"}
+    ),
+    str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa", "æ": "ae", "œ": "oe"}),
+)
 _DUMMY_DATES = ("19000101", "19010101")
 
 
@@ -87,7 +93,9 @@ class Needles:
                 squeezed = squeeze(value)
                 if len(squeezed) >= SHORTEST:
                     self.words.add(squeezed)
-            elif len(value.encode()) >= SHORTEST:
+            else:
+                self._add(_plain(value))
+            if not value.isascii() and len(value.encode()) >= SHORTEST:
                 for form in {value, value.lower(), value.upper(), value.title()}:
                     self.raw |= set(_encodings(form))
 
@@ -139,12 +147,16 @@ class Haystack:
         return len(re.findall(word, self.header))
 
 
-def haystack(data: bytes, bulk: Iterable[memoryview], names: str) -> Haystack:
-    """The finished file's bytes and its path, ready to be searched."""
+def haystack(data: bytes, bulk: Iterable[memoryview], names: str, remarks: bytes = b"") -> Haystack:
+    """The finished file's bytes and its path, ready to be searched.
+
+    `remarks` are what is readable within the bulk values and is to be searched like the rest.
+    """
     everything = data + b"\n" + names.encode()
     rest = everything
     for value in bulk:
         rest = _without(rest, value)
+    rest += b"\n" + remarks
     return Haystack(
         everything=everything,
         rest=rest,
@@ -170,6 +182,16 @@ def squeeze(text: str) -> str:
         return "".join(_WORD.findall(text)).lower()
     folded = unicodedata.normalize("NFKD", text.casefold())
     return "".join(c for c in folded if c.isalnum())
+
+
+def _plain(value: str) -> Iterator[str]:
+    """How a name is written on a keyboard without its letters: Müller as Muller and as Mueller."""
+    composed = unicodedata.normalize("NFC", value.casefold())
+    for spelled in _SPELLED:
+        decomposed = unicodedata.normalize("NFKD", composed.translate(spelled))
+        plain = "".join(c for c in decomposed if not unicodedata.combining(c))
+        if plain.isascii() and plain not in vocabulary():
+            yield plain
 
 
 def _encodings(text: str) -> Iterator[bytes]:

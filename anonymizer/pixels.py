@@ -19,7 +19,8 @@ from anonymizer.quarantine import Quarantined, Reason
 from anonymizer.table import Option
 
 _ROWS, _COLUMNS, _FRAMES, _SAMPLES = 0x00280010, 0x00280011, 0x00280008, 0x00280002
-_ALLOCATED, _STORED, _SIGNED, _PLANAR = 0x00280100, 0x00280101, 0x00280103, 0x00280006
+_ALLOCATED, _STORED, _HIGH, _SIGNED = 0x00280100, 0x00280101, 0x00280102, 0x00280103
+_PLANAR = 0x00280006
 _PHOTOMETRIC, _PADDING = 0x00280004, 0x00280120
 _REGIONS = 0x00186011
 _DIMENSIONS = (0x00186018, 0x0018601A, 0x0018601C, 0x0018601E)
@@ -91,7 +92,8 @@ def plan(
     """
     if PIXEL_DATA not in root:
         return Plan()
-    spare = _has_embedded_overlay(root)
+    _reject_tail(root)
+    spare = _has_embedded_overlay(root) or _has_spare_bits(root)
     if is_ours:
         return Plan(is_cleaned=was_cleaned)
     if _is_cleaning(policy):
@@ -222,7 +224,13 @@ def _is_risky(root: Item) -> bool:
         or any("SCREEN" in value or "DOSE" in value or value == "LABEL" for value in image_type)
         or text_value(root, 0x00080064) in ("DF", "SD", "DV", "WSD", "SI", "DRW")
         or _REGIONS in root
+        or _is_coloured(root)
     )
+
+
+def _is_coloured(root: Item) -> bool:
+    """Whether it has colours, in either byte order: a screen, whatever its SOP Class says."""
+    return _SAMPLES in root and 3 in (short(root, _SAMPLES), short(root, _SAMPLES, ">"))
 
 
 def _outside_regions(root: Item) -> tuple[Box, ...]:
@@ -253,7 +261,47 @@ def _long(item: Item, tag: int) -> int:
 def _has_embedded_overlay(root: Item) -> bool:
     """Whether an overlay lies in unused bits of the pixel data, as was once allowed (PS3.3 C.9.2)."""
     groups = {tag & 0xFFFF0000 for tag in root if tag >> 24 == 0x60}
-    return any(group | 0x3000 not in root for group in groups)
+    return any(
+        group | 0x3000 not in root or (group | 0x102 in root and root[group | 0x102].data.strip(b"\0"))
+        for group in groups
+    )
+
+
+def _has_spare_bits(root: Item) -> bool:
+    """Whether bits beside the stored ones are set, which no viewer shows and anything may be in."""
+    element = root[PIXEL_DATA]
+    if element.is_encapsulated or any(tag not in root for tag in (_ALLOCATED, _STORED, _HIGH)):
+        return False
+    allocated, stored = short(root, _ALLOCATED), short(root, _STORED)
+    if allocated not in (8, 16) or stored >= allocated or (_SIGNED in root and short(root, _SIGNED)):
+        return False  # the bits above a signed value are its sign
+    if _PADDING in root and short(root, _PADDING) >> stored:
+        return False  # or they tell pixels from padding
+    whole = len(element.data) // (allocated // 8) * (allocated // 8)
+    return bool(int.from_bytes(element.data[:whole], "big") & _spare_bits(root, whole, "<"))
+
+
+def _spare_bits(root: Item, length: int, order: str) -> int:
+    """The bits beside the stored ones in `length` bytes of pixels, as one number (PS3.5 8.1.1)."""
+    allocated, stored = short(root, _ALLOCATED, order), short(root, _STORED, order)
+    high = short(root, _HIGH, order) if _HIGH in root else stored - 1
+    every = (1 << allocated) - 1
+    kept = ((1 << stored) - 1) << max(0, high + 1 - stored)
+    size = allocated // 8
+    word = (every & ~kept).to_bytes(size, "big" if order == ">" else "little")
+    return int.from_bytes(word * (length // size), "big")
+
+
+def _reject_tail(root: Item) -> None:
+    """Raises Quarantined if something stands behind the last frame, where nobody would see it."""
+    element = root[PIXEL_DATA]
+    if element.is_encapsulated or any(tag not in root for tag in (_ROWS, _COLUMNS, _SAMPLES, _ALLOCATED)):
+        return
+    frames = text_value(root, _FRAMES) or "1"
+    cells = short(root, _ROWS) * short(root, _COLUMNS) * short(root, _SAMPLES)
+    bits = cells * short(root, _ALLOCATED) * (int(frames) if frames.isdigit() else 0)
+    if bytes(element.data[(bits + 7) // 8 + 1 :]).strip(b"\0"):
+        raise Quarantined(Reason.UNREADABLE, "Its pixel data goes on after its last frame.")
 
 
 def _blank_native(root: Item, element: Element, plan: Plan, order: str) -> bytes:
@@ -266,7 +314,9 @@ def _blank_native(root: Item, element: Element, plan: Plan, order: str) -> bytes
     if len(data) < geometry.length or not geometry.length:
         raise Quarantined(Reason.UNREADABLE, "Its pixel data is shorter than its rows and columns say.")
     if plan.clears_spare_bits:
-        data = _without_spare_bits(data, short(root, _STORED, order), geometry.allocated, order)
+        whole = len(data) // (geometry.allocated // 8) * (geometry.allocated // 8)
+        cleared = int.from_bytes(data[:whole], "big") & ~_spare_bits(root, whole, order)
+        data = bytearray(cleared.to_bytes(whole, "big"))
     size = geometry.allocated // 8
     mask = (1 << geometry.allocated) - 1
     name = "big" if order == ">" else "little"
@@ -278,13 +328,6 @@ def _blank_native(root: Item, element: Element, plan: Plan, order: str) -> bytes
     blank(data, geometry, plan.boxes, fill)
     del data[geometry.length :]
     return bytes(data)
-
-
-def _without_spare_bits(data: bytearray, stored: int, allocated: int, order: str) -> bytearray:
-    word = ((1 << stored) - 1).to_bytes(allocated // 8, "big" if order == ">" else "little")
-    mask = int.from_bytes(word * (len(data) // len(word)), "big")
-    whole = len(data) // len(word) * len(word)
-    return bytearray((int.from_bytes(data[:whole], "big") & mask).to_bytes(whole, "big"))
 
 
 def _darkest(root: Item, order: str) -> int:

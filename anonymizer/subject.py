@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from itertools import permutations
 from typing import NamedTuple
 
-from anonymizer.elements import Element, Item, group_is_private, tags, text_value
+from anonymizer.dates import DUMMIES
+from anonymizer.elements import Element, Item, group_is_private, tags, text_value, vr_of
 from anonymizer.keys import identity_of
 from anonymizer.quarantine import Quarantined, Reason
 from anonymizer.text import Identifiers, vocabulary
@@ -21,8 +22,10 @@ _NUMBERS = tags(
 _PLACES = tags(
     "00080080 00080081 00080092 00081010 00081040 00101040 00102150 00102152 00380300 00380400 00400243"
 )
+_DATE = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
 _WORD = re.compile(r"[^\W_]+")
 
+_PATIENT_NAME, _BIRTH_DATE = 0x00100010, 0x00100030
 _ISSUER, _PATIENT_ID, _CHARSET = 0x00100021, 0x00100020, 0x00080005
 
 
@@ -46,8 +49,11 @@ def subject_of(
     words: set[str] = set()
     numbers: set[str] = set()
     for tag, element, codecs in walk(root, charset):
-        if element.vr == "PN":
+        if element.vr == "PN" or vr_of(tag) == "PN":
             _add_names(decode(element, codecs), words, numbers)
+            words |= _initials(decode(element, codecs)) if tag == _PATIENT_NAME else set()
+        elif tag == _BIRTH_DATE:
+            numbers |= _orders(decode(element, codecs))
         elif tag in _NUMBERS:
             numbers.update(decode(element, codecs).split("\\"))
         elif tag in _PLACES and not keeps_places:
@@ -126,6 +132,23 @@ def _add_names(text: str, words: set[str], numbers: set[str]) -> None:
         words.update(parts)
         for pair in permutations(parts[:4], 2):
             numbers.add("".join(pair))
+
+
+def _initials(name: str) -> set[str]:
+    """Three initials or more, family name last or first; two are in any text."""
+    family, *given = (_WORD.findall(part) for part in name.split("=")[0].split("^")[:3])
+    first = "".join(part[0] for parts in given for part in parts)
+    last = "".join(part[0] for part in family)
+    return {first + last, last + first} if first and len(first + last) > 2 else set()
+
+
+def _orders(day: str) -> set[str]:
+    """A date's digits with year, day or month first; none for a dummy."""
+    match = _DATE.fullmatch(day)
+    if match is None or day in DUMMIES:
+        return set()
+    year, month, date = match.groups()
+    return {year + month + date, date + month + year, month + date + year}
 
 
 def _is_ordinary(word: str) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from pydicom._uid_dict import UID_dictionary
+
 from anonymizer.dates import DUMMY as DATE_DUMMY
 from anonymizer.elements import tags
 
@@ -13,6 +15,10 @@ _ENUMERATED = {0x04000565: (b"CORRECT", b"COERCE"), 0x00102203: (b"UNALTERED", b
 
 _NUMBER = re.compile(rb"[ 0-9+\-.eE\\]*[ \0]*")
 _CODE_STRING = re.compile(rb"[A-Z0-9 _\\]*[ \0]?")
+_OFFSET = re.compile(rb"[+-]\d{4}[ \0]*")
+_WRITING = re.compile(rb"[\t\n\r -~]{8,}\0*")
+_WORD = re.compile(rb"[A-Za-z]{4}")
+_LONG_RUN = re.compile(rb"\d{5}")
 _AGE = re.compile(rb"(\d{3}[DWMY] ?)?")
 _UID = re.compile(r"[0-9.]{1,64}")
 
@@ -21,7 +27,24 @@ REGISTERED_ROLES = tags(
     "00080016 0008001A 0008001B 00080062 0008010C 00080117 00080118 0008040E 00081150 0008115A 00083002 "
     "00340003 04000010 04000510 3010001F 30100052 30100053"
 )
-REGISTERED_ROOT = "1.2.840.10008."
+
+# Attributes without a row in Table E.1-1 that tell of a person all the same: birth and death in another
+# calendar, who made or owns a thing, where somebody is or travels.
+NAMING = tags(
+    "00100033 00100034 00102295 00140100 00720008 00720010 0074100C 20000050 21000160 21100030 4010101A "
+    "4010102A 40101051 40101054 40101058"
+)
+_FREE_LABEL = re.compile("(Description|Comment|Explanation|Notes|Detail|Label)$")
+
+
+def is_free_label(keyword: str) -> bool:
+    """Whether PS3.6 calls a short text so that anything may be written into it."""
+    return _FREE_LABEL.search(keyword) is not None
+
+
+def is_registered(uid: str) -> bool:
+    """Whether PS3.6 Annex A lists the UID: others below the standard's root were made up somewhere."""
+    return uid in UID_dictionary
 
 
 def dummy(tag: int, vr: str, original: bytes) -> bytes:
@@ -51,10 +74,22 @@ def is_number(data: bytes) -> bool:
 
 
 def is_code_string(data: bytes) -> bool:
-    """Whether a CS keeps to its repertoire and 16 characters a value (PS3.5 6.2)."""
-    return _CODE_STRING.fullmatch(data) is not None and all(
-        len(value.strip()) <= 16 for value in data.split(b"\\")
+    """Whether a CS keeps to its repertoire and 16 characters a value (PS3.5 6.2), and is no number."""
+    return (
+        _CODE_STRING.fullmatch(data) is not None
+        and not _LONG_RUN.search(data)
+        and all(len(value.strip()) <= 16 for value in data.split(b"\\"))
     )
+
+
+def is_offset(data: bytes) -> bool:
+    """Whether this is a Timezone Offset From UTC (PS3.3 C.12.1.1)."""
+    return _OFFSET.fullmatch(data) is not None
+
+
+def is_writing(data: bytes) -> bool:
+    """Whether bytes that should be numbers are words that somebody can read."""
+    return _WRITING.fullmatch(data) is not None and _WORD.search(data) is not None
 
 
 def is_age(data: bytes) -> bool:

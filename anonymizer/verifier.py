@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
 
-from pydicom.datadict import keyword_for_tag
+from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.uid import UID
 
 from anonymizer.elements import DEFLATED, PIXEL_DATA, Element, Item, Part10, read_part10, tags, text_value
 from anonymizer.leaks import Needles, haystack, squeeze, vocabulary
 from anonymizer.quarantine import Reason
+from anonymizer.remarks import remarks_of
 from anonymizer.table import DATA
-from anonymizer.verifier_pixels import compressed_finding, native_finding
+from anonymizer.verifier_pixels import compressed_finding, is_only_cleared, native_finding
 
 _ADDRESSES = tags("00080092 00101040")
 _NUMBERS = frozenset(("DA", "DT", "TM", "DS", "IS"))
@@ -30,7 +32,6 @@ _IDENTIFYING = tags(
     "00080050 00080094 00100020 00101000 00102154 00102155 00200010 00380010 00401001 00401103 "
     "00402010 00402016 00402017 00101090"
 )
-_CLASSES = re.compile(r"1\.2\.840\.10008\..*")
 # Keywords of attributes whose UIDs name a class, syntax, scheme or template, never an instance.
 _ROLES = re.compile("Class|TransferSyntax|CodingScheme|ContextUID|MappingResource|TemplateUID")
 _NEW_UID = re.compile(r"2\.25\.\d{1,39}")
@@ -91,7 +92,7 @@ def needles_of(source: Part10, expected: Expected) -> tuple[Needles, Needles]:
         if not text:
             continue
         action = _action(value, expected)
-        if value.element.vr in _PERSON:
+        if _is_name(value):
             subject.add_name(text)
         elif value.tag in _ADDRESSES:
             subject.add_text(text)
@@ -101,7 +102,7 @@ def needles_of(source: Part10, expected: Expected) -> tuple[Needles, Needles]:
             kept.update(squeeze(word) for word in re.findall(r"[^\W_]+", text))
         elif value.element.vr == "UI":
             uids = text.split("\\")
-            own.words |= {squeeze(uid) for uid in uids if len(uid) > 11 and not _CLASSES.fullmatch(uid)}
+            own.words |= {squeeze(uid) for uid in uids if len(uid) > 11 and not _is_registered(uid)}
         elif value.element.vr in ("DA", "DT"):
             (subject if value.tag == 0x00100030 else own).add_date(text)
         elif value.element.vr not in ("TM", "AS", "DS", "IS"):
@@ -154,6 +155,16 @@ def _text(element: Element, root: Item) -> str:
     if data.isascii() and b"\x1b" not in data:
         return data.decode("ascii")
     return _decoded(data, text_value(root, 0x00080005))
+
+
+def _is_name(value: Value) -> bool:
+    """Whether it is a PN, by what the file or PS3.6 says."""
+    known = value.tag >> 16 & 1 == 0 and keyword_for_tag(value.tag)
+    return value.element.vr in _PERSON or bool(known and dictionary_VR(value.tag) in _PERSON)
+
+
+def _is_registered(uid: str) -> bool:
+    return UID(uid).name != uid
 
 
 def _decoded(data: bytes, charset: str) -> str:
@@ -229,17 +240,27 @@ def _leaks(
     searched = data
     if output.transfer_syntax == DEFLATED:
         searched = data + b"".join(bytes(value.element.data) + b"\n" for value in values)
-    bulk = [v.element.value for v in values if isinstance(v.element.value, memoryview)]
+    bulk = [
+        memoryview(v.element.data)
+        for v in values
+        if isinstance(v.element.value, memoryview) or v.tag == PIXEL_DATA
+    ]
     generated = " ".join(
         v.element.data.decode("latin-1")
         for v in values
         if v.element.vr in _NUMBERS or (v.element.vr == "UI" and v.element.data.startswith(b"2.25."))
     )
-    found = haystack(searched, bulk, names)
+    frames = [v.element.data for v in values if v.element.is_encapsulated]
+    found = haystack(searched, bulk, names, b"\n".join(remarks_of(data) for data in frames))
     given = {squeeze(word) for word in expected.given}
     hits = [hit for hit in found.hits(needles, generated) if hit not in given]
     if hits:
         yield Finding(Reason.LEAK_FOUND, f"{len(hits)} values that had to go are still in its bytes.")
+    for value in values:
+        is_number = value.element.vr in ("DS", "IS") and not isinstance(value.element.value, memoryview)
+        alone = value.element.data.decode("latin-1").split("\\") if is_number else []
+        if any(part.strip(" +") in needles.words | needles.dates for part in alone):
+            yield Finding(Reason.LEAK_FOUND, f"({value.tag:08X}) is a number that names the subject.")
     for value in values if needles.whole else []:
         if isinstance(value.element.value, memoryview) or len(value.element.data) > _SHORT_VALUE:
             continue
@@ -253,6 +274,8 @@ def _policy_findings(source: Part10, output: Part10, expected: Expected) -> Iter
     for value in _walk(source.root, ()):
         before.setdefault(value.tag, set()).add(value.element.data.strip(b" \0"))
     for value in _walk(output.root, ()):
+        if value.tag == PIXEL_DATA and value.path:
+            yield Finding(Reason.LEAK_FOUND, "Pixel data that nobody looked at lies in a sequence.")
         if value.tag & 0x10000:
             if "113111" not in expected.options:
                 yield Finding(Reason.LEAK_FOUND, f"({value.tag:08X}) is private and was to go.")
@@ -274,7 +297,7 @@ def _is_pseudonym(data: bytes, root: Item) -> bool:
 
 def _may_repeat(value: Value, data: bytes, expected: Expected) -> bool:
     if value.element.vr == "UI":
-        return all(_CLASSES.fullmatch(uid) for uid in data.decode("latin-1").split("\\"))
+        return all(_is_registered(uid) for uid in data.decode("latin-1").split("\\"))
     return data.decode("latin-1") in expected.given or value.element.vr in ("TM", "CS", "OB", "SQ")
 
 
@@ -324,7 +347,7 @@ def _pixel_findings(
     if before is None or after is None:
         yield Finding(Reason.IOD_REGRESSION, "Its pixel data came or went.")
     elif not expected.boxes:
-        if before.data != after.data and not any(tag >> 24 == 0x60 for tag in source.root):
+        if before.data != after.data and not is_only_cleared(source.root, before.data, after.data):
             yield Finding(Reason.IOD_REGRESSION, "Its pixel data is not what it was.")
     elif after.is_encapsulated or before.is_encapsulated:
         yield from (Finding(*found) for found in compressed_finding(*files, expected.boxes))

@@ -58,6 +58,18 @@ def compressed_finding(before: bytes, after: bytes, boxes: Boxes) -> Iterator[Co
             yield _OUTSIDE
 
 
+def is_only_cleared(root: Item, before: bytes, after: bytes) -> bool:
+    """Whether the only difference is that bits beside the stored ones became 0 (PS3.5 8.1.1)."""
+    size = _number(root, 0x00280100) // 8
+    stored, high = _number(root, 0x00280101), _number(root, 0x00280102)
+    if size not in (1, 2) or len(before) != len(after) or len(before) % size:
+        return False
+    kept = ((1 << stored) - 1) << max(0, high + 1 - stored)
+    word = (kept & (1 << 8 * size) - 1).to_bytes(size, "little")
+    mask = int.from_bytes(word * (len(before) // size), "big")
+    return int.from_bytes(before, "big") & mask == int.from_bytes(after, "big")
+
+
 def _number(root: Item, tag: int) -> int:
     return int.from_bytes(root[tag].data[:2], "little") if tag in root else 0
 
