@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,8 @@ def load_samples() -> None:
     import pydicom
     import pydicom.data
 
+    # Some samples are wrong on purpose; what is odd about them is no news to who starts the grid.
+    warnings.simplefilter("ignore")
     for path in (Path(pydicom.data.__file__).parent / "test_files").glob("*.dcm"):
         try:
             study = str(pydicom.dcmread(path, specific_tags=["StudyInstanceUID"]).StudyInstanceUID)
