@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -14,6 +16,7 @@ from node.contracts import Caller, Device, Rejection, Service
 from node.devices import DEV_RULE, DeviceBook
 from node.sections import Config
 from node.state import State, Table
+from tests.running import until
 
 ALL = tuple(Service)
 
@@ -156,6 +159,25 @@ def test_refusals_are_counted_and_carry_the_command_that_allows_them(state: Stat
     assert refusal.remedy == "peerpacs devices add CT3 --address 10.1.7.20 --services echo,find"
     gate.refusals.forget("CT3")
     assert gate.refusals.last() == []
+
+
+def test_a_refusal_that_is_being_written_is_among_the_last(state: State, gate: Gatekeeper) -> None:
+    begun, may_end = Event(), Event()
+
+    def hold(_: int | None) -> None:
+        begun.set()
+        may_end.wait(60)
+
+    with ThreadPoolExecutor() as threads:
+        threads.submit(state.table("other", int).change, {b"row": hold})
+        assert begun.wait(60)
+        gate.refusals.note(Caller("CT3", "10.1.7.20", "ALPHA"), "C-FIND", "why", "remedy")
+        threads.submit(gate.refusals.step)
+        until(lambda: not gate.refusals._pending)
+        asked = threads.submit(gate.refusals.last)
+        wait([asked], 1.0)
+        may_end.set()
+        assert [refusal.ae_title for refusal in asked.result()] == ["CT3"]
 
 
 def test_only_the_newest_refusals_are_kept(state: State) -> None:
