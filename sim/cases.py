@@ -17,8 +17,9 @@ from .association import STUDY_ROOT_FIND, Association
 from .clients import ClientError
 from .pdu import Address, identifier, value
 from .phantoms import SMALLEST, Study, study
+from .ports import free_port
 from .report import Goal, Measured, Row
-from .servers import Gateways, Orthanc, PeerPACS, Server, StoreSCP, free_port
+from .servers import Gateways, Orthanc, PeerPACS, Server, StoreSCP
 
 CT_512_KB: Final = 518 * 1024
 """512 x 512 pixels of 16 bits and a header of 6 KB."""

@@ -25,8 +25,9 @@ from .committing import request_of
 from .links import Link, Weather
 from .pdu import Address, identifier
 from .phantoms import Study, instances, study
+from .ports import free_port
 from .report import Goal, Row
-from .servers import PeerPACS, StoreSCP, free_port
+from .servers import PeerPACS, StoreSCP
 
 _SEED: Final = 71
 _MB: Final = 1 << 20

@@ -11,7 +11,8 @@ from typing import Final
 from .association import STUDY_ROOT_FIND, Association
 from .pdu import Address, identifier
 from .plays.actors import ALL, Actor, enrol
-from .servers import Server, free_port, wait
+from .ports import free_port
+from .servers import Server, wait
 
 LIVE: Final = "LIVE"
 """A device for which owners themselves are asked."""

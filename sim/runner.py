@@ -17,9 +17,10 @@ from rich.console import Console
 from .cases import Case
 from .clients import ClientError
 from .pdu import Address, ProtocolError
+from .ports import free_port
 from .profile import profiled
 from .report import Measured
-from .servers import Server, ServerError, free_port, settle
+from .servers import Server, ServerError, settle
 
 FAILURES = (ServerError, ClientError, ProtocolError, OSError)
 """What a case raises when it cannot be measured."""

@@ -10,18 +10,17 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from random import Random
 from typing import Any, ClassVar, Final
 
 from .association import VERIFICATION, Association
 from .pdu import Address, ProtocolError
+from .ports import free_port
 
 ENVIRONMENT: Final = {**os.environ, "TCP_NODELAY": "1"}
 _ROOT: Final = Path(__file__).resolve().parent.parent
@@ -295,24 +294,6 @@ def wait(is_so: Callable[[], object], seconds: float = _DEADLINE, pause: float =
             raise ServerError(f"What was waited for was not so after {seconds:.0f} s.")
         time.sleep(pause)
     return time.perf_counter() - began
-
-
-def free_port() -> int:
-    """Return a TCP port nobody listens on now, below those that the kernel lends to clients.
-
-    Between this call and the listening of a server, a client that connects elsewhere could be lent it.
-    """
-    while True:
-        port = _ports.randrange(12_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
-        return port
-
-
-_ports: Final = Random()
 
 
 def answers_echo(address: Address) -> bool:

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 from .clients import ClientError
 from .pdu import Address
-from .servers import Orthanc, PeerPACS, Server, free_port, orthanc_program
+from .ports import free_port
+from .servers import Orthanc, PeerPACS, Server, orthanc_program
 
 ROOT: Final = "/dicom-web"
 _BOUNDARY: Final = "0123456789abcdef"

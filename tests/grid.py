@@ -9,7 +9,8 @@ from typing import Any
 
 from sim.links import CALM, SILENT, Line, Weather
 from sim.plays.actors import variables
-from tests.running import RunningNode, free_port, until
+from sim.ports import free_port
+from tests.running import RunningNode, until
 
 
 class GridNode(RunningNode):

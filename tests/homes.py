@@ -22,7 +22,7 @@ from node.devices import DEV_RULE
 from node.dimse import Requestor
 from node.storage import read_meta
 from sim.phantoms import instances, study
-from tests.running import free_port
+from sim.ports import free_port
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 

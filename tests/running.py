@@ -7,7 +7,6 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,16 +17,10 @@ from typing import Any
 import pydicom
 
 from node.cli import main
+from sim.ports import free_port
 from tests.privacy import leaks
 
 PEERPACS = str(Path(sys.executable).with_name("peerpacs"))
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class RunningNode:

@@ -21,8 +21,9 @@ from rich.console import Console
 
 from ..bench import facts
 from ..pdu import Address
+from ..ports import free_port
 from ..runner import FAILURES
-from ..servers import Server, StoreSCP, dcmtk_program, free_port, settle
+from ..servers import Server, StoreSCP, dcmtk_program, settle
 from ..targets import Target
 from ..web import WebOrthanc, WebPeerPACS, web_port
 from .catalogue import EXPERIMENTS, carry_out

@@ -12,7 +12,8 @@ from typing import Any, Final
 from ..clocks import by_clock
 from ..links import Line, Link
 from ..pdu import Address
-from ..servers import Server, ServerError, free_port, wait
+from ..ports import free_port
+from ..servers import Server, ServerError, wait
 
 _PROGRAM: Final = Path(sys.executable).parent / "peerpacs"
 ALL: Final = ("catalog", "find_live", "retrieve")

@@ -28,8 +28,9 @@ from node.dimse.negotiation import Context
 from node.dimse.pdu import RELEASE_REQUEST
 from node.dimse.tls import Security
 from node.dimse.transport import Ended
+from sim.ports import free_port
 from tests.homes import RawInstance
-from tests.running import free_port, until
+from tests.running import until
 
 PUSH = str(StorageCommitmentPushModel)
 PUSH_INSTANCE = "1.2.840.10008.1.20.1.1"

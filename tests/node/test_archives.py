@@ -13,8 +13,9 @@ from catalog import BadRequest, NotFound, PacsError
 from node.app import Node, open_node, rebuild
 from node.contracts import Device, Service
 from node.dimse import Requestor
+from sim.ports import free_port
 from tests.homes import Peer, edited, new_home, phantoms, serving
-from tests.running import dcmtk, free_port, running
+from tests.running import dcmtk, running
 
 LAB = {"ae_titles": ["LAB"], "who": "tester", "is_new": True, "s3": []}
 WHO = {"reason": "a test", "who": "tester"}

@@ -10,9 +10,9 @@ import pytest
 
 from node.accounts import Accounts
 from node.audit import read
+from sim.ports import free_port
 from tests.homes import serving
 from tests.node.commandline import CommandLine
-from tests.running import free_port
 
 
 @pytest.fixture

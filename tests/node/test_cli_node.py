@@ -12,7 +12,8 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from node.audit import read
-from tests.running import RunningNode, free_port, running, until
+from sim.ports import free_port
+from tests.running import RunningNode, running, until
 
 from .commandline import CommandLine
 

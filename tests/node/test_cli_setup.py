@@ -10,6 +10,7 @@ import pytest
 
 from node.audit import verify
 from node.config import load_config
+from sim.ports import free_port
 
 from .commandline import CommandLine
 
@@ -105,11 +106,6 @@ def test_check_says_what_is_wrong_with_the_file(cli: CommandLine) -> None:
     path = cli.home / "peerpacs.toml"
     path.write_text(path.read_text().replace("max_pdu", "maxpdu"))
     assert "Did you mean max_pdu?" in cli("check", code=1)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

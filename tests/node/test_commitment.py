@@ -17,9 +17,10 @@ from node.dimse.commands import N_ACTION_RQ, Command
 from node.dimse.meanings import MEANINGS
 from node.dimse.tls import Security, client_context, server_context
 from node.storage.places import place_of, segment_path
+from sim.ports import free_port
 from tests.homes import Peer, edited, phantoms, serving
 from tests.node.committing import LOOPBACK, PUSH_INSTANCE, Results, action, asking, listening, pairs
-from tests.running import free_port, until
+from tests.running import until
 
 N_GET_RQ, N_SET_RQ, N_CREATE_RQ, N_DELETE_RQ = 0x0110, 0x0120, 0x0140, 0x0150
 BOTH = (Service.ECHO, Service.STORE, Service.COMMIT)

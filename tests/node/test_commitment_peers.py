@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from pydicom.data import get_testdata_file
 
+from sim.ports import free_port
 from tests.node.committing import LOOPBACK, Results, action, asking, listening
 from tests.node.test_orthanc import CT, OrthancPeer
-from tests.running import RunningNode, dcmtk, free_port, running, until
+from tests.running import RunningNode, dcmtk, running, until
 
 MR = Path(str(get_testdata_file("MR_small.dcm")))
 CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"

@@ -11,7 +11,8 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
-from tests.running import RunningNode, as_dcmtk_sends, dcmtk, free_port, running, until
+from sim.ports import free_port
+from tests.running import RunningNode, as_dcmtk_sends, dcmtk, running, until
 
 CT = str(get_testdata_file("CT_small.dcm"))
 MR = str(get_testdata_file("MR_small.dcm"))

@@ -10,8 +10,9 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from sim.phantoms import instances, study
+from sim.ports import free_port
 from tests.grid import GridNode
-from tests.running import dcmtk, free_port, until
+from tests.running import dcmtk, until
 
 SECRET = {
     "PatientID": "ERASEME-7",

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
+from sim.ports import free_port
 from tests.grid import GridNode
-from tests.running import free_port, until
+from tests.running import until
 from tests.workstation import get, is_seen, kept_at
 
 

@@ -11,10 +11,11 @@ import pytest
 from dicomweb_client import DICOMwebClient
 from PIL import Image
 
+from sim.ports import free_port
 from tests.grid import GridNode
 from tests.homes import phantoms
 from tests.node.web.asking import Remote, file_of
-from tests.running import free_port, until
+from tests.running import until
 from tests.workstation import object_of, send
 
 

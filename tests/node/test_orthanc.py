@@ -13,8 +13,9 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
+from sim.ports import free_port
 from sim.servers import orthanc_program
-from tests.running import RunningNode, as_dcmtk_sends, dcmtk, free_port, running, until
+from tests.running import RunningNode, as_dcmtk_sends, dcmtk, running, until
 
 CT = Path(str(get_testdata_file("CT_small.dcm")))
 JPEG2000 = Path(str(get_testdata_file("JPEG2000.dcm")))

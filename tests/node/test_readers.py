@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from dicomweb_client import DICOMwebClient
 
+from sim.ports import free_port
 from tests.grid import GridNode
 from tests.node.copies import is_done
-from tests.running import free_port, until
+from tests.running import until
 from tests.workstation import get, is_seen, kept_at
 
 pytestmark = pytest.mark.slow

@@ -23,8 +23,9 @@ from node.audit import Line
 from node.certificates import make_certificate
 from node.syslog import parse_target
 from node.webhook import SIGNATURE
+from sim.ports import free_port
 from tests.homes import Peer, attribute, phantoms, serving
-from tests.running import free_port, until
+from tests.running import until
 
 SENDER = Sender("alpha", "HOSP-A", "00000000-0000-4000-8000-000000000001")
 ORDER = (

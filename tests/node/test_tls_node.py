@@ -15,8 +15,9 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from node.certificates import LASTS, describe, make_certificate
+from sim.ports import free_port
 from tests.node.dimse.keys import Pair
-from tests.running import RunningNode, dcmtk, free_port, until
+from tests.running import RunningNode, dcmtk, until
 
 CT = str(get_testdata_file("CT_small.dcm"))
 CT_STUDY = "1.3.6.1.4.1.5962.1.2.1.20040119072730.12322"

@@ -30,8 +30,9 @@ from node import pixels
 from node.dimse import Requestor, reencode
 from node.pixels import NotConvertible
 from node.transcoding import Transcoder
+from sim.ports import free_port
 from tests.homes import RawInstance, Received, serving
-from tests.running import RunningNode, dcmtk, free_port, running, until
+from tests.running import RunningNode, dcmtk, running, until
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"

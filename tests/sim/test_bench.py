@@ -17,9 +17,10 @@ from sim.cases import Case, Contestant, Figures, storing
 from sim.finding import Population
 from sim.pdu import Address
 from sim.phantoms import study
+from sim.ports import free_port
 from sim.report import Row
 from sim.runner import Runner
-from sim.servers import Server, ServerError, StoreSCP, free_port
+from sim.servers import Server, ServerError, StoreSCP
 
 
 def sink(folder: Path, destination: Address) -> StoreSCP:

@@ -22,7 +22,8 @@ from sim.experiments.comparison import page
 from sim.experiments.outcome import Outcome, Plan
 from sim.pdu import Address
 from sim.phantoms import Instance
-from sim.servers import StoreSCP, free_port
+from sim.ports import free_port
+from sim.servers import StoreSCP
 from sim.targets import Stored, Target
 from sim.web import WebOrthanc
 from tests.homes import serving

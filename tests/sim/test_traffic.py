@@ -12,7 +12,7 @@ import pytest
 from catalog import BadRequest
 from sim.experiments.week import Outcome, Plan, Week, tell
 from sim.pdu import Address
-from sim.servers import free_port
+from sim.ports import free_port
 from sim.targets import Target
 from sim.traffic import records, scenario
 from sim.traffic.devices import TABLE_3, devices

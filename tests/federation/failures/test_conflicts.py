@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from sim.ports import free_port
 from tests.grid import GridNode
-from tests.running import dcmtk, free_port, until
+from tests.running import dcmtk, until
 from tests.workstation import ask, get, object_of, rows, send
 
 Three = tuple[GridNode, GridNode, GridNode]

@@ -12,8 +12,9 @@ import pytest
 
 from sim.clocks import by_clock
 from sim.links import Weather
+from sim.ports import free_port
 from tests.grid import LinkedNode
-from tests.running import free_port, until
+from tests.running import until
 from tests.workstation import ask, get, kept_at, object_of, rows, send
 
 pytestmark = pytest.mark.slow

@@ -22,8 +22,8 @@ from catalog import PacsError
 from node.bucket import BucketSettings, BucketStore, Endpoint
 from node.state import State
 from node.storage import StorageSettings
+from sim.ports import free_port
 from tests.node.storage.filling import MB, SMALL, Stopped, segment_store
-from tests.running import free_port
 
 ACCESS, SECRET = "pacsaccesskey0001", "pacssecretkey000000000001"
 KB = 1 << 10

@@ -18,8 +18,8 @@ from typing import Any
 import boto3
 
 from node.bucket import BucketStore, Endpoint
+from sim.ports import free_port
 from tests.node.bucket.serving import bucket_store
-from tests.running import free_port
 
 ROOT = Path(__file__).parents[3]
 ACCESS, SECRET = "test:tester", "testing"

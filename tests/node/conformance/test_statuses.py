@@ -17,9 +17,10 @@ from node.dimse.commands import C_ECHO_RQ, C_FIND_RQ, C_GET_RQ, C_MOVE_RQ, C_STO
 from node.dimse.meanings import MEANINGS
 from node.dimse.statuses import _BY_ERROR, MATCHES_MAY_BE_MISSING
 from node.reception import _STATUS
+from sim.ports import free_port
 from tests.homes import EXPLICIT, Peer, RawInstance, edited, phantoms, serving
 from tests.node.conformance.talking import Talk
-from tests.running import free_port, until
+from tests.running import until
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 ECHO = "1.2.840.10008.1.1"

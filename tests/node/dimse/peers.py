@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from sim.ports import free_port
+
 CLIENT_TLS: list[str] = []
 SERVER_TLS: list[str] = []
 """Options in front of all others, while the tests of the plain port run over TLS."""
@@ -103,13 +105,6 @@ def running(command: list[str], port: int) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(10)
-
-
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def until(is_so: Callable[[], object], seconds: float = 20.0) -> None:

@@ -11,8 +11,9 @@ import pytest
 from catalog import Attributes, Query
 from node.contracts import Device
 from node.dimse import Requestor
+from sim.ports import free_port
 from tests.node.dimse.archive import Archive, identifier, instances, serving
-from tests.node.dimse.peers import dcmtk, free_port, running, storescp
+from tests.node.dimse.peers import dcmtk, running, storescp
 from tests.node.dimse.test_services import taking
 
 LOOPBACK = "127.0.0.1"

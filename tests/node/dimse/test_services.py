@@ -28,6 +28,7 @@ from node.contracts import Caller, Device, Outgoing, Rejection, Service, StoreRe
 from node.dimse import Limits, Part10File, Requestor
 from node.dimse.commands import Command, encode_command
 from node.dimse.dialing import Peer, dial, hang_up
+from sim.ports import free_port
 from tests.node.dimse.archive import (
     CT_IMAGE,
     Archive,
@@ -39,7 +40,7 @@ from tests.node.dimse.archive import (
     part10,
     serving,
 )
-from tests.node.dimse.peers import ENVIRONMENT, dcmtk, free_port, storescp, until
+from tests.node.dimse.peers import ENVIRONMENT, dcmtk, storescp, until
 from tests.node.dimse.wire import IMPLICIT, VERIFICATION
 
 LOOPBACK = "127.0.0.1"

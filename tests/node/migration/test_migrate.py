@@ -17,12 +17,13 @@ from catalog import BadRequest, Selection, Verb
 from node.app import Node
 from node.contracts import Device, Service
 from node.migration.book import read_dates, read_rate
+from sim.ports import free_port
 from tests.homes import RawInstance, attribute, phantoms
 from tests.node.commandline import CommandLine
 from tests.node.nearlines import content
 from tests.node.oldpacs.servers import KINDS, Known, Old
 from tests.node.routing.homes import ask, ruled
-from tests.running import free_port, until
+from tests.running import until
 
 JPEG2000 = Path(str(get_testdata_file("JPEG2000.dcm")))
 TODAY = date(2026, 11, 26)

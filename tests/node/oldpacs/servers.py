@@ -15,9 +15,10 @@ from typing import NamedTuple, Protocol
 import pytest
 
 from node.dimse import Requestor
+from sim.ports import free_port
 from sim.servers import orthanc_program
 from tests.homes import RawInstance
-from tests.running import free_port, until
+from tests.running import until
 
 CONFIGURATION = """
 NetworkTCPPort = {port}

@@ -14,11 +14,12 @@ import pytest
 from node.app import Node
 from node.contracts import Device, Service
 from node.dimse import Requestor
+from sim.ports import free_port
 from tests.homes import Peer, RawInstance, Received, attribute, phantoms
 from tests.node.commandline import CommandLine
 from tests.node.oldpacs.servers import KINDS, Known, Old
 from tests.node.routing.homes import ask, ruled
-from tests.running import PEERPACS, free_port, until
+from tests.running import PEERPACS, until
 
 RULES = """
 [[old_pacs]]

@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from sim.ports import free_port
 from tests.homes import serving
-from tests.running import free_port
 
 from .site import PROJECT, Site
 

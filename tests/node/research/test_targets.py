@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from node.contracts import Device, Service
+from sim.ports import free_port
 from tests.homes import Peer, attribute, phantoms, serving
 from tests.node.bucket.serving import ACCESS, SECRET, Server
-from tests.running import free_port
 
 from .site import PROJECT, Site
 

@@ -11,6 +11,7 @@ from pydicom import dcmread
 from catalog import BadRequest, Selection, Verb
 from node.contracts import Device
 from node.standing import read_standing
+from sim.ports import free_port
 from tests.homes import Peer, attribute, edited, phantoms, serving
 from tests.node.bucket.serving import ACCESS, SECRET, Server
 from tests.node.commandline import CommandLine
@@ -18,7 +19,7 @@ from tests.node.dimse.peers import storescp
 from tests.node.oldpacs.servers import orthanc
 from tests.node.research.site import Site
 from tests.node.routing.homes import ask, routed, ruled, sent
-from tests.running import free_port, until
+from tests.running import until
 
 
 def test_a_study_that_matches_is_sent_to_storescp_and_another_is_not(tmp_path: Path) -> None:

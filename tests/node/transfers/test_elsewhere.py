@@ -15,8 +15,9 @@ from node.app import Node
 from node.audit import read
 from node.contracts import Device
 from node.transfers.wires import make_keys
+from sim.ports import free_port
 from tests.homes import Peer, RawInstance, attribute, phantoms, serving
-from tests.running import PEERPACS, free_port, until
+from tests.running import PEERPACS, until
 
 
 @pytest.fixture

@@ -20,9 +20,10 @@ from node.app import Node
 from node.archives import Plan
 from node.contracts import Device, Service
 from node.transfers import Kind, Order, Standing
+from sim.ports import free_port
 from tests.homes import Peer, RawInstance, phantoms, serving
 from tests.node.commandline import CommandLine
-from tests.running import RunningNode, free_port, until
+from tests.running import RunningNode, until
 
 STUDY = "StudyInstanceUID"
 

@@ -18,10 +18,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from node.app import Node
 from node.dimse import Requestor
 from node.watching import MEASURES
+from sim.ports import free_port
 from tests.homes import Peer, RawInstance, phantoms, serving
 from tests.node.watching.test_supervision import manager
 from tests.privacy import leaks
-from tests.running import RunningNode, dcmtk, free_port, until
+from tests.running import RunningNode, dcmtk, until
 
 
 def get(port: int, target: str) -> tuple[int, str]:

@@ -18,8 +18,9 @@ from ruamel.yaml import YAML
 from node.config import read_config
 from node.dimse import Requestor
 from node.watching.names import MEASURES, PREFIX
+from sim.ports import free_port
 from tests.homes import phantoms
-from tests.running import PEERPACS, RunningNode, free_port
+from tests.running import PEERPACS, RunningNode
 
 PACKAGING = Path(__file__).parents[3] / "packaging"
 UNIT = PACKAGING / "systemd" / "peerpacs.service"

@@ -14,8 +14,8 @@ import pydicom
 
 from node.app import Node
 from node.storage import file_meta
+from sim.ports import free_port
 from tests.homes import Peer, RawInstance, serving
-from tests.running import free_port
 
 JSON = "application/dicom+json"
 

@@ -25,9 +25,9 @@ from node.web.api import TABLE
 from node.web.api.router import paths_of
 from node.web.application import OPEN, ROUTES
 from node.web.doorkeeper import COOKIE, CSRF
+from sim.ports import free_port
 from tests.homes import phantoms, serving
 from tests.node.web.asking import Answer, Web, path_of
-from tests.running import free_port
 
 ORANGE = "four-plain-orange-words"
 

@@ -13,9 +13,10 @@ import pytest
 
 from node.contracts import Device
 from node.web.crowding import Crowd
+from sim.ports import free_port
 from tests.homes import phantoms, serving
 from tests.node.web.asking import Answer, Web, path_of
-from tests.running import free_port, until
+from tests.running import until
 
 EVERYTHING = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 

@@ -23,9 +23,9 @@ from catalog import BadRequest
 from node.accounts import Accounts
 from node.oidc import parse_groups
 from node.web.doorkeeper import COOKIE
+from sim.ports import free_port
 from tests.homes import serving
 from tests.node.web.asking import Answer, Web
-from tests.running import free_port
 
 CLIENT, SECRET = "peerpacs", "secret of & client"
 ADDRESS = "https://pacs.hospital.example"

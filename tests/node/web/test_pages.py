@@ -24,10 +24,11 @@ from node.contracts import Device
 from node.web.pages.files import FOLDER
 from node.web.pages.serving import LOGIN, PAGES
 from node.web.pages.shell import CSP
+from sim.ports import free_port
 from tests.homes import phantoms, serving
 from tests.node.web.asking import Web, path_of, web
 from tests.node.web.browsing import Person, browser, person
-from tests.running import dcmtk, free_port, until
+from tests.running import dcmtk, until
 
 ORANGE = "four-plain-orange-words"
 _CANVAS = "() => document.querySelector('canvas').toDataURL('image/png')"

@@ -12,9 +12,10 @@ import pytest
 from playwright.sync_api import Browser
 from pydicom.data import get_testdata_file
 
+from sim.ports import free_port
 from tests.grid import GridNode
 from tests.node.web.browsing import Person, browser, person
-from tests.running import dcmtk, free_port, until
+from tests.running import dcmtk, until
 
 pytestmark = pytest.mark.slow
 

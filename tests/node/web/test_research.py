@@ -17,10 +17,11 @@ from node.contracts import Device, Service
 from node.dimse import Requestor
 from node.research.release import complaints
 from node.rights import Right
+from sim.ports import free_port
 from tests.homes import attribute, phantoms, serving
 from tests.node.research.site import picture
 from tests.node.web.asking import Answer, Web
-from tests.running import free_port, until
+from tests.running import until
 
 P = "/api/projects/TRIAL-7"
 NOT_OVER = ("ready", "running")

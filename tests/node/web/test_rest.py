@@ -14,9 +14,10 @@ from node.contracts import Device
 from node.web.api import TABLE
 from node.web.api.router import paths_of
 from node.web.application import OPEN
+from sim.ports import free_port
 from tests.homes import edited, phantoms
 from tests.node.web.asking import Answer, Web, file_of, path_of, web
-from tests.running import free_port, until
+from tests.running import until
 
 FILE = "application/dicom"
 

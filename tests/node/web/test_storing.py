@@ -20,9 +20,10 @@ from pydicom.data import get_testdata_file
 from catalog import describe
 from node.storage import file_meta
 from node.web.storing import MOST_PARTS
+from sim.ports import free_port
 from tests.homes import RawInstance, attribute, edited, phantoms
 from tests.node.web.asking import Answer, Remote, Web, file_of, web
-from tests.running import free_port, running
+from tests.running import running
 
 RELATED = 'multipart/related; type="application/dicom"; boundary="{}"'
 B = "the-boundary"
