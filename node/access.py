@@ -64,6 +64,8 @@ class Refusals:
         self._table = state.table("refusals", Refusal)
         self._clock = clock
         self._lock = Lock()
+        self._writing = Lock()
+        """Held until what was taken from `_pending` can be read, so that nothing is in neither."""
         self._pending: dict[bytes, Refusal] = {}
 
     def note(self, caller: Caller, what: str, why: str, remedy: str) -> None:
@@ -88,6 +90,10 @@ class Refusals:
 
     def step(self) -> None:
         """Write what was counted since the last step, and let the oldest go."""
+        with self._writing:
+            self._write()
+
+    def _write(self) -> None:
         with self._lock:
             pending, self._pending = self._pending, {}
         if not pending:
