@@ -192,6 +192,25 @@ def test_a_bucket_alone_tells_everything_in_its_order(tmp_path: Path, server: Se
     assert [read(store, item.holding) for item in kept] == [some_bytes(5000), some_bytes(6000)]
 
 
+def test_the_bucket_is_told_of_what_came_again_while_it_was_uploaded(tmp_path: Path, server: Server) -> None:
+    clock = Stopped()
+    store = bucket_store(tmp_path, server, clock, spool=Spool.PERSISTENT)
+    keep(store, some_bytes(5000), Came("CT-1", int(clock.now * 1000)))
+    while not server.files("o"):
+        assert store.upload_step()
+    assert store.waiting() == 1, "it is not confirmed yet"
+    clock.now += 1
+    again = int(clock.now * 1000)
+    keep(store, some_bytes(5000), Came("CT-2", again))
+    work_off(store)
+    store.close()
+    shutil.rmtree(tmp_path / "spool")
+    (tmp_path / "again").mkdir()
+    shutil.copy2(tmp_path / "bucket.key", tmp_path / "again")
+    [kept] = objects(bucket_store(tmp_path / "again", server, clock).scan())
+    assert (kept.origin.source, kept.origin.received) == ("CT-2", again)
+
+
 @pytest.mark.slow
 def test_memory_is_bounded_however_large_the_object(tmp_path: Path, server: Server) -> None:
     storage = StorageSettings(full_below=0, resume_above=0)
