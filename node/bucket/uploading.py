@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from itertools import islice
 
@@ -184,24 +184,10 @@ class Uploader:
             yield from self._send_parts(sha256, row)
             digest = b""
         proof = yield from self._confirm(sha256, row)
-        self._ledger.update(
-            sha256,
-            lambda row: (
-                row
-                and replace(
-                    row,
-                    proof=proof if row.holders else "",
-                    salt=b"",
-                    upload="",
-                    parts=(),
-                    sealed=digest,
-                )
-            ),
-        )
+        self._ledger.update(sha256, _confirmed(row, proof, digest))
 
     def _new(self, sha256: bytes, row: Row, salt: bytes) -> Sealed:
-        note = Note(row.source, row.received, row.is_held)
-        return Sealed.new(sha256, row.size, note, self._key, self._settings.chunk, salt)
+        return Sealed.new(sha256, row.size, _note(row), self._key, self._settings.chunk, salt)
 
     def _delete(self, sha256: bytes, row: Row) -> Iterator[int]:
         key = object_key(sha256)
@@ -278,6 +264,27 @@ class Uploader:
             pass
         yield 0
         return "read back"
+
+
+def _note(row: Row) -> Note:
+    return Note(row.source, row.received, row.is_held)
+
+
+def _confirmed(sent: Row, proof: str, digest: bytes) -> Callable[[Row | None], Row | None]:
+    """Return the change of a row that was `sent` whole.
+
+    Nothing is proved if it was removed meanwhile, or came again, of which the bucket has to know.
+    """
+
+    def change(row: Row | None) -> Row | None:
+        if row is None:
+            return None
+        holds = row.holders and _note(row) == _note(sent)
+        return replace(
+            row, proof=proof if holds else "", salt=b"", upload="", parts=(), sealed=digest if holds else b""
+        )
+
+    return change
 
 
 def _gathered(head: bytes, chunks: Iterator[bytes]) -> bytearray:
