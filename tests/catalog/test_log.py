@@ -50,7 +50,7 @@ def test_a_settled_study_and_its_series_are_stated_once(tmp_path: Path) -> None:
     catalog.close()
 
 
-def test_a_growing_series_is_stated_once_a_second_and_once_when_settled(tmp_path: Path) -> None:
+def test_a_growing_series_is_stated_at_once_then_twice_a_second_and_once_when_settled(tmp_path: Path) -> None:
     clock = Ticking()
     catalog = open_catalog(tmp_path, clock=clock)
     stated = []
@@ -59,11 +59,46 @@ def test_a_growing_series_is_stated_once_a_second_and_once_when_settled(tmp_path
         clock.now += 0.1
         catalog.publish(clock())
         stated.append(catalog.head().seq)
-    assert 3 <= stated[-1] <= 4
+    assert stated[0] == 2
+    assert 5 <= stated[-1] <= 8
     settle(catalog, clock)
     (last,) = catalog.changes(catalog.head().seq - 1, 10)
     assert (series_row(last).instances, series_row(last).is_settled) == (30, True)
     assert len(catalog.changes(0, 100)) == 2
+    catalog.close()
+
+
+def test_a_study_is_stated_at_once_and_with_its_series_in_one_commit(tmp_path: Path) -> None:
+    clock = Ticking()
+    catalog = open_catalog(tmp_path, clock=clock)
+    catalog.record([arrival(f"{n}", f"{n}.1", f"{n}.1.1") for n in range(300)])
+    clock.now += 0.1
+    catalog.publish(clock())
+    assert catalog.head().seq == 600
+    with catalog.reading_log() as log:
+        ends, seq = [], 0
+        while (end := log.chain_from(seq + 1)) is not None:
+            ends.append(end[0])
+            seq = end[0]
+    seq = 0
+    for end in ends:
+        keys = [change.key for change in catalog.changes(seq, end - seq)]
+        studies = {key for key in keys if b"\0" not in key}
+        assert {key.partition(b"\0")[0] for key in keys if key not in studies} == studies
+        seq = end
+    catalog.close()
+
+
+def test_a_clock_set_back_keeps_no_change_from_being_told(tmp_path: Path) -> None:
+    clock = Ticking()
+    catalog = open_catalog(tmp_path, clock=clock)
+    catalog.record([arrival("1", "1.1", "1.1.0")])
+    catalog.publish(clock())
+    clock.now -= 3600
+    catalog.record([arrival("1", "1.1", "1.1.1"), arrival("2", "2.1", "2.1.1")])
+    catalog.publish(clock())
+    told = [series_row(change) for change in catalog.changes(0, 10) if b"\0" in change.key]
+    assert [(row.StudyInstanceUID, row.instances) for row in told] == [("1", 2), ("2", 1)]
     catalog.close()
 
 
