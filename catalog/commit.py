@@ -130,7 +130,6 @@ class Batch:
         row.changed = self.now
         if not row.is_dirty:
             row.is_dirty = True
-            row.stated = self.now
             self._mark(row.StudyInstanceUID.encode())
         self.change_study(row)
 
@@ -139,7 +138,6 @@ class Batch:
         row.changed = self.now
         if not row.is_dirty:
             row.is_dirty = True
-            row.stated = self.now
             self._mark(key)
         self.change_series(key, row)
 

@@ -26,13 +26,12 @@ from .model import (
 )
 from .moving import recording
 from .packs import ReadHeader
-from .publishing import due, publishing, remaking, unfinished
+from .publishing import Pace, publishing, remaking, unfinished
 from .purging import purge
 from .relocating import relocate
 from .shares import Share
 from .truth import META, Environment
 
-_STATED_AT_ONCE: Final = 256
 _FORMAT_KEY: Final = META + b"format"
 _NOTES: Final = META + b"note "
 _FORMAT: Final = b"1"
@@ -67,6 +66,7 @@ class LmdbCatalog(LmdbReader):
             raise
         self._indexer = Indexer(self._environment, self._commits, search_path, read_header, has_same_pixels)
         self._shares: tuple[Share, ...] = ()
+        self._pace = Pace()
         super().__init__(self._environment, self._indexer.search, read_header, away)
 
     def _check_format(self, path: Path) -> None:
@@ -110,14 +110,16 @@ class LmdbCatalog(LmdbReader):
         self._shares = tuple(shares)
 
     def publish(self, now: float) -> int:
-        """State in the change log what is due; return how many rows. `now` is Unix time in seconds."""
+        """State in the change log what is due; return how many rows. `now` is Unix time in seconds.
+
+        One thread calls this, several times a second: what is new is stated by the next call.
+        """
         moment = int(now * 1000)
         with self._environment.reading() as reading:
-            keys = due(reading, moment)
+            portions = self._pace.due(reading, moment)
             remade = unfinished(reading, self._shares)
         count = 0
-        for start in range(0, len(keys), _STATED_AT_ONCE):
-            portion = keys[start : start + _STATED_AT_ONCE]
+        for portion in portions:
             count += self._commits.run(publishing(portion, moment, self._shares))
         for share in remade:
             count += self._commits.run(remaking(share))

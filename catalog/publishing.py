@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -13,10 +13,13 @@ from .shares import Share, ShareState, project, read_state, stored_shares, write
 from .statements import of_series, of_study, why_gone, wire_form
 from .truth import DIRTY, PUBLISHED, STUDY, Reading, scan, series_at
 
-GROWING: Final = 1000
-"""Milliseconds between two statements about a series that grows."""
+GROWING: Final = 500
+"""Milliseconds between two statements about what keeps changing; its first change is told at once."""
 SETTLED: Final = 2000
 """Milliseconds without an arrival after which a series counts as settled."""
+_ALL_EVERY: Final = 250
+"""Milliseconds between two looks at every mark; in between only new ones are looked at."""
+_STATED_AT_ONCE: Final = 256
 _STUDIES_AT_ONCE: Final = 50
 
 
@@ -26,37 +29,63 @@ class Mark(NamedTuple):
     place: bytes
     key: bytes
 
-
-def marks(reading: Reading) -> Iterator[Mark]:
-    """Yield the marks that commits left for the log, oldest first."""
-    return (Mark(*found) for found in scan(reading, DIRTY))
-
-
-def due(reading: Reading, now: int) -> list[Mark]:
-    """Return the marks whose time to be stated has come; `now` is milliseconds since 1970."""
-    found = []
-    for mark in marks(reading):
-        is_series = b"\0" in mark.key
-        stored = reading.get(series_at(mark.key) if is_series else STUDY + mark.key)
-        if stored is None:
-            # It went for good meanwhile.
-            found.append(mark)
-        elif is_series:
-            if _is_due(SERIES_CODEC.unpack(stored), now):
-                found.append(mark)
-        elif abs(now - STUDY_CODEC.unpack(stored).stated) >= GROWING:
-            found.append(mark)
-    return found
+    @property
+    def study(self) -> bytes:
+        """The StudyInstanceUID."""
+        return self.key.partition(b"\0")[0]
 
 
-def _is_due(row: SeriesRow, now: int) -> bool:
-    idle = _idle(row, now)
-    # Between the two it is about to settle: to state it twice would tell nobody anything.
-    return idle >= SETTLED or (idle < GROWING and abs(now - row.stated) >= GROWING)
+def marks(reading: Reading, after: bytes = b"") -> Iterator[Mark]:
+    """Yield the marks that commits left for the log behind a place, oldest first."""
+    return (Mark(*found) for found in scan(reading, DIRTY, after))
+
+
+class Pace:
+    """Says what is to be stated now, at a cost that follows what is new, not what waits."""
+
+    def __init__(self) -> None:
+        self._seen = b""
+        self._looked = 0
+
+    def due(self, reading: Reading, now: int) -> list[list[Mark]]:
+        """Return the marks whose time to be stated has come, commit by commit; `now` is milliseconds.
+
+        A study and its series are in one commit, so that nobody hears of the one without the other.
+        """
+        is_full = not 0 <= now - self._looked < _ALL_EVERY
+        found: dict[bytes, list[Mark]] = {}
+        for mark in marks(reading, b"" if is_full else self._seen):
+            self._seen = max(self._seen, mark.place)
+            if _is_due(reading, mark, now):
+                found.setdefault(mark.study, []).append(mark)
+        self._looked = now if is_full else self._looked
+        return _portions(found.values())
+
+
+def _portions(studies: Iterable[list[Mark]]) -> list[list[Mark]]:
+    portions: list[list[Mark]] = []
+    for study in studies:
+        if not portions or len(portions[-1]) >= _STATED_AT_ONCE:
+            portions.append([])
+        portions[-1].extend(study)
+    return portions
+
+
+def _is_due(reading: Reading, mark: Mark, now: int) -> bool:
+    is_series = b"\0" in mark.key
+    stored = reading.get(series_at(mark.key) if is_series else STUDY + mark.key)
+    if stored is None:
+        # It went for good meanwhile.
+        return True
+    row = SERIES_CODEC.unpack(stored) if is_series else STUDY_CODEC.unpack(stored)
+    if isinstance(row, SeriesRow) and _idle(row, now) >= SETTLED:
+        return True
+    # A clock that was set back must not keep a change from being told.
+    is_news = row.changed >= row.stated or row.stated > now
+    return is_news and abs(now - row.stated) >= GROWING
 
 
 def _idle(row: SeriesRow, now: int) -> int:
-    # A clock that was set back must not keep a change from being told.
     return abs(now - row.changed)
 
 
@@ -81,7 +110,7 @@ class _Publication:
             else:
                 self._publish_study(mark)
         count = self._ledger.close()
-        studies = list(dict.fromkeys(mark.key.partition(b"\0")[0] for mark in due))
+        studies = list(dict.fromkeys(mark.study for mark in due))
         return count + sum(project(self._batch, share, studies) for share in shares)
 
     def _publish_study(self, mark: Mark) -> None:

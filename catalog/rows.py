@@ -55,7 +55,7 @@ class StudyRow(msgspec.Struct, array_like=True):
     """Whether the change log has something to say of it."""
     changed: int = 0
     stated: int = 0
-    """When the log last said something of it, or it began to change since; milliseconds, as `changed`."""
+    """When the log last said something of it; milliseconds, as `changed`."""
 
     @property
     def seen_attributes(self) -> bytes:
@@ -90,7 +90,7 @@ class SeriesRow(msgspec.Struct, array_like=True):
     """Whether the change log has something to say of it."""
     changed: int = 0
     stated: int = 0
-    """When the log last said something of it, or it began to change since; milliseconds, as `changed`."""
+    """When the log last said something of it; milliseconds, as `changed`."""
 
     @property
     def seen_attributes(self) -> bytes:

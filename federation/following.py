@@ -30,7 +30,7 @@ from .mirror import Mirror
 from .mirror_rows import SourceState
 from .mirror_writing import OutOfStep, WouldVanish
 
-COALESCE: Final = 0.25
+COALESCE: Final = 0.1
 """Seconds between hearing that the head moved and the pull, so that a burst is one pull."""
 CHECK_EVERY: Final = 3600.0
 """Seconds between two comparisons of digests, give or take a fifth."""

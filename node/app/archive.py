@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
+from typing import Final
 
 from catalog import Damaged, LmdbCatalog, Verb
 from catalog.find import IsAway
@@ -29,6 +30,9 @@ from .damage import refuse_damaged_catalog
 from .doors import Doors, Shared
 from .rebuilding import CATALOG, finish_swap, search_of
 from .settings import bucket_settings, storage_settings
+
+_STATED_EVERY: Final = 0.1
+"""Seconds between two looks at what the change log has to say."""
 
 
 class Archive(Doors):
@@ -182,7 +186,6 @@ class Archive(Doors):
     def chores(self) -> Iterator[Chore]:
         """Yield what must be done for the archive in the background."""
         clock = self.shared.clock
-        yield Chore(f"publish {self.name}", 1.0, lambda: self.catalog.publish(clock()))
         yield Chore(f"tidy {self.name}", 60.0, self.catalog.tidy)
         yield Chore(f"commitments of {self.name}", 3600.0, self.commitment.tidy)
         yield Chore(f"disposal of {self.name}", 2.0, self.disposal.step)
@@ -196,7 +199,9 @@ class Archive(Doors):
             yield Chore(f"{subscriber} of {self.name}", 1.0, follow)
 
     def loops(self) -> Iterator[Loop]:
-        """Yield what wants threads of its own: scrub and drain, the work of a bucket."""
+        """Yield what wants threads of its own: the change log, scrub and drain, the work of a bucket."""
+        # Not among the chores: how soon peers know of a study must not depend on how long those take.
+        yield Loop(f"{self.name} log", self._state_changes, idle_pause=_STATED_EVERY)
         yield from self.care.loops(self.recovery.take)
         if self.bucket is None:
             return
@@ -209,6 +214,10 @@ class Archive(Doors):
         for number in range(section.fetch_threads):
             name = f"{self.name} fetch {number}"
             yield Loop(name, bucket.fetch_turn, idle_pause=0.0, wake=bucket.end_fetching)
+
+    def _state_changes(self) -> bool:
+        self.catalog.publish(self.shared.clock())
+        return False
 
     def _tend_bucket(self) -> bool:
         assert self.bucket is not None
