@@ -68,16 +68,16 @@ def test_a_new_follower_takes_a_snapshot_and_then_only_what_changes(pair: tuple[
     assert_equal(alpha, beta)
 
 
-def test_a_pull_follows_a_notification_after_a_quarter_of_a_second(pair: tuple[Node, Node]) -> None:
+def test_a_pull_follows_a_notification_after_a_tenth_of_a_second(pair: tuple[Node, Node]) -> None:
     alpha, beta = pair
     fill(alpha, 1)
     beta.sync(alpha)
     follower, now = beta.follower(b"alpha"), beta.clock()
     fill(alpha, 1, 1)
     follower.told(alpha.owner.head(0), now)
-    follower.told(alpha.owner.head(0), now + 0.2)
-    assert follower.wants(now + 0.24) is None
-    assert isinstance(follower.wants(now + 0.25), PullRequest)
+    follower.told(alpha.owner.head(0), now + 0.08)
+    assert follower.wants(now + 0.09) is None
+    assert isinstance(follower.wants(now + 0.1), PullRequest)
 
 
 def test_freshness_is_the_moment_of_the_last_heartbeat_that_found_the_mirror_level(
