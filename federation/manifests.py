@@ -35,9 +35,16 @@ class Manifests:
     def __call__(self, owner: bytes, series: SeriesStatement) -> list[Entry]:
         """Return the instances of an owner's series; see `Manifest`."""
         name = owner, series.SeriesInstanceUID, series.digest
-        if known := self.known(owner, series):
+        known = self.known(owner, series)
+        if known and series.is_settled:
             return known
-        found = self._fetch(owner, series)
+        try:
+            found = self._fetch(owner, series)
+        except PacsError:
+            # Its owner may have more by now; what it said before is better than nothing.
+            if known:
+                return known
+            raise
         if sum_of(found) != series.digest:
             # It changed since it was stated, and the catalog will follow; this is true, but not for long.
             return found

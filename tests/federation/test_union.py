@@ -317,6 +317,17 @@ def test_a_manifest_is_fetched_once_until_its_series_changes(grid: Seen) -> None
     assert grid.manifests == 3
 
 
+def test_a_series_that_grows_is_listed_by_its_owner_anew(grid: Seen) -> None:
+    cached = UnionCatalog(grid.grid._replace(manifest=Manifests(grid.manifest)), ANYBODY)
+    beta = beta_of(grid)
+    beta.catalog.record([arrival("1", "1.1", f"1.1.{n}") for n in range(3)])
+    beta.publish()
+    grid.here.sync(beta)
+    assert len(cached.select(Selection(studies=("1",)))) == 3
+    beta.catalog.record([arrival("1", "1.1", "1.1.9")])
+    assert len(cached.select(Selection(studies=("1",)))) == 4
+
+
 def test_one_sop_instance_uid_with_two_contents_is_one_row_and_a_conflict_that_is_told(grid: Seen) -> None:
     for node, content in ((beta_of(grid), "one"), (gamma_of(grid), "two")):
         node.catalog.record([arrival("1", "1.1", "1.1.1", content=content)])
