@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from itertools import permutations
 from typing import NamedTuple
 
+from pydicom._dicom_dict import DicomDictionary
+
 from anonymizer.dates import DUMMIES
-from anonymizer.elements import Element, Item, group_is_private, tags, text_value, vr_of
+from anonymizer.elements import Element, Item, group_is_private, tags, text_value
 from anonymizer.keys import identity_of
 from anonymizer.quarantine import Quarantined, Reason
 from anonymizer.text import Identifiers, vocabulary
@@ -25,6 +27,7 @@ _PLACES = tags(
 _DATE = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
 _WORD = re.compile(r"[^\W_]+")
 
+_NAMES = frozenset(tag for tag, row in DicomDictionary.items() if row[0] == "PN")
 _PATIENT_NAME, _BIRTH_DATE = 0x00100010, 0x00100030
 _ISSUER, _PATIENT_ID, _CHARSET = 0x00100021, 0x00100020, 0x00080005
 
@@ -49,7 +52,7 @@ def subject_of(
     words: set[str] = set()
     numbers: set[str] = set()
     for tag, element, codecs in walk(root, charset):
-        if element.vr == "PN" or vr_of(tag) == "PN":
+        if element.vr == "PN" or tag in _NAMES:
             _add_names(decode(element, codecs), words, numbers)
             words |= _initials(decode(element, codecs)) if tag == _PATIENT_NAME else set()
         elif tag == _BIRTH_DATE:

@@ -207,11 +207,15 @@ def _forms(number: str) -> Iterator[str]:
 
 
 def _spellings(word: str) -> set[str]:
+    if word.isascii():
+        return {word.lower()}
     composed = unicodedata.normalize("NFC", word.casefold())
     return {_fold(word), *(_fold(composed.translate(table)) for table in _SPELLED)}
 
 
 def _fold(text: str) -> str:
+    if text.isascii():
+        return text.lower()
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     return "".join(c for c in decomposed if not unicodedata.combining(c))
 

@@ -44,6 +44,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     lines: tuple[dict[str, Any], ...] = ()
     """Lines of a cohort list, with what they name."""
     is_standing: bool = False
+    archive: str = ""
+    """Of the owner's, as the owner calls it; empty: the one that it grants."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/exports.proto\x12\x0bpeerpacs.v1\"\x10\n\x0e\x43\x65rtifyRequest\"#\n\x0c\x43\x65rtifyReply\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\"\x8c\x01\n\x0cProjectOffer\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07profile\x18\x03 \x01(\t\x12\x0e\n\x06policy\x18\x04 \x01(\t\x12\x0c\n\x04\x65nds\x18\x05 \x01(\t\x12\x0e\n\x06key_id\x18\x06 \x01(\t\x12\x0b\n\x03key\x18\x07 \x01(\x0c\x12\x10\n\x08partners\x18\x08 \x03(\t\"!\n\nOfferReply\x12\x13\n\x0bis_in_force\x18\x01 \x01(\x08\"\x83\x01\n\x08ListLine\x12\x0c\n\x04line\x18\x01 \x01(\r\x12\x0f\n\x07patient\x18\x02 \x01(\t\x12\x0e\n\x06issuer\x18\x03 \x01(\t\x12\x11\n\taccession\x18\x04 \x01(\t\x12\r\n\x05study\x18\x05 \x01(\t\x12\x12\n\nsubject_id\x18\x06 \x01(\t\x12\x12\n\ntime_point\x18\x07 \x01(\t\"\xa9\x01\n\x0b\x45xportOrder\x12\r\n\x05order\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x0f\n\x07profile\x18\x04 \x01(\t\x12\x0f\n\x07purpose\x18\x05 \x01(\t\x12\r\n\x05query\x18\x06 \x03(\t\x12$\n\x05lines\x18\x07 \x03(\x0b\x32\x15.peerpacs.v1.ListLine\x12\x13\n\x0bis_standing\x18\x08 \x01(\x08\"\xba\x01\n\rExportPreview\x12\x10\n\x08subjects\x18\x01 \x01(\x12\x12\x0f\n\x07studies\x18\x02 \x01(\x12\x12\x11\n\tinstances\x18\x03 \x01(\x12\x12\x11\n\tmegabytes\x18\x04 \x01(\x12\x12\x10\n\x08smallest\x18\x05 \x01(\x04\x12\x16\n\x0equestions_left\x18\x06 \x01(\x12\x12\r\n\x05state\x18\x07 \x01(\t\x12\'\n\x05lines\x18\x08 \x03(\x0b\x32\x18.peerpacs.v1.LineFinding\"9\n\x0bLineFinding\x12\x0c\n\x04line\x18\x01 \x01(\r\x12\x0f\n\x07\x66inding\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\"\x1b\n\nExportName\x12\r\n\x05order\x18\x01 \x01(\t\"W\n\x0e\x45xportStanding\x12\x10\n\x08standing\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t\x12&\n\x08releases\x18\x03 \x03(\x0b\x32\x14.peerpacs.v1.Release\"L\n\x07Release\x12\x0e\n\x06\x65xport\x18\x01 \x01(\t\x12\x10\n\x08manifest\x18\x02 \x01(\t\x12\x11\n\tinstances\x18\x03 \x01(\x04\x12\x0c\n\x04size\x18\x04 \x01(\x04\"=\n\x0eReleaseRequest\x12\r\n\x05order\x18\x01 \x01(\t\x12\x0e\n\x06\x65xport\x18\x02 \x01(\t\x12\x0c\n\x04have\x18\x03 \x03(\t\"H\n\x0cReleasePiece\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0e\n\x06is_end\x18\x04 \x01(\x08\"\x0b\n\tTookReply\"E\n\x11SubjectWithdrawal\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"M\n\x10SubjectWithdrawn\x12\x0f\n\x07removed\x18\x01 \x01(\x04\x12(\n\x06\x63opies\x18\x02 \x03(\x0b\x32\x18.peerpacs.v1.CopyOutside\";\n\x0b\x43opyOutside\x12\x0e\n\x06\x65xport\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x0c\n\x04when\x18\x03 \x01(\x01\x32\xd2\x04\n\x07\x45xports\x12\x41\n\x07\x43\x65rtify\x12\x1b.peerpacs.v1.CertifyRequest\x1a\x19.peerpacs.v1.CertifyReply\x12;\n\x05Offer\x12\x19.peerpacs.v1.ProjectOffer\x1a\x17.peerpacs.v1.OfferReply\x12?\n\x07Preview\x12\x18.peerpacs.v1.ExportOrder\x1a\x1a.peerpacs.v1.ExportPreview\x12>\n\x05Order\x12\x18.peerpacs.v1.ExportOrder\x1a\x1b.peerpacs.v1.ExportStanding\x12=\n\x05Stand\x12\x17.peerpacs.v1.ExportName\x1a\x1b.peerpacs.v1.ExportStanding\x12<\n\x04Stop\x12\x17.peerpacs.v1.ExportName\x1a\x1b.peerpacs.v1.ExportStanding\x12\x41\n\x05\x46\x65tch\x12\x1b.peerpacs.v1.ReleaseRequest\x1a\x19.peerpacs.v1.ReleasePiece0\x01\x12;\n\x04Took\x12\x1b.peerpacs.v1.ReleaseRequest\x1a\x16.peerpacs.v1.TookReply\x12I\n\x08Withdraw\x12\x1e.peerpacs.v1.SubjectWithdrawal\x1a\x1d.peerpacs.v1.SubjectWithdrawnb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/exports.proto\x12\x0bpeerpacs.v1\"\x10\n\x0e\x43\x65rtifyRequest\"#\n\x0c\x43\x65rtifyReply\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\"\x8c\x01\n\x0cProjectOffer\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07profile\x18\x03 \x01(\t\x12\x0e\n\x06policy\x18\x04 \x01(\t\x12\x0c\n\x04\x65nds\x18\x05 \x01(\t\x12\x0e\n\x06key_id\x18\x06 \x01(\t\x12\x0b\n\x03key\x18\x07 \x01(\x0c\x12\x10\n\x08partners\x18\x08 \x03(\t\"!\n\nOfferReply\x12\x13\n\x0bis_in_force\x18\x01 \x01(\x08\"\x83\x01\n\x08ListLine\x12\x0c\n\x04line\x18\x01 \x01(\r\x12\x0f\n\x07patient\x18\x02 \x01(\t\x12\x0e\n\x06issuer\x18\x03 \x01(\t\x12\x11\n\taccession\x18\x04 \x01(\t\x12\r\n\x05study\x18\x05 \x01(\t\x12\x12\n\nsubject_id\x18\x06 \x01(\t\x12\x12\n\ntime_point\x18\x07 \x01(\t\"\xba\x01\n\x0b\x45xportOrder\x12\r\n\x05order\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x0f\n\x07profile\x18\x04 \x01(\t\x12\x0f\n\x07purpose\x18\x05 \x01(\t\x12\r\n\x05query\x18\x06 \x03(\t\x12$\n\x05lines\x18\x07 \x03(\x0b\x32\x15.peerpacs.v1.ListLine\x12\x13\n\x0bis_standing\x18\x08 \x01(\x08\x12\x0f\n\x07\x61rchive\x18\t \x01(\t\"\xba\x01\n\rExportPreview\x12\x10\n\x08subjects\x18\x01 \x01(\x12\x12\x0f\n\x07studies\x18\x02 \x01(\x12\x12\x11\n\tinstances\x18\x03 \x01(\x12\x12\x11\n\tmegabytes\x18\x04 \x01(\x12\x12\x10\n\x08smallest\x18\x05 \x01(\x04\x12\x16\n\x0equestions_left\x18\x06 \x01(\x12\x12\r\n\x05state\x18\x07 \x01(\t\x12\'\n\x05lines\x18\x08 \x03(\x0b\x32\x18.peerpacs.v1.LineFinding\"9\n\x0bLineFinding\x12\x0c\n\x04line\x18\x01 \x01(\r\x12\x0f\n\x07\x66inding\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\"\x1b\n\nExportName\x12\r\n\x05order\x18\x01 \x01(\t\"W\n\x0e\x45xportStanding\x12\x10\n\x08standing\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t\x12&\n\x08releases\x18\x03 \x03(\x0b\x32\x14.peerpacs.v1.Release\"L\n\x07Release\x12\x0e\n\x06\x65xport\x18\x01 \x01(\t\x12\x10\n\x08manifest\x18\x02 \x01(\t\x12\x11\n\tinstances\x18\x03 \x01(\x04\x12\x0c\n\x04size\x18\x04 \x01(\x04\"=\n\x0eReleaseRequest\x12\r\n\x05order\x18\x01 \x01(\t\x12\x0e\n\x06\x65xport\x18\x02 \x01(\t\x12\x0c\n\x04have\x18\x03 \x03(\t\"H\n\x0cReleasePiece\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0e\n\x06is_end\x18\x04 \x01(\x08\"\x0b\n\tTookReply\"E\n\x11SubjectWithdrawal\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"M\n\x10SubjectWithdrawn\x12\x0f\n\x07removed\x18\x01 \x01(\x04\x12(\n\x06\x63opies\x18\x02 \x03(\x0b\x32\x18.peerpacs.v1.CopyOutside\";\n\x0b\x43opyOutside\x12\x0e\n\x06\x65xport\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x0c\n\x04when\x18\x03 \x01(\x01\x32\xd2\x04\n\x07\x45xports\x12\x41\n\x07\x43\x65rtify\x12\x1b.peerpacs.v1.CertifyRequest\x1a\x19.peerpacs.v1.CertifyReply\x12;\n\x05Offer\x12\x19.peerpacs.v1.ProjectOffer\x1a\x17.peerpacs.v1.OfferReply\x12?\n\x07Preview\x12\x18.peerpacs.v1.ExportOrder\x1a\x1a.peerpacs.v1.ExportPreview\x12>\n\x05Order\x12\x18.peerpacs.v1.ExportOrder\x1a\x1b.peerpacs.v1.ExportStanding\x12=\n\x05Stand\x12\x17.peerpacs.v1.ExportName\x1a\x1b.peerpacs.v1.ExportStanding\x12<\n\x04Stop\x12\x17.peerpacs.v1.ExportName\x1a\x1b.peerpacs.v1.ExportStanding\x12\x41\n\x05\x46\x65tch\x12\x1b.peerpacs.v1.ReleaseRequest\x1a\x19.peerpacs.v1.ReleasePiece0\x01\x12;\n\x04Took\x12\x1b.peerpacs.v1.ReleaseRequest\x1a\x16.peerpacs.v1.TookReply\x12I\n\x08Withdraw\x12\x1e.peerpacs.v1.SubjectWithdrawal\x1a\x1d.peerpacs.v1.SubjectWithdrawnb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,29 +42,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTLINE']._serialized_start=271
   _globals['_LISTLINE']._serialized_end=402
   _globals['_EXPORTORDER']._serialized_start=405
-  _globals['_EXPORTORDER']._serialized_end=574
-  _globals['_EXPORTPREVIEW']._serialized_start=577
-  _globals['_EXPORTPREVIEW']._serialized_end=763
-  _globals['_LINEFINDING']._serialized_start=765
-  _globals['_LINEFINDING']._serialized_end=822
-  _globals['_EXPORTNAME']._serialized_start=824
-  _globals['_EXPORTNAME']._serialized_end=851
-  _globals['_EXPORTSTANDING']._serialized_start=853
-  _globals['_EXPORTSTANDING']._serialized_end=940
-  _globals['_RELEASE']._serialized_start=942
-  _globals['_RELEASE']._serialized_end=1018
-  _globals['_RELEASEREQUEST']._serialized_start=1020
-  _globals['_RELEASEREQUEST']._serialized_end=1081
-  _globals['_RELEASEPIECE']._serialized_start=1083
-  _globals['_RELEASEPIECE']._serialized_end=1155
-  _globals['_TOOKREPLY']._serialized_start=1157
-  _globals['_TOOKREPLY']._serialized_end=1168
-  _globals['_SUBJECTWITHDRAWAL']._serialized_start=1170
-  _globals['_SUBJECTWITHDRAWAL']._serialized_end=1239
-  _globals['_SUBJECTWITHDRAWN']._serialized_start=1241
-  _globals['_SUBJECTWITHDRAWN']._serialized_end=1318
-  _globals['_COPYOUTSIDE']._serialized_start=1320
-  _globals['_COPYOUTSIDE']._serialized_end=1379
-  _globals['_EXPORTS']._serialized_start=1382
-  _globals['_EXPORTS']._serialized_end=1976
+  _globals['_EXPORTORDER']._serialized_end=591
+  _globals['_EXPORTPREVIEW']._serialized_start=594
+  _globals['_EXPORTPREVIEW']._serialized_end=780
+  _globals['_LINEFINDING']._serialized_start=782
+  _globals['_LINEFINDING']._serialized_end=839
+  _globals['_EXPORTNAME']._serialized_start=841
+  _globals['_EXPORTNAME']._serialized_end=868
+  _globals['_EXPORTSTANDING']._serialized_start=870
+  _globals['_EXPORTSTANDING']._serialized_end=957
+  _globals['_RELEASE']._serialized_start=959
+  _globals['_RELEASE']._serialized_end=1035
+  _globals['_RELEASEREQUEST']._serialized_start=1037
+  _globals['_RELEASEREQUEST']._serialized_end=1098
+  _globals['_RELEASEPIECE']._serialized_start=1100
+  _globals['_RELEASEPIECE']._serialized_end=1172
+  _globals['_TOOKREPLY']._serialized_start=1174
+  _globals['_TOOKREPLY']._serialized_end=1185
+  _globals['_SUBJECTWITHDRAWAL']._serialized_start=1187
+  _globals['_SUBJECTWITHDRAWAL']._serialized_end=1256
+  _globals['_SUBJECTWITHDRAWN']._serialized_start=1258
+  _globals['_SUBJECTWITHDRAWN']._serialized_end=1335
+  _globals['_COPYOUTSIDE']._serialized_start=1337
+  _globals['_COPYOUTSIDE']._serialized_end=1396
+  _globals['_EXPORTS']._serialized_start=1399
+  _globals['_EXPORTS']._serialized_end=1993
 # @@protoc_insertion_point(module_scope)

@@ -61,7 +61,7 @@ class ListLine(_message.Message):
     def __init__(self, line: _Optional[int] = ..., patient: _Optional[str] = ..., issuer: _Optional[str] = ..., accession: _Optional[str] = ..., study: _Optional[str] = ..., subject_id: _Optional[str] = ..., time_point: _Optional[str] = ...) -> None: ...
 
 class ExportOrder(_message.Message):
-    __slots__ = ("order", "project", "key_id", "profile", "purpose", "query", "lines", "is_standing")
+    __slots__ = ("order", "project", "key_id", "profile", "purpose", "query", "lines", "is_standing", "archive")
     ORDER_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     KEY_ID_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +70,7 @@ class ExportOrder(_message.Message):
     QUERY_FIELD_NUMBER: _ClassVar[int]
     LINES_FIELD_NUMBER: _ClassVar[int]
     IS_STANDING_FIELD_NUMBER: _ClassVar[int]
+    ARCHIVE_FIELD_NUMBER: _ClassVar[int]
     order: str
     project: str
     key_id: str
@@ -78,7 +79,8 @@ class ExportOrder(_message.Message):
     query: _containers.RepeatedScalarFieldContainer[str]
     lines: _containers.RepeatedCompositeFieldContainer[ListLine]
     is_standing: bool
-    def __init__(self, order: _Optional[str] = ..., project: _Optional[str] = ..., key_id: _Optional[str] = ..., profile: _Optional[str] = ..., purpose: _Optional[str] = ..., query: _Optional[_Iterable[str]] = ..., lines: _Optional[_Iterable[_Union[ListLine, _Mapping]]] = ..., is_standing: _Optional[bool] = ...) -> None: ...
+    archive: str
+    def __init__(self, order: _Optional[str] = ..., project: _Optional[str] = ..., key_id: _Optional[str] = ..., profile: _Optional[str] = ..., purpose: _Optional[str] = ..., query: _Optional[_Iterable[str]] = ..., lines: _Optional[_Iterable[_Union[ListLine, _Mapping]]] = ..., is_standing: _Optional[bool] = ..., archive: _Optional[str] = ...) -> None: ...
 
 class ExportPreview(_message.Message):
     __slots__ = ("subjects", "studies", "instances", "megabytes", "smallest", "questions_left", "state", "lines")

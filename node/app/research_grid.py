@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from catalog.statements import Stated
 from federation.exports import PeerExports
 from federation.trust.policy import Caller, Policy
-from node.archives import DEFAULT
 from node.grid import Grid
 from node.grid_desk import GridDesk
 from node.research.counting import Counter
@@ -76,7 +75,7 @@ class ResearchGrid:
             shared.clock,
             admission(outside),
         )
-        self.serving = Serving(*books, self.ordering, self.partners, self.outbox, DEFAULT, outside)
+        self.serving = Serving(*books, self.ordering, self.partners, self.outbox, outside)
 
     def _gather(self, site: str) -> None:
         research, clock = self._research, self._research.shared.clock
@@ -143,4 +142,4 @@ class ResearchGrid:
         if part.node_id == self._grid.settings.node_id:
             return OwnSite(self.serving, self._research.exports, export, part.node_id)
         asker = self.partners.asker(export.who, export.id)
-        return PeerSite(self._around().calls, part.node_id, asker)
+        return PeerSite(self._around().calls, part.node_id, asker, part.archive)

@@ -28,7 +28,12 @@ _ID: Final = click.argument("id")
 @click.option("--profile", default="", help="Another profile than the project's.")
 @click.option("--purpose", default="", help="Why; an ethics number, for example.")
 @click.option("--from", "archive", default="", help="The archive it is taken from.")
-@click.option("--site", "sites", multiple=True, help="Only at these sites of the project; here = this one.")
+@click.option(
+    "--site",
+    "sites",
+    multiple=True,
+    help="Only at these sites; here = this one; SITE/ARCHIVE names one of its archives.",
+)
 @click.option("--standing", is_flag=True, help="Go on: new studies that match are sent when complete.")
 @click.option("--dry-run", is_flag=True, help="Say what would be exported, and order nothing.")
 @click.option("--no-wait", is_flag=True, help="Order it and leave.")

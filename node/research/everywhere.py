@@ -50,8 +50,10 @@ class Everywhere:
     def sites(self, project: Project, named: Sequence[str] = ()) -> list[SitePart]:
         """Return the sites that are asked: those named, or all; none = only this node, without others.
 
+        One of a site's archives is named behind it: `beta/paediatrics`.
+
         Raises:
-            BadRequest: one that is named is no partner.
+            BadRequest: one that is named is no partner, or is named twice.
         """
         if not project.partners or tuple(named) == (HERE,):
             return []
@@ -61,8 +63,13 @@ class Everywhere:
         everybody += [SitePart(node_id=each, name=around.name(each)) for each in project.partners]
         if not named:
             return everybody
-        wanted = {own.node_id if each == HERE else around.node_id(each) for each in named}
-        found = [each for each in everybody if each.node_id in wanted]
+        wanted: dict[str, str] = {}
+        for name, _, archive in (each.partition("/") for each in named):
+            node_id = own.node_id if name == HERE else around.node_id(name)
+            if wanted.setdefault(node_id, archive) != archive:
+                what = f"Two archives of {name} are named, and an export takes one from each site."
+                raise BadRequest(what, "Order one export for each.")
+        found = [replace(each, archive=wanted[each.node_id]) for each in everybody if each.node_id in wanted]
         if len(found) != len(wanted):
             names = ", ".join(part.name for part in everybody)
             raise BadRequest(f"The project {project.name} has other sites: {names}.", "Name one of them.")
@@ -129,7 +136,8 @@ class Everywhere:
         row: dict[str, Any] = {"site": part.name, **dict.fromkeys(_COUNTS, -1), "smallest": 0}
         try:
             asker = self._partners.asker(who, told.order)
-            found = self._partners.around().calls.preview(part.node_id, asker, told)
+            asked = replace(told, archive=part.archive)
+            found = self._partners.around().calls.preview(part.node_id, asker, asked)
         except PacsError as error:
             return {"sites": [{**row, "state": error.what}], "questions_left": None, "lines": []}
         row |= {word: getattr(found, word) for word in (*_COUNTS, "smallest", "state")}

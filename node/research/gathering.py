@@ -311,14 +311,16 @@ class OwnSite:
 class PeerSite:
     """A peer's part, ordered and fetched over its link."""
 
-    def __init__(self, calls: PeerExports, node_id: str, asker: Asker) -> None:
+    def __init__(self, calls: PeerExports, node_id: str, asker: Asker, archive: str) -> None:
+        """`archive` is one of the peer's, or empty."""
         self._calls = calls
         self._node_id = node_id
+        self._archive = archive
         self._asker = asker
 
     def order(self, told: Order) -> Told:
         """See `Site.order`."""
-        return self._calls.order(self._node_id, self._asker, told)
+        return self._calls.order(self._node_id, self._asker, replace(told, archive=self._archive))
 
     def stand(self, order: str) -> Told:
         """See `Site.stand`."""

@@ -90,6 +90,8 @@ class SitePart(msgspec.Struct, frozen=True, kw_only=True):
 
     node_id: str
     name: str
+    archive: str = ""
+    """Which of the site's archives, as the site calls it; empty = the one that it grants."""
     standing: str = ""
     """As the site told last; empty = it was not asked yet."""
     why: str = ""

@@ -33,6 +33,7 @@ from federation.export_messages import Standing as Told
 from federation.exports import Given
 from federation.links.gate import Visitor
 from federation.trust.policy import Caller, Op, Permission, Policy, Throttle
+from node.archives import DEFAULT
 
 from .cohort import Admits, Cohort
 from .cohort import Finding as Line
@@ -89,13 +90,13 @@ def admission(outside: Outside) -> Callable[[str, str, str], Admits]:
     return granted
 
 
-def _permissions(outside: Outside, caller: Caller, project: str, archive: str) -> list[Permission]:
+def _granted(outside: Outside, caller: Caller, project: str) -> list[Permission]:
     found = outside.policy().check(caller, Op.EXPORT_DEID, outside.clock())
-    fit = [
-        each
-        for each in found
-        if each.grant.project.upper() in ("", project) and each.share.archive == archive
-    ]
+    return [each for each in found if each.grant.project.upper() in ("", project)]
+
+
+def _permissions(outside: Outside, caller: Caller, project: str, archive: str) -> list[Permission]:
+    fit = [each for each in _granted(outside, caller, project) if each.share.archive == archive]
     if not fit:
         what = f"This site grants no exports for the project {project} to that node."
         remedy = f"Its admin can: peerpacs grants add PEER everything export_deid --project {project}"
@@ -113,16 +114,13 @@ class Serving:
         ordering: Ordering,
         partners: Partners,
         outbox: Path,
-        archive: str,
         outside: Outside,
     ) -> None:
-        """`archive` is the one that peers may order from."""
         self._projects = projects
         self._exports = exports
         self._ordering = ordering
         self._partners = partners
         self._outbox = outbox
-        self._archive = archive
         self._outside = outside
         self._throttles: dict[tuple[str, int], Throttle] = {}
 
@@ -136,7 +134,7 @@ class Serving:
 
     def preview(self, visitor: Visitor, told: Order) -> Preview:
         """See `Owner.preview`."""
-        project, permissions = self._admit(visitor, told.project)
+        project, told, permissions = self._admit(visitor, told)
         cohort, subjects, answer = self._counted(visitor, project, told)
         site = answer["sites"][0]
         smallest = max(project.smallest, *(each.grant.min_cohort for each in permissions))
@@ -157,7 +155,7 @@ class Serving:
     def order(self, visitor: Visitor, told: Order) -> Told:
         """See `Owner.order`."""
         node_id = visitor.identity.node_id
-        project, permissions = self._admit(visitor, told.project)
+        project, told, permissions = self._admit(visitor, told)
         try:
             return self._told(self._exports.find(part_id(node_id, told.order)))
         except NotFound:
@@ -190,10 +188,8 @@ class Serving:
         project = self._projects.find(told.project)
         question = Question(archive, list(told.query), list(told.lines))
         cohort, _ = self._ordering.cohort(project, question)
-        export = self._export(project, told, id, who)
-        return self._told(
-            self._ordering.place(replace(export, parent=told.order, archive=archive), project, cohort)
-        )
+        export = self._export(project, replace(told, archive=archive), id, who)
+        return self._told(self._ordering.place(replace(export, parent=told.order), project, cohort))
 
     def stand(self, visitor: Visitor, told: Name) -> Told:
         """See `Owner.stand`."""
@@ -210,7 +206,8 @@ class Serving:
 
     def release(self, visitor: Visitor, told: ReleaseName) -> Given:
         """See `Owner.release`."""
-        self._admit(visitor, self._ordered(visitor, told.order).project)
+        export = self._ordered(visitor, told.order)
+        _permissions(self._outside, visitor.caller, self._own(visitor, export.project).name, export.archive)
         return self.given(self._released(visitor, told), visitor)
 
     def given(self, export: Export, visitor: Visitor | None = None) -> Given:
@@ -259,14 +256,36 @@ class Serving:
             raise NotPermitted(what, "Share the project with it: peerpacs projects share")
         return project
 
-    def _admit(self, visitor: Visitor, name: str) -> tuple[Project, list[Permission]]:
+    def _own(self, visitor: Visitor, name: str) -> Project:
+        """Return a project of which this site has the key and the visitor is a partner."""
         project = self._partner_in(visitor, name)
         if project.foreign_key:
             raise NotFound("This site has no key of the project, so it exports nothing.")
-        return project, _permissions(self._outside, visitor.caller, project.name, self._archive)
+        return project
+
+    def _admit(self, visitor: Visitor, told: Order) -> tuple[Project, Order, list[Permission]]:
+        """Return the project, the order with the archive that it means, and what it is permitted by."""
+        project = self._own(visitor, told.project)
+        told = replace(told, archive=told.archive or self._meant(visitor, project))
+        return project, told, _permissions(self._outside, visitor.caller, project.name, told.archive)
+
+    def _meant(self, visitor: Visitor, project: Project) -> str:
+        """Return the archive that an order means which names none: the default one, or the only one granted.
+
+        Raises:
+            BadRequest: several others are granted.
+        """
+        found = _granted(self._outside, visitor.caller, project.name)
+        names = sorted({each.share.archive for each in found})
+        if DEFAULT in names or not names:
+            return DEFAULT
+        if len(names) > 1:
+            what = f"This site grants several archives: {', '.join(names)}."
+            raise BadRequest(what, f"Name one of them behind the site: --site SITE/{names[0]}")
+        return names[0]
 
     def _question(self, visitor: Visitor, told: Order) -> Question:
-        return Question(self._archive, list(told.query), list(told.lines), visitor.identity.node_id)
+        return Question(told.archive, list(told.query), list(told.lines), visitor.identity.node_id)
 
     def _counted(self, visitor: Visitor, project: Project, told: Order) -> tuple[Cohort, int, dict[str, Any]]:
         """Return who is meant, of how many subjects they are, and what may be told of that."""
@@ -295,7 +314,7 @@ class Serving:
         return Export(
             id=id,
             project=project.name,
-            archive=self._archive,
+            archive=told.archive,
             profile=project.profile,
             target=OUTBOX,
             standing=Standing.STANDING if told.is_standing else Standing.READY,
@@ -347,7 +366,7 @@ class Serving:
         if visitor is None:
             return lambda size: None
         outside = self._outside
-        found = _permissions(outside, visitor.caller, export.project, self._archive)
+        found = _permissions(outside, visitor.caller, export.project, export.archive)
         rate = min((each.grant.rate for each in found if each.grant.rate), default=0)
         throttle = self._throttles.setdefault((visitor.identity.node_id, rate), Throttle(rate))
 

@@ -128,7 +128,9 @@ class Question(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lines: Annotated[list[ListLine], Meta(max_length=10_000)] = []
     archive: Annotated[str, Meta(max_length=32)] = ""
     profile: Short = ""
-    sites: Annotated[Names, Meta(description="Names of sites, or `here`; none = all.")] = []
+    sites: Annotated[
+        Names, Meta(description="Names of sites, or `here`; `beta/lab` = an archive of a site; none = all.")
+    ] = []
 
 
 class ExportOrder(Question, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -180,6 +182,7 @@ class ExportSite(Struct, frozen=True, kw_only=True):
 
     node_id: str
     name: str
+    archive: str
     standing: str
     why: str
     is_over: bool

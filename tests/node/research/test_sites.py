@@ -13,6 +13,7 @@ import pytest
 
 from catalog import BadRequest, Contradiction, Damaged, NotFound
 from node.contracts import Device, Service
+from node.dimse import Requestor
 from node.research.combining import Piece, check_name, check_piece
 from node.research.release import complaints
 from tests.homes import Peer, RawInstance, attribute, edited, phantoms, serving
@@ -252,6 +253,33 @@ def test_a_grant_on_a_share_gives_only_what_the_share_has(sites: Three, tmp_path
 def beta_peer(site: GridSite) -> str:
     """Return the node id that the grants of a site name."""
     return str(site.ask("grants")["grants"][0]["peer"]).partition(":")[2]
+
+
+def test_any_archive_that_a_site_grants_is_exported_and_no_other(sites: Three, tmp_path: Path) -> None:
+    _, beta, uni = sites
+    beta.ask("put_archive", name="lab", ae_titles=["LAB"], who="admin", is_new=True, s3=[])
+    kept = phantoms(151, size=4_000)
+    lab = Requestor("PEER", "127.0.0.1", beta.node.ports["dicom"], "LAB")
+    assert {answer.status for answer in lab.store(kept)} == {0}
+    store(beta, phantoms(152, size=4_000))
+    beta.ask("put_project", name=PROJECT, who="dvorak", is_new=False, trusted=["+uni"], smallest=1)
+    asked = {"project": PROJECT, "query": ["Modality="], "who": "svoboda", "sites": ["beta/lab"]}
+    try:
+        refused = uni.ask("order_export", target=str(tmp_path / "refused"), **asked)
+        assert "grants no exports" in uni.waits_for(refused["id"], "failed")["why"]
+        beta.ask("put_share", name="of-lab", keys=[], view="full", who="admin", archive="lab")
+        beta.ask("put_grant", peer="uni", share="of-lab", ops=["export_deid"], who="admin", project=PROJECT)
+        out = tmp_path / "cohort"
+        export = uni.ask("order_export", target=str(out), **asked)
+        export = uni.waits_for(export["id"], "released")
+        assert export["released"] == len(kept), "what lies in the archive that was named, and nothing else"
+        assert list(complaints(out)) == []
+        with pytest.raises(BadRequest, match="one from each site"):
+            uni.ask("preview_export", **asked | {"sites": ["beta/lab", "beta"]})
+    finally:
+        beta.ask("put_project", name=PROJECT, who="dvorak", is_new=False, trusted=["-uni"], smallest=2)
+        beta.ask("remove_grant", grant=f"{beta_peer(beta)}/of-lab/{PROJECT}", who="admin")
+        beta.ask("remove_share", name="of-lab", who="admin")
 
 
 def test_who_is_no_partner_gets_nothing(sites: Three) -> None:
