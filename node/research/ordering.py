@@ -62,7 +62,7 @@ class Ordering:
         found = self._projects.find(project)
         self._projects.check_open(found, who)
         cohort, cohorts = self.cohort(found, question)
-        return self.told(found, cohort, cohorts)
+        return self.told(found, question, cohort, cohorts)
 
     def order(
         self,
@@ -95,7 +95,7 @@ class Ordering:
             query=msgspec.json.encode(question.query).decode() if question.query else "",
             is_standing=is_standing,
         )
-        told = self.told(found, cohort, cohorts)
+        told = self.told(found, question, cohort, cohorts)
         return self.place(export, found, cohort), told
 
     def check(
@@ -215,14 +215,16 @@ class Ordering:
             return cohorts.of_query(question.query), cohorts
         return cohorts.of_list(msgspec.convert(question.wanted, list[Wanted])), cohorts
 
-    def told(self, project: Project, cohort: Cohort, cohorts: Cohorts) -> dict[str, Any]:
+    def told(self, project: Project, question: Question, cohort: Cohort, cohorts: Cohorts) -> dict[str, Any]:
         """Return how much a cohort is as far as that may be told, and what became of a list's lines."""
         subjects = {cohorts.identity(choice) for choice in cohort.choices}
         entries = [entry for _, entry in cohorts.entries(cohort.choices)]
         studies = len({choice.StudyInstanceUID for choice in cohort.choices})
         size = Size(len(subjects), studies, len(entries), sum(e.holding.size for e in entries) // 1_000_000)
         secret = self._projects.key_file(project.name).read_bytes()
-        counts = self._counter.tell(project, secret, subjects, size)
+        counts = self._counter.tell(
+            project, secret, msgspec.json.encode(question, enc_hook=str), subjects, size
+        )
         state = f"needs approval of {' or '.join(project.approvers)}" if project.approvers else "may export"
         row = {
             "site": self._site,

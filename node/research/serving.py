@@ -290,9 +290,10 @@ class Serving:
     def _counted(self, visitor: Visitor, project: Project, told: Order) -> tuple[Cohort, int, dict[str, Any]]:
         """Return who is meant, of how many subjects they are, and what may be told of that."""
         self._check(project, told)
-        cohort, cohorts = self._ordering.cohort(project, self._question(visitor, told))
+        question = self._question(visitor, told)
+        cohort, cohorts = self._ordering.cohort(project, question)
         subjects = len({cohorts.identity(each) for each in cohort.choices})
-        return cohort, subjects, self._ordering.told(project, cohort, cohorts)
+        return cohort, subjects, self._ordering.told(project, question, cohort, cohorts)
 
     def _check(self, project: Project, told: Order) -> None:
         """Make sure that an order fits the project as it is here.

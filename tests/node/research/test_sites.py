@@ -92,7 +92,7 @@ def test_each_owner_approves_its_part_and_nothing_identified_reaches_who_ordered
         "alpha": "needs approval there",
         "beta": "needs approval there",
     }
-    assert {row["subjects"] for row in told["sites"]} == {0}, "two subjects, to the nearest ten"
+    assert {row["subjects"] for row in told["sites"]} == {10}, "two subjects, as ten"
 
     out = tmp_path / "cohort"
     export = uni.ask("order_export", project=PROJECT, query=query, target=str(out), who="svoboda")
