@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import unified_diff
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,12 +14,22 @@ import click
 from catalog import PacsError
 
 from ..servers import ServerError
+from .report import write
 from .script import SCENARIOS, Scene, parse, written
 from .stage import Stage
 
 
-def act(text: str, source: str, seed: int = 1) -> str:
+def act(
+    text: str,
+    source: str,
+    seed: int = 1,
+    *,
+    report: Path | None = None,
+    say: Callable[[str], object] = lambda line: None,
+) -> str:
     """Act a play; return its text with the transcripts as they were this time.
+
+    A folder for the report of its traffic may be given, and `say` gets each line as it is told.
 
     Raises:
         BadRequest: it cannot be understood.
@@ -26,17 +37,23 @@ def act(text: str, source: str, seed: int = 1) -> str:
     """
     scenes = parse(text, source)
     with Stage(seed) as stage:
-        return written(list(_acted(scenes, stage)))
+        acted = list(_acted(scenes, stage, say))
+        if report and stage.traffic:
+            write(report, stage.traffic, "\n".join(line for scene in acted for line in scene.expected or ()))
+        return written(acted)
 
 
-def _acted(scenes: Sequence[Scene], stage: Stage) -> Iterator[Scene]:
+def _acted(scenes: Sequence[Scene], stage: Stage, say: Callable[[str], object]) -> Iterator[Scene]:
     for scene in scenes:
         told: list[str] = []
         for command in scene.commands:
             try:
-                told += stage.act(command)
+                heard = stage.act(command)
             except ServerError as error:
                 raise ServerError(f"line {command.line}, {command.verb}: {error}") from error
+            for line in heard:
+                say(line)
+            told += heard
         is_told = bool(told) or scene.expected is not None
         yield Scene(scene.lines, scene.commands, told if is_told else None)
 
@@ -44,8 +61,11 @@ def _acted(scenes: Sequence[Scene], stage: Stage) -> Iterator[Scene]:
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @click.option("--rewrite", is_flag=True, help="Record the transcripts again; read the difference afterwards.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="A folder for Figures 6 and 7 of the traffic."
+)
 @click.option("--seed", default=1, show_default=True, help="Same seed, same studies.")
-def main(files: tuple[Path, ...], rewrite: bool, seed: int) -> None:
+def main(files: tuple[Path, ...], rewrite: bool, report: Path | None, seed: int) -> None:
     """Act plays; exit 1 if one went another way than is written. Without FILE, all that come with this.
 
     Example: python -m sim.plays sim/scenarios/one-node.txt
@@ -54,7 +74,7 @@ def main(files: tuple[Path, ...], rewrite: bool, seed: int) -> None:
     for file in files or sorted(SCENARIOS.glob("*.txt")):
         text, began = file.read_text(encoding="utf-8"), time.monotonic()
         try:
-            now = act(text, str(file), seed)
+            now = act(text, str(file), seed, report=report, say=partial(click.echo, err=True))
         except PacsError as error:
             raise click.UsageError(f"{error.what} {error.next}") from None
         except ServerError as error:

@@ -86,6 +86,11 @@ VERBS: Final[Mapping[str, Grammar]] = {
         "loss=SHARE; for what it sends alone with `sent`, or gets with `got`; as it was without a word",
     ),
     "await": Grammar(("AE", "SEEN..."), "wait until an AE title finds studies so, like CT-3x10=NEARLINE"),
+    "copies": Grammar(
+        ("COUNT",), "have every member of the grid ask for so many copies of its studies, at as many sites"
+    ),
+    "kept": Grammar((), "wait until every study is at as many sites as its rule demands"),
+    "digests": Grammar((), "wait until all members hold the others' catalogs with equal digests"),
     "level": Grammar((), "wait until all nodes that run find the same in the grid"),
     "check": Grammar(
         ("PLACE",), "fetch all that a node ever acknowledged, or at ALPHA_GRID all nodes, and compare it"
@@ -216,6 +221,8 @@ class _Reader:
             self._refuse(number, f"{error}.", f"{verb}: {VERBS[verb].means}.")
         if verb in ("day", "over") and not self._has_traffic:
             self._refuse(number, f"there is no traffic for {verb!r}.", "Write before: traffic four-hospitals")
+        if verb in ("copies", "kept", "digests") and not self._members:
+            self._refuse(number, f"there is no grid for {verb!r}.", "Write before: grid alpha beta")
         if verb == "grid":
             self._members += words
         return Command(number, verb, tuple(words))

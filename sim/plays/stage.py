@@ -21,6 +21,7 @@ from ..servers import ServerError, settle, wait
 from ..targets import REFUSALS, Target, reason
 from ..traffic import scenario
 from .actors import Actor, befriend, enrol
+from .agreement import Standing, differing, have_copies
 from .digests import digest, fetched
 from .script import SCENARIOS, Command, study_of, weather_of
 from .traffic import Traffic
@@ -55,6 +56,16 @@ class Stage:
         for actor in self._actors.values():
             actor.close()
         self._folder.cleanup()
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """The traffic that was begun last, if any was."""
+        return self._sending
+
+    @property
+    def members(self) -> list[Actor]:
+        """The nodes of the grid that run."""
+        return [actor for actor in self._actors.values() if actor.is_running and actor.line]
 
     def act(self, command: Command) -> list[str]:
         """Carry out one command; return what there is to tell.
@@ -197,8 +208,45 @@ class Stage:
         with Association(self._at(ae_title), [STUDY_ROOT_FIND], timeout=20.0) as association:
             return association.find(identifier("STUDY", **keys))
 
+    def _copies(self, count: str) -> list[str]:
+        have_copies(self.members, int(count))
+        return []
+
+    def _kept(self) -> list[str]:
+        members = self.members
+        known = Standing(members)
+
+        def is_so() -> bool:
+            known.ask(members)
+            return known.is_met
+
+        while not known.is_met:
+            before = known.kept, known.met
+            with suppress(ServerError):
+                wait(is_so, _PATIENCE, pause=1.0)
+            # A grid that has much to copy is waited for as long as it gets on.
+            if (known.kept, known.met) == before:
+                return [
+                    f"{known.met} of {known.studies} studies have their copies; {known.kept} objects are "
+                    f"kept for others, where {known.wanted} were to be"
+                ]
+        return [f"each of {known.studies} studies is at {known.copies} sites"]
+
+    def _digests(self) -> list[str]:
+        members, differ = self.members, ["nobody was asked"]
+
+        def is_so() -> bool:
+            differ[:] = differing(members)
+            return not differ
+
+        with suppress(ServerError):
+            wait(is_so, _PATIENCE, pause=1.0)
+        if differ:
+            return [f"digests differ: {'; '.join(differ)}"]
+        return [f"{_listed([each.called for each in members])} hold each other's catalogs with equal digests"]
+
     def _level(self) -> list[str]:
-        running = [actor for actor in self._actors.values() if actor.is_running and actor.line]
+        running = self.members
         known: dict[str, list[list[str]]] = {actor.called: [] for actor in running}
 
         def are_so() -> bool:

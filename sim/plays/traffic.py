@@ -5,15 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Final
 
 from ..phantoms import Study, instances
-from ..targets import REFUSALS, Target
-from ..traffic.replay import Replay, count, series
+from ..targets import Target
+from ..traffic.replay import Replay, Run, series
 from ..traffic.scenario import Scenario
 from ..traffic.week import DAY
-from .digests import digest, fetched
+from .digests import digest, given
 
 _STALL: Final = 5.0
 """Seconds for the answer to one C-STORE that count as a stall."""
@@ -26,15 +25,20 @@ class Traffic:
     """What a scenario's devices send; `targets` by site. It begins at once, and may be stopped."""
 
     def __init__(self, scenario: Scenario, targets: Mapping[str, Target]) -> None:
-        self._scenario = scenario
+        self.scenario = scenario
         self._replay = Replay(scenario, targets, _PATIENCE)
         self._began = time.monotonic()
         self._thread = threading.Thread(target=self._replay.play, daemon=True)
         self._thread.start()
 
+    @property
+    def run(self) -> Run:
+        """What became of it so far."""
+        return self._replay.run
+
     def wait_for_day(self, day: int) -> None:
         """Wait until that day begins, of which the first is 1, or until all is over."""
-        due = self._began + (day - 1) * DAY / self._scenario.faster
+        due = self._began + (day - 1) * DAY / self.scenario.faster
         self._thread.join(max(0.0, due - time.monotonic()))
 
     def end(self) -> list[str]:
@@ -65,10 +69,8 @@ class Traffic:
             taken = acknowledged.get(made.StudyInstanceUID, set())
             these = {digest(each) for each in instances(made) if each.SOPInstanceUID in taken}
             sent.setdefault(made.StudyInstanceUID, set()).update(these)
-        for uid, wanted in sent.items():
-            found = set[str]()
-            with suppress(*REFUSALS):
-                found = fetched(target.address, uid)
+        for uid, found in given(target.address, list(sent)):
+            wanted = sent[uid]
             lost += len(wanted - found)
             kept += len(wanted)
         return lost, kept
@@ -80,20 +82,22 @@ class Traffic:
         """
         unseen, kept = 0, 0
         with target.finder() as finder:
-            for studies in self._replay.run.acknowledged.values():
-                for uid, held in studies.items():
-                    unseen += max(0, len(held) - count(finder.find, uid))
-                    kept += len(held)
+            told = finder.find("STUDY", StudyInstanceUID="", NumberOfStudyRelatedInstances="")
+        found = {each["StudyInstanceUID"]: int(each["NumberOfStudyRelatedInstances"] or 0) for each in told}
+        for studies in self._replay.run.acknowledged.values():
+            for uid, held in studies.items():
+                unseen += max(0, len(held) - found.get(uid, 0))
+                kept += len(held)
         return unseen, kept
 
     def _series(self, site: str) -> list[Study]:
         """Return all series of a site, sent or not."""
         numbers: dict[tuple[str, str], int] = {}
-        bursts = self._scenario.bursts()
+        bursts = self.scenario.bursts()
         for burst in bursts:
             numbers.setdefault((burst.device, burst.study), len(numbers))
         return [
-            series(burst, self._scenario, numbers[burst.device, burst.study])
+            series(burst, self.scenario, numbers[burst.device, burst.study])
             for burst in bursts
             if burst.site == site
         ]

@@ -11,7 +11,10 @@ from click.testing import CliRunner
 from catalog import BadRequest
 from sim.links import CALM, SILENT, Weather
 from sim.plays.__main__ import act, main
+from sim.plays.agreement import Standing, differing
 from sim.plays.script import SCENARIOS, VERBS, parse, weather_of, written
+from sim.plays.stage import Stage
+from tests.running import until
 
 FILES = sorted(SCENARIOS.glob("*.txt"))
 LONG = {"bad-lines", "busy-grid", "full-hospital", "killed-hospital", "wrong-clock"}
@@ -37,6 +40,24 @@ def test_the_same_play_and_seed_give_the_same_transcript_twice_and_it_can_be_rec
     assert CliRunner().invoke(main, [str(file), "--seed=5", "--rewrite"]).exit_code == 0
     told = "".join(line[1:] for line in shown.output.splitlines(keepends=True) if line[0] == "+")
     assert file.read_text() == play + told.partition("acted\n")[2]
+
+
+@pytest.mark.slow
+def test_what_a_play_says_of_copies_and_digests_is_true_of_its_nodes() -> None:
+    play = "grid alpha beta\ncopies 2\nsend alpha CT-1x3\nlevel\nkept\ndigests\n"
+    play += "line beta cut\nsend alpha MR-1x2\nline beta\nlevel\nkept\ndigests\n"
+    commands = [command for scene in parse(play, "play") for command in scene.commands]
+    even = "alpha and beta hold each other's catalogs with equal digests"
+    with Stage() as stage:
+        told = [line for command in commands[:6] for line in stage.act(command)]
+        assert told[2:] == ["each of 1 studies is at 2 sites", even]
+        for command in commands[6:8]:
+            stage.act(command)
+        # What beta was not told of is seen by both.
+        until(lambda: differing(stage.members) == ["beta of alpha"], 30)
+        assert not Standing(stage.members).is_met
+        told = [line for command in commands[8:] for line in stage.act(command)]
+        assert told[1:] == ["each of 2 studies is at 2 sites", even]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -91,6 +112,8 @@ def test_weather_is_for_both_ways_of_a_line_or_for_one() -> None:
         ("traffic weeek", "paper-week"),
         ("traffic four-hospitals", "no node 'delta'"),
         ("grid beta delta", "there is a node beta already"),
+        ("copies many", "no number"),
+        ("digest", "Did you mean digests?"),
     ],
 )
 def test_a_play_with_an_error_is_refused_with_the_line_and_what_was_meant(line: str, said: str) -> None:
@@ -98,3 +121,10 @@ def test_a_play_with_an_error_is_refused_with_the_line_and_what_was_meant(line: 
         parse(f"node alpha\ngrid beta gamma\n{line}\n", "play.txt")
     assert "play.txt, line 3: " in refused.value.what
     assert said in f"{refused.value.what} {refused.value.next}"
+
+
+def test_copies_without_a_grid_are_refused() -> None:
+    with pytest.raises(BadRequest) as refused:
+        parse("node alpha\nkept\n", "play.txt")
+    assert refused.value.what == "play.txt, line 2: there is no grid for 'kept'."
+    assert refused.value.next == "Write before: grid alpha beta"
