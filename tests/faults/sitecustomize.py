@@ -1,4 +1,4 @@
-"""Ends a node's process with SIGKILL at a named place of its code, when PEERPACS_FAULT names one.
+"""Ends a node's process with SIGKILL at a named place of its code, or has it lie, as PEERPACS_FAULT says.
 
 Python reads this file by itself in a process whose PYTHONPATH has this folder; nobody else ever does, so the
 product's code neither knows of such places nor pays for them. `NAME:3` is the third time that it comes there.
@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 
 class Place(NamedTuple):
-    """A function of the node, and when the process ends in it."""
+    """A function of the node, and what happens instead of it."""
 
     module: str
     name: str
     """With a dot a method."""
     end: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
-    """Ends it, given the function and what it was called with."""
+    """Given the function and what it was called with."""
 
 
 def _gone() -> None:
@@ -45,7 +45,13 @@ def _torn(call: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
     _gone()
 
 
+def _lies(call: Any, args: tuple[Any, ...], named: dict[str, Any]) -> dict[int, Exception]:
+    """Say that everything is kept, and keep nothing."""
+    return {}
+
+
 PLACES = {
+    "a keeper lies": Place("node.copies.store", "CopyStore.keep", _lies),
     "half of an object is written": Place("node.storage.appending", "write_whole", _torn),
     "an object is written, not synced": Place("node.storage.segments", "SegmentStore.flush", _before),
     "objects are on the disk without rows": Place("node.copies.store", "CopyStore._put", _before),
@@ -70,7 +76,7 @@ def _arm(place: Place, number: int) -> None:
 
     def counted(*args: Any, **named: Any) -> Any:
         if next(times) == number:
-            place.end(call, args, named)
+            return place.end(call, args, named)
         return call(*args, **named)
 
     setattr(owner, name, counted)

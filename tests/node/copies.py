@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
+from catalog.log_reading import LogReading
+from catalog.truth import Environment
+from federation.mirror import Mirror
+from federation.owners import Owner
 from node.control import ask
+from node.copies.store import CopyStore
+from node.storage import Kept
+from node.storage.replay import items
 from sim.phantoms import instances, study
+from tests.federation.grids import known
 from tests.grid import GridNode
+from tests.node.keepers import SMALL
 from tests.running import dcmtk, until
 
 KEEPS = ("catalog", "find_live", "retrieve", "host_replicas")
@@ -67,3 +78,53 @@ def kept(node: GridNode) -> int:
 def wait_until_met(node: GridNode, studies: int, rule: str = "all", seconds: float = 30.0) -> None:
     """Wait until every study has its copies."""
     until(lambda: are_met(node, studies, rule), seconds)
+
+
+def held(node: GridNode) -> set[bytes]:
+    """Return the SHA-256 of everything whole that lies in a node's own archive."""
+    paths = (node.home / "archives" / "main" / "objects").glob("??/*.tar")
+    found = (item for path in paths for item in items(path, 0))
+    return {item.holding.sha256 for item in found if isinstance(item, Kept)}
+
+
+def proved(node: GridNode, owner: GridNode, folder: Path) -> set[bytes]:
+    """Return the SHA-256 of everything whole that a node keeps for another one."""
+    shutil.copytree(node.home / "copies", folder)
+    store, name = CopyStore(folder, time.time, SMALL), Owner(owner.node_id, "main").name
+    rows = [(study, row.holding.sha256) for study, rows in store.listing(name) for row in rows]
+    whole = {sha256 for study, sha256 in rows if store.prove(name, study, sha256, b"")}
+    store.close()
+    return whole
+
+
+def are_equal(owner: GridNode, reader: GridNode) -> bool:
+    """Say whether a reader has exactly the rows of the owner's catalog, by the digests of both."""
+    mirror = Mirror(reader.home / "grid" / "mirror", clock=time.time, is_read_only=True)
+    catalog = Environment(owner.home / "archives" / "main" / "catalog", is_read_only=True)
+    name = Owner(owner.node_id, "main").name
+    try:
+        [(number, share)] = [(number, at[1]) for number, at in mirror.sources().items() if at[0] == name]
+        with LogReading(catalog.reading, share) as log:
+            return known(mirror.digests(number)) == known(log.digests())
+    finally:
+        mirror.close()
+        catalog.close()
+
+
+def is_well(alpha: GridNode, beta: GridNode, folder: Path) -> None:
+    """Make sure that every copy is there and whole, and that both know the same."""
+    until(lambda: is_done(alpha), 90)
+    until(lambda: kept(beta) == ask(alpha.home, "status")["archive"]["instances"], 30)
+    until(lambda: are_equal(alpha, beta), 30)
+    assert proved(beta, alpha, folder) == held(alpha)
+    alpha.cli("verify")
+
+
+def damage(database: Path) -> None:
+    """Overwrite every second page of a database from the first data page on, as a bad disk does."""
+    data = database / "data.mdb"
+    pages = data.read_bytes()
+    with data.open("r+b") as file:
+        for at in range(2 * 4096, len(pages), 2 * 4096):
+            file.seek(at)
+            file.write(bytes(4096))

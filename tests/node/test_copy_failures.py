@@ -31,6 +31,7 @@ from node.transfers import Kind, Lane, Order, Outcome, Verdict
 from node.transfers.messages import Job
 from node.transfers.worker import Hands
 from tests.homes import Peer, phantoms, serving
+from tests.node.copies import damage
 from tests.node.keepers import SMALL, Keeper, flip, pair
 from tests.running import until
 
@@ -170,16 +171,6 @@ def test_equal_bytes_of_two_owners_are_both_there_after_a_kill(
         b"\1",
     ]
     after.close()
-
-
-def damage(database: Path) -> None:
-    """Overwrite every second page of a database from the first data page on, as a bad disk does."""
-    data = database / "data.mdb"
-    pages = data.read_bytes()
-    with data.open("r+b") as file:
-        for at in range(2 * 4096, len(pages), 2 * 4096):
-            file.seek(at)
-            file.write(bytes(4096))
 
 
 def test_rows_of_copies_that_were_damaged_are_made_again_from_the_objects(two: tuple[Keeper, Keeper]) -> None:

@@ -1,0 +1,175 @@
+"""Disks of nodes with copies are damaged, emptied or full, or a keeper lies: what was acknowledged stays."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from node.control import ask
+from tests.federation.failures.test_copy_faults import FAULTS
+from tests.grid import GridNode
+from tests.node.copies import damage, hospitals, is_done, is_well, kept, sent
+from tests.running import dcmtk, until
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[3]
+_seeds = count(300)
+Pair = tuple[GridNode, GridNode]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Alpha, and beta that keeps copies of all its studies."""
+    alpha, beta = nodes = hospitals(tmp_path_factory.mktemp("grid"), "alpha", "beta")
+    alpha.say("copies", "add", "all", "--copies", "2")
+    yield alpha, beta
+    for node in nodes:
+        if node.process is not None:
+            node.stop()
+
+
+def corrected(alpha: GridNode, folder: Path) -> str:
+    """Store a study that a person corrects; wait for its copies, and return its UID."""
+    uid, _ = sent(alpha, folder, next(_seeds), 4, 200_000)
+    alpha.say("correct", uid, "PatientName=MENDED^ANNA", "--reason", "test")
+    until(lambda: is_done(alpha), 60)
+    return uid
+
+
+def name_of(alpha: GridNode, uid: str) -> str:
+    """Return what a node answers when it is asked for the patient of a study."""
+    asked = ("-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={uid}", "-k", "PatientName")
+    return dcmtk("findscu", "-S", "-aec", "ALPHA", *asked, "127.0.0.1", str(alpha.port))
+
+
+def test_damaged_databases_of_copies_are_made_again_at_both_ends(pair: Pair, tmp_path: Path) -> None:
+    alpha, beta = pair
+    corrected(alpha, tmp_path / "sent")
+    had = kept(beta)
+    for node, name in ((alpha, "ledger"), (beta, "rows")):
+        node.kill()
+        damage(node.home / "copies" / name)
+        node.start(**node.env)
+        assert f"{name}.damaged-" in node.log()
+    assert kept(beta) == had
+    is_well(alpha, beta, tmp_path / "copies")
+
+
+def test_a_damaged_catalog_is_not_opened_and_made_again_and_no_copy_goes(pair: Pair, tmp_path: Path) -> None:
+    alpha, beta = pair
+    uid = corrected(alpha, tmp_path / "sent")
+    had = kept(beta)
+    alpha.kill()
+    damage(alpha.home / "archives" / "main" / "catalog")
+    with pytest.raises(AssertionError, match="peerpacs rebuild"):
+        alpha.start(**alpha.env)
+    alpha.kill()
+    alpha.cli("rebuild", "--yes")
+    alpha.start(**alpha.env)
+    assert "MENDED" in name_of(alpha, uid)
+    is_well(alpha, beta, tmp_path / "copies")
+    assert kept(beta) == had
+
+
+def test_a_node_that_has_nothing_left_but_identity_and_state_gets_its_studies_back(
+    pair: Pair, tmp_path: Path
+) -> None:
+    alpha, beta = pair
+    uid = corrected(alpha, tmp_path / "sent")
+    had = ask(alpha.home, "status")["archive"]
+    assert alpha.stop() == 0
+    for folder in ("archives", "copies", "grid", "rejected", "transfers"):
+        shutil.rmtree(alpha.home / folder)
+    alpha.start(**alpha.env)
+    until(lambda: ask(alpha.home, "status")["archive"] == had, 90)
+    assert "MENDED" in name_of(alpha, uid)
+    is_well(alpha, beta, tmp_path / "copies")
+
+
+def test_a_keeper_that_says_it_kept_what_it_did_not_is_found_out(pair: Pair, tmp_path: Path) -> None:
+    alpha, beta = pair
+    beta.stop()
+    beta.start(**beta.env, PEERPACS_FAULT="a keeper lies", PYTHONPATH=str(FAULTS))
+    sent(alpha, tmp_path / "sent", next(_seeds), 4, 200_000)
+    until(lambda: is_done(alpha), 60)
+    assert kept(beta) < ask(alpha.home, "status")["archive"]["instances"], "it is believed for now"
+    beta.stop()
+    beta.start(**beta.env)
+    until(lambda: kept(beta) == ask(alpha.home, "status")["archive"]["instances"], 60)
+    is_well(alpha, beta, tmp_path / "copies")
+
+
+STORY = """
+import subprocess, sys
+from pathlib import Path
+from pydicom import dcmread
+from node.control import ask
+from sim.phantoms import instances, study
+from tests.node.copies import hospitals, is_done, kept
+from tests.running import dcmtk, until
+
+folder = Path(sys.argv[1])
+small = folder / "grid" / "alpha"
+small.mkdir(parents=True)
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(small)], check=True)
+mark = {
+    "PEERPACS__COPIES__NEARLINE_ABOVE_MB": "16",
+    "PEERPACS__COPIES__NEARLINE_AFTER_DAYS": "0",
+    "PEERPACS__STORAGE__STOP_BELOW_MB": "8",
+    "PEERPACS__STORAGE__RESUME_ABOVE_MB": "10",
+    "PEERPACS__GRID__CACHE_MB": "4",
+}
+alpha, beta = hospitals(folder / "grid", "alpha", "beta", **mark)
+alpha.say("copies", "add", "all", "--copies", "2")
+refused = 0
+made = []
+for number in range(64):
+    described = study(500, number, instances=20, size=500_000)
+    made.append(described.StudyInstanceUID)
+    for one in instances(described):
+        path = folder / f"{one.SOPInstanceUID}.dcm"
+        path.write_bytes(one.part10())
+    files = [str(path) for path in sorted(folder.glob("*.dcm"))]
+    def is_stored():
+        global refused
+        to = ("-aec", "ALPHA", "127.0.0.1", str(alpha.port))
+        said = dcmtk("storescu", "-xe", "-ll", "info", *to, *files, exit_code=None)
+        whole = said.count("(Success)") == len(files)
+        refused += not whole
+        return whole
+    until(is_stored, 120)
+    for path in folder.glob("*.dcm"):
+        path.unlink()
+until(lambda: is_done(alpha), 300)
+assert kept(beta) == 64 * 20, kept(beta)
+for number in (0, 31, 63):
+    got = folder / f"got{number}"
+    got.mkdir()
+    asked = ("-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={made[number]}")
+    dcmtk("getscu", "-S", "-aec", "ALPHA", "-od", str(got), *asked, "127.0.0.1", str(alpha.port))
+    pixels = {dcmread(path).PixelData for path in got.iterdir()}
+    sent = {one.part10()[-100_000:] for one in instances(study(500, number, instances=20, size=500_000))}
+    assert len(pixels) == 20, (number, len(pixels))
+alpha.cli("verify")
+alpha.kill()
+alpha.start(**alpha.env)
+assert ask(alpha.home, "status")["archive"]["instances"] == 64 * 20
+alpha.cli("verify")
+for node in (alpha, beta):
+    node.stop()
+print("lost nothing", refused)
+"""
+
+
+def test_a_node_of_64_mb_survives_ten_times_its_size(tmp_path: Path) -> None:
+    script = [sys.executable, "-c", STORY, str(tmp_path)]
+    command = ["unshare", "--mount", "--map-root-user", *script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.stdout.startswith("lost nothing"), done.stdout[-2000:] + done.stderr[-4000:]
