@@ -173,3 +173,16 @@ def test_a_node_of_64_mb_survives_ten_times_its_size(tmp_path: Path) -> None:
     command = ["unshare", "--mount", "--map-root-user", *script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.stdout.startswith("lost nothing"), done.stdout[-2000:] + done.stderr[-4000:]
+
+
+def test_a_node_whose_state_is_gone_works_on_alone_and_says_how_it_joins_again(tmp_path: Path) -> None:
+    node = GridNode(tmp_path / "solo", "solo")
+    node.start(**node.env)
+    try:
+        node.told("invite", "--site", "OTHER", "--template", "replica-peer")
+        node.stop()
+        shutil.rmtree(node.home / "state")
+        node.start(**node.env)
+        assert "peerpacs join" in node.log()
+    finally:
+        node.stop()
