@@ -92,7 +92,10 @@ class Grid:
         self.membership: Membership | None = None
         self._is_serving = False
         if (self.folder / NODE_FILE).exists():
-            self._open()
+            try:
+                self._open()
+            except NotFound as error:
+                logger.error("state/ knows nothing of this node's grid any more; it works alone. %s", error)
 
     def start(self) -> None:
         """Serve and connect, now or from the moment the node is in a grid.
@@ -116,10 +119,8 @@ class Grid:
             NotFound: it is in no grid.
         """
         if self.membership is None:
-            what = "This node is in no grid."
-            raise NotFound(
-                what, "Found one with the first invitation: peerpacs invite; or: peerpacs join TICKET"
-            )
+            remedy = "Found one with the first invitation: peerpacs invite; or: peerpacs join TICKET"
+            raise NotFound("This node is in no grid.", remedy)
         return self.membership
 
     def found(self, name: str) -> None:
