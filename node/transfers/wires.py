@@ -33,13 +33,13 @@ class Keys(NamedTuple):
     server_secret: str = ""
 
 
-def make_keys(path: Path) -> Keys:
-    """Return the node's keys, made when there are none; `worker.key` beside them is for the workers."""
+def make_keys(path: Path, guest: str = "worker.key") -> Keys:
+    """Return the node's keys, made when there are none; the file `guest` beside them is for the workers."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         (server_public, server_secret), (public, secret) = zmq.curve_keypair(), zmq.curve_keypair()
         keys = Keys(server_public.decode(), public.decode(), secret.decode(), server_secret.decode())
-        _write(path.with_name("worker.key"), keys._replace(server_secret=""))
+        _write(path.with_name(guest), keys._replace(server_secret=""))
         _write(path, keys)
     return read_keys(path)
 
@@ -54,9 +54,9 @@ def read_keys(path: Path) -> Keys:
     try:
         return Keys(**json.loads(path.read_text()))
     except FileNotFoundError:
-        raise NotFound(f"There is no key file {path}.", "Copy worker.key from the node's secrets.") from None
+        raise NotFound(f"There is no key file {path}.", f"Copy {path.name} from the node's secrets.") from None
     except (ValueError, TypeError) as error:
-        raise BadRequest(f"{path} is no key file: {error}.", "Copy worker.key again.") from None
+        raise BadRequest(f"{path} is no key file: {error}.", "Copy it again.") from None
 
 
 def _write(path: Path, keys: Keys) -> None:
@@ -71,7 +71,7 @@ def _write(path: Path, keys: Keys) -> None:
 
 
 def listen(context: Any, url: str, keys: Keys | None = None) -> tuple[Any, str]:
-    """Return a socket that workers can come to, and its URL with the port that was taken.
+    """Return a socket that others can come to, and its URL with the port that was taken.
 
     Raises:
         BadRequest: tcp without keys, or a URL that is none.
@@ -95,7 +95,7 @@ def listen(context: Any, url: str, keys: Keys | None = None) -> tuple[Any, str]:
     except zmq.ZMQError as error:
         socket.close(0)
         kind = Busy if error.errno == zmq.EADDRINUSE else BadRequest
-        raise kind(f"Workers cannot be listened for at {url}: {error}.", "Name another address.") from None
+        raise kind(f"{url} cannot be listened at: {error}.", "Name another address.") from None
     except BaseException:
         socket.close(0)
         raise
@@ -108,20 +108,30 @@ def reach(context: Any, url: str, name: str, keys: Keys | None = None) -> Any:
     socket.setsockopt(zmq.IDENTITY, name.encode())
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
     try:
-        if url.startswith("tcp:"):
-            keys = _demand(keys, url)
-            socket.curve_serverkey = keys.server_public.encode()
-            socket.curve_publickey, socket.curve_secretkey = (
-                keys.worker_public.encode(),
-                keys.worker_secret.encode(),
-            )
-        socket.connect(url)
+        come_to(socket, url, keys)
     except BaseException as error:
         socket.close(0)
         if isinstance(error, zmq.ZMQError):
             raise BadRequest(f"{url} is no address of a queue: {error}.", "See transfers.listen.") from None
         raise
     return socket
+
+
+def come_to(socket: Any, url: str, keys: Keys | None) -> None:
+    """Connect a socket, over tcp as one that has the worker's keys.
+
+    Raises:
+        BadRequest: tcp without keys.
+        ZMQError: the URL is none.
+    """
+    if url.startswith("tcp:"):
+        keys = _demand(keys, url)
+        socket.curve_serverkey = keys.server_public.encode()
+        socket.curve_publickey, socket.curve_secretkey = (
+            keys.worker_public.encode(),
+            keys.worker_secret.encode(),
+        )
+    socket.connect(url)
 
 
 def _socket(context: Any, kind: int) -> Any:
@@ -135,7 +145,7 @@ def _socket(context: Any, kind: int) -> Any:
 
 def _demand(keys: Keys | None, url: str) -> Keys:
     if keys is None:
-        raise BadRequest(f"{url} would be open to everybody.", "Workers over tcp need keys.")
+        raise BadRequest(f"{url} would be open to everybody.", "Who comes over tcp needs keys.")
     return keys
 
 

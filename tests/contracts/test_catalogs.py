@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 
 from catalog import Arrival, Attributes, Entry, Level, Matching, Query, Recorded, Selection
+from node.roles.catalog import CatalogService
+from node.roles.remote_catalog import RemoteCatalog
+from node.state import State
 from tests.catalog.samples import Ticking, index_all, open_catalog, query
 from tests.contracts.catalogs import CatalogClaims, Reach, WriterClaims, three_studies, uids
 from tests.federation.grids import Node
 from tests.federation.unions import Seen
+from tests.node.roles.serving import Served
 
 
 class TestLmdbCatalog(WriterClaims):
@@ -26,6 +30,28 @@ class TestLmdbCatalog(WriterClaims):
 
         yield Reach(catalog, catalog, state)
         catalog.close()
+
+
+class TestCatalogOfAnotherHost(WriterClaims):
+    """A catalog as a gateway elsewhere has it, over the network."""
+
+    @pytest.fixture
+    def reach(self, tmp_path: Path) -> Iterator[Reach]:
+        clock = Ticking()
+        catalog = open_catalog(tmp_path, clock=clock)
+        state_of_node = State(tmp_path / "state")
+        service = CatalogService(lambda: {"main": catalog}, state_of_node, clock)
+        served = Served(tmp_path, "catalog", service.answers())
+        remote = RemoteCatalog(served.client, "main")
+
+        def state() -> None:
+            clock.now += 3
+            catalog.publish(clock())
+
+        yield Reach(remote, remote, state)
+        served.close()
+        catalog.close()
+        state_of_node.close()
 
 
 class TestLmdbCatalogBehindItsSearchIndex(WriterClaims):

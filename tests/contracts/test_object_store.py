@@ -13,11 +13,13 @@ import pytest
 from catalog import BadRequest, Damaged, Holding, NotFound, ObjectStore
 from tests.node.bucket.serving import bucket_store, forget_state
 from tests.node.bucket.swift import swift_store
+from tests.node.roles.serving import remote_store
 from tests.node.storage.filling import Came, fill, keep, read, segment_store, two_volumes
 
 STORES: dict[str, Callable[[Path], ObjectStore]] = {
     "segments": segment_store,
     "volumes": two_volumes,
+    "storage elsewhere": remote_store,
     "bucket": bucket_store,
     "bucket at Swift": swift_store,
 }
