@@ -19,7 +19,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from catalog import Clock, OutOfSpace
+from catalog import Clock, OutOfSpace, Unavailable
 from node.archives import DEFAULT
 from node.contracts import Caller, Device, Rejection, Service, Verdict
 from node.devices import ANY, LOOPBACK, DeviceBook
@@ -100,7 +100,7 @@ class Refusals:
             return
         try:
             self._table.change({key: _adding(refusal) for key, refusal in pending.items()})
-        except OutOfSpace:
+        except (OutOfSpace, Unavailable):
             with self._lock:
                 newer, self._pending = self._pending, pending
                 for key, refusal in newer.items():

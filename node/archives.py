@@ -25,7 +25,7 @@ DEFAULT: Final = "main"
 """The archive that every node has."""
 _BESIDE: Final = "plan.json"
 """In the archive's folder: its plan once more, should the state be lost."""
-_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +114,7 @@ class ArchiveBook:
         if plan.name == DEFAULT:
             remedy = "AE title, storage and quota stand in peerpacs.toml; restart the node after a change."
             raise BadRequest("The default archive is not changed here.", remedy)
-        if not _NAME.fullmatch(plan.name):
+        if not NAME.fullmatch(plan.name):
             remedy = "Use at most 32 small letters, digits and hyphens."
             raise BadRequest(f"{plan.name!r} is not a name for an archive.", remedy)
         titles = tuple(check_ae_title(title, longest=16 - len(GRID_SUFFIX)) for title in plan.ae_titles)

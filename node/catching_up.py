@@ -18,7 +18,7 @@ import msgspec
 from catalog import Clock, Entry, Holding, Move, NotFound, Unavailable
 from node.damage import DamageBook
 from node.recovery import Recovered, Recovery
-from node.rollback import Rollback, RollbackWatch
+from node.rollback import Disks, Rollback, RollbackWatch
 from node.storage import Damage, Item, SegmentStore, VolumeStore
 from node.storage.coverage import Coverage, skip_to, unsettled_in
 from node.storage.elsewhere import is_elsewhere
@@ -64,14 +64,14 @@ class CatchUp:
         self,
         folder: Path,
         store: Store,
-        segments: SegmentStore | VolumeStore,
+        segments: SegmentStore | Disks,
         catalog: Epochs,
         recovery: Recovery,
         rows: Whereabouts,
         book: DamageBook,
         watch: RollbackWatch,
         clock: Clock,
-        is_there: Callable[[Holding], bool] | None = None,
+        is_there: Callable[[Holding], bool],
     ) -> None:
         self._folder = folder
         self._store = store
@@ -83,7 +83,7 @@ class CatchUp:
         self._watch = watch
         self._clock = clock
         self._told = clock()
-        self._is_there = is_there or Presence(segments)
+        self._is_there = is_there
 
     def run(self) -> CaughtUp | None:
         """Take in what came later, if there is a sign that something did; None where all is well.

@@ -24,6 +24,7 @@ import msgspec
 from msgspec import Meta
 
 from catalog import BadRequest, NotFound
+from node.roles.plan import check_roles
 from node.sections import GRID_SUFFIX
 from node.sections import Config as Config
 from node.standing import LISTS, read_standing
@@ -276,8 +277,11 @@ def _wanted(kind: Any, meta: Meta | None) -> str:
         return " or ".join(member.value for member in kind)
     if kind is bool:
         return "true or false"
+    if get_origin(kind) is tuple:
+        of = get_args(kind)[0]
+        return "a list of texts" if of is str else f"a list of {_wanted(of, None)}"
     if meta is None:
-        return "a list of texts"
+        return "text"
     if kind is str:
         return f"text of {meta.min_length or 0} to {meta.max_length} characters"
     return f"{'a whole number' if kind is int else 'a number'} from {meta.ge} to {meta.le}"
@@ -305,6 +309,7 @@ def _check_together(config: Config, source: str) -> None:
             raise BadRequest(what, "Give each its own, or 0 for none.")
         taken[port] = name
     check_storage(config.storage.url, f"storage.url in {source}")
+    check_roles(config, source)
     if config.storage.resume_above_mb < config.storage.stop_below_mb:
         what = f"storage.resume_above_mb in {source} is lower than storage.stop_below_mb."
         raise BadRequest(what, "Storing resumes at or above the mark where it stopped.")

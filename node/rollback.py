@@ -17,7 +17,7 @@ import msgspec
 
 from catalog import Clock, PacsError
 from node.state import Tables
-from node.storage import SegmentStore, VolumeStore
+from node.storage import SegmentStore
 from node.storage.coverage import NOTHING, Coverage, observed
 from node.storage.places import highest_number
 
@@ -63,6 +63,13 @@ class Commits(Protocol):
         """Return the number of the last commit."""
 
 
+class Disks(Protocol):
+    """The disks of an archive, as one needs them here."""
+
+    def present(self) -> list[SegmentStore]:
+        """Return the stores of those that are there; none of them need be on this machine."""
+
+
 class Rollback(NamedTuple):
     """What does not fit together: sentences, and which segments need not be read again."""
 
@@ -80,12 +87,13 @@ class RollbackWatch:
     def __init__(
         self,
         objects: Path,
-        segments: SegmentStore | VolumeStore,
+        segments: SegmentStore | Disks,
         catalog: Notes,
         state: Commits,
         tables: Tables,
         clock: Clock,
     ) -> None:
+        objects.mkdir(parents=True, exist_ok=True, mode=0o750)
         self._path = objects / SEEN
         self._segments = segments
         self._catalog = catalog

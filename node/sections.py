@@ -265,6 +265,22 @@ class ProcessesSection(msgspec.Struct, frozen=True, kw_only=True):
     count: Annotated[int, Meta(ge=1, le=64)]
 
 
+class Role(StrEnum):
+    """A part of a node that may have a process, and a host, of its own."""
+
+    GATEWAY = "gateway"
+    CATALOG = "catalog"
+    STORAGE = "storage"
+
+
+class RolesSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which parts of the node this process is, and where the others are."""
+
+    run: tuple[Role, ...]
+    catalog: Annotated[str, Meta(max_length=200, pattern=r"^((ipc|tcp)://.+)?$")]
+    storage: Annotated[str, Meta(max_length=200, pattern=r"^((ipc|tcp)://.+)?$")]
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The whole file, one attribute for each section."""
 
@@ -285,3 +301,4 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     oidc: OidcSection
     transfers: TransfersSection
     processes: ProcessesSection
+    roles: RolesSection

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Final
 
-from catalog import Damaged, LmdbCatalog, Verb
+from catalog import Damaged, Holding, LmdbCatalog, Verb
 from catalog.find import IsAway
 from node.archives import Plan
 from node.bucket import BucketStore
-from node.catching_up import CatchUp, CaughtUp
+from node.catching_up import CatchUp, CaughtUp, Presence
 from node.clock_guard import ClockGuard
 from node.completeness import Completeness
 from node.config import DISK
@@ -19,6 +19,7 @@ from node.pacing import GivingWay
 from node.reading import header_reader, pixel_comparer
 from node.recovery import Recovered
 from node.retention import Retention, Rule
+from node.roles.remote_store import RemoteStore
 from node.rollback import RollbackWatch
 from node.storage import SegmentStore, has_objects
 from node.storage.removal import erase_decisions
@@ -98,6 +99,8 @@ class Archive(Doors):
         return Retention(rules, *parts, self.shared.clock)
 
     def _erase_decisions(self, ids: Collection[str]) -> None:
+        if isinstance(self.segments, RemoteStore):
+            self.segments.erase_decisions(ids)
         stores = [self.segments] if isinstance(self.segments, SegmentStore) else self.segments.present()
         for store in stores:
             erase_decisions(store.objects, ids)
@@ -130,16 +133,17 @@ class Archive(Doors):
         folder, clock, shared = self.folder, self.shared.clock, self.shared
         finish_swap(folder)
         refuse_damaged_catalog(shared.home, folder, catalog, clock())
-        if catalog == CATALOG and not (folder / CATALOG).exists() and has_objects(folder):
-            what = f"The catalog of {folder} is gone, but its objects are there."
-            raise Damaged(what, "Run peerpacs rebuild: it makes the catalog again from the objects.")
+        is_new = catalog == CATALOG and not (folder / CATALOG).exists()
         if self.plan.storage == DISK:
-            self.segments = self.store = self.open_volumes()
+            self.segments = self.store = self.open_objects()
         else:
             settings = storage_settings(self.shared.config)
             self.segments = spool = SegmentStore(folder / "objects", folder / "incoming", clock, settings)
             self.store = self.bucket = self._open_bucket(spool)
         self.opened.callback(self.store.close)
+        if is_new and self._has_objects():
+            what = f"The catalog of {folder} is gone, but its objects are there."
+            raise Damaged(what, "Run peerpacs rebuild: it makes the catalog again from the objects.")
         self.catalog = LmdbCatalog(
             folder / catalog,
             folder / search_of(catalog),
@@ -150,6 +154,11 @@ class Archive(Doors):
         )
         # Closed before the store, which then notes that nothing is left to replay.
         self.opened.callback(self.catalog.close)
+
+    def _has_objects(self) -> bool:
+        if isinstance(self.segments, RemoteStore):
+            return not self.segments.condition().is_empty
+        return has_objects(self.folder)
 
     def _open_bucket(self, spool: SegmentStore) -> BucketStore:
         """Open the bucket over the segments."""
@@ -171,12 +180,23 @@ class Archive(Doors):
             self.care.book,
             self.rollback,
             self.shared.clock,
-            self.bucket.listing.is_there if self.bucket else None,
+            self._presence(),
         ).run()
         if caught:
             told = {"instances": caught.recovered.instances, "decisions": caught.recovered.decisions}
             self.audit.record("catch up", None, "ok", {**told, "missing": caught.missing})
         return caught
+
+    def _presence(self) -> Callable[[Holding], bool]:
+        """Return what says whether an object can be read, as far as that costs little."""
+        if self.bucket:
+            return self.bucket.listing.is_there
+        return self.segments.is_safe if isinstance(self.segments, RemoteStore) else Presence(self.segments)
+
+    def _replay_anew(self) -> None:
+        """Take in what a storage that began anew knows, so that it keeps again."""
+        if isinstance(self.segments, RemoteStore) and not self.segments.condition().is_replayed:
+            self.recover()
 
     def change(self, plan: Plan) -> None:
         """Go by another plan from now on; AE titles and quota count at once, the rest at the next start."""
@@ -186,6 +206,8 @@ class Archive(Doors):
     def chores(self) -> Iterator[Chore]:
         """Yield what must be done for the archive in the background."""
         clock = self.shared.clock
+        if isinstance(self.segments, RemoteStore):
+            yield Chore(f"storage of {self.name}", 0.5, self._replay_anew)
         yield Chore(f"tidy {self.name}", 60.0, self.catalog.tidy)
         yield Chore(f"commitments of {self.name}", 3600.0, self.commitment.tidy)
         yield Chore(f"disposal of {self.name}", 2.0, self.disposal.step)

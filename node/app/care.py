@@ -12,6 +12,7 @@ from node.held import HeldShelf
 from node.inspection import Inspector
 from node.intake import Intake
 from node.pacing import Pace
+from node.roles.remote_store import RemoteStore
 from node.scrub import Reading, Scrub, sample_of_a_day
 from node.state import Tables
 from node.storage import Item, SegmentStore, VolumeStore
@@ -33,7 +34,7 @@ class Care:
     def __init__(
         self,
         name: str,
-        store: SegmentStore | VolumeStore | BucketStore,
+        store: SegmentStore | VolumeStore | BucketStore | RemoteStore,
         catalog: CatalogWriter,
         held: HeldShelf,
         tables: Tables,

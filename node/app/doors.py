@@ -40,6 +40,9 @@ from node.register import Register
 from node.rejected import RejectedShelf
 from node.retention import Accesses
 from node.retriever import NodeRetriever
+from node.roles.calls import RoleClient
+from node.roles.remote_catalog import RemoteCatalog
+from node.roles.remote_store import RemoteStore
 from node.second_person import SecondPerson
 from node.sections import REJECTED_SUFFIX, Config
 from node.sent_again import SentAgain
@@ -70,14 +73,16 @@ class Shared(NamedTuple):
     """Notes what must outlive the state."""
     elsewhere: Elsewhere = nobody_else
     """Whether other sites have as many copies as commitment needs, of the default archive."""
+    storage: RoleClient | None = None
+    """What keeps the objects of archives on disk, where another process does."""
 
 
 class Doors:
     """An archive as one process of the node has it; close it when everything that uses it has ended."""
 
-    catalog: LmdbCatalog | GatewayCatalog
-    segments: SegmentStore | VolumeStore
-    store: VolumeStore | BucketStore
+    catalog: LmdbCatalog | GatewayCatalog | RemoteCatalog
+    segments: SegmentStore | VolumeStore | RemoteStore
+    store: VolumeStore | BucketStore | RemoteStore
     bucket: BucketStore | None = None
     rest: float = 0.0
     """Seconds before a commitment is judged, see `Commitments`."""
@@ -99,6 +104,14 @@ class Doors:
         folders = (self.folder / "objects", self.folder / "incoming")
         owner = f"{self.shared.config.node.node_id}/{self.name}"
         return VolumeStore(*folders, self.clock, storage_settings(self.shared.config), owner)
+
+    def open_objects(self) -> VolumeStore | RemoteStore:
+        """Open what keeps the objects of an archive on disk, wherever that is."""
+        shared = self.shared
+        if shared.storage is None:
+            return self.open_volumes()
+        settings = storage_settings(shared.config)
+        return RemoteStore(shared.storage, self.name, self.folder / "incoming", self.clock, settings)
 
     def open_doors(self) -> None:
         """Put the doors in front of store and catalog."""
@@ -208,6 +221,8 @@ class Doors:
     def _held_allowance(self) -> int:
         if isinstance(self.segments, VolumeStore):
             size = sum(state.room.size for state in self.segments.states())
+        elif isinstance(self.segments, RemoteStore):
+            size = self.segments.condition().size
         else:
             disk = os.statvfs(self.folder)
             size = disk.f_blocks * disk.f_frsize

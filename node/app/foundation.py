@@ -21,7 +21,9 @@ from node.dimse import Admission, DimseServer, calling, reencode
 from node.drain import Drain
 from node.journal import Journal
 from node.research.senders import Senders
-from node.sections import Config
+from node.roles.calls import RoleClient, guest_keys
+from node.roles.plan import has
+from node.sections import Config, Role
 from node.standing import load_standing
 from node.state import State
 from node.transcoding import Transcoder
@@ -52,7 +54,7 @@ class Foundation:
     def _open_foundation(self, door: Callable[[str], Ingest]) -> None:
         """Open the parts; `door` opens the one of a research project's archive."""
         home, config = self.home, self.config
-        self.state = State(home / "state")
+        self.state = self._open_state()
         self._opened.callback(self.state.close)
         self.drain = Drain(self.state)
         self.devices = DeviceBook(self.state)
@@ -66,8 +68,24 @@ class Foundation:
         self._opened.callback(pool.shutdown, wait=False, cancel_futures=True)
         books = (self.state, self.devices, self.audit, self.book)
         self.journal = Journal(self.state, self.clock)
-        self._shared = Shared(home, config, self.clock, *books, pool, self._call, door, self.journal)
+        storage = None if has(config, Role.STORAGE) else self._reach("storage", config.roles.storage)
+        self._shared = Shared(
+            home, config, self.clock, *books, pool, self._call, door, self.journal, storage=storage
+        )
         self.transcoder = Transcoder(reencode, home / "archives" / DEFAULT / "incoming")
+
+    def _open_state(self) -> State:
+        return State(self.home / "state")
+
+    def _reach(self, role: str, url: str) -> RoleClient:
+        """Return a role that runs elsewhere, which need not answer yet.
+
+        Raises:
+            NotFound: this host has no key of the node.
+        """
+        client = RoleClient(role, url, guest_keys(self.home, url))
+        self._opened.callback(client.close)
+        return client
 
     def _titles(self) -> dict[str, str]:
         """Return the AE titles that this node answers to, and the archive of each.

@@ -21,6 +21,7 @@ from catalog import Clock
 from node.archives import Plan
 from node.config import load_config
 from node.contracts import Ingest, Scope
+from node.dimse import DimseServer
 from node.logs import start_logging
 from node.processes import Beat, Call, GatewayCatalog, Orders, RemoteAdmission, WriterClient
 from node.reading import header_reader
@@ -50,8 +51,7 @@ class GatewayArchive(Doors):
         """Open its disks for appending, and its catalog for reading."""
         super().__init__(plan, shared)
         try:
-            self.volumes: VolumeStore = self.open_volumes()
-            self.segments = self.store = self.volumes
+            self.segments = self.store = self.open_volumes()
             self.opened.callback(self.store.close)
             read, search = header_reader(self.store), self.folder / search_of(CATALOG)
             self.catalog = GatewayCatalog(plan.name, writer, self.folder / CATALOG, search, read)
@@ -62,8 +62,53 @@ class GatewayArchive(Doors):
             raise
 
 
-class Gateway(Foundation):
-    """Everything one gateway process has open."""
+class GatewayProcess(Foundation):
+    """What a process that talks to devices has open, wherever the catalogs are written."""
+
+    dimse: DimseServer
+
+    def _open_archives(self) -> None:
+        self._opening = threading.Lock()
+        self.archives: dict[str, Doors] = {}
+        for plan in self._plans():
+            self._open(plan)
+
+    def _plans(self) -> list[Plan]:
+        """Return the archives that are served here, as they are now."""
+        return list(self.book)
+
+    def _make_archive(self, plan: Plan) -> Doors:
+        """Open an archive; whoever inherits knows where its parts are."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Finish what is in flight, write everything down, let everything go."""
+        self.dimse.stop(DRAIN)
+        self.transcoder.close()
+        self._background.end()
+        self._opened.close()
+
+    def _open(self, plan: Plan) -> Doors:
+        archive = self.archives[plan.name] = self._make_archive(plan)
+        self._opened.callback(archive.close)
+        background, segments, commitment = self._background, archive.segments, archive.commitment
+        stopping = background.stopping
+        background.run(f"{plan.name} syncer", lambda: segments.sync_forever(stopping), segments.wake)
+        background.run(f"{plan.name} results", lambda: commitment.tell_forever(stopping), commitment.wake)
+        return archive
+
+    def _scope(self, called_ae: str) -> Scope | None:
+        """Return what an AE title opens; an archive that was made meanwhile is opened now."""
+        for plan in self._plans():
+            if called_ae.removesuffix(REJECTED_SUFFIX) in plan.ae_titles:
+                with self._opening:
+                    archive = self.archives.get(plan.name) or self._open(plan)
+                return archive.scope(called_ae)
+        return None
+
+
+class Gateway(GatewayProcess):
+    """Everything one gateway process has open that works beside the writer, on the same disks."""
 
     def __init__(self, orders: Orders, clock: Clock = time.time) -> None:
         home = Path(orders.home)
@@ -72,11 +117,8 @@ class Gateway(Foundation):
         self.writer = WriterClient(orders.writer)
         self._opened.callback(self.writer.close)
         self._open_foundation(self._door)
-        self._opening = threading.Lock()
         self._research: ResearchDoors | None = None
-        self.archives: dict[str, GatewayArchive] = {}
-        for plan in self.book:
-            self._open(plan)
+        self._open_archives()
         self.dimse = self._make_server(
             self._scope, RemoteAdmission(orders.name, self.writer), relay=orders.relay
         )
@@ -94,30 +136,12 @@ class Gateway(Foundation):
         self._background.run("beat", self._beat_forever)
 
     def stop(self) -> None:
-        """Finish what is in flight, write everything down, let everything go."""
-        self.dimse.stop(DRAIN)
-        self.transcoder.close()
-        self._background.end()
+        """See `GatewayProcess.stop`; who was refused is noted first."""
         self.access.refusals.step()
-        self._opened.close()
+        super().stop()
 
-    def _open(self, plan: Plan) -> GatewayArchive:
-        archive = self.archives[plan.name] = GatewayArchive(plan, self._shared, self.writer)
-        self._opened.callback(archive.close)
-        background, segments, commitment = self._background, archive.segments, archive.commitment
-        stopping = background.stopping
-        background.run(f"{plan.name} syncer", lambda: segments.sync_forever(stopping), segments.wake)
-        background.run(f"{plan.name} results", lambda: commitment.tell_forever(stopping), commitment.wake)
-        return archive
-
-    def _scope(self, called_ae: str) -> Scope | None:
-        """Return what an AE title opens; an archive that was made meanwhile is opened now."""
-        for plan in self.book:
-            if called_ae.removesuffix(REJECTED_SUFFIX) in plan.ae_titles:
-                with self._opening:
-                    archive = self.archives.get(plan.name) or self._open(plan)
-                return archive.scope(called_ae)
-        return None
+    def _make_archive(self, plan: Plan) -> GatewayArchive:
+        return GatewayArchive(plan, self._shared, self.writer)
 
     def _door(self, project: str) -> Ingest:
         if self._research is None:
@@ -141,7 +165,8 @@ class Gateway(Foundation):
             if not 0 <= self.clock() - retired < _RETIRE_EVERY:
                 retired = self.clock()
                 for archive in tuple(self.archives.values()):
-                    archive.volumes.retire_draining()
+                    if isinstance(archive.segments, VolumeStore):
+                        archive.segments.retire_draining()
 
 
 def main() -> int:

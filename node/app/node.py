@@ -27,7 +27,8 @@ from node.drain import WHAT
 from node.forwarding import Calling
 from node.patient_links import PatientLinks
 from node.research.senders import is_used
-from node.sections import GRID_SUFFIX, REJECTED_SUFFIX, Config
+from node.roles.plan import has
+from node.sections import GRID_SUFFIX, REJECTED_SUFFIX, Config, Role
 from node.study_events import StudyComplete
 from node.supply import Supply
 from node.transfers import TransferQueue
@@ -46,6 +47,7 @@ from .migrations import Migrations
 from .neighbourhood import Neighbourhood
 from .old_pacs import OldArchives
 from .rebuilding import CATALOG
+from .role_serving import serve_roles
 from .routing import Routed, requestor
 from .settings import limits
 from .telling import Telling
@@ -282,9 +284,10 @@ class Node(Foundation):
             if ensure_certificate(self.home, self.config, self.clock()):
                 logger.warning("This node had no certificate: a self-signed one was made for TLS.")
             self.credentials.listener()
-        if dicom.port:
+        is_gateway = has(self.config, Role.GATEWAY)
+        if dicom.port and is_gateway:
             self.ports["dicom"] = self._listen("dicom", dicom.host, dicom.port)
-        if tls.port:
+        if tls.port and is_gateway:
             host = tls.host or dicom.host
             self.ports["tls"] = self._listen("tls", host, tls.port, self.credentials.listener)
         if self.config.web.port or self.config.web.plain_port:
@@ -292,6 +295,7 @@ class Node(Foundation):
             self.ports |= open_web(self, self._web)
         if isinstance(self.dimse, Gateways):
             self._open_grid_door(self.dimse)
+        serve_roles(self, self._background, self._opened)
         self.dimse.start()
 
     def _open_grid_door(self, gateways: Gateways) -> None:

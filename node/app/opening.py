@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from catalog import Clock
+from catalog import BadRequest, Clock
 from node.backup import refuse_half_restored
 from node.config import load_config
+from node.roles.plan import has
+from node.sections import Role
 
 from .node import Node
 from .rebuilding import CATALOG
@@ -25,4 +27,8 @@ def open_node(
         Damaged: a restore was cut short, or a database is not what was written.
     """
     refuse_half_restored(home)
-    return Node(home, load_config(home), clock, purpose, catalog=catalog, only=only)
+    config = load_config(home)
+    if not has(config, Role.CATALOG):
+        what = f"The process of {home} is {' and '.join(config.roles.run)} only, without the catalog."
+        raise BadRequest(what, f"Run this on the host that has the catalog ({config.roles.catalog}).")
+    return Node(home, config, clock, purpose, catalog=catalog, only=only)

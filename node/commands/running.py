@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -20,6 +20,9 @@ from node.commands.archives import troubles
 from node.commands.migrating import summary
 from node.commands.old_pacs import old_sentences
 from node.commands.storing import storage_sentences
+
+if TYPE_CHECKING:
+    from node.sections import Config
 
 logger = logging.getLogger(__name__)
 _LAST_CALL: Final = 9.5
@@ -36,34 +39,76 @@ def run_command(session: Session) -> int:
     Example: peerpacs run --home /var/lib/peerpacs
     """
     from node.app import open_node
+    from node.app.role_serving import wait_for_roles
     from node.config import load_config
     from node.logs import start_logging
-    from node.watching import Watchdog, notify
+    from node.roles.plan import has
+    from node.sections import Role
+    from node.watching import Watchdog
 
     config = load_config(session.home)
     start_logging(config.log.level, config.log.format, file=config.log.file)
     _allow_many_files()
     stop = threading.Event()
     _stop_on_signals(stop)
-    with open_node(session.home) as node:
-        ports = node.start()
-        named = ", ".join(
-            f"{name.upper() if name in ('dicom', 'tls') else name} port {port}"
-            for name, port in ports.items()
-        )
-        line = f"ready: {config.node.ae_title} answers on {named or 'no port'} (process {os.getpid()})"
-        said = {"ready": True, "ae_title": config.node.ae_title, "ports": ports, "process": os.getpid()}
-        session.say(said, [line])
-        sys.stdout.flush()
-        notify(READY=1, STATUS=line.removeprefix("ready: "))
-        dog = Watchdog(node.watch.hearts.silent, time.monotonic)
-        # In beats: a signal that the kernel gives to another thread is heard when this one next wakes.
-        while not stop.wait(_BEAT):
-            _tell_of_silence(dog.step())
-        notify(STOPPING=1, STATUS="Finishing or aborting what is in flight")
-        signal.setitimer(signal.ITIMER_REAL, _LAST_CALL)
+    if not wait_for_roles(session.home, config, stop.is_set, _tell_of_absence):
+        return 0
+    if not has(config, Role.CATALOG):
+        _run_role(session, config, stop)
+    else:
+        with open_node(session.home) as node:
+            ports = node.start()
+            _say_ready(session, config, ports)
+            dog = Watchdog(node.watch.hearts.silent, time.monotonic)
+            # In beats: a signal that the kernel gives to another thread is heard when this one next wakes.
+            while not stop.wait(_BEAT):
+                _tell_of_silence(dog.step())
+            _say_stopping()
     signal.setitimer(signal.ITIMER_REAL, 0)
     return 0
+
+
+def _run_role(session: Session, config: Config, stop: threading.Event) -> None:
+    """Run a process that has the gateway alone, or the storage."""
+    from node.app.gateway_role import GatewayRole
+    from node.app.storage_role import StorageRole
+    from node.sections import Role
+
+    is_gateway = Role.GATEWAY in config.roles.run
+    role = GatewayRole(session.home) if is_gateway else StorageRole(session.home)
+    try:
+        _say_ready(session, config, role.start())
+        while not stop.wait(_BEAT):
+            pass
+        _say_stopping()
+    finally:
+        role.close()
+
+
+def _say_ready(session: Session, config: Config, ports: dict[str, int]) -> None:
+    from node.watching import notify
+
+    named = ", ".join(
+        f"{name.upper() if name in ('dicom', 'tls') else name} port {port}" for name, port in ports.items()
+    )
+    whole = len(config.roles.run) == len(type(config.roles.run[0]))
+    part = "" if whole else f", the {' and '.join(config.roles.run)},"
+    line = f"ready: {config.node.ae_title}{part} answers on {named or 'no port'} (process {os.getpid()})"
+    said = {"ready": True, "ae_title": config.node.ae_title, "ports": ports, "process": os.getpid()}
+    session.say({**said, "roles": config.roles.run}, [line])
+    sys.stdout.flush()
+    notify(READY=1, STATUS=line.removeprefix("ready: "))
+
+
+def _say_stopping() -> None:
+    from node.watching import notify
+
+    notify(STOPPING=1, STATUS="Finishing or aborting what is in flight")
+    signal.setitimer(signal.ITIMER_REAL, _LAST_CALL)
+
+
+def _tell_of_absence(role: str, url: str) -> None:
+    logger.warning("The %s of this node does not answer at %s yet; it is waited for.", role, url)
 
 
 def _tell_of_silence(silent: list[str]) -> None:

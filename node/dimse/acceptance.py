@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from catalog import Unavailable
 from node.contracts import Caller, Rejection, Scope, Service, Verdict
 
 from .arrivals import request_length
@@ -173,10 +174,14 @@ class Acceptance:
         if limit:
             return limit
         self.calling_ae = request.calling_ae or "?"
-        caller = self.environment.access.admit(request.calling_ae, self.address, request.called_ae)
-        if isinstance(caller, Rejection):
-            return caller
-        scope = self.environment.resolve(request.called_ae)
+        try:
+            caller = self.environment.access.admit(request.calling_ae, self.address, request.called_ae)
+            if isinstance(caller, Rejection):
+                return caller
+            scope = self.environment.resolve(request.called_ae)
+        except Unavailable as error:
+            # The catalog of this gateway is on another host, and away: temporary congestion.
+            return Rejection(2, 3, 1, error.what, error.next)
         if scope is None:
             return _WRONG_CALLED
         return caller, scope.seen_by(caller) if scope.seen_by else scope

@@ -29,6 +29,8 @@ from catalog.purging import Doomed
 from catalog.rejected import RejectedCatalog
 from catalog.rows import Totals
 from catalog.selecting import Claim
+from node.audit import Line
+from node.contracts import Audit, Caller
 from node.state import State
 
 from .answering import Answer, Page, Pages
@@ -46,6 +48,7 @@ RECORD: Final = Question("record", list[Arrival], list[Recorded])
 NEWEST: Final = Question("newest", None, Page[Entry])
 MORE_NEWEST: Final = Question("more newest", str, Page[Entry])
 CONFLICTS: Final = Question("conflicts", bool, list[Conflict])
+AUDIT: Final = Question("audit", tuple[str, list[Line]], None)
 PRESENT: Final = Question("catalog?", None, None)
 
 CHANGES: Final = Question("changes", tuple[int, int, int], list[Change])
@@ -83,11 +86,13 @@ class CatalogService:
         self,
         catalogs: Catalogs,
         state: State,
+        audit: Audit,
         clock: Clock,
         on_recorded: OnRecorded = lambda archive, entry, recorded: None,
     ) -> None:
         self._catalogs = catalogs
         self._rows = RowService(state)
+        self._audit = audit
         self._pages = Pages(clock)
         self._on_recorded = on_recorded
 
@@ -97,6 +102,7 @@ class CatalogService:
             **self._rows.answers(),
             **{question: partial(self._plain, question.name) for question in _PLAIN},
             PRESENT: lambda archive, body: None,
+            AUDIT: lambda archive, body: self._tell(*body),
             RECORD: self._record,
             FIND: self._find,
             MORE: lambda archive, body: self._pages.more(body, _PAGE),
@@ -106,6 +112,13 @@ class CatalogService:
             NEWEST: self._newest,
             MORE_NEWEST: lambda archive, body: self._pages.more(body, _ROWS),
         }
+
+    def _tell(self, gateway: str, lines: list[Line]) -> None:
+        """Put what a gateway has in its audit into that of the node."""
+        for line in lines:
+            caller = Caller(line.ae, line.address, line.called, user=line.user)
+            detail = {**line.detail, "gateway": gateway, "gateway_time": line.time}
+            self._audit.record(line.event, caller, line.outcome, detail)
 
     def _plain(self, name: str, archive: str, arguments: tuple[Any, ...]) -> object:
         answer: object = getattr(self._catalog(archive), name)(*arguments)

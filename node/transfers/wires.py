@@ -54,7 +54,9 @@ def read_keys(path: Path) -> Keys:
     try:
         return Keys(**json.loads(path.read_text()))
     except FileNotFoundError:
-        raise NotFound(f"There is no key file {path}.", f"Copy {path.name} from the node's secrets.") from None
+        raise NotFound(
+            f"There is no key file {path}.", f"Copy {path.name} from the node's secrets."
+        ) from None
     except (ValueError, TypeError) as error:
         raise BadRequest(f"{path} is no key file: {error}.", "Copy it again.") from None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from catalog import Arrival, Attributes, Entry, Level, Matching, Query, Recorded, Selection
+from node.audit import AuditLog
 from node.roles.catalog import CatalogService
 from node.roles.remote_catalog import RemoteCatalog
 from node.state import State
@@ -40,7 +41,7 @@ class TestCatalogOfAnotherHost(WriterClaims):
         clock = Ticking()
         catalog = open_catalog(tmp_path, clock=clock)
         state_of_node = State(tmp_path / "state")
-        service = CatalogService(lambda: {"main": catalog}, state_of_node, clock)
+        service = CatalogService(lambda: {"main": catalog}, state_of_node, AuditLog(tmp_path / "audit", clock), clock)
         served = Served(tmp_path, "catalog", service.answers())
         remote = RemoteCatalog(served.client, "main")
 
