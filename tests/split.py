@@ -1,4 +1,7 @@
-"""A node whose gateway, catalog and storage are processes of their own, each with a home folder and an address."""
+"""A node whose gateway, catalog and storage are apart: processes with homes and addresses of their own.
+
+Both ways of running a node in tests have a twin here, so that any suite can be held over a split one.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,39 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from node.app import Node, open_node
+from node.app.gateway_role import GatewayRole
+from node.app.storage_role import StorageRole
+from node.devices import DEV_RULE
+from node.roles.calls import GUEST_KEYS, SERVER_KEYS, server_keys
+from tests.homes import new_home
 from tests.running import RunningNode, free_port
 
-GATEWAY, CATALOG, STORAGE = "127.0.0.1", "127.0.0.2", "127.0.0.3"
+CATALOG, STORAGE = "127.0.0.2", "127.0.0.3"
+
+
+def _urls() -> dict[str, str]:
+    return {"catalog": f"tcp://{CATALOG}:{free_port()}", "storage": f"tcp://{STORAGE}:{free_port()}"}
+
+
+def bring_key(catalog: Path, home: Path, key: str) -> None:
+    """Copy a key of the catalog's home to that of another role, as a person does."""
+    server_keys(catalog, "tcp://", may_make=True)
+    (home / "secrets").mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.copy(catalog / key, home / key)
 
 
 class Part(RunningNode):
-    """One process of a split node, in a home of its own made from the catalog's configuration."""
+    """One process of a split node, in a home of its own with the catalog's configuration."""
 
-    def __init__(self, home: Path, role: str, environment: dict[str, str], port: int = 0) -> None:
+    def __init__(self, home: Path, role: str, urls: dict[str, str], port: int = 0) -> None:
         self.home, self.ae_title, self.port, self.process = home, "ALPHA", port, None
-        self._environment = {"PEERPACS__ROLES__RUN": role, "PEERPACS__DICOM__PORT": str(port), **environment}
+        self._environment = {
+            "PEERPACS__ROLES__RUN": role,
+            "PEERPACS__ROLES__CATALOG": urls["catalog"],
+            "PEERPACS__ROLES__STORAGE": urls["storage"],
+            "PEERPACS__DICOM__PORT": str(port),
+        }
         home.mkdir(exist_ok=True)
 
     def start(self, **environment: str) -> None:
@@ -25,60 +50,77 @@ class Part(RunningNode):
         super().start(**self._environment, **environment)
 
 
-class SplitNode:
-    """The processes of one node; commands are given where the catalog is."""
+class SplitNode(RunningNode):
+    """The processes of one node: devices talk to the gateways, commands are given where the catalog is."""
 
     def __init__(self, folder: Path, *init: str, gateways: int = 1) -> None:
-        urls = {
-            "PEERPACS__ROLES__CATALOG": f"tcp://{CATALOG}:{free_port()}",
-            "PEERPACS__ROLES__STORAGE": f"tcp://{STORAGE}:{free_port()}",
-        }
-        home = folder / "catalog"
-        made = RunningNode(home, "ALPHA", *init)
-        self.catalog = Part(home, "catalog", urls)
+        super().__init__(folder / "catalog", "ALPHA", *init)
+        urls = _urls()
+        self.catalog = Part(self.home, "catalog", urls)
         self.storage = Part(folder / "storage", "storage", urls)
-        ports = [made.port, *(free_port() for _ in range(gateways - 1))]
+        ports = [self.port, *(free_port() for _ in range(gateways - 1))]
         self.gateways = [
             Part(folder / f"gateway{number}", "gateway", urls, port) for number, port in enumerate(ports)
         ]
         for part in (self.storage, *self.gateways):
-            shutil.copy(home / "peerpacs.toml", part.home)
+            shutil.copy(self.home / "peerpacs.toml", part.home)
+            bring_key(self.home, part.home, SERVER_KEYS if part is self.storage else GUEST_KEYS)
 
-    @property
-    def parts(self) -> list[Part]:
-        """Every process, in the order in which they may be told to stop."""
-        return [*self.gateways, self.catalog, self.storage]
+    def start(self, **environment: str) -> None:
+        """Run all processes."""
+        for part in (self.storage, self.catalog, *self.gateways):
+            part.start(**environment)
 
-    def start(self) -> None:
-        """Make the keys, bring them to the other hosts, and run all processes."""
-        for part in (self.storage, *self.gateways):
-            self._bring_key(part)
-        self.storage.start()
-        self.catalog.start()
-        for gateway in self.gateways:
-            gateway.start()
+    def stop(self) -> int:
+        """Stop what runs; return the worst exit code."""
+        parts = (*self.gateways, self.catalog, self.storage)
+        return max(part.stop() for part in parts)
 
-    def stop(self) -> None:
-        """Stop what runs."""
-        for part in self.parts:
-            if part.process is not None:
-                part.stop()
-
-    def _bring_key(self, part: Part) -> None:
-        from node.roles.calls import GUEST_KEYS, SERVER_KEYS, server_keys
-
-        server_keys(self.catalog.home, "tcp://", may_make=True)
-        key = SERVER_KEYS if part is self.storage else GUEST_KEYS
-        (part.home / "secrets").mkdir(mode=0o700, exist_ok=True)
-        shutil.copy(self.catalog.home / key, part.home / key)
+    def kill(self) -> None:
+        """kill -9 of all that run, and wait until they are gone."""
+        for part in (*self.gateways, self.catalog, self.storage):
+            part.kill()
 
 
 @contextlib.contextmanager
-def running_split(folder: Path, *init: str, gateways: int = 1) -> Iterator[SplitNode]:
-    """Yield a started node; stop it in the end, however the test went."""
+def running_split(folder: Path, *init: str, gateways: int = 1, **environment: str) -> Iterator[SplitNode]:
+    """Yield a started node of several processes; stop it in the end, however the test went."""
     node = SplitNode(folder, *init, gateways=gateways)
     try:
-        node.start()
+        node.start(**environment)
         yield node
     finally:
         node.stop()
+
+
+@contextlib.contextmanager
+def serving_split(home: Path, *, is_trusting: bool = True, **sections: dict[str, object]) -> Iterator[Node]:
+    """Yield the catalog of a serving node, whose storage and gateway are apart; its DICOM port is theirs."""
+    urls = _urls()
+    homes = {role: home.with_name(f"{home.name}-{role}") for role in ("storage", "gateway")} | {
+        "catalog": home
+    }
+    for role, folder in homes.items():
+        if not (folder / "peerpacs.toml").exists():
+            new_home(folder, **sections, roles={"run": [role], **urls})
+    bring_key(home, homes["storage"], SERVER_KEYS)
+    bring_key(home, homes["gateway"], GUEST_KEYS)
+    with contextlib.ExitStack() as opened:
+        storage = StorageRole(homes["storage"])
+        opened.callback(storage.close)
+        storage.start()
+        node = opened.enter_context(open_node(home))
+        if is_trusting:
+            node.devices.put(DEV_RULE)
+        node.start()
+        gateway = GatewayRole(homes["gateway"])
+        opened.callback(gateway.close)
+        node.ports |= gateway.start()
+        yield node
+
+
+def objects_of(node: Node) -> Path:
+    """Return the folder where the objects of a serving node's default archive lie."""
+    home: Path = node.home
+    apart = home.with_name(f"{home.name}-storage")
+    return (home if "storage" in node.config.roles.run else apart) / "archives" / "main" / "objects"

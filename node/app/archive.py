@@ -193,10 +193,11 @@ class Archive(Doors):
             return self.bucket.listing.is_there
         return self.segments.is_safe if isinstance(self.segments, RemoteStore) else Presence(self.segments)
 
-    def _replay_anew(self) -> None:
+    def _replay_anew(self) -> bool:
         """Take in what a storage that began anew knows, so that it keeps again."""
         if isinstance(self.segments, RemoteStore) and not self.segments.condition().is_replayed:
             self.recover()
+        return False
 
     def change(self, plan: Plan) -> None:
         """Go by another plan from now on; AE titles and quota count at once, the rest at the next start."""
@@ -206,8 +207,6 @@ class Archive(Doors):
     def chores(self) -> Iterator[Chore]:
         """Yield what must be done for the archive in the background."""
         clock = self.shared.clock
-        if isinstance(self.segments, RemoteStore):
-            yield Chore(f"storage of {self.name}", 0.5, self._replay_anew)
         yield Chore(f"tidy {self.name}", 60.0, self.catalog.tidy)
         yield Chore(f"commitments of {self.name}", 3600.0, self.commitment.tidy)
         yield Chore(f"disposal of {self.name}", 2.0, self.disposal.step)
@@ -225,6 +224,8 @@ class Archive(Doors):
         # Not among the chores: how soon peers know of a study must not depend on how long those take.
         yield Loop(f"{self.name} log", self._state_changes, idle_pause=_STATED_EVERY)
         yield from self.care.loops(self.recovery.take)
+        if isinstance(self.segments, RemoteStore):
+            yield Loop(f"{self.name} storage", self._replay_anew, idle_pause=0.5)
         if self.bucket is None:
             return
         section = self.shared.book.bucket_of(self.plan)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _BEAT: Final = 0.5
 _RETIRE_EVERY: Final = 5.0
-_REST: Final = 0.5
+REST: Final = 0.5
 """Seconds within which the response to a commitment request is certainly out."""
 
 
@@ -45,7 +45,7 @@ class GatewayArchive(Doors):
     """An archive whose catalog another process writes."""
 
     catalog: GatewayCatalog
-    rest = _REST
+    rest = REST
 
     def __init__(self, plan: Plan, shared: Shared, writer: WriterClient) -> None:
         """Open its disks for appending, and its catalog for reading."""

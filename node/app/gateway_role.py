@@ -25,7 +25,7 @@ from node.state import State
 from node.tailing import Tail
 
 from .doors import Doors, Shared
-from .gateway import GatewayProcess
+from .gateway import REST, GatewayProcess
 
 _BEAT: Final = 0.5
 
@@ -34,6 +34,7 @@ class RemoteArchive(Doors):
     """An archive whose catalog and objects are elsewhere."""
 
     catalog: RemoteCatalog
+    rest = REST
 
     def __init__(self, plan: Plan, shared: Shared, catalog: RoleClient) -> None:
         """Open nothing but the ways there."""

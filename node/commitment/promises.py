@@ -24,6 +24,10 @@ _REMEMBERED: Final = 30 * 86400.0
 """Seconds for which a Transaction UID that was answered is known, and a result nobody took is kept."""
 
 
+FIRST_PAUSE: Final = 5.0
+_LONGEST_PAUSE: Final = 3600.0
+
+
 class Stage(StrEnum):
     """How far a request has come."""
 
@@ -150,3 +154,19 @@ class Promises:
 def digest_of(references: Sequence[Reference]) -> bytes:
     """Return what tells one set of references from another, whatever their order."""
     return hashlib.sha256("\n".join(sorted("\0".join(each) for each in references)).encode()).digest()
+
+
+def is_due(promise: Promise, now: float) -> bool:
+    """Say whether its pause is over; a clock that was set back makes nothing wait."""
+    return not 0 < promise.due - now <= _LONGEST_PAUSE
+
+
+def later(promise: Promise, now: float, why: str) -> Promise:
+    """Return it to be tried again after a pause, longer each time, with what failed."""
+    pause = min(FIRST_PAUSE * 2.0 ** min(promise.tries, 20), _LONGEST_PAUSE)
+    return replace(promise, tries=promise.tries + 1, due=now + pause, why=why.rstrip("."))
+
+
+def named(promise: Promise) -> str:
+    """Return how a log names it."""
+    return f"{promise.ae_title}, transaction {promise.transaction}"

@@ -20,7 +20,7 @@ from catalog import Clock, PacsError, Unavailable
 from node.contracts import Audit, Caller, CommitmentAnswer, CommitmentResult, Device, Line, Reference
 
 from .asking import Inquiries
-from .promises import Judged, Promise, Promises, Stage, digest_of
+from .promises import FIRST_PAUSE, Judged, Promise, Promises, Stage, digest_of, is_due, later, named
 from .safety import AWAITING, COMMITTED, DUPLICATE_TRANSACTION, LATER, RESOURCE_LIMITATION, Judge
 
 logger = logging.getLogger(__name__)
@@ -33,8 +33,8 @@ _INVALID_ARGUMENT: Final = 0x0115
 _MOST_OPEN: Final = 1000
 """Requests of one AE title that are not answered yet."""
 _BEAT: Final = 0.5
-_FIRST_PAUSE: Final = 5.0
-_LONGEST_PAUSE: Final = 3600.0
+_OTHERS: Final = 2.0
+"""Seconds that another process of the node has first, which may have an association of the device."""
 _FRESH: Final = 600.0
 """Seconds for which a finding may be told; afterwards the bytes are read again first."""
 _PATIENCE: Final = 86400.0
@@ -157,7 +157,7 @@ class Commitments:
         due = [
             (promise.asked, key, promise)
             for key, promise in self._promises.scan()
-            if promise.stage is Stage.ASKED and _is_due(promise, now) and key not in self._unanswered
+            if promise.stage is Stage.ASKED and is_due(promise, now) and key not in self._unanswered
         ]
         if not due:
             return False
@@ -215,7 +215,7 @@ class Commitments:
         """Forget what is long over."""
         for promise in self._promises.tidy():
             self._record(promise, "dropped", {"why": promise.why})
-            logger.error("The result for %s was never taken and is dropped.", _named(promise))
+            logger.error("The result for %s was never taken and is dropped.", named(promise))
 
     def waiting(self) -> list[dict[str, Any]]:
         """Return what is not answered yet, and why, for `peerpacs status`; the oldest first."""
@@ -243,6 +243,9 @@ class Commitments:
             try:
                 if step():
                     continue
+            except Unavailable:
+                # The catalog of this gateway is away: nothing is told meanwhile, and nothing lost.
+                stop.wait(_BEAT)
             except Exception:
                 logger.exception("Storage Commitment failed in a way nobody foresaw; it is tried again")
             # What woke it is forgotten before it looks again: nothing that comes meanwhile is missed.
@@ -258,9 +261,9 @@ class Commitments:
             reasons = self._judge.judge(references, promise.asked)
         late, awaiting, now = reasons.count(LATER), reasons.count(AWAITING), self._clock()
         if awaiting or (late and now - promise.asked < _PATIENCE):
-            waiting = replace(_later(promise, now, _why(promise, late, awaiting)), stage=Stage.ASKED)
+            waiting = replace(later(promise, now, _why(promise, late, awaiting)), stage=Stage.ASKED)
             if awaiting:
-                waiting = replace(waiting, due=now + _FIRST_PAUSE)
+                waiting = replace(waiting, due=now + FIRST_PAUSE)
             self._promises.put(key, waiting)
             return waiting
         reasons = [RESOURCE_LIMITATION if reason == LATER else reason for reason in reasons]
@@ -279,7 +282,7 @@ class Commitments:
         if device is not None and device.port and not promise.tries:
             return None
         with self._lock:
-            failed_on = None if _is_due(promise, now) else self._failed_on.get(key)
+            failed_on = None if is_due(promise, now) else self._failed_on.get(key)
             usable = [line for line in self._lines if _is_of(line, promise) and line is not failed_on]
             asked_on = self._asked_on.get(key)
             return asked_on if asked_on in usable else next(iter(usable), None)
@@ -289,7 +292,7 @@ class Commitments:
         by_title: dict[str, list[tuple[bytes, Promise]]] = {}
         for key, _ in found:
             promise = self._promises.get(key)
-            if promise and _is_due(promise, now) and not promise.is_given_up:
+            if promise and is_due(promise, now) and not promise.is_given_up:
                 by_title.setdefault(promise.ae_title, []).append((key, promise))
         is_told = False
         for ae_title, due in by_title.items():
@@ -297,7 +300,8 @@ class Commitments:
             if device is None or not device.port:
                 why = f"{ae_title} has no port in the device book, and no association of its own is open"
                 for key, promise in due:
-                    self._put_off(key, promise, why)
+                    if not 0 <= now - promise.due < _OTHERS:
+                        self._put_off(key, promise, why)
                 continue
             is_told |= self._call_one(device, due)
         return is_told
@@ -338,7 +342,7 @@ class Commitments:
             self._asked_on.pop(key, None)
             self._failed_on.pop(key, None)
         self._record(promise, "told", _counts(result))
-        logger.info("The result for %s was told: %s.", _named(promise), _counts(result))
+        logger.info("The result for %s was told: %s.", named(promise), _counts(result))
         return True
 
     def _result(self, key: bytes, promise: Promise) -> CommitmentResult:
@@ -353,13 +357,13 @@ class Commitments:
 
     def _put_off(self, key: bytes, promise: Promise, why: str) -> None:
         now, why = self._clock(), why.rstrip(".")
-        waiting = _later(promise, now, why)
+        waiting = later(promise, now, why)
         if now - promise.asked > GIVEN_UP_AFTER and not promise.is_given_up:
             waiting = replace(waiting, is_given_up=True)
             self._record(promise, "given up", {"why": why})
-            logger.error("The result for %s is not tried any more: %s.", _named(promise), why)
+            logger.error("The result for %s is not tried any more: %s.", named(promise), why)
         elif not promise.tries:
-            logger.warning("The result for %s could not be told yet: %s.", _named(promise), why)
+            logger.warning("The result for %s could not be told yet: %s.", named(promise), why)
         self._promises.put(key, waiting)
 
     def _record(self, promise: Promise, outcome: str, detail: dict[str, Any]) -> None:
@@ -373,16 +377,6 @@ def _why(promise: Promise, late: int, awaiting: int) -> str:
     return f"{late} of {promise.instances} instances are not safe yet"
 
 
-def _is_due(promise: Promise, now: float) -> bool:
-    """Say whether its pause is over; a clock that was set back makes nothing wait."""
-    return not 0 < promise.due - now <= _LONGEST_PAUSE
-
-
-def _later(promise: Promise, now: float, why: str) -> Promise:
-    pause = min(_FIRST_PAUSE * 2.0 ** min(promise.tries, 20), _LONGEST_PAUSE)
-    return replace(promise, tries=promise.tries + 1, due=now + pause, why=why.rstrip("."))
-
-
 def _is_of(line: Line, promise: Promise) -> bool:
     return (line.caller.ae_title, line.caller.called_ae) == (promise.ae_title, promise.called_ae)
 
@@ -394,7 +388,3 @@ def _is_warning(status: int) -> bool:
 
 def _counts(result: CommitmentResult) -> dict[str, int]:
     return {"committed": len(result.committed), "failed": len(result.failed)}
-
-
-def _named(promise: Promise) -> str:
-    return f"{promise.ae_title}, transaction {promise.transaction}"

@@ -31,6 +31,7 @@ from .storage import (
     READ,
     REMOVE,
     REPLAY,
+    REPLAYED,
     SCAN,
     SYNC,
     VERIFY,
@@ -123,7 +124,10 @@ class RemoteStore:
 
     def recover(self) -> Iterator[Item]:
         """Yield what the segments know and the catalog may lack; taken to the end, new ones are kept."""
-        return self._items(REPLAY, None)
+        run = self.condition().run
+        yield from self._items(REPLAY, None)
+        # Not before all is taken: where a segment ended would else be said of what is appended meanwhile.
+        self._ask(REPLAYED, run)
 
     def scan(self, known: Coverage = NOTHING) -> Iterator[Item]:
         """Yield everything the storage has, in the order written: what a catalog is made again from."""

@@ -6,13 +6,14 @@ storage cannot tell what was recorded. Reading goes on meanwhile.
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
-from catalog import Clock, Holding, Incoming, Unavailable
+from catalog import Clock, Damaged, Holding, Incoming, NotFound, Unavailable
 from node.reception import Origin
 from node.storage import Damage, Item, Kept, KeptDecision, SegmentEnd, VolumeStore
 from node.storage.coverage import Coverage
@@ -74,6 +75,8 @@ class Condition(msgspec.Struct, frozen=True, array_like=True):
     is_empty: bool
     size: int
     """Of its disks, in bytes."""
+    run: str
+    """Another one each time the storage begins."""
 
 
 KEEP: Final = Question("keep", Delivery, Holding)
@@ -88,6 +91,7 @@ REMOVE: Final = Question("remove", tuple[Holding, bool], None)
 KEEP_DECISION: Final = Question("keep decision", tuple[str, bytes], None)
 ERASE_DECISIONS: Final = Question("erase decisions", list[str], None)
 REPLAY: Final = Question("replay", None, Page[Told])
+REPLAYED: Final = Question("replayed", str, None)
 SCAN: Final = Question("scan", Coverage, Page[Told])
 MORE: Final = Question("more items", str, Page[Told])
 CONDITION: Final = Question("condition", None, Condition)
@@ -104,6 +108,7 @@ class StorageService:
         self._open_store = open_store
         self._clock = clock
         self._all_replayed = is_replayed
+        self._run = secrets.token_hex(8)
         self._lock = threading.Lock()
         self._stores: dict[str, VolumeStore] = {}
         self._replayed: set[str] = set()
@@ -117,7 +122,7 @@ class StorageService:
             KEEP: self._keep,
             GATHER: lambda archive, body: self._gather(archive, *body),
             DROP: lambda archive, body: self._drop(body),
-            SYNC: lambda archive, body: self._store(archive).sync(body),
+            SYNC: self._sync,
             OPEN: lambda archive, body: self._store(archive).open(body).close(),
             READ: lambda archive, body: self._read(archive, *body),
             VERIFY: lambda archive, body: self._store(archive).verify(body),
@@ -126,6 +131,7 @@ class StorageService:
             KEEP_DECISION: lambda archive, body: self._writable(archive).keep_decision(*body),
             ERASE_DECISIONS: self._erase_decisions,
             REPLAY: lambda archive, body: self._pages.begin(self._replay(archive), _PAGE),
+            REPLAYED: self._note_replayed,
             SCAN: lambda archive, body: self._pages.begin(self._scan(archive, body), _PAGE),
             MORE: lambda archive, body: self._pages.more(body, _PAGE),
             CONDITION: lambda archive, body: self._condition(archive),
@@ -186,10 +192,23 @@ class StorageService:
         for store in self._store(archive).present():
             erase_decisions(store.objects, ids)
 
+    def _sync(self, archive: str, holding: Holding) -> None:
+        """Bring an object to the disk that is there: a power cut may have taken it since it was kept."""
+        store = self._store(archive)
+        try:
+            store.open(holding).close()
+        except (NotFound, Damaged) as error:
+            what = "The storage was begun anew, and what had not reached the disk is gone."
+            raise Unavailable(what, "Send it again.") from error
+        store.sync(holding)
+
     def _replay(self, archive: str) -> Iterator[Told]:
-        for item in self._store(archive).recover():
-            yield Told.of(item)
-        self._replayed.add(archive)
+        return map(Told.of, self._store(archive).recover())
+
+    def _note_replayed(self, archive: str, run: str) -> None:
+        """Keep from now on: the catalog has taken all in, so what is appended now is not taken for lost."""
+        if run == self._run:
+            self._replayed.add(archive)
 
     def _scan(self, archive: str, known: Coverage) -> Iterator[Told]:
         return map(Told.of, self._store(archive).scan(known))
@@ -198,7 +217,7 @@ class StorageService:
         store = self._store(archive)
         is_empty = all(each.is_empty() for each in store.present())
         size = sum(state.room.size for state in store.states())
-        return Condition(self._is_replayed(archive), is_empty, size)
+        return Condition(self._is_replayed(archive), is_empty, size, self._run)
 
 
 def _fill(incoming: Incoming, data: Any) -> None:

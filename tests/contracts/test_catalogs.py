@@ -41,7 +41,9 @@ class TestCatalogOfAnotherHost(WriterClaims):
         clock = Ticking()
         catalog = open_catalog(tmp_path, clock=clock)
         state_of_node = State(tmp_path / "state")
-        service = CatalogService(lambda: {"main": catalog}, state_of_node, AuditLog(tmp_path / "audit", clock), clock)
+        service = CatalogService(
+            lambda: {"main": catalog}, state_of_node, AuditLog(tmp_path / "audit", clock), clock
+        )
         served = Served(tmp_path, "catalog", service.answers())
         remote = RemoteCatalog(served.client, "main")
 

@@ -20,14 +20,26 @@ from node.storage.places import place_of, segment_path
 from sim.ports import free_port
 from tests.homes import Peer, edited, phantoms, serving
 from tests.node.committing import LOOPBACK, PUSH_INSTANCE, Results, action, asking, listening, pairs
+<<<<<<< HEAD
 from tests.running import until
+=======
+from tests.running import free_port, until
+from tests.split import objects_of, serving_split
+>>>>>>> ca52b4a (A storage keeps nothing before the catalog has taken in all it has: what was acknowledged in between was taken for lost)
 
 N_GET_RQ, N_SET_RQ, N_CREATE_RQ, N_DELETE_RQ = 0x0110, 0x0120, 0x0140, 0x0150
 BOTH = (Service.ECHO, Service.STORE, Service.COMMIT)
 
 
+@pytest.fixture(params=[serving, serving_split], ids=["whole", "split"])
+def node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Node]:
+    with request.param(tmp_path / "home") as alpha:
+        yield alpha
+
+
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
+def whole(tmp_path: Path) -> Iterator[Node]:
+    """A node of one process, for what is done to its disks."""
     with serving(tmp_path / "home") as alpha:
         yield alpha
 
@@ -36,7 +48,7 @@ def damage(node: Node, SOPInstanceUID: str) -> None:
     """Flip one byte of a stored file where it lies on the disk."""
     [claim] = node.catalog.claims([SOPInstanceUID])[SOPInstanceUID]
     place = place_of(claim.entry.holding.where)
-    with segment_path(node.main.folder / "objects", place.segment).open("r+b") as segment:
+    with segment_path(objects_of(node), place.segment).open("r+b") as segment:
         segment.seek(place.offset + 512 + claim.entry.holding.size - 7)
         byte = segment.read(1)[0]
         segment.seek(-1, 1)
@@ -85,23 +97,23 @@ def test_request_and_result_go_over_tls(tmp_path: Path) -> None:
             assert called_back.only() == (1, {one.SOPInstanceUID for one in sent}, {})
 
 
-def test_what_lies_on_a_second_disk_is_committed_while_that_is_there(node: Node, tmp_path: Path) -> None:
+def test_what_lies_on_a_second_disk_is_committed_while_that_is_there(whole: Node, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
-    verbs = node.desk.verbs()
+    verbs = whole.desk.verbs()
     verbs["add_volume"](path=str(tmp_path / "disk"), who="tester")
-    verbs["set_read_only"](path=str(node.main.folder), who="tester", is_wanted=True)
+    verbs["set_read_only"](path=str(whole.main.folder), who="tester", is_wanted=True)
     until(lambda: [each["state"] for each in verbs["volumes"]()] == ["read-only", "ok"])
     [one] = phantoms(1, instances=1)
     assert Peer(node).store(one) == [0]
     assert list((tmp_path / "disk").rglob("*.tar"))
     results = Results()
-    with asking(node.ports["dicom"], results) as scu:
+    with asking(whole.ports["dicom"], results) as scu:
         assert scu.ask(action(pairs(one))) == 0
         assert results.only() == (1, {one.SOPInstanceUID}, {})
         (tmp_path / "disk").rename(tmp_path / "unplugged")
         until(lambda: verbs["volumes"]()[1]["state"] == "missing")
         assert scu.ask(action(pairs(one))) == 0
-        [told] = until(lambda: [row for row in node.main.commitment.waiting() if row["why"]])
+        [told] = until(lambda: [row for row in whole.main.commitment.waiting() if row["why"]])
     assert "1 of 1 instances are not safe yet" in told["why"]
     assert len(results.taken) == 1, "while the disk is away it is neither promised nor given up"
 
@@ -167,7 +179,7 @@ def test_a_uid_in_conflict_is_committed_only_when_every_version_is_safe(node: No
         assert results.only()[:2] == (1, {one.SOPInstanceUID})
         _, second = node.catalog.claims([one.SOPInstanceUID])[one.SOPInstanceUID]
         place = place_of(second.entry.holding.where)
-        with segment_path(node.main.folder / "objects", place.segment).open("r+b") as segment:
+        with segment_path(objects_of(node), place.segment).open("r+b") as segment:
             segment.seek(place.offset + 512 + 200)
             segment.write(b"damage")
         assert scu.ask(action(pairs(one))) == 0

@@ -11,17 +11,22 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
+<<<<<<< HEAD
 from sim.ports import free_port
 from tests.running import RunningNode, as_dcmtk_sends, dcmtk, running, until
+=======
+from tests.running import RunningNode, as_dcmtk_sends, dcmtk, free_port, running, until
+from tests.split import running_split
+>>>>>>> ca52b4a (A storage keeps nothing before the catalog has taken in all it has: what was acknowledged in between was taken for lost)
 
 CT = str(get_testdata_file("CT_small.dcm"))
 MR = str(get_testdata_file("MR_small.dcm"))
 CT_STUDY = "1.3.6.1.4.1.5962.1.2.1.20040119072730.12322"
 
 
-@pytest.fixture(scope="module")
-def alpha(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
-    with running(tmp_path_factory.mktemp("alpha")) as node:
+@pytest.fixture(scope="module", params=[running, running_split], ids=["whole", "split"])
+def alpha(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
+    with request.param(tmp_path_factory.mktemp("alpha")) as node:
         dcmtk("storescu", "-aec", "ALPHA", "127.0.0.1", str(node.port), CT, MR)
         yield node
 
@@ -100,4 +105,4 @@ def test_a_move_to_an_unknown_destination_is_a801_and_the_node_says_what_to_add(
     keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={CT_STUDY}"]
     move = ["movescu", "-v", "-S", "-aec", "ALPHA", "-aem", "NOBODY", *keys, "127.0.0.1", str(alpha.port)]
     assert "Refused: MoveDestinationUnknown" in dcmtk(*move, exit_code=None)
-    assert "peerpacs devices add NOBODY" in alpha.cli("status")
+    until(lambda: "peerpacs devices add NOBODY" in alpha.cli("status"))

@@ -31,11 +31,20 @@ from node.contracts import Device, Service
 from node.dimse import Requestor
 from node.dimse.commands import Command, decode_command, encode_command
 from node.dimse.pdu import decode_associate
+<<<<<<< HEAD
 from sim.ports import free_port
 from tests.homes import RawInstance, serving
 from tests.node.dimse.archive import identifier as json_identifier
 from tests.node.dimse.wire import Raw, associate, context, item, p_data
 from tests.running import until
+=======
+from node.storage import VolumeStore
+from tests.homes import RawInstance, serving
+from tests.node.dimse.archive import identifier as json_identifier
+from tests.node.dimse.wire import Raw, associate, context, item, p_data
+from tests.running import free_port, until
+from tests.split import serving_split
+>>>>>>> ca52b4a (A storage keeps nothing before the catalog has taken in all it has: what was acknowledged in between was taken for lost)
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
@@ -48,9 +57,9 @@ NO_JPEG = bytes.fromhex(
 """Pixel Data that nobody can decode."""
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    with serving(tmp_path_factory.mktemp("rules"), node={"issuer": "HERE"}) as serving_node:
+@pytest.fixture(scope="module", params=[serving, serving_split], ids=["whole", "split"])
+def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with request.param(tmp_path_factory.mktemp("rules") / "home", node={"issuer": "HERE"}) as serving_node:
         yield serving_node
 
 
@@ -681,14 +690,14 @@ def test_29_30_equal_bytes_are_not_acknowledged_before_the_first_are_on_the_disk
 ) -> None:
     one, go_on = ct(), threading.Event()
     asked_for: list[Holding] = []
-    sync = node.store.sync
+    sync = VolumeStore.sync
 
-    def slow_disk(holding: Holding) -> None:
+    def slow_disk(store: VolumeStore, holding: Holding) -> None:
         asked_for.append(holding)
         assert go_on.wait(20)
-        sync(holding)
+        sync(store, holding)
 
-    monkeypatch.setattr(node.store, "sync", slow_disk)
+    monkeypatch.setattr(VolumeStore, "sync", slow_disk)
     told: list[int] = []
     first, second = (threading.Thread(target=lambda: told.extend(sent(node, one))) for _ in range(2))
     first.start()

@@ -26,11 +26,10 @@ def requestor(node: SplitNode, ae_title: str = "CT", gateway: int = 0) -> Reques
 def test_what_was_stored_is_found_and_given(node: SplitNode) -> None:
     sent = phantoms(1, size=50_000)
     assert {answer.status for answer in requestor(node).store(sent)} == {0}
-    uid = sent[0].dataset if False else None
     found = list(requestor(node).find({**LEVEL, "0020000D": {"vr": "UI"}}))
     assert len(found) == 1
     received = Received()
     requestor(node).get({**LEVEL, "0020000D": found[0]["0020000D"]}, received)
     assert len(received.instances) == len(sent)
-    assert node.catalog.json("status")["archive"]["instances"] == len(sent)
-    assert node.catalog.cli("verify")
+    assert node.json("status")["archive"]["instances"] == len(sent)
+    assert node.cli("verify")
