@@ -15,8 +15,9 @@ from node.app.gateway_role import GatewayRole
 from node.app.storage_role import StorageRole
 from node.devices import DEV_RULE
 from node.roles.calls import GUEST_KEYS, SERVER_KEYS, server_keys
+from sim.ports import free_port
 from tests.homes import new_home
-from tests.running import RunningNode, free_port
+from tests.running import RunningNode
 
 CATALOG, STORAGE = "127.0.0.2", "127.0.0.3"
 

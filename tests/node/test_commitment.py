@@ -20,12 +20,8 @@ from node.storage.places import place_of, segment_path
 from sim.ports import free_port
 from tests.homes import Peer, edited, phantoms, serving
 from tests.node.committing import LOOPBACK, PUSH_INSTANCE, Results, action, asking, listening, pairs
-<<<<<<< HEAD
 from tests.running import until
-=======
-from tests.running import free_port, until
 from tests.split import objects_of, serving_split
->>>>>>> ca52b4a (A storage keeps nothing before the catalog has taken in all it has: what was acknowledged in between was taken for lost)
 
 N_GET_RQ, N_SET_RQ, N_CREATE_RQ, N_DELETE_RQ = 0x0110, 0x0120, 0x0140, 0x0150
 BOTH = (Service.ECHO, Service.STORE, Service.COMMIT)

@@ -11,13 +11,9 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
-<<<<<<< HEAD
 from sim.ports import free_port
 from tests.running import RunningNode, as_dcmtk_sends, dcmtk, running, until
-=======
-from tests.running import RunningNode, as_dcmtk_sends, dcmtk, free_port, running, until
 from tests.split import running_split
->>>>>>> ca52b4a (A storage keeps nothing before the catalog has taken in all it has: what was acknowledged in between was taken for lost)
 
 CT = str(get_testdata_file("CT_small.dcm"))
 MR = str(get_testdata_file("MR_small.dcm"))

@@ -31,20 +31,13 @@ from node.contracts import Device, Service
 from node.dimse import Requestor
 from node.dimse.commands import Command, decode_command, encode_command
 from node.dimse.pdu import decode_associate
-<<<<<<< HEAD
+from node.storage import VolumeStore
 from sim.ports import free_port
 from tests.homes import RawInstance, serving
 from tests.node.dimse.archive import identifier as json_identifier
 from tests.node.dimse.wire import Raw, associate, context, item, p_data
 from tests.running import until
-=======
-from node.storage import VolumeStore
-from tests.homes import RawInstance, serving
-from tests.node.dimse.archive import identifier as json_identifier
-from tests.node.dimse.wire import Raw, associate, context, item, p_data
-from tests.running import free_port, until
 from tests.split import serving_split
->>>>>>> ca52b4a (A storage keeps nothing before the catalog has taken in all it has: what was acknowledged in between was taken for lost)
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
