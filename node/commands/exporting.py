@@ -216,13 +216,16 @@ def check_release(session: Session, folder: Path) -> int:
     Example: peerpacs export check ./cohort
     """
     from catalog import BadRequest
-    from node.research.release import complaints
+    from node.research.release import complaints, signer_of
 
     try:
-        found = list(complaints(folder))
+        found, signer = list(complaints(folder)), signer_of(folder)
     except (OSError, ValueError, KeyError) as error:
         raise BadRequest(f"{folder} is no release: {error}.", "Name its folder.") from None
-    session.say(found, found or ["✓ Every file is what was released, and the manifest is what was signed."])
+    good = "✓ Every file is what was released, and the manifest is what was signed."
+    session.say(
+        found, found or [good, f"  Signed by {signer}: compare it with the key that the sender tells."]
+    )
     return FAILED if found else 0
 
 

@@ -89,14 +89,15 @@ def begin_release(folder: Path) -> Path:
 def end_release(
     beside: Path, folder: Path, header: dict[str, Any], rows: Sequence[dict[str, Any]], signer: Signer
 ) -> Made:
-    """Write manifest, signature and tables beside the instances; then the release is there, whole."""
-    chain(beside / MANIFEST, [header, *rows])
-    content = (beside / MANIFEST).read_bytes()
-    signature = {"algorithm": "Ed25519", "key": signer.public, "signature": signer.sign(content)}
-    (beside / SIGNATURE).write_text(json.dumps(signature, indent=2) + "\n")
+    """Write tables, manifest and signature beside the instances; then the release is there, whole."""
     (beside / "manifest.csv").write_text(_table(rows), encoding="utf-8")
     sums = [f"{row['sha256']}  {row['file']}\n" for row in rows]
     (beside / "checksums.sha256").write_text("".join(sums), encoding="utf-8")
+    others = _files(beside) - {row["file"] for row in rows}
+    digests = {name: _digest(beside / name) for name in sorted(others)}
+    chain(beside / MANIFEST, [{**header, "beside": digests}, *rows])
+    content = (beside / MANIFEST).read_bytes()
+    (beside / SIGNATURE).write_bytes(_signature(signer.public, signer.sign(content)))
     beside.rename(folder)
     return read_release(folder)
 
@@ -115,20 +116,26 @@ def read_release(folder: Path) -> Made:
 
 
 def complaints(folder: Path) -> Iterator[str]:
-    """Yield what is not as it was released: for whoever received it, with no secret needed."""
-    content = (folder / MANIFEST).read_bytes()
-    signature = json.loads((folder / SIGNATURE).read_text())
-    if not is_unbroken(folder / MANIFEST):
-        yield "The manifest's chain is broken."
-    if not is_signed(signature["key"], signature["signature"], content):
+    """Yield what is not as it was released: for whoever received it, with no secret needed.
+
+    Who replaces everything can also sign it anew with a key of their own: `signer_of` says whose it is.
+    """
+    rows = _rows(folder)
+    if rows is None:
         yield "The manifest is not what was signed."
-    released = set()
-    for line in content.splitlines()[1:]:
-        row = json.loads(line)
-        released.add(row["sha256"])
-        path = folder / row["file"]
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
-            yield f"{row['file']} is not what was released."
+        return
+    header, *rows = rows
+    if header.get("released") != len(rows):
+        yield "The manifest does not list as many files as it says."
+    listed = {row["file"]: row["sha256"] for row in rows} | header.get("beside", {})
+    for name, digest in listed.items():
+        path = folder / name
+        if not path.is_file() or _digest(path) != digest:
+            yield f"{name} is not what was released."
+    # Releases that were made before others than instances were listed say nothing about those.
+    for name in sorted(_files(folder) - listed.keys() - {MANIFEST, SIGNATURE}) if "beside" in header else ():
+        yield f"{name} was put in later."
+    released = {row["sha256"] for row in rows}
     signed = {digest for path in sorted(folder.glob(f"{SITES}/*")) for digest in _signed_at(path)}
     if (folder / SITES).is_dir() and not released <= signed:
         yield "Something in it was signed by none of the sites it came from."
@@ -136,11 +143,39 @@ def complaints(folder: Path) -> Iterator[str]:
 
 def _signed_at(folder: Path) -> set[str]:
     """Return the SHA-256 of what a site released, as its manifest says if it is what the site signed."""
-    content = (folder / MANIFEST).read_bytes()
-    signature = json.loads((folder / SIGNATURE).read_text())
-    if not (is_unbroken(folder / MANIFEST) and is_signed(signature["key"], signature["signature"], content)):
-        return set()
-    return {json.loads(line)["sha256"] for line in content.splitlines()[1:]}
+    return {row["sha256"] for row in (_rows(folder) or [{}])[1:]}
+
+
+def signer_of(folder: Path) -> str:
+    """Return the public key that a release is signed with, to be compared with the one its sender tells."""
+    return str(json.loads((folder / SIGNATURE).read_text())["key"])
+
+
+def _rows(folder: Path) -> list[dict[str, Any]] | None:
+    """Return the lines of a manifest; None if it is not what was signed."""
+    content, written = (folder / MANIFEST).read_bytes(), (folder / SIGNATURE).read_bytes()
+    try:
+        signature = json.loads(written)
+        key, signed = signature["key"], signature["signature"]
+        is_whole = written == _signature(key, signed) and is_signed(key, signed, content)
+        rows: list[dict[str, Any]] = [json.loads(line) for line in content.splitlines()]
+        return rows if is_whole and is_unbroken(folder / MANIFEST) and rows[0]["signer"] == key else None
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
+def _signature(key: str, signature: str) -> bytes:
+    content = {"algorithm": "Ed25519", "key": key, "signature": signature}
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def _files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest_of_words() -> str:

@@ -48,6 +48,27 @@ def test_a_changed_release_is_found_out_without_any_secret(site: Site, tmp_path:
     assert "The manifest is not what was signed." in list(complaints(out))
 
 
+def test_one_byte_changed_anywhere_in_a_release_or_a_file_more_is_found_out(
+    site: Site, tmp_path: Path
+) -> None:
+    site.store(1)
+    site.project()
+    out = tmp_path / "cohort"
+    assert site.export(out)["standing"] == "released"
+    assert list(complaints(out)) == []
+    for path in sorted(path for path in out.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        times = 100 if path.suffix in (".jsonl", ".json") else 5
+        for at in range(0, len(content), max(1, len(content) // times)):
+            path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+            assert list(complaints(out)), f"{path.name}, byte {at}"
+        path.write_bytes(content[:-1])
+        assert list(complaints(out)), f"{path.name}, cut short"
+        path.write_bytes(content)
+    (out / "IM999").write_bytes(b"more")
+    assert list(complaints(out)) == ["IM999 was put in later."]
+
+
 def test_corrections_are_applied_and_what_was_rejected_is_left_out(site: Site, tmp_path: Path) -> None:
     kept, gone = site.store(1), site.store(2)
     study = str(attribute(kept[0], "StudyInstanceUID"))
