@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from catalog import BadRequest, NotFound, PacsError
+from federation.trust.rows import PeerRow
 from node.app import Node, open_node, rebuild
 from node.contracts import Device, Service
 from node.dimse import Requestor
 from sim.ports import free_port
 from tests.homes import Peer, edited, new_home, phantoms, serving
-from tests.running import dcmtk, running
+from tests.running import dcmtk, running, until
 
 LAB = {"ae_titles": ["LAB"], "who": "tester", "is_new": True, "s3": []}
 WHO = {"reason": "a test", "who": "tester"}
@@ -138,6 +139,23 @@ def test_a_full_quota_is_told_with_a700_and_nothing_is_lost(
         assert set(At(node, "ALPHA").store(*phantoms(7))) == {0}
         verb(node, "put_archive", name="lab", who="tester", is_new=False, s3=[], quota_mb=50)
         assert set(lab.store(*phantoms(8))) == {0}
+
+
+def test_what_any_archive_erases_is_owed_a_receipt_by_every_peer(tmp_path: Path) -> None:
+    with two_archives(tmp_path) as node:
+        peer = PeerRow(node_id="b", name="beta", site="BETA")
+        node.grid.tables.peers.put(b"b", peer)
+        for called, prefix in (("ALPHA", ""), ("LAB", "lab/")):
+            assert set(At(node, called).store(*phantoms(10, instances=1))) == {0}
+            [found] = At(node, called).find(StudyInstanceUID="")
+            verb(node, f"{prefix}erase", target=found["StudyInstanceUID"], **WHO)
+        for prefix in ("", "lab/"):
+            until(
+                lambda prefix=prefix: (  # type: ignore[misc]
+                    [row["owing"] for row in verb(node, f"{prefix}deletions")["orders"]] == [["beta"]]
+                ),
+                60,
+            )
 
 
 def test_an_archive_survives_restart_lost_state_and_rebuild(tmp_path: Path) -> None:
