@@ -181,8 +181,7 @@ class ArchiveDesk:
     def _reach(self, id: str, done: int) -> dict[str, Any]:
         """Return which sites owe a receipt for an erasure, and what may hold it out of reach."""
         node, erasing = self._node, self._node.neighbourhood.erasing
-        is_shared = erasing is not None and self._archive.name == DEFAULT
-        receipts = erasing.receipts.of(id) if erasing and is_shared else []
+        receipts = erasing.receipts_of(self._archive).of(id) if erasing else []
         before = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(done / 1000 or node.clock()))
         backups = [
             str(line.detail["backup"])

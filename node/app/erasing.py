@@ -1,8 +1,8 @@
-"""Erasures composed: the archive's orders, the peers that owe receipts, and what is erased for them."""
+"""Erasures composed: the archives' orders, the peers that owe receipts, and what is erased for them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from catalog import Clock
@@ -13,7 +13,6 @@ from federation.mirror import Mirror
 from federation.mirror_reading import mirrored
 from federation.mirror_search import MirrorSearch
 from federation.owners import Owner
-from node.archives import DEFAULT
 from node.copies.store import CopyStore
 from node.erasures import Obedience, Receipts, Site
 from node.grid import Grid
@@ -27,10 +26,17 @@ class Traces:
     """Satisfies `node.erasures.Traces`."""
 
     def __init__(
-        self, archive: Archive, mirror: Mirror, search: MirrorSearch, cache: CopyCache, copies: CopyStore
+        self,
+        archives: Mapping[str, Archive],
+        mirror: Mirror,
+        search: MirrorSearch,
+        cache: CopyCache,
+        copies: CopyStore,
+        scour: Callable[[], bool],
     ) -> None:
-        self._archive, self._mirror, self._search, self._cache = archive, mirror, search, cache
-        self._copies = copies
+        """`scour` leaves nothing of deleted rows in the node's state."""
+        self._archives, self._mirror, self._search, self._cache = archives, mirror, search, cache
+        self._copies, self._scour_state = copies, scour
 
     def is_stated(self, owner: tuple[str, str], target: tuple[str, ...]) -> bool:
         """Say whether the mirror still has an owner's statement about it."""
@@ -57,42 +63,32 @@ class Traces:
         )
 
     def own(self, target: tuple[str, ...]) -> int:
-        """Return how many instances this node holds of it as its own."""
-        return len(self._archive.catalog.versions(target))
+        """Return how many instances this node holds of it as its own, in whichever archive."""
+        return sum(len(archive.catalog.versions(target)) for archive in tuple(self._archives.values()))
 
     def scour(self) -> bool:
         """Leave nothing of deleted rows in mirror, its search index, the copies' rows and the state."""
         self._search.index.remove()
-        return self._mirror.scour() and self._copies.scour() and self._archive.shared.state.scour()
+        return self._mirror.scour() and self._copies.scour() and self._scour_state()
 
 
 class Erasing:
-    """What erasures need of the node among its peers."""
+    """What erasures need of the node among its peers; `archives` may become more."""
 
     def __init__(
         self,
-        archive: Archive,
+        archives: Mapping[str, Archive],
         grid: Grid,
-        traces: Traces,
+        obedience: Obedience,
         is_connected: Callable[[str], bool],
         channel: Callable[[str], Any],
         key: Callable[[], bytes],
         clock: Clock,
     ) -> None:
-        self._archive, self._grid, self._clock = archive, grid, clock
-        self._is_connected = is_connected
-        self._obedience = Obedience(archive.shared.state, traces, archive.audit, clock)
-        self.receipts = Receipts(
-            DEFAULT,
-            archive.tables,
-            archive.orders,
-            self._sites,
-            lambda node_id: ErasingPeer(channel(node_id), lambda: letters(node_id)),
-            archive.register.take,
-            key,
-            archive.audit,
-            clock,
-        )
+        self._archives, self._grid, self._clock = archives, grid, clock
+        self._is_connected, self._channel, self._key = is_connected, channel, key
+        self._obedience = obedience
+        self._receipts: dict[str, Receipts] = {}
 
     def service(self, gate: Gate) -> ErasingService:
         """Return what peers call."""
@@ -102,9 +98,28 @@ class Erasing:
         """Yield what is done now and then."""
         yield Chore("erasures at peers", 1.0, self._step)
 
+    def receipts_of(self, archive: Archive) -> Receipts:
+        """Return who owes receipts for what was erased in an archive."""
+        found = self._receipts.get(archive.name)
+        if found is None:
+            found = self._receipts[archive.name] = Receipts(
+                archive.name,
+                archive.tables,
+                archive.orders,
+                self._sites,
+                lambda node_id: ErasingPeer(self._channel(node_id), lambda: letters(node_id)),
+                archive.register.take,
+                self._key,
+                archive.audit,
+                self._clock,
+            )
+        return found
+
     def _step(self) -> None:
-        self.receipts.note()
-        self.receipts.step()
+        for archive in tuple(self._archives.values()):
+            receipts = self.receipts_of(archive)
+            receipts.note()
+            receipts.step()
 
     def _sites(self) -> list[Site]:
         own = self._grid.settings.node_id

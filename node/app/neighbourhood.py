@@ -42,6 +42,7 @@ from federation.trust.assertion import pseudonym_of
 from federation.trust.names import Identity
 from node.archives import DEFAULT
 from node.contracts import Caller, Scope
+from node.erasures import Obedience
 from node.grid import Grid, Membership
 from node.grid_catalog import DeviceGrid, GridParts, Tallies
 from node.grid_conflicts import GridConflicts
@@ -153,9 +154,10 @@ class Neighbourhood:
         )
 
     def _make_erasing(self) -> Erasing:
-        traces = Traces(self._main, self.mirror, self.search, self.fetching.cache, self.copying.store)
+        parts = (self.mirror, self.search, self.fetching.cache, self.copying.store, self._state.scour)
+        obedience = Obedience(self._state, Traces(self._archives, *parts), self._main.audit, self._clock)
         near = (self._is_connected, self._channel, lambda: self._sharing.secret, self._clock)
-        return Erasing(self._main, self._grid, traces, *near)
+        return Erasing(self._archives, self._grid, obedience, *near)
 
     def close(self) -> None:
         """Give everything back."""
