@@ -45,7 +45,7 @@ class Watch:
         self._certificate = home / config.tls.certificate_file if config.tls.port else None
         self.measures = Measures()
         self.hearts = Heartbeats(time.monotonic)
-        for source in (_build, dimse.samples, self._imported, self._kept, self._certificates):
+        for source in (_build, dimse.samples, self._imported, self._kept, self._uploads, self._certificates):
             self.measures.add(source)
         checks = [
             Check("catalog", self._catalogs),
@@ -116,6 +116,13 @@ class Watch:
             yield Sample("holdings", online, (Availability.ONLINE,))
             yield Sample("holdings", instances - online, (Availability.UNAVAILABLE,))
         yield Sample("store_free_bytes", sum(free.values()))
+
+    def _uploads(self) -> Iterator[Sample]:
+        buckets = [archive.bucket for archive in tuple(self._archives.values()) if archive.bucket]
+        if buckets:
+            yield Sample("uploads_waiting", sum(bucket.waiting() for bucket in buckets))
+            # The same number of several sources is summed, but an age is the greatest.
+            yield Sample("upload_wait_seconds", max(bucket.behind() for bucket in buckets))
 
     def _certificates(self) -> Iterator[Sample]:
         if self._certificate is not None:

@@ -50,6 +50,8 @@ _ROWS: Final = (
     Measure("copies_kept", _G, (), "Objects that this node keeps for others."),
     Measure("copies_kept_bytes", _G, (), "Bytes of them."),
     Measure("store_free_bytes", _G, (), "Free space where objects are kept."),
+    Measure("uploads_waiting", _G, (), "Objects and decisions that wait for a bucket."),
+    Measure("upload_wait_seconds", _G, (), "For how long what waits longest for a bucket has been waiting."),
     Measure(
         "certificate_expiry_timestamp_seconds",
         _G,

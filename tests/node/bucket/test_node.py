@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from catalog import NotPermitted
 from node.app import Node, open_node, rebuild
 from node.devices import DEV_RULE
 from node.dimse import Requestor
+from node.watching.exposition import Exposition
 from tests.homes import Peer, attribute, new_home, phantoms, serving
 from tests.node.bucket.serving import ACCESS, SECRET, Server
 from tests.node.committing import Results, action, asking, pairs
@@ -85,6 +87,22 @@ def test_with_a_persistent_spool_a_bucket_that_is_gone_delays_nobody(tmp_path: P
         server.start()
         until(lambda: bucket.waiting() == 0, seconds=60)
         assert not bucket.trouble
+
+
+def test_metrics_tell_what_waits_for_the_bucket_and_for_how_long(tmp_path: Path, server: Server) -> None:
+    def told(node: Node) -> dict[str, float]:
+        families = text_string_to_metric_families(Exposition(node.watch.measures).text().decode())
+        return {sample.name: sample.value for family in families for sample in family.samples}
+
+    sent = phantoms(2)
+    with on_bucket(tmp_path / "home", server, persistent_spool=True) as node:
+        server.stop()
+        assert set(Peer(node).store(*sent)) == {0}
+        assert told(node)["peerpacs_uploads_waiting"] == len(sent)
+        until(lambda: told(node)["peerpacs_upload_wait_seconds"] > 0)
+        server.start()
+        until(lambda: told(node)["peerpacs_uploads_waiting"] == 0, seconds=60)
+        assert told(node)["peerpacs_upload_wait_seconds"] == 0
 
 
 def test_without_one_a_sender_is_told_and_sends_again(tmp_path: Path, server: Server) -> None:
