@@ -40,13 +40,13 @@ def node(tmp_path: Path, clock: Moving) -> Iterator[Node]:
         yield node
 
 
-def send(node: Node, *sent: RawInstance) -> list[int]:
-    """Have instances come in as from a device; return the status of each."""
+def send(node: Node, *sent: RawInstance, is_held: bool = False) -> list[int]:
+    """Have instances come in as from a device, known or not; return the status of each."""
     found = []
     for one in sent:
         caller = Caller("CT", "127.0.0.1", "ALPHA")
         reception = node.ingest.begin(
-            caller, one.SOPClassUID, one.SOPInstanceUID, one.TransferSyntaxUID, is_held=False
+            caller, one.SOPClassUID, one.SOPInstanceUID, one.TransferSyntaxUID, is_held=is_held
         )
         reception.space(one.size)[:] = one.data
         reception.filled(one.size)
@@ -143,6 +143,25 @@ def test_after_an_erasure_no_file_of_the_home_names_the_patient(
     assert count(node, uid(kept[0])) == len(kept)
     with pytest.raises(BadRequest, match="cannot be taken back"):
         verbs["undo"](decision=verbs["deletions"]()["orders"][0]["decision"], **WHO)
+
+
+def test_an_erasure_takes_what_waits_for_a_person_too(node: Node, clock: Moving) -> None:
+    gone, kept = phantoms(515, 0, instances=4), phantoms(516, 1, instances=2)
+    assert set(send(node, *gone[:2], kept[0])) == {0}
+    held = edited(gone[2], PatientComments="HELDWORD")
+    assert send(node, held, is_held=True) == [0]
+    # Two that could not be taken: one says whose it is by its study, the other by nothing but its own UID.
+    assert send(node, edited(gone[3], SOPInstanceUID="1.2.3.4", PatientComments="STUDYWORD")) == [0xA900]
+    assert send(node, edited(gone[1], StudyInstanceUID="", PatientComments="LONEWORD")) == [0xA900]
+    assert send(node, edited(kept[1], SOPInstanceUID="1.2.3.5", PatientComments="OTHERWORD")) == [0xA900]
+    go_on(node, clock)
+    words = ["HELDWORD", "STUDYWORD", "LONEWORD"]
+    assert {word for word, _ in traces(node.home, *words)} == set(words)
+    node.desk.verbs()["erase"](target=uid(gone[0]), **WHO)
+    go_on(node, clock)
+    assert traces(node.home, *words) == []
+    assert not list(node.held.list())
+    assert traces(node.home, "OTHERWORD"), "what waits of others waits still"
 
 
 def test_an_erased_instance_leaves_the_rest_of_its_series_as_it_was(node: Node, clock: Moving) -> None:
