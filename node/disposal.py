@@ -185,9 +185,10 @@ class Disposal:
         if order.verb is Verb.DELETE:
             self._purge(order, doomed, ())
             return self._finish(id, replace(order, is_purged=True), "gone")
+        # As long as rows tell which instances the study has.
+        self._clear_shelves(order, doomed.entries)
         others = [each.id for each in doomed.others]
         self._purge(order, doomed, others)
-        self._clear_shelves(order)
         if not order.is_purged:
             order = replace(order, is_purged=True)
             self.orders.change(id, order)
@@ -215,8 +216,11 @@ class Disposal:
                 raise
         self._places.forget_damage(holding.sha256)
 
-    def _clear_shelves(self, order: Order) -> None:
-        """Remove what waits for a person: held instances, and files that could not become one."""
+    def _clear_shelves(self, order: Order, entries: Sequence[Entry]) -> None:
+        """Remove what waits for a person: held instances, and files that could not become one.
+
+        Such a file may say of itself no more than the UID of its instance, as the command named it.
+        """
         places, study = self._places, order.target[0]
         for arrival in list(places.held.list(study=study)):
             entry = arrival.entry
@@ -224,9 +228,10 @@ class Disposal:
             if uids[: len(order.target)] == order.target:
                 places.held.take(arrival)
                 places.store.remove(entry.holding, erase=True)
-        wanted = order.target[-1].encode()
+        wanted, instances = order.target[-1].encode(), {entry.SOPInstanceUID for entry in entries}
         for file in places.rejected.list():
-            if wanted in places.rejected.path(file.name).read_bytes():
+            is_named = wanted in places.rejected.path(file.name).read_bytes()
+            if is_named or file.SOPInstanceUID in instances:
                 places.rejected.discard(file.name)
 
     def _finish(self, id: str, order: Order, outcome: str) -> bool:
