@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _NO_VOLUMES = "The objects of this archive lie in a bucket; only their spool is on a disk."
+_STORAGE = "The objects of this archive are kept by the storage of this node, which is another process."
+_STAYS = "Its volumes can be changed while [roles] has it run together with the catalog."
 _USE = "Buckets need no volumes. How the bucket is: peerpacs archives list, peerpacs check"
 _RUNS = Callable[[str, Verification], None]
 
@@ -166,7 +168,7 @@ class Storekeeping:
 
     def _volumes(self) -> VolumeStore:
         if self._care.volumes is None:
-            raise BadRequest(_NO_VOLUMES, _USE)
+            raise BadRequest(*(_STORAGE, _STAYS) if self._care.is_elsewhere else (_NO_VOLUMES, _USE))
         return self._care.volumes
 
     def _named(self, path: str) -> VolumeState:

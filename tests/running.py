@@ -26,6 +26,9 @@ PEERPACS = str(Path(sys.executable).with_name("peerpacs"))
 class RunningNode:
     """One node in a home folder of its own; `cli` speaks to it as a person would."""
 
+    prefix: tuple[str, ...] = ()
+    """What stands before its command, where it runs on another host."""
+
     def __init__(self, home: Path, ae_title: str = "ALPHA", *init: str, dev: bool = True) -> None:
         self.home = home
         self.ae_title = ae_title
@@ -38,7 +41,7 @@ class RunningNode:
 
     def start(self, **environment: str) -> None:
         """Run the node until its `ready` line."""
-        command = [PEERPACS, "run", "--home", str(self.home)]
+        command = [*self.prefix, PEERPACS, "run", "--home", str(self.home)]
         log = (self.home / "log.txt").open("a")
         env = {**os.environ, "PEERPACS__LOG__FORMAT": "json", **environment}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=env)

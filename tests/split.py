@@ -26,6 +26,15 @@ def _urls() -> dict[str, str]:
     return {"catalog": f"tcp://{CATALOG}:{free_port()}", "storage": f"tcp://{STORAGE}:{free_port()}"}
 
 
+def _write_urls(path: Path, urls: dict[str, str]) -> None:
+    """Write into a configuration where catalog and storage are, as a person does."""
+    text = path.read_text()
+    for role, url in urls.items():
+        assert f'\n{role} = ""\n' in text
+        text = text.replace(f'\n{role} = ""\n', f'\n{role} = "{url}"\n')
+    path.write_text(text)
+
+
 def bring_key(catalog: Path, home: Path, key: str) -> None:
     """Copy a key of the catalog's home to that of another role, as a person does."""
     server_keys(catalog, "tcp://", may_make=True)
@@ -36,14 +45,9 @@ def bring_key(catalog: Path, home: Path, key: str) -> None:
 class Part(RunningNode):
     """One process of a split node, in a home of its own with the catalog's configuration."""
 
-    def __init__(self, home: Path, role: str, urls: dict[str, str], port: int = 0) -> None:
+    def __init__(self, home: Path, role: str, port: int = 0) -> None:
         self.home, self.ae_title, self.port, self.process = home, "ALPHA", port, None
-        self._environment = {
-            "PEERPACS__ROLES__RUN": role,
-            "PEERPACS__ROLES__CATALOG": urls["catalog"],
-            "PEERPACS__ROLES__STORAGE": urls["storage"],
-            "PEERPACS__DICOM__PORT": str(port),
-        }
+        self._environment = {"PEERPACS__ROLES__RUN": role, "PEERPACS__DICOM__PORT": str(port)}
         home.mkdir(exist_ok=True)
 
     def start(self, **environment: str) -> None:
@@ -54,14 +58,16 @@ class Part(RunningNode):
 class SplitNode(RunningNode):
     """The processes of one node: devices talk to the gateways, commands are given where the catalog is."""
 
-    def __init__(self, folder: Path, *init: str, gateways: int = 1) -> None:
+    def __init__(
+        self, folder: Path, *init: str, gateways: int = 1, urls: dict[str, str] | None = None
+    ) -> None:
         super().__init__(folder / "catalog", "ALPHA", *init)
-        urls = _urls()
-        self.catalog = Part(self.home, "catalog", urls)
-        self.storage = Part(folder / "storage", "storage", urls)
+        _write_urls(self.home / "peerpacs.toml", urls or _urls())
+        self.catalog = Part(self.home, "catalog")
+        self.storage = Part(folder / "storage", "storage")
         ports = [self.port, *(free_port() for _ in range(gateways - 1))]
         self.gateways = [
-            Part(folder / f"gateway{number}", "gateway", urls, port) for number, port in enumerate(ports)
+            Part(folder / f"gateway{number}", "gateway", port) for number, port in enumerate(ports)
         ]
         for part in (self.storage, *self.gateways):
             shutil.copy(self.home / "peerpacs.toml", part.home)

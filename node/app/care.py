@@ -46,6 +46,8 @@ class Care:
         self._pace = pace
         self._told: frozenset[bytes] = frozenset()
         self.volumes = store if isinstance(store, VolumeStore) else None
+        self.is_elsewhere = isinstance(store, RemoteStore)
+        """Whether another process keeps the objects."""
         rows = Whereabouts(catalog, held)
         self.rows = rows
         self.book = DamageBook(tables, clock)

@@ -18,6 +18,7 @@ from node.cli import FAILED, Session, readable, shared
 
 from .checking_bucket import bucket_findings
 from .checking_old import old_findings
+from .checking_roles import role_findings
 from .findings import Finding, Mark
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def examine(home: Path) -> Iterator[Finding]:
             yield finding
     yield from bucket_findings(home, config)
     yield from old_findings(home, config)
+    yield from role_findings(home, config)
 
 
 def _title(home: Path, config: Config) -> Finding | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -33,3 +34,19 @@ def test_what_was_stored_is_found_and_given(node: SplitNode) -> None:
     assert len(received.instances) == len(sent)
     assert node.json("status")["archive"]["instances"] == len(sent)
     assert node.cli("verify")
+
+
+def test_check_names_the_roles_and_where_they_are(node: SplitNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(role: str) -> dict[str, str]:
+        _, text, _ = node.gateways[0].answer("check", "--json")
+        [finding] = [one for one in json.loads(text) if one["what"].startswith(f"The {role} of this node")]
+        found: dict[str, str] = finding
+        return found
+
+    monkeypatch.setenv("PEERPACS__ROLES__RUN", "gateway")
+    assert said("catalog")["mark"] == "good"
+    assert said("storage")["mark"] == "good"
+    monkeypatch.setenv("PEERPACS__ROLES__STORAGE", "tcp://127.0.0.3:1")
+    assert said("storage")["mark"] == "failure"
+    assert "tcp://127.0.0.3:1" in said("storage")["what"]
+    assert "secrets/gateway.key" in said("storage")["fix"]
