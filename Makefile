@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: run run-one test test-slow check bench bench-paper sim sim-rewrite bench-anonymizer protos clean
+.PHONY: run run-one test test-slow check bench bench-paper sim sim-week sim-rewrite bench-anonymizer protos clean
 
 $(VENV)/installed: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -53,6 +53,10 @@ bench-paper: $(VENV)/developer
 
 sim: $(VENV)/developer
 	$(BIN)/python -m sim.plays
+
+# A quarter of an hour or more: the paper's week at four hospitals, with its Figures 6 and 7 in sim-week/.
+sim-week: $(VENV)/developer
+	$(BIN)/python -m sim.plays sim/scenarios/long/week.txt --report sim-week
 
 sim-rewrite: $(VENV)/developer
 	$(BIN)/python -m sim.plays --rewrite

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Final
 
 from catalog.log import Digest, digests
@@ -12,6 +12,7 @@ from federation.mirror import Mirror
 from federation.owners import owner_of
 from node.control import ask
 
+from ..servers import ServerError, wait
 from .actors import ALL, Actor
 
 _RULE: Final = "all"
@@ -58,6 +59,27 @@ class Standing:
     def is_met(self) -> bool:
         """Say whether every study is at as many sites as its rule demands."""
         return self.met == self.studies and self.kept == self.wanted
+
+
+def kept(members: Sequence[Actor], patience: float) -> list[str]:
+    """Wait until every study is where its rule demands, or nothing moved for so long; tell which it is."""
+    known = Standing(members)
+
+    def is_so() -> bool:
+        known.ask(members)
+        return known.is_met
+
+    while not known.is_met:
+        before = known.kept, known.met
+        with suppress(ServerError):
+            wait(is_so, patience, pause=1.0)
+        # A grid that has much to copy is waited for as long as it gets on.
+        if (known.kept, known.met) == before:
+            return [
+                f"{known.met} of {known.studies} studies have their copies; {known.kept} objects are "
+                f"kept for others, where {known.wanted} were to be"
+            ]
+    return [f"each of {known.studies} studies is at {known.copies} sites"]
 
 
 def differing(members: Sequence[Actor]) -> list[str]:

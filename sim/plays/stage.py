@@ -21,7 +21,7 @@ from ..servers import ServerError, settle, wait
 from ..targets import REFUSALS, Target, reason
 from ..traffic import scenario
 from .actors import Actor, befriend, enrol
-from .agreement import Standing, differing, have_copies
+from .agreement import differing, have_copies, kept
 from .digests import digest, fetched
 from .script import SCENARIOS, Command, study_of, weather_of
 from .traffic import Traffic
@@ -213,24 +213,7 @@ class Stage:
         return []
 
     def _kept(self) -> list[str]:
-        members = self.members
-        known = Standing(members)
-
-        def is_so() -> bool:
-            known.ask(members)
-            return known.is_met
-
-        while not known.is_met:
-            before = known.kept, known.met
-            with suppress(ServerError):
-                wait(is_so, _PATIENCE, pause=1.0)
-            # A grid that has much to copy is waited for as long as it gets on.
-            if (known.kept, known.met) == before:
-                return [
-                    f"{known.met} of {known.studies} studies have their copies; {known.kept} objects are "
-                    f"kept for others, where {known.wanted} were to be"
-                ]
-        return [f"each of {known.studies} studies is at {known.copies} sites"]
+        return kept(self.members, _PATIENCE)
 
     def _digests(self) -> list[str]:
         members, differ = self.members, ["nobody was asked"]
@@ -264,8 +247,9 @@ class Stage:
     def _known(self, actor: Actor) -> list[list[str]]:
         """Return what a member of a grid finds in it; one row that names the member if it does not answer."""
         keys = dict.fromkeys(("StudyInstanceUID", *_KNOWN, *_COUNTED), "")
+        place, dates = f"{actor.address.ae_title}_GRID", self._sending.dates() if self._sending else [""]
         try:
-            found = self._asked(f"{actor.address.ae_title}_GRID", keys)
+            found = [each for day in dates for each in self._asked(place, keys | {"StudyDate": day})]
         except REFUSALS as error:
             return [[actor.called, reason(error)]]
         return sorted([value(each, key) for key in keys] for each in found)
@@ -337,7 +321,10 @@ class Stage:
     def _checked_traffic(self, place: str) -> list[str]:
         if not self._sending:
             return []
-        unseen, sent = self._sending.unseen(self._target(self._at(place)))
+        try:
+            unseen, sent = self._sending.unseen(self._target(self._at(place)))
+        except REFUSALS as error:
+            return [f"{place} did not answer; {reason(error)}"]
         if unseen:
             return [f"{place} does not find {unseen} of {sent} instances of the traffic"]
         return [f"{place} finds all of the traffic"]

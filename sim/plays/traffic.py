@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Final
 
 from ..phantoms import Study, instances
@@ -35,6 +36,12 @@ class Traffic:
     def run(self) -> Run:
         """What became of it so far."""
         return self._replay.run
+
+    def dates(self) -> list[str]:
+        """Return ranges of study dates that cover all: a grid answers no question with more than 10 000."""
+        first = self.scenario.start
+        days = [f"{first + timedelta(days=day):%Y%m%d}" for day in range(-1, self.scenario.days + 1)]
+        return [f"-{days[0]}", *days[1:-1], f"{days[-1]}-"]
 
     def wait_for_day(self, day: int) -> None:
         """Wait until that day begins, of which the first is 1, or until all is over."""
@@ -81,8 +88,9 @@ class Traffic:
         Raises `REFUSALS`.
         """
         unseen, kept = 0, 0
+        wanted = {"StudyInstanceUID": "", "NumberOfStudyRelatedInstances": ""}
         with target.finder() as finder:
-            told = finder.find("STUDY", StudyInstanceUID="", NumberOfStudyRelatedInstances="")
+            told = [row for dates in self.dates() for row in finder.find("STUDY", StudyDate=dates, **wanted)]
         found = {each["StudyInstanceUID"]: int(each["NumberOfStudyRelatedInstances"] or 0) for each in told}
         for studies in self._replay.run.acknowledged.values():
             for uid, held in studies.items():

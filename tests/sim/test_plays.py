@@ -60,6 +60,14 @@ def test_what_a_play_says_of_copies_and_digests_is_true_of_its_nodes() -> None:
         assert told[1:] == ["each of 2 studies is at 2 sites", even]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_week_of_117_devices_at_four_hospitals_loses_nothing(tmp_path: Path) -> None:
+    file = SCENARIOS / "long" / "week.txt"
+    assert act(file.read_text(), file.name, report=tmp_path) == file.read_text()
+    assert {"figure6.svg", "figure7.svg", "report.html"} <= {each.name for each in tmp_path.iterdir()}
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_what_is_parsed_is_written_as_it_was(file: Path) -> None:
     text = file.read_text()
