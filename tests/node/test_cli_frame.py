@@ -87,6 +87,18 @@ def test_an_unknown_command_is_misuse_with_a_suggestion(cli: CommandLine) -> Non
     assert "Did you mean devices?" in cli.complaint
 
 
+def test_a_group_without_a_verb_ends_as_its_list_does(cli: CommandLine, tmp_path: Path) -> None:
+    cli.init()
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    cli("storage", "add", str(disk))
+    for words in (("storage",), ("storage", "list")):
+        assert str(disk) in cli(*words)
+    disk.rename(tmp_path / "elsewhere")
+    for words in (("storage",), ("storage", "list")):
+        assert "missing" in cli(*words, code=1)
+
+
 def test_an_error_is_two_sentences_and_no_traceback(cli: CommandLine) -> None:
     cli("status", code=1)
     what, remedy = cli.complaint.splitlines()
