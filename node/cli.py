@@ -174,6 +174,13 @@ def _option(name: str, word: str, **settings: Any) -> Callable[[F], F]:
     return click.option(word, name, expose_value=False, callback=remember, **settings)
 
 
+def by_default(command: click.Command) -> None:
+    """Run `command` and exit with its code, if a group was called without naming one of its commands."""
+    context = click.get_current_context()
+    if context.invoked_subcommand is None:
+        context.exit(context.invoke(command) or 0)
+
+
 class _Commands(click.Group):
     """Imports a command's module when the command is named or listed."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from node.cli import Session, columns, shared, who
+from node.cli import Session, by_default, columns, shared, who
 
 if TYPE_CHECKING:
     from node.accounts import Accounts, Token, User
@@ -25,9 +25,7 @@ def users_command(session: Session) -> None:
 
     Example: peerpacs users add anna --role viewer
     """
-    context = click.get_current_context()
-    if context.invoked_subcommand is None:
-        context.invoke(list_users)
+    by_default(list_users)
 
 
 @users_command.command("list")
@@ -131,9 +129,7 @@ def tokens_command(session: Session) -> None:
 
     Example: peerpacs tokens make anna --rights search,retrieve --days 90
     """
-    context = click.get_current_context()
-    if context.invoked_subcommand is None:
-        context.invoke(list_tokens)
+    by_default(list_tokens)
 
 
 @tokens_command.command("list")

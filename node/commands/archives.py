@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from node.cli import Session, columns, plural, readable, shared, who
+from node.cli import Session, by_default, columns, plural, readable, shared, who
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,9 +19,7 @@ def archives_command(session: Session) -> None:
 
     Example: peerpacs archives add lab --ae LAB --quota-mb 500000
     """
-    context = click.get_current_context()
-    if context.invoked_subcommand is None:
-        context.invoke(list_archives)
+    by_default(list_archives)
 
 
 def _settings(function: F) -> F:

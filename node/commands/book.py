@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from node.cli import PARTIAL, Session, columns, plural, shared, who
+from node.cli import PARTIAL, Session, by_default, columns, plural, shared, who
 
 _MARKS: Final = {"added": "+", "changed": "~", "removed": "-", "kept": "="}
 
@@ -21,9 +21,7 @@ def book_command(session: Session) -> None:
 
     Example: peerpacs book diff
     """
-    context = click.get_current_context()
-    if context.invoked_subcommand is None:
-        context.invoke(show_book)
+    by_default(show_book)
 
 
 @book_command.command("show")

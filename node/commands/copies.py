@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from node.cli import PARTIAL, Session, columns, plural, readable, shared, who
+from node.cli import PARTIAL, Session, by_default, columns, plural, readable, shared, who
 
 
 @click.group("copies", invoke_without_command=True)
@@ -19,9 +19,7 @@ def copies_command(session: Session) -> None:
 
     Example: peerpacs copies
     """
-    context = click.get_current_context()
-    if context.invoked_subcommand is None:
-        context.exit(context.invoke(status))
+    by_default(status)
 
 
 @copies_command.command("status")

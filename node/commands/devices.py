@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from node.cli import Session, columns, shared, who
+from node.cli import Session, by_default, columns, shared, who
 
 if TYPE_CHECKING:
     from node.contracts import Device
@@ -26,9 +26,7 @@ def devices_command(session: Session) -> None:
 
     Example: peerpacs devices add CT1 --address 10.1.7.20 --port 104 --services echo,store
     """
-    context = click.get_current_context()
-    if context.invoked_subcommand is None:
-        context.invoke(list_devices)
+    by_default(list_devices)
 
 
 def _words(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from node.cli import Session, columns, plural, shared, who
+from node.cli import Session, by_default, columns, plural, shared, who
 
 
 @click.group("grants", invoke_without_command=True)
@@ -17,9 +17,7 @@ def grants_command(session: Session) -> None:
 
     Example: peerpacs grants
     """
-    context = click.get_current_context()
-    if context.invoked_subcommand is None:
-        context.invoke(list_grants)
+    by_default(list_grants)
 
 
 @grants_command.command("list")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from node.cli import FAILED, PARTIAL, Session, columns, plural, shared, who
+from node.cli import FAILED, PARTIAL, Session, by_default, columns, plural, shared, who
 
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86400}
 _MARKS: Final = {"good": "✓", "warning": "!", "failure": "✗"}
@@ -152,9 +152,7 @@ def peers_command(session: Session) -> None:
 
     Example: peerpacs peers olomouc
     """
-    context = click.get_current_context()
-    if context.invoked_subcommand is None:
-        context.exit(context.invoke(list_peers))
+    by_default(list_peers)
 
 
 @peers_command.command("list")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from node.cli import PARTIAL, Session, plural, readable, shared, who
+from node.cli import PARTIAL, Session, by_default, plural, readable, shared, who
 
 
 @click.group("old-pacs", invoke_without_command=True)
@@ -16,9 +16,7 @@ def old_pacs_command(session: Session) -> None:
 
     Example: peerpacs old-pacs
     """
-    context = click.get_current_context()
-    if context.invoked_subcommand is None:
-        context.exit(context.invoke(list_old))
+    by_default(list_old)
 
 
 @old_pacs_command.command("list")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from node.cli import Session, columns, shared, who
+from node.cli import Session, by_default, columns, shared, who
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -23,9 +23,7 @@ def projects_command(session: Session) -> None:
 
     Example: peerpacs projects add TRIAL-7 --profile research --ae TRIAL7 --sender CT1
     """
-    context = click.get_current_context()
-    if context.invoked_subcommand is None:
-        context.invoke(list_projects)
+    by_default(list_projects)
 
 
 def _settings(function: F) -> F:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from node.cli import PARTIAL, Session, columns, readable, shared, who
+from node.cli import PARTIAL, Session, by_default, columns, readable, shared, who
 
 _ID = click.argument("id")
 
@@ -19,9 +19,7 @@ def quarantine_command(session: Session) -> None:
 
     Example: peerpacs quarantine list
     """
-    context = click.get_current_context()
-    if context.invoked_subcommand is None:
-        context.invoke(list_quarantine)
+    by_default(list_quarantine)
 
 
 @quarantine_command.command("list")

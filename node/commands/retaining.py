@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from node.cli import Session, columns, plural, shared, who
+from node.cli import Session, by_default, columns, plural, shared, who
 
 
 @click.group("retention", invoke_without_command=True)
@@ -17,9 +17,7 @@ def retention_command(session: Session) -> None:
 
     Example: peerpacs retention add ten-years --years 10
     """
-    context = click.get_current_context()
-    if context.invoked_subcommand is None:
-        context.exit(context.invoke(list_rules))
+    by_default(list_rules)
 
 
 @retention_command.command("list")

@@ -9,15 +9,9 @@ from typing import Any
 
 import click
 
-from node.cli import Session, columns, plural, readable, shared, who
+from node.cli import Session, by_default, columns, plural, readable, shared, who
 
 _REASON = click.option("--reason", required=True, help="Why; kept with the decision.")
-
-
-def _list_by_default(command: click.Command) -> None:
-    context = click.get_current_context()
-    if context.invoked_subcommand is None:
-        context.invoke(command)
 
 
 def _when(milliseconds: int) -> str:
@@ -31,7 +25,7 @@ def conflicts_command(session: Session) -> None:
 
     Example: peerpacs conflicts show 1.2.3.4
     """
-    _list_by_default(list_conflicts)
+    by_default(list_conflicts)
 
 
 @conflicts_command.command("list")
@@ -107,7 +101,7 @@ def held_command(session: Session) -> None:
 
     Example: peerpacs held release --from CT3 --reason "new scanner"
     """
-    _list_by_default(list_held)
+    by_default(list_held)
 
 
 @held_command.command("list")
@@ -195,7 +189,7 @@ def rejected_command(session: Session) -> None:
 
     Example: peerpacs rejected list
     """
-    _list_by_default(list_rejected)
+    by_default(list_rejected)
 
 
 @rejected_command.command("list")

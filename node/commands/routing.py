@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from node.cli import PARTIAL, Session, columns, plural, shared, who
+from node.cli import PARTIAL, Session, by_default, columns, plural, shared, who
 
 _SHOWN: Final = 20
 
@@ -20,9 +20,7 @@ def routes_command(session: Session) -> None:
 
     Example: peerpacs routes
     """
-    context = click.get_current_context()
-    if context.invoked_subcommand is None:
-        context.exit(context.invoke(list_routes))
+    by_default(list_routes)
 
 
 @routes_command.command("list")

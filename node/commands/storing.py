@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from node.cli import FAILED, Session, columns, plural, readable, shared, who
+from node.cli import FAILED, Session, by_default, columns, plural, readable, shared, who
 
 _SHOWN: Final = 5
 _SOON: Final = 60
@@ -22,9 +22,7 @@ def storage_command(session: Session) -> None:
 
     Example: peerpacs storage add /mnt/disk2/peerpacs
     """
-    context = click.get_current_context()
-    if context.invoked_subcommand is None:
-        context.invoke(list_volumes)
+    by_default(list_volumes)
 
 
 @storage_command.command("list")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from node.cli import FAILED, PARTIAL, Session, columns, plural, readable, shared, who
+from node.cli import FAILED, PARTIAL, Session, by_default, columns, plural, readable, shared, who
 
 _LANE: Final = click.Choice(["now", "normal", "bulk"])
 _PAUSE: Final = 1.0
@@ -55,9 +55,7 @@ def transfers_command(session: Session, watch: bool) -> None:
 
     Example: peerpacs transfers list
     """
-    context = click.get_current_context()
-    if context.invoked_subcommand is None:
-        context.exit(context.invoke(watch_transfers if watch else list_transfers))
+    by_default(watch_transfers if watch else list_transfers)
 
 
 @transfers_command.command("list")
