@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from math import isclose
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import msgspec
@@ -207,9 +207,9 @@ def test_damaged_files_end_in_json_or_in_words_and_soon() -> None:
     for _ in range(3000):
         file = chance.choice(light)
         data = damaged(file.data_set, chance)
-        began = perf_counter()
+        began = thread_time()
         outcome(describe, data, file.TransferSyntaxUID, len(data))
-        assert perf_counter() - began < 1
+        assert thread_time() - began < 1
 
 
 def test_endless_elements_are_refused_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import json
 import random
 import struct
 import zlib
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -213,6 +213,6 @@ def test_damaged_files_end_in_a_header_or_in_words_and_soon() -> None:
     for _ in range(3000):
         file = chance.choice(light)
         data = damaged(file.data_set, chance)
-        began = perf_counter()
+        began = thread_time()
         outcome(scan, data, file.TransferSyntaxUID, len(data))
-        assert perf_counter() - began < 1
+        assert thread_time() - began < 1

@@ -7,7 +7,7 @@ wildcard, 8 case and spaces, 9 PN, 10 lists, 11 ranges, 12 combined date and tim
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -454,10 +454,10 @@ def test_a_key_of_a_vr_without_matching_is_ignored() -> None:
 
 
 def test_hostile_patterns_take_no_longer_than_others() -> None:
-    began = perf_counter()
+    began = thread_time()
     is_hit = compile_matcher(attributes("UT", "*a" * 1000 + "*b"), PLAIN)
     assert not is_hit(attributes("UT", "a" * 20_000))
-    assert perf_counter() - began < 1
+    assert thread_time() - began < 1
 
 
 def test_an_endless_key_is_refused() -> None:

@@ -186,13 +186,13 @@ def test_a_silent_site_costs_half_the_deadline_and_its_copy_stands_in(
     reach.silent = {b"gamma"}
     question = query(Level.STUDY, PatientID="4711")
     start = monotonic()
-    assert ask(live, question, Mode.LIVE, 0.4) == (["1", "2"], [Part.LIVE, Part.FALLBACK])
-    assert 0.15 < monotonic() - start < 0.4
+    assert ask(live, question, Mode.LIVE, 1.2) == (["1", "2"], [Part.LIVE, Part.FALLBACK])
+    assert 0.45 < monotonic() - start < 1.2
     grid.ages[b"gamma"] = None
     start = monotonic()
-    answers, outcomes = live.ask(question, ANYBODY, Mode.LIVE, 0.4)
+    answers, outcomes = live.ask(question, ANYBODY, Mode.LIVE, 1.2)
     assert (outcomes[1].part, outcomes[1].error) == (Part.NONE, "it did not answer in time")
-    assert 0.35 < monotonic() - start < 0.8
+    assert 1.05 < monotonic() - start < 2.4
     assert "1" in values(list(answers), "0020000D")
 
 
