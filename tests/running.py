@@ -55,7 +55,7 @@ class RunningNode:
         if self.process is None:
             return 0
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=15)
+        code = self.process.wait(timeout=60)
         self._forget()
         return code
 
@@ -117,7 +117,7 @@ def as_dcmtk_sends(path: str | Path) -> pydicom.Dataset:
     return dataset
 
 
-def until(claim: Any, seconds: float = 20.0) -> Any:
+def until(claim: Any, seconds: float = 60.0) -> Any:
     """Wait until the claim is true and return what it returned; fail when it never becomes so."""
     deadline = time.monotonic() + seconds
     while True:

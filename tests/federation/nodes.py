@@ -23,7 +23,7 @@ from node.state import State
 STEP = 0.05
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 20.0) -> float:
+def wait_for(what: Callable[[], Any], seconds: float = 60.0) -> float:
     """Wait until something is true; return the seconds it took."""
     started = time.monotonic()
     while not what():

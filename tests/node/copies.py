@@ -75,7 +75,7 @@ def kept(node: GridNode) -> int:
     return int(state(node)["kept_for_others"]["objects"])
 
 
-def wait_until_met(node: GridNode, studies: int, rule: str = "all", seconds: float = 30.0) -> None:
+def wait_until_met(node: GridNode, studies: int, rule: str = "all", seconds: float = 60.0) -> None:
     """Wait until every study has its copies."""
     until(lambda: are_met(node, studies, rule), seconds)
 

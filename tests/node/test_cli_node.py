@@ -94,7 +94,7 @@ def test_a_study_is_moved_to_a_device_of_the_book(cli: CommandLine, tmp_path: Pa
 
 
 def _until_it_answers(cli: CommandLine, ae_title: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         try:
             cli("devices", "echo", ae_title)

@@ -137,7 +137,7 @@ def test_required_certificates_without_an_authority_are_refused_at_the_start(tmp
     with pytest.raises(AssertionError, match=r"authorities.crt is missing"):
         node.start(PEERPACS__TLS__CLIENT_CERTIFICATES="required")
     assert node.process is not None
-    node.process.wait(10)
+    node.process.wait(60)
     assert node.process.stdout is not None
     node.process.stdout.close()
 

@@ -52,7 +52,7 @@ class Site:
         export: dict[str, Any] = self.ask("export", id=id)
         return export
 
-    def until(self, holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    def until(self, holds: Callable[[], bool], seconds: float = 60.0) -> None:
         """Wait until something holds."""
         deadline = time.monotonic() + seconds
         while not holds():

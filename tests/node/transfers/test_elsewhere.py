@@ -40,7 +40,7 @@ def worker(alpha: Node, folder: Path, key: Path | None = None) -> Iterator[subpr
     try:
         yield process
         process.terminate()
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.communicate()

@@ -51,7 +51,7 @@ class Node:
         """Let workers come by this URL."""
         self.url = self.server.listen(url, self.keys if url.startswith("tcp") else None)
 
-    def until(self, claim: Callable[[], Any], seconds: float = 20.0) -> Any:
+    def until(self, claim: Callable[[], Any], seconds: float = 60.0) -> Any:
         """Serve until the claim is true."""
 
         def step() -> Any:
