@@ -66,3 +66,32 @@ def test_who_leaves_keeps_its_own_and_is_given_receipts_for_what_the_others_drop
     alpha.admit(beta, "replica-peer")
     beta.grant(alpha)
     until(lambda: is_seen(alpha, uid))
+
+
+def test_what_lies_at_other_sites_alone_comes_home_before_its_hospital_leaves(tmp_path: Path) -> None:
+    alpha, beta = nodes = hospitals(tmp_path / "grid", "alpha", "beta")
+    try:
+        beta.grant(alpha, *KEEPS)
+        beta.say("copies", "add", "all", "--copies", "2", "--must", "alpha")
+        beta.stop()
+        beta.env |= {"PEERPACS__COPIES__NEARLINE_ABOVE_MB": "2", "PEERPACS__COPIES__NEARLINE_AFTER_DAYS": "0"}
+        beta.start(**beta.env)
+        found = [sent(beta, tmp_path / str(number), 71 + number, 10, 500_000) for number in range(3)]
+        until(lambda: "NEARLINE" in {each for _, each in rows(ask(beta, called="BETA"))}, 120)
+        alpha.kill()
+        until(lambda: not beta.is_connected(alpha))
+        assert "peerpacs peers" in beta.say("leave", "--yes", code=1), "whoever has them is not there"
+        alpha.start(**alpha.env)
+        until(lambda: beta.is_connected(alpha))
+
+        told = beta.told("leave", "--yes")
+        assert told["came_home"] > 0
+        assert kept(alpha) == 0
+        assert {each for _, each in rows(ask(beta, called="BETA"))} == {"ONLINE"}
+        for uid, _ in found:
+            assert len(get(beta, uid, as_ae="WS", called="BETA")[0]) == 10
+        assert beta.told("verify")["is_good"]
+    finally:
+        for node in nodes:
+            if node.process is not None:
+                node.stop()
