@@ -28,6 +28,7 @@ from node.archives import DEFAULT
 from node.copies.away import Away
 from node.copies.carrier import CopyCarrier, Kept, study_of
 from node.copies.commit_level import CommitLevel
+from node.copies.homecoming import Homecoming
 from node.copies.keeping import Keeping
 from node.copies.ledger import Ledger
 from node.copies.members import Members
@@ -281,10 +282,16 @@ class Copying:
 
     def _bring_home(self) -> bool:
         try:
-            return self.returning.heal_step() or self.returning.recover_step()
+            steps = (self.returning.heal_step, self.returning.recover_step, self.homecoming.step)
+            return any(step() for step in steps)
         except PacsError as error:
             logger.warning("What is to come home does not: %s", error)
             return False
+
+    @cached_property
+    def homecoming(self) -> Homecoming:
+        """Brings home what lies at other sites alone, before this hospital leaves them."""
+        return Homecoming(self.ledger, self.returning, self.members.connected, self.name)
 
     @cached_property
     def _slimming(self) -> Slimming:
@@ -307,6 +314,8 @@ class Copying:
 
     def _over_mark(self, here: int) -> int:
         section, over = self._config.copies, 0
+        if self.homecoming.is_on:
+            return 0
         if section.nearline_above_mb:
             over = here - section.nearline_above_mb * MB
         if section.nearline_above_percent:

@@ -113,14 +113,19 @@ class Departing:
     def leave(self, who: str, *, is_forced: bool = False) -> dict[str, Any]:
         """Have everybody drop what they have of this node, and end its membership.
 
+        While something lies at other sites alone it comes home first: then `coming_home` is told, in bytes.
+
         Raises:
             BadRequest: the grid cannot be without this node, or something here is damaged.
-            Unavailable: no authority is connected.
+            Unavailable: no authority is connected, or nobody who has what is to come home.
         """
         member, grid = self._grid().member(), self._grid()
         others = [row for _, row in grid.tables.peers.scan() if row.state == "member"]
         others = [row for row in others if row.node_id != grid.settings.node_id]
         self._check(member, others, is_forced=is_forced)
+        homecoming = self._copying.homecoming
+        if not is_forced and (left := homecoming.begin()):
+            return {"coming_home": left}
         for name, _ in list(grid.tables.grants.scan()):
             grid.tables.grants.delete(name)
         # Authorities last: after their answer this node's certificate counts no more.
@@ -136,6 +141,7 @@ class Departing:
         dropped = [self._drop(row.node_id) for row in others]
         told = {
             "grid": member.trust.bundle.name,
+            "came_home": homecoming.came,
             "receipts": receipts,
             "owing": owing,
             "dropped_here": {
@@ -146,6 +152,7 @@ class Departing:
             },
         }
         told["file"] = str(self._end(grid, told))
+        homecoming.end()
         audit = next(iter(self._archives.values())).shared.audit
         audit.record("change", None, "left the grid", {"who": who, "receipts": len(receipts), "owing": owing})
         return told

@@ -2,31 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import click
 
 from node.cli import PARTIAL, Session, plural, readable, shared, who
 
+_LOOK: Final = 1.0
+_PATIENCE: Final = 120.0
+"""Seconds in which something has to come home, before one is told that it does not."""
+
 
 @click.command("leave")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--force", is_flag=True, help="Although objects here are damaged.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Although objects here are damaged, or what lies at other sites alone cannot come home.",
+)
 @shared
 def leave_command(session: Session, yes: bool, force: bool) -> int:
     """Leave the grid: every other node drops what it has of this one and signs a receipt for it.
 
-    All that this node holds stays here. What it keeps for others is dropped; their owners copy it elsewhere.
+    All that this node holds stays here, and what lies at other sites alone comes home first. What it
+    keeps for others is dropped; their owners copy it elsewhere.
 
     Example: peerpacs leave
     """
     if not yes and not session.is_json:
         click.confirm("Leave the grid? The others drop their copies of what this node holds.", abort=True)
     with session.desk("leave") as ask:
-        done = ask("leave_grid", who=who(), is_forced=force)
+        done = _wait_until_home(session, lambda: ask("leave_grid", who=who(), is_forced=force))
+    if "coming_home" in done:
+        left = readable(done["coming_home"])
+        session.say(
+            done, [f"! {left} did not come home, so this node stays in the grid. See: peerpacs peers"]
+        )
+        return PARTIAL
     session.say(done, _lines(done))
     return PARTIAL if done["owing"] else 0
+
+
+def _wait_until_home(session: Session, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Ask again as long as something comes home; return the last answer."""
+    left, since = -1, time.monotonic()
+    while "coming_home" in (done := ask()):
+        if done["coming_home"] != left:
+            left, since = done["coming_home"], time.monotonic()
+            if not session.is_json:
+                click.echo(f"{readable(left)} lie at other sites alone and come home first ...", err=True)
+        elif time.monotonic() - since > _PATIENCE:
+            break
+        time.sleep(_LOOK)
+    return done
 
 
 def _lines(done: dict[str, Any]) -> Iterator[str]:

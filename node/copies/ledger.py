@@ -150,6 +150,10 @@ class Ledger:
             self._away.change({study.encode(): lambda _: size or None})
             self.away_bytes += size - before
 
+    def lying_away(self) -> list[str]:
+        """Return the studies of which something lies at other sites alone."""
+        return [key.decode() for key, _ in self._away.scan()]
+
     def studies_at(self, node_id: str) -> Iterator[str]:
         """Yield the studies of which a keeper has something; looks at every row."""
         for key, _ in self._receipts.scan():

@@ -19,11 +19,12 @@ from node.damage import Damage
 from node.ingest import NodeIngest
 from node.reception import Origin, read_header
 from node.storage import read_meta
+from node.storage.elsewhere import is_elsewhere
 
 from .carrier import lets_go
 from .ledger import Follow, Ledger
 from .pulling import Fetch, Pull
-from .rows import CopyRow
+from .rows import CopyRow, item_of
 from .slimming import away_of
 from .store import Arrived
 
@@ -93,7 +94,9 @@ class _Door:
         header = read_header(incoming, meta.TransferSyntaxUID, meta.offset)
         origin = Origin(row.source, row.received, False)
         issuer = self._home.issuer_of(row.source)
-        self._home.ingest.keep(incoming, header, meta.TransferSyntaxUID, origin, issuer)
+        there = self._home.catalog.whereabouts(row.SOPInstanceUID, row.holding.sha256)
+        is_away = there is not None and is_elsewhere(there)
+        self._home.ingest.keep(incoming, header, meta.TransferSyntaxUID, origin, issuer, is_away=is_away)
 
 
 class Returning:
@@ -207,6 +210,23 @@ class Returning:
         if came:
             self._told("recovered", node_id, came)
             logger.warning("%d objects that were lost here came home.", came)
+
+    # What lies at other sites alone.
+
+    def fetch_back(self, study: str) -> int:
+        """Bring home what lies at other sites alone of a study; return how many objects came.
+
+        Raises:
+            PacsError: a keeper broke off.
+        """
+        came = 0
+        for node_id in self._connected():
+            has = self._ledger.receipts(study, node_id).all()
+            entries = self._home.catalog.versions((study,)) if has else []
+            away = [each for each in entries if is_elsewhere(each.holding) and each.holding.sha256 in has]
+            came += self._bring(node_id, study, list(map(item_of, away)))
+        self._ledger.lies_away(study, away_of(self._home.catalog.versions((study,))))
+        return came
 
     def _listed(self, node_id: str) -> Iterator[tuple[str, list[CopyItem], list[Decision]]]:
         """Yield what a keeper has of each study, one study at a time, and the decisions not known here."""
