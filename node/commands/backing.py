@@ -205,7 +205,7 @@ def _taken_in(node: Node, name: str, lines: list[str]) -> dict[str, Any]:
     lines.append(f"✓ archive {name}: {new} and {counts['held']} held came later and are in; {decisions} read")
     if missing:
         lines.append(
-            f"✗ archive {name}: {plural(missing, 'instance')} have no whole bytes here and are not sent "
+            f"✗ archive {name}: {plural(missing, 'instance')} without whole bytes here, not sent to anybody "
             "(peerpacs verify --list). Put their tar files into its objects folder, or send them again."
         )
     return {"archive": name, **counts, "missing": missing}
