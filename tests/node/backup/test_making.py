@@ -72,7 +72,7 @@ def test_keys_stay_for_their_owner_and_the_audit_stays_a_chain(home: Path, tmp_p
     assert "is the hospital" in said
     assert "objects-*.key" in said
     # There are no images in it: that is told, and a partial success.
-    assert "have no whole bytes" in peerpacs("restore", tmp_path / "b", "--home", tmp_path / "new", code=3)
+    assert "without whole bytes" in peerpacs("restore", tmp_path / "b", "--home", tmp_path / "new", code=3)
     for folder in (tmp_path / "new", *whole_backups(tmp_path / "b")):
         [key] = folder.rglob("objects-main.key")
         assert stat.S_IMODE(key.stat().st_mode) == 0o600
