@@ -27,7 +27,12 @@ N_GET_RQ, N_SET_RQ, N_CREATE_RQ, N_DELETE_RQ = 0x0110, 0x0120, 0x0140, 0x0150
 BOTH = (Service.ECHO, Service.STORE, Service.COMMIT)
 
 
-@pytest.fixture(params=[serving, serving_split], ids=["whole", "split"])
+@pytest.fixture(
+    params=[
+        pytest.param(serving, id="whole"),
+        pytest.param(serving_split, id="split", marks=pytest.mark.slow),
+    ]
+)
 def node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Node]:
     with request.param(tmp_path / "home") as alpha:
         yield alpha
@@ -100,7 +105,7 @@ def test_what_lies_on_a_second_disk_is_committed_while_that_is_there(whole: Node
     verbs["set_read_only"](path=str(whole.main.folder), who="tester", is_wanted=True)
     until(lambda: [each["state"] for each in verbs["volumes"]()] == ["read-only", "ok"])
     [one] = phantoms(1, instances=1)
-    assert Peer(node).store(one) == [0]
+    assert Peer(whole).store(one) == [0]
     assert list((tmp_path / "disk").rglob("*.tar"))
     results = Results()
     with asking(whole.ports["dicom"], results) as scu:

@@ -20,7 +20,13 @@ MR = str(get_testdata_file("MR_small.dcm"))
 CT_STUDY = "1.3.6.1.4.1.5962.1.2.1.20040119072730.12322"
 
 
-@pytest.fixture(scope="module", params=[running, running_split], ids=["whole", "split"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(running, id="whole"),
+        pytest.param(running_split, id="split", marks=pytest.mark.slow),
+    ],
+)
 def alpha(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
     with request.param(tmp_path_factory.mktemp("alpha")) as node:
         dcmtk("storescu", "-aec", "ALPHA", "127.0.0.1", str(node.port), CT, MR)

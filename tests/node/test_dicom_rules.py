@@ -50,7 +50,13 @@ NO_JPEG = bytes.fromhex(
 """Pixel Data that nobody can decode."""
 
 
-@pytest.fixture(scope="module", params=[serving, serving_split], ids=["whole", "split"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(serving, id="whole"),
+        pytest.param(serving_split, id="split", marks=pytest.mark.slow),
+    ],
+)
 def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     with request.param(tmp_path_factory.mktemp("rules") / "home", node={"issuer": "HERE"}) as serving_node:
         yield serving_node

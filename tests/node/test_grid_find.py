@@ -54,8 +54,10 @@ def test_what_is_sent_to_alpha_is_found_at_beta_and_outlives_alphas_absence(make
     )  # fmt: skip
     assert "1.2.1" in text
     assert "BETA_GRID" in text
-    (row,), status = ask(beta, AccessionNumber="A1", NumberOfStudyRelatedSeries="")
-    assert (row.RetrieveAETitle, row.NumberOfStudyRelatedSeries) == ("BETA_GRID", 2)
+    asked = {"AccessionNumber": "A1", "NumberOfStudyRelatedSeries": ""}
+    until(lambda: [each.NumberOfStudyRelatedSeries for each in ask(beta, **asked)[0]] == [2])
+    (row,), status = ask(beta, **asked)
+    assert row.RetrieveAETitle == "BETA_GRID"
     assert (status.Status, "ErrorComment" in status) == (0, False)
     assert rows(ask(alpha)) == [("1.2.1", "ONLINE")]
     assert ask(beta, called="BETA")[0] == [], "its own archive has nothing"

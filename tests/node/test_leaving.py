@@ -35,8 +35,7 @@ def test_who_leaves_keeps_its_own_and_is_given_receipts_for_what_the_others_drop
     beta.say("copies", "add", "all", "--copies", "3", "--must", "alpha", "--must", "GAMMA")
     uid, _ = sent(beta, tmp_path / "a", 31, 4)
     wait_until_met(beta, 1)
-    here = kept(alpha)
-    assert here == 4
+    until(lambda: kept(alpha) == 4)
     until(lambda: is_seen(delta, uid))
     got, final, _, _ = get(delta, uid, as_ae="WS")
     assert (final.Status, len(got)) == (0, 4)
