@@ -161,10 +161,10 @@ class Peer:
         self.requestor = Requestor(ae_title, "127.0.0.1", node.ports["dicom"], called)
 
     @classmethod
-    def at(cls, port: int) -> Peer:
+    def at(cls, port: int, called: str = "ALPHA") -> Peer:
         """Return a device that calls a node of another process."""
         peer = cls.__new__(cls)
-        peer.requestor = Requestor("PEER", "127.0.0.1", port, "ALPHA")
+        peer.requestor = Requestor("PEER", "127.0.0.1", port, called)
         return peer
 
     def store(self, *sent: RawInstance) -> list[int]:

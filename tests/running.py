@@ -28,6 +28,7 @@ class RunningNode:
 
     prefix: tuple[str, ...] = ()
     """What stands before its command, where it runs on another host."""
+    program: tuple[str, ...] = (PEERPACS,)
 
     def __init__(self, home: Path, ae_title: str = "ALPHA", *init: str, dev: bool = True) -> None:
         self.home = home
@@ -41,7 +42,7 @@ class RunningNode:
 
     def start(self, **environment: str) -> None:
         """Run the node until its `ready` line."""
-        command = [*self.prefix, PEERPACS, "run", "--home", str(self.home)]
+        command = [*self.prefix, *self.program, "run", "--home", str(self.home)]
         log = (self.home / "log.txt").open("a")
         env = {**os.environ, "PEERPACS__LOG__FORMAT": "json", **environment}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=env)
