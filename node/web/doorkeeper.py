@@ -59,6 +59,11 @@ class Doorkeeper:
         self._addresses = Patience(clock, _LONGEST_FOR_ADDRESS)
         self._names = Patience(clock, _LONGEST_FOR_ACCOUNT)
 
+    @property
+    def has_provider(self) -> bool:
+        """See `Gate.has_provider`."""
+        return self.provider is not None
+
     def who(self, request: falcon.Request) -> Visitor | Refused:
         """See `Gate.who`."""
         told = request.get_header("Authorization", default="")

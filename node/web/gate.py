@@ -40,6 +40,10 @@ class Visitor(NamedTuple):
 class Gate(Protocol):
     """The single place that answers "may this caller do this to that" for the web."""
 
+    @property
+    def has_provider(self) -> bool:
+        """Whether people may log in at an identity provider."""
+
     def who(self, request: falcon.Request) -> Visitor | Refused:
         """Say who asks, or why nobody is let in like that; called before the body is read."""
 
@@ -59,6 +63,8 @@ class LoopbackGate:
     The name is checked so that no page from elsewhere can reach the node through a browser that runs here
     (DNS rebinding), and what a proxy forwards is not taken for the machine itself.
     """
+
+    has_provider = False
 
     def who(self, request: falcon.Request) -> Visitor | Refused:
         """See `Gate.who`."""

@@ -125,7 +125,8 @@ class _Page:
     ) -> dict[str, Any]:
         """Return what the page's script reads before it asks anything."""
         if visitor is None:
-            return {"node": self._pages.name, "page": self._row.module, "language": language}
+            shown = {"node": self._pages.name, "page": self._row.module, "language": language}
+            return {**shown, "has_provider": self._services.gate.has_provider}
         user = visitor.user
         grants = user.grants if user else ("admin@*",)
         here = (rights_in(grants, archive) - OF_THE_NODE) | (rights_in(grants, EVERY) & OF_THE_NODE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import secrets
 import threading
@@ -193,6 +194,17 @@ def test_a_person_logs_in_at_the_provider_and_has_the_rights_of_the_groups(web: 
     back, attempt = come_back(web, issuer)
     assert web.ask("GET", back, Cookie=attempt).status == 200
     assert web.ask("GET", "/api/devices", Cookie=session).status == 200, "rights follow the groups at once"
+
+
+def shown(web: Web) -> str:
+    """Return the page to log in, as its script reads it."""
+    return html.unescape(web.ask("GET", "/login").body.decode()).replace(": ", ":")
+
+
+def test_the_page_to_log_in_leads_to_the_provider(web: Web, tmp_path: Path) -> None:
+    assert '"has_provider":true' in shown(web)
+    with serving(tmp_path / "beta", is_trusting=False, web={"plain_port": free_port()}) as node:
+        assert '"has_provider":false' in shown(Web(node, node.ports["web"]))
 
 
 def test_a_program_shows_a_token_of_the_provider_and_a_wrong_one_never_counts(

@@ -52,6 +52,7 @@ function Login() {
       <${Field} label=${t('Password')} name="password" type="password" autocomplete="current-password" required />
       <${Trouble} error=${error} />
       <button class="main" disabled=${isBusy}>${t('Log in')}</button>
+      ${told.has_provider && html`<p><a href="/api/session/oidc">${t('Log in with an account of the hospital')}</a></p>`}
       <p class="hint">${t('The first time, use the name admin and the one-time password that "peerpacs init" showed.')}</p>
     </form>`}</main>`
 }
