@@ -68,7 +68,7 @@ class GridNode(RunningNode):
     @property
     def node_id(self) -> str:
         """Its id."""
-        return str(self.told("peers")["node_id"])
+        return str(json.loads(self.answer("peers", "--json")[1])["node_id"])
 
     def audit(self, event: str) -> list[dict[str, Any]]:
         """Return what its audit tells of one kind of event."""

@@ -73,7 +73,7 @@ def rows(answers: Answers) -> list[tuple[str, str]]:
     return [(row.StudyInstanceUID, row.InstanceAvailability) for row in answers[0]]
 
 
-def seen(node: GridNode, expected: list[tuple[str, str]], seconds: float = 15.0, **keys: str) -> float:
+def seen(node: GridNode, expected: list[tuple[str, str]], seconds: float = 60.0, **keys: str) -> float:
     """Wait until a node's grid answers so; return the seconds it took."""
     started = time.monotonic()
     until(lambda: rows(ask(node, **keys)) == expected, seconds)
