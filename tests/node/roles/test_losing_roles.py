@@ -19,6 +19,9 @@ IMAGE = ("--level", "IMAGE", "--limit", "0", "-k", "SOPInstanceUID")
 OUT_OF_RESOURCES = 0xA700
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SplitNode]:
     with running_split(tmp_path_factory.mktemp("split"), gateways=2) as node:
