@@ -267,9 +267,8 @@ def test_a_peer_with_hashes_finds_what_it_can_name_and_nothing_else(make: Make, 
     alpha.say("grants", "share", "hashed", "--view", "exact")
     alpha.say("grants", "add", "beta", "hashed", "catalog", "find_live")
     send(alpha, object_of(files, "1.2.1"))
-    until(lambda: rows(ask(beta, AccessionNumber="A1")) == [("1.2.1", "NEARLINE")])
-    assert rows(ask(beta, PatientID="alpha/4711")) == [("1.2.1", "NEARLINE")]
-    assert rows(ask(beta, StudyInstanceUID="1.2.1")) == [("1.2.1", "NEARLINE")]
+    for key, value in (("AccessionNumber", "A1"), ("PatientID", "alpha/4711"), ("StudyInstanceUID", "1.2.1")):
+        seen(beta, [("1.2.1", "NEARLINE")], **{key: value})
     before = len(alpha.audit("grid"))
     found, final = ask(beta, AccessionNumber="A2")
     assert (found, final.Status, len(alpha.audit("grid"))) == ([], 0, before), (
