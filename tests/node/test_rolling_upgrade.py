@@ -106,6 +106,7 @@ def twelve(tmp_path: Path) -> Iterator[list[GridNode]]:
         node.start(**node.env)
     for other in nodes[1:]:
         nodes[0].admit(other)
+        other.grant(nodes[0])
     yield nodes
     for node in nodes:
         if node.process is not None:
