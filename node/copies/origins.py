@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from catalog import Holding, PacsError
 from node.reading import first_bytes, header_of
+from node.reception import Origin
 from node.state import State
 from node.storage import Kept, KeptDecision, SegmentStore, read_meta
 
@@ -24,14 +25,6 @@ logger = logging.getLogger(__name__)
 _NOTE: Final = "copies-"
 _NEXT: Final = b""
 _HEAD: Final = 1 << 16
-
-
-class Origin(NamedTuple):
-    """Satisfies `catalog.Origin`."""
-
-    source: str
-    received: int
-    is_held: bool = False
 
 
 class _Told(msgspec.Struct, frozen=True):
@@ -59,7 +52,7 @@ class Origins:
             told = msgspec.json.encode(_Told(owner.decode(), study))
             self._segments.keep_decision(f"{_NOTE}{number}", told)
             self._note(key, number)
-        return Origin(f"{number} {source}", received)
+        return Origin(f"{number} {source}", received, False)
 
     def _note(self, key: bytes, number: int) -> None:
         self._numbers.change({key: lambda _: number, _NEXT: lambda known: max(known or 0, number)})
