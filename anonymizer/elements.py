@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from pydicom._dicom_dict import DicomDictionary
@@ -58,6 +59,9 @@ class Element(NamedTuple):
     def data(self) -> bytes:
         """The value's bytes; none for a sequence."""
         return b"" if isinstance(self.value, tuple) else bytes(self.value)
+
+
+_new = tuple.__new__
 
 
 class Item(dict[int, Element]):
@@ -189,8 +193,9 @@ class _Reader:
         self.view = view
         self.syntax = syntax
         self.tag = struct.Struct(f"{syntax.order}HH")
-        self.u16 = struct.Struct(f"{syntax.order}H")
         self.u32 = struct.Struct(f"{syntax.order}I")
+        self.head = struct.Struct(f"{syntax.order}HH2sH")
+        self.short = {vr: _NAMES[vr] for vr in _SHORT_VRS} if syntax.is_explicit else {}
 
     def item(self, start: int, end: int, depth: int) -> Item:
         item, stopped = self._elements(start, end, depth)
@@ -202,15 +207,20 @@ class _Reader:
         """Elements up to `end`, or up to and with an item delimiter."""
         if depth > MAX_DEPTH:
             raise _unreadable(f"Its sequences are nested more than {MAX_DEPTH} deep.")
-        item, position, unpack = Item(), start, self.tag.unpack_from
+        item, position, view, unpack, short = Item(), start, self.view, self.head.unpack_from, self.short
         while position < end:
-            group, number = unpack(self.view, position)
+            group, number, written, length = unpack(view, position)
             tag = group << 16 | number
             if tag == _ITEM_END:
                 return item, position + 8
             if tag in item or group == 0xFFFE:
                 raise _unreadable("An element appears twice, or a delimiter stands where none belongs.")
-            item[tag], position = self._element(tag, position, depth)
+            vr = short.get(written)
+            if vr is None:
+                item[tag], position = self._element(tag, position, depth)
+            else:  # nearly all elements, so they are read here without a call
+                start, position = position + 8, position + 8 + length
+                item[tag] = _new(Element, (vr, view[start:position].tobytes(), False))
             if position > end:
                 raise _unreadable("A value is longer than what holds it.")
         return item, position
@@ -233,8 +243,6 @@ class _Reader:
         if not self.syntax.is_explicit:
             return vr_of(tag), self.u32.unpack_from(self.view, position + 4)[0], position + 8
         vr = self.view[position + 4 : position + 6].tobytes()
-        if vr in _SHORT_VRS:
-            return _NAMES[vr], self.u16.unpack_from(self.view, position + 6)[0], position + 8
         if vr in _LONG_VRS:
             return _NAMES[vr], self.u32.unpack_from(self.view, position + 8)[0], position + 12
         raise _unreadable("An element has a VR that DICOM does not know.")
@@ -312,6 +320,7 @@ def group_is_private(tag: int) -> bool:
     return bool(tag & 0x10000)
 
 
+@lru_cache(maxsize=1 << 14)
 def vr_of(tag: int) -> str:
     """The dictionary's VR; "LO" for private creators, "UN" for what the dictionary does not know."""
     if group_is_private(tag):
