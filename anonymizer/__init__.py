@@ -13,9 +13,10 @@ from anonymizer.description import describe
 from anonymizer.engine import Deidentified, Engine
 from anonymizer.keys import ProjectKey, make_key, read_key
 from anonymizer.policy import PRESETS, Policy, PolicyRejected, load_policy, policy_from
+from anonymizer.promises import Expected
 from anonymizer.quarantine import Quarantined, Reason
 from anonymizer.table import Option
-from anonymizer.verifier import Expected, Finding, verify
+from anonymizer.verifier import Finding, verify
 
 __all__ = [
     "PRESETS",

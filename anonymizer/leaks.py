@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from itertools import permutations
 
 from anonymizer.table import DATA
@@ -50,6 +50,16 @@ class Needles:
         return Needles(
             self.words | other.words, self.dates | other.dates, self.raw | other.raw, self.whole | other.whole
         )
+
+    def __bool__(self) -> bool:
+        return bool(self.words or self.dates or self.raw or self.whole)
+
+    def update(self, other: Needles) -> None:
+        """Takes the other's in."""
+        self.words |= other.words
+        self.dates |= other.dates
+        self.raw |= other.raw
+        self.whole |= other.whole
 
     def add_name(self, text: str) -> None:
         """A PN: each part that is no ordinary word, and any two parts run together."""
@@ -100,15 +110,36 @@ class Needles:
                     self.raw |= set(_encodings(form))
 
 
-@dataclass(frozen=True, slots=True)
 class Haystack:
-    """A finished file: as it is, without bulk data, folded, squeezed, and without bulk in lower case."""
+    """A finished file and its path, in the forms that are searched; each is made when it is first needed.
 
-    everything: bytes
-    rest: bytes
-    folded: bytes
-    squeezed: bytes
-    header: bytes
+    `rest` is what remains of the file without bulk data.
+    """
+
+    def __init__(self, data: bytes, names: bytes, rest: bytes) -> None:
+        self._data = data
+        self._names = names
+        self.rest = rest
+
+    @cached_property
+    def everything(self) -> bytes:
+        """All bytes as they are."""
+        return self._data + self._names
+
+    @cached_property
+    def squeezed(self) -> bytes:
+        """Letters and digits of all bytes, in lower case."""
+        return b"".join(part.translate(_LOWER, _NOT_ALPHANUMERIC) for part in (self._data, self._names))
+
+    @cached_property
+    def folded(self) -> bytes:
+        """All bytes in one form for both cases of Latin-1."""
+        return _folded(self.everything)
+
+    @cached_property
+    def header(self) -> bytes:
+        """What is no bulk data, in lower case."""
+        return self.rest.translate(_LOWER, b"\0")
 
     def hits(self, needles: Needles, generated: str) -> list[str]:
         """The needles that are in the file, but for digits in `generated` UIDs, dates and pseudonyms."""
@@ -152,18 +183,10 @@ def haystack(data: bytes, bulk: Iterable[memoryview], names: str, remarks: bytes
 
     `remarks` are what is readable within the bulk values and is to be searched like the rest.
     """
-    everything = data + b"\n" + names.encode()
-    rest = everything
+    path, rest = b"\n" + names.encode(), data
     for value in bulk:
         rest = _without(rest, value)
-    rest += b"\n" + remarks
-    return Haystack(
-        everything=everything,
-        rest=rest,
-        folded=_folded(everything),
-        squeezed=everything.translate(_LOWER, _NOT_ALPHANUMERIC),
-        header=rest.translate(_LOWER, b"\0"),
-    )
+    return Haystack(data, path, rest + path + b"\n" + remarks)
 
 
 @cache

@@ -6,47 +6,21 @@ for every value that had to go, and each attribute, the pixels and what was to s
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cache
 from typing import NamedTuple
 
-from pydicom.datadict import dictionary_VR, keyword_for_tag
-from pydicom.uid import UID
+from pydicom.datadict import keyword_for_tag
 
 from anonymizer.elements import DEFLATED, PIXEL_DATA, Element, Item, Part10, read_part10, tags, text_value
 from anonymizer.leaks import Needles, haystack, squeeze, vocabulary
+from anonymizer.promises import MEASURED, Expected, Value, has_row, is_registered, row_code, walk
 from anonymizer.quarantine import Reason
 from anonymizer.remarks import remarks_of
-from anonymizer.table import DATA
 from anonymizer.verifier_pixels import compressed_finding, is_only_cleared, native_finding
 
-_ADDRESSES = tags("00080092 00101040")
-_NUMBERS = frozenset(("DA", "DT", "TM", "DS", "IS"))
-_PERSON = frozenset(("PN",))
-_TEXT = frozenset(("LO", "SH", "ST", "LT", "UT", "UC", "AE", "UR", "CS"))
-_MEASURED = frozenset(("US", "SS", "UL", "SL", "FL", "FD", "UV", "SV", "AT"))
-_IDENTIFYING = tags(
-    "00080050 00080094 00100020 00101000 00102154 00102155 00200010 00380010 00401001 00401103 "
-    "00402010 00402016 00402017 00101090"
-)
-# Keywords of attributes whose UIDs name a class, syntax, scheme or template, never an instance.
-_ROLES = re.compile("Class|TransferSyntax|CodingScheme|ContextUID|MappingResource|TemplateUID")
 _NEW_UID = re.compile(r"2\.25\.\d{1,39}")
-_COLUMNS = {
-    "rtn_safe_priv": "113111",
-    "rtn_uids": "113110",
-    "rtn_dev_id": "113109",
-    "rtn_inst_id": "113112",
-    "rtn_pat_chars": "113108",
-    "rtn_long_full_dates": "113106",
-    "rtn_long_modif_dates": "113107",
-    "clean_desc": "113105",
-    "clean_struct_cont": "113104",
-    "clean_graph": "113103",
-}
+_NUMBERS = frozenset(("DA", "DT", "TM", "DS", "IS"))
 # Bytes of a value that may be nothing but a short identifier and what stands around it.
 _SHORT_VALUE = 256
 _PIXEL_MODULE = range(0x00280000, 0x00290000)
@@ -64,53 +38,13 @@ class Finding(NamedTuple):
     sentence: str
 
 
-class Value(NamedTuple):
-    """An element of a tree with where it was found."""
-
-    path: tuple[int, ...]
-    tag: int
-    element: Element
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What the policy promised: chosen options, overridden actions, blanked boxes, allowed words."""
-
-    options: frozenset[str]
-    overrides: dict[int, str] = field(default_factory=dict)
-    boxes: tuple[tuple[int, int, int, int], ...] = ()
-    words: frozenset[str] = frozenset()
-    given: frozenset[str] = frozenset()
-
-
 def needles_of(source: Part10, expected: Expected) -> tuple[Needles, Needles]:
     """What must not be in any file about this subject, and what must not be in this file."""
-    return _needles(source.root, list(_walk(source.root, ())), expected)
+    return _needles(source.root, list(walk(source.root)), expected)
 
 
 def _needles(root: Item, values: list[Value], expected: Expected) -> tuple[Needles, Needles]:
-    subject, own = Needles(), Needles()
-    kept: set[str] = set()
-    for value in values:
-        text = _text(value.element, root)
-        if not text:
-            continue
-        action = _action(value, expected)
-        if _is_name(value):
-            subject.add_name(text)
-        elif value.tag in _ADDRESSES:
-            subject.add_text(text)
-        elif value.tag in _IDENTIFYING:
-            subject.add_number(text)
-        elif action == "K" or _is_safe_creator(value.tag, text, expected):
-            kept.update(squeeze(word) for word in re.findall(r"[^\W_]+", text))
-        elif value.element.vr == "UI":
-            uids = text.split("\\")
-            own.words |= {squeeze(uid) for uid in uids if len(uid) > 11 and not _is_registered(uid)}
-        elif value.element.vr in ("DA", "DT"):
-            (subject if value.tag == 0x00100030 else own).add_date(text)
-        elif value.element.vr not in ("TM", "AS", "DS", "IS"):
-            own.add_text(text)
+    subject, own, kept = expected.promises.needles(root, values)
     return subject, own.without(kept | expected.words)
 
 
@@ -122,7 +56,7 @@ def verify(
     `names` are the folder and file names it will be released under.
     """
     source, output = read_part10(source_data), read_part10(output_data)
-    before, after = list(_walk(source.root, ())), list(_walk(output.root, ()))
+    before, after = list(walk(source.root)), list(walk(output.root))
     subject, own = _needles(source.root, before, expected)
     findings = list(_leaks(output, after, output_data, known | subject | own, expected, names))
     findings += _policy_findings(before, after, output, expected)
@@ -141,107 +75,6 @@ def verify_again(source_data: bytes, output_data: bytes) -> list[Finding]:
     return [*found, *_meta_findings(output, frozenset(["113110"]))]
 
 
-def _walk(item: Item, path: tuple[int, ...]) -> Iterator[Value]:
-    for tag, element in item.items():
-        if isinstance(element.value, tuple):
-            for nested in element.value:
-                yield from _walk(nested, (*path, tag))
-        else:
-            yield Value(path, tag, element)
-
-
-def _text(element: Element, root: Item) -> str:
-    """The value as text, as far as it is text; bulk and numbers give none."""
-    if isinstance(element.value, memoryview) or element.vr in _MEASURED:
-        return ""
-    data = element.data.strip(b" \0")
-    if element.vr in ("OB", "OW", "OF", "OD", "OL", "OV", "UN"):
-        return data.decode("ascii") if data.isascii() and data.decode("ascii").isprintable() else ""
-    if data.isascii() and b"\x1b" not in data:
-        return data.decode("ascii")
-    return _decoded(data, text_value(root, 0x00080005))
-
-
-def _is_name(value: Value) -> bool:
-    """Whether it is a PN, by what the file or PS3.6 says."""
-    return value.element.vr in _PERSON or _names_person(value.tag)
-
-
-@cache
-def _names_person(tag: int) -> bool:
-    return not tag & 0x10000 and bool(keyword_for_tag(tag)) and dictionary_VR(tag) in _PERSON
-
-
-def _is_registered(uid: str) -> bool:
-    return UID(uid).name != uid
-
-
-def _decoded(data: bytes, charset: str) -> str:
-    from pydicom.charset import convert_encodings, decode_bytes
-
-    try:
-        return str(decode_bytes(data, convert_encodings(charset.split("\\")), {0x5E, 0x3D, 0x5C}))
-    except (UnicodeError, LookupError, ValueError):
-        return data.decode("latin-1")
-
-
-@cache
-def _rows() -> dict[int, tuple[str, dict[str, str]]]:
-    data = json.loads((DATA / "ps3.15-table-e1-1.json").read_text(encoding="utf-8"))
-    rows = {}
-    for cells in data["rows"]:
-        named = dict(zip(data["columns"], cells, strict=True))
-        if len(named["tag"]) == 8 and "x" not in named["tag"]:
-            codes = {option: named[c] for c, option in _COLUMNS.items() if named[c]}
-            rows[int(named["tag"], 16)] = (named["basic"], codes)
-    return rows
-
-
-@cache
-def _code(tag: int, options: frozenset[str]) -> str:
-    """The row's code under the options; "" for an attribute without a row."""
-    row = _rows().get(tag)
-    if row is None:
-        return ""
-    codes = {code for option, code in row[1].items() if option in options}
-    return "C" if "C" in codes else codes.pop() if codes else row[0]
-
-
-def _action(value: Value, expected: Expected) -> str:
-    """The code that decides about a value: that of the nearest thing that goes, else its own."""
-    if value.tag & 0x10000:
-        return "X"
-    for tag in value.path:
-        if _is_gone(tag, expected):
-            return "X"
-    code = expected.overrides.get(value.tag) or _code(value.tag, expected.options)
-    if code:
-        return code
-    if value.element.vr in ("PN", "UN", "UR", "AE"):
-        return "X"
-    if value.element.vr in ("DA", "DT"):
-        return "K" if "113106" in expected.options else "C"
-    if value.element.vr == "UI":
-        return "K" if _ROLES.search(keyword_for_tag(value.tag)) else "U"
-    return "C" if value.element.vr in ("ST", "LT", "UT", "UC") else "K"
-
-
-def _is_safe_creator(tag: int, text: str, expected: Expected) -> bool:
-    """Whether this reserves a block of Table E.3.10-1, whose safe attributes keep their creator."""
-    is_creator = bool(tag & 0x10000) and tag & 0xFFFF < 0x100
-    return is_creator and "113111" in expected.options and text in _safe_creators()
-
-
-@cache
-def _safe_creators() -> frozenset[str]:
-    data = json.loads((DATA / "ps3.15-table-e1-1.json").read_text(encoding="utf-8"))
-    return frozenset(row[1] for row in data["safe_private_E3_10_1"])
-
-
-def _is_gone(tag: int, expected: Expected) -> bool:
-    return bool(tag & 0x10000) or _code(tag, expected.options) == "X"
-
-
 def _leaks(
     output: Part10, values: list[Value], data: bytes, needles: Needles, expected: Expected, names: str
 ) -> Iterator[Finding]:
@@ -249,9 +82,10 @@ def _leaks(
     if output.transfer_syntax == DEFLATED:
         searched = data + b"".join(bytes(value.element.data) + b"\n" for value in values)
     bulk = [
-        memoryview(v.element.data)
+        memoryview(v.element.value)
         for v in values
-        if isinstance(v.element.value, memoryview) or v.tag == PIXEL_DATA
+        if not isinstance(v.element.value, tuple)
+        and (isinstance(v.element.value, memoryview) or v.tag == PIXEL_DATA)
     ]
     generated = " ".join(
         v.element.data.decode("latin-1")
@@ -264,16 +98,18 @@ def _leaks(
     hits = [hit for hit in found.hits(needles, generated) if hit not in given]
     if hits:
         yield Finding(Reason.LEAK_FOUND, f"{len(hits)} values that had to go are still in its bytes.")
+    named = needles.words | needles.dates
     for value in values:
-        is_number = value.element.vr in ("DS", "IS") and not isinstance(value.element.value, memoryview)
-        alone = value.element.data.decode("latin-1").split("\\") if is_number else []
-        if any(part.strip(" +") in needles.words | needles.dates for part in alone):
+        if value.element.vr not in ("DS", "IS") or isinstance(value.element.value, memoryview):
+            continue
+        alone = value.element.data.decode("latin-1").split("\\")
+        if any(part.strip(" +") in named for part in alone):
             yield Finding(Reason.LEAK_FOUND, f"({value.tag:08X}) is a number that names the subject.")
     for value in values if needles.whole else []:
         if isinstance(value.element.value, memoryview) or len(value.element.data) > _SHORT_VALUE:
             continue
         is_short = squeeze(value.element.data.decode("latin-1")) in needles.whole
-        if is_short and _code(value.tag, expected.options) not in ("", "K", "C"):
+        if is_short and row_code(value.tag, expected.options) not in ("", "K", "C"):
             yield Finding(Reason.LEAK_FOUND, f"({value.tag:08X}) still holds a short identifier.")
 
 
@@ -282,7 +118,7 @@ def _policy_findings(
 ) -> Iterator[Finding]:
     before: dict[int, set[bytes]] = {}
     for value in source:
-        if expected.overrides.get(value.tag) or _code(value.tag, expected.options) not in ("", "K", "C"):
+        if expected.action(value.tag) not in ("", "K", "C"):
             before.setdefault(value.tag, set()).add(value.element.data.strip(b" \0"))
     for value in values:
         if value.tag == PIXEL_DATA and value.path:
@@ -291,7 +127,7 @@ def _policy_findings(
             if "113111" not in expected.options:
                 yield Finding(Reason.LEAK_FOUND, f"({value.tag:08X}) is private and was to go.")
             continue
-        code = expected.overrides.get(value.tag) or _code(value.tag, expected.options)
+        code = expected.action(value.tag)
         is_name = value.element.vr == "PN"
         if not is_name and (not code or code in ("K", "C") or value.tag in _OWN):
             continue
@@ -311,7 +147,7 @@ def _is_pseudonym(data: bytes, root: Item) -> bool:
 
 def _may_repeat(value: Value, data: bytes, expected: Expected) -> bool:
     if value.element.vr == "UI":
-        return all(_is_registered(uid) for uid in data.decode("latin-1").split("\\"))
+        return all(is_registered(uid) for uid in data.decode("latin-1").split("\\"))
     return data.decode("latin-1") in expected.given or value.element.vr in ("TM", "CS", "OB", "SQ")
 
 
@@ -320,7 +156,7 @@ def _word_findings(values: list[Value], expected: Expected) -> Iterator[Finding]
     for value in values:
         if value.element.vr not in ("LO", "SH", "ST", "LT", "UT", "UC") or value.tag in _OWN:
             continue
-        code = _code(value.tag, expected.options)
+        code = row_code(value.tag, expected.options)
         if code != "C" and (code or value.element.vr in ("LO", "SH")):
             continue
         text = value.element.data.decode("latin-1").strip(" \0")
@@ -344,7 +180,7 @@ def _meta_findings(output: Part10, options: frozenset[str]) -> Iterator[Finding]
 def _retention_findings(source: Part10, output: Part10, expected: Expected) -> Iterator[Finding]:
     """Numbers without a row in the table are what images are read by: they stay as they were."""
     for tag, element in source.root.items():
-        if element.vr not in _MEASURED or tag & 0x10000 or tag & 0xFFFF == 0 or tag in _rows():
+        if element.vr not in MEASURED or tag & 0x10000 or tag & 0xFFFF == 0 or has_row(tag):
             continue
         if tag >> 24 in (0x50, 0x60) or (expected.boxes and tag in _PIXEL_MODULE) or tag < 0x00080000:
             continue
@@ -354,6 +190,12 @@ def _retention_findings(source: Part10, output: Part10, expected: Expected) -> I
             yield Finding(Reason.IOD_REGRESSION, f"({tag:08X}) was to stay and is not what it was.")
 
 
+def _are_same(one: Element, other: Element) -> bool:
+    """Whether two values have the same bytes; a bytearray looks at a view's without copying them."""
+    value = bytearray(one.value) if isinstance(one.value, memoryview) else one.value
+    return value == other.value
+
+
 def _pixel_findings(
     source: Part10, output: Part10, files: tuple[bytes, bytes], expected: Expected
 ) -> Iterator[Finding]:
@@ -361,7 +203,7 @@ def _pixel_findings(
     if before is None or after is None:
         yield Finding(Reason.IOD_REGRESSION, "Its pixel data came or went.")
     elif not expected.boxes:
-        if before.data != after.data and not is_only_cleared(source.root, before.data, after.data):
+        if not _are_same(before, after) and not is_only_cleared(source.root, before.data, after.data):
             yield Finding(Reason.IOD_REGRESSION, "Its pixel data is not what it was.")
     elif after.is_encapsulated or before.is_encapsulated:
         yield from (Finding(*found) for found in compressed_finding(*files, expected.boxes))

@@ -19,10 +19,11 @@ from anonymizer.engine import Deidentified, Engine
 from anonymizer.keys import ProjectKey, read_key
 from anonymizer.leaks import Needles
 from anonymizer.policy import Policy
+from anonymizer.promises import Expected
 from anonymizer.quarantine import Quarantined, Reason
 from anonymizer.subject import Subject
 from anonymizer.text import Identifiers
-from anonymizer.verifier import Expected, Finding, needles_of, verify, verify_again
+from anonymizer.verifier import Finding, needles_of, verify, verify_again
 
 MTIME = 315532800  # 1980-01-01: a file's own time would tell when it was exported
 

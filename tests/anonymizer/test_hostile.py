@@ -21,7 +21,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 from anonymizer import Engine, ProjectKey, Quarantined, load_policy
 from anonymizer.elements import Element, Item, Part10, read_part10, write_part10
 from anonymizer.leaks import Needles, vocabulary
-from anonymizer.verifier import Expected, verify
+from anonymizer.promises import Expected
+from anonymizer.verifier import verify
 from tests.anonymizer.conftest import SECRET, sample, stored, written
 from tests.anonymizer.midi_set import make_set
 from tests.anonymizer.test_midi import curated

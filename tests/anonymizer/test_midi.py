@@ -14,7 +14,8 @@ from pydicom.dataset import Dataset
 
 from anonymizer import PRESETS, Engine, Policy, ProjectKey, policy_from
 from anonymizer.leaks import Needles
-from anonymizer.verifier import Expected, verify
+from anonymizer.promises import Expected
+from anonymizer.verifier import verify
 from tests.anonymizer.conftest import SECRET, written
 from tests.anonymizer.midi_score import Score, score
 from tests.anonymizer.midi_set import RULES, Instance, make_set

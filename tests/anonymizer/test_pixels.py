@@ -21,7 +21,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 from anonymizer import PRESETS, Engine, Policy, ProjectKey, Quarantined, policy_from
 from anonymizer.elements import fragments_of, read_part10
 from anonymizer.leaks import Needles
-from anonymizer.verifier import Expected, verify
+from anonymizer.promises import Expected
+from anonymizer.verifier import verify
 from tests.anonymizer.conftest import SECRET, deidentified, sample, stored, written
 
 US_MULTIFRAME = "1.2.840.10008.5.1.4.1.1.3.1"

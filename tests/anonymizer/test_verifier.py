@@ -9,7 +9,8 @@ import pytest
 from anonymizer import Engine, ProjectKey, load_policy
 from anonymizer.elements import PIXEL_DATA, Element, Part10, read_part10, write_part10
 from anonymizer.leaks import Needles
-from anonymizer.verifier import Expected, Finding, verify
+from anonymizer.promises import Expected
+from anonymizer.verifier import Finding, verify
 from anonymizer.verifier_pixels import native_finding
 from tests.anonymizer.conftest import SECRET, sample, stored, written
 
