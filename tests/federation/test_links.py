@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from federation.links.roll import FEATURES, PROTOCOL
 from federation.links.rpc import letter_of
 from federation.trust.assertion import Asker
 from protos import trust_pb2 as wire
+from sim.links import Link
 from tests.federation.nodes import Peer, copy_home, wait_for
 
 Make = Callable[..., Peer]
@@ -242,6 +244,25 @@ def test_a_silent_peer_is_noticed_by_its_heartbeat(three: tuple[Peer, Peer, Peer
     assert standing is not None
     before = standing.heard
     wait_for(lambda: (alpha.member.roll.standing(beta.node_id) or standing).heard > before, 8)
+
+
+def test_every_attempt_to_reach_who_is_away_is_a_connection_of_its_own(make: Make) -> None:
+    """gRPC would wait and connect by rules of its own, and an attempt of ours would only hear how that went."""
+    link = Link(1)
+    alpha, beta = make("alpha", addresses=(link.address,)), make("beta", is_dial_only=True)
+    alpha.grid.found("A")
+    link.target = alpha.member.ports["grid"]
+    alpha.admit(beta)
+    wait_for(lambda: beta.knows(alpha))
+    link.close()
+    dialed = beta.member.links._turns
+    with socket.create_server(("127.0.0.1", link.port)) as refusing:
+        refusing.settimeout(30)
+        before, tried = dialed[alpha.node_id], 0
+        while dialed[alpha.node_id] < before + 4:
+            refusing.accept()[0].close()
+            tried += 1
+    assert abs(tried - (dialed[alpha.node_id] - before)) <= 1
 
 
 def test_the_next_version_of_the_wire_is_spoken_with_and_the_one_after_is_refused_with_a_word(

@@ -150,15 +150,39 @@ def test_fields_of_a_newer_version_survive_and_no_bytes_break_a_message(raw: byt
             assert type(error).__name__ == "DecodeError"  # noqa: PT017
 
 
-def test_a_backoff_doubles_up_to_three_seconds_with_jitter() -> None:
-    for draw, least, most in ((0.0, 0.8, 2.4), (0.999, 1.39, 4.2)):
-        backoff, now, pauses = Backoff(lambda draw=draw: draw), 0.0, []  # type: ignore[misc]
-        for _ in range(9):
-            backoff.failed(now)
-            pause = next(step / 10 for step in range(2000) if backoff.is_due(now + step / 10))
-            pauses.append(pause)
-        assert pauses[0] == pytest.approx(least, abs=0.11)
-        assert pauses[-1] == pytest.approx(most, abs=0.11)
-        assert pauses == sorted(pauses)
-        backoff.worked()
-        assert backoff.is_due(now)
+def _pauses(backoff: Backoff, start: float, failures: int) -> tuple[list[float], float]:
+    """Return the pauses after so many failures in a row, and the moment at which the last one is over."""
+    pauses, now = [], start
+    for _ in range(failures):
+        backoff.failed(now)
+        pause = next(step / 20 for step in range(2000) if backoff.is_due(now + step / 20))
+        pauses.append(pause)
+        now += pause
+    return pauses, now
+
+
+def test_who_went_away_is_tried_every_second_or_two_with_jitter() -> None:
+    for draw, factor in ((0.0, 0.8), (0.999, 1.2)):
+        pauses, _ = _pauses(Backoff(lambda draw=draw: draw), 1000.0, 60)  # type: ignore[misc]
+        assert pauses[:4] == pytest.approx([0.5 * factor, factor, 1.25 * factor, 1.25 * factor], abs=0.06)
+        assert max(pauses) <= 1.5
+
+
+def test_who_stays_away_is_tried_less_and_at_least_every_quarter_of_a_minute() -> None:
+    backoff = Backoff(lambda: 0.999)
+    pauses, now = _pauses(backoff, 1000.0, 1500)
+    assert pauses == sorted(pauses)
+    assert 12 < pauses[-1] <= 15
+    backoff.worked()
+    assert backoff.is_due(now)
+    assert _pauses(backoff, now, 1)[0][0] < 1
+
+
+def test_a_sign_that_lines_are_mended_has_who_is_away_tried_at_once() -> None:
+    backoff = Backoff(lambda: 0.5)
+    _, now = _pauses(backoff, 1000.0, 1500)
+    backoff.failed(now)
+    backoff.hopes(now)
+    assert not backoff.is_due(now)
+    assert backoff.is_due(now + 1)
+    assert _pauses(backoff, now + 1, 1)[0][0] > 10, "in vain: it is as before"
