@@ -5,20 +5,26 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import ClassVar, Final
 
+from catalog import Head
+from catalog.log import ALL, Digest
+from catalog.log_reading import LogReading
+from catalog.truth import Environment
 from federation.mirror import Mirror
+from node.archives import DEFAULT
 
 from . import clients
-from .association import STUDY_ROOT_FIND, Association
+from .association import Association
 from .cases import Case, Contestant, Figures
 from .clients import ClientError
 from .filling import fill
 from .grids import Site, Sites, pair
-from .pdu import Address, identifier
+from .pdu import Address
 from .phantoms import SMALLEST, Study, instances, study
 from .report import Goal, Row
 from .servers import Server, wait
@@ -146,16 +152,13 @@ class Snapshot(Case):
         """Look into the mirror from outside while it fills."""
         assert isinstance(server, Full)
         server.grant()
-        mirror = Mirror(server.first.home / "grid" / "mirror", clock=time.time, is_read_only=True)
-        try:
+        with closing(_mirror(server.first)) as mirror:
             wait(lambda: any(_state(mirror)), pause=0.001)
             began = time.perf_counter()
             written = wait(lambda: _state(mirror)[1], pause=0.002)
             wait(lambda: _state(mirror)[2], pause=0.01)
             indexed = time.perf_counter() - began
             studies = sum(mirror.state(source).studies for source in mirror.sources())
-        finally:
-            mirror.close()
         if studies < self.studies:
             raise ClientError(f"{studies} of {self.studies} studies came.")
         rows = self._rows
@@ -169,6 +172,30 @@ def _state(mirror: Mirror) -> tuple[bool, bool, bool]:
     begun = any(each.snapshot or each.applied for each in states)
     come = any(each.snapshot.is_complete if each.snapshot else each.applied for each in states)
     return begun, come, any(each.applied and not each.snapshot for each in states)
+
+
+def _mirror(asker: Site) -> Mirror:
+    return Mirror(asker.home / "grid" / "mirror", clock=time.time, is_read_only=True)
+
+
+def _own(owner: Site) -> Environment:
+    return Environment(owner.home / "archives" / DEFAULT / "catalog", is_read_only=True)
+
+
+def _stated(log: Environment) -> tuple[Head, dict[int, Digest]]:
+    """Return where an owner's log ends, and the digests of its buckets with rows."""
+    with LogReading(log.reading, ALL) as reading:
+        return reading.head, {bucket: each for bucket, each in reading.digests().items() if each.rows}
+
+
+def _is_equal(mirror: Mirror, log: Environment) -> bool:
+    """Say whether what is mirrored is what the owner states, by head and all digests."""
+    [source] = mirror.sources()
+    head, stated = _stated(log)
+    state = mirror.state(source)
+    if not state.is_whole or state.seen != head:
+        return False
+    return {bucket: each for bucket, each in mirror.digests(source).items() if each.rows} == stated
 
 
 class Cuttable(Sites):
@@ -210,12 +237,10 @@ class Heal(Case):
         wait(lambda: asker.metric("peer_up") == 0)
         clients.store(owner.address, self._folders)
         time.sleep(max(0.0, 30.0 - (time.perf_counter() - began)))
-        owner.line.heal()
-        return {self.rows[0].name: wait(lambda: self._known(asker) == self.changed // 2)}
-
-    def _known(self, asker: Site) -> int:
-        with Association(asker.grid, [STUDY_ROOT_FIND]) as association:
-            return len(association.find(identifier("STUDY", StudyInstanceUID="")))
+        with closing(_own(owner)) as log, closing(_mirror(asker)) as mirror:
+            wait(lambda: sum(each.rows for each in _stated(log)[1].values()) == self.changed)
+            owner.line.heal()
+            return {self.rows[0].name: wait(lambda: _is_equal(mirror, log), pause=0.02)}
 
     def _studies(self) -> Iterator[Study]:
         return (study(_SEED, n, instances=1, size=SMALLEST) for n in range(self.changed // 2))

@@ -140,10 +140,14 @@ class Channels:
         self.close()
         return True
 
-    def drop(self, node_id: str) -> None:
-        """Close the channels to a node: calls in flight end."""
+    def drop(self, node_id: str, address: str = "") -> None:
+        """Close the channels to a node, or the one to an address: calls in flight end."""
         with self._lock:
-            gone = [self._open.pop(key) for key in list(self._open) if key[0] == node_id]
+            gone = [
+                self._open.pop(key)
+                for key in list(self._open)
+                if key[0] == node_id and address in ("", key[1])
+            ]
         for channel in gone:
             channel.close()
 

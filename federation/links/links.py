@@ -147,6 +147,8 @@ class Links(services.LinkServicer):
         context.add_callback(session.end)
         session.send(hello=self._answer_to(first.hello, identity))
         talk.enter(session, standing, first.hello)
+        if was_away:
+            self._hope()
         talk.spawn(f"session {identity.name}", lambda: self._read(session, request_iterator))
         try:
             yield from session.messages()
@@ -185,6 +187,12 @@ class Links(services.LinkServicer):
     def _backoff(self, node_id: str) -> Backoff:
         return self._backoffs.setdefault(node_id, Backoff(random.random))
 
+    def _hope(self) -> None:
+        """A node is connected: what kept it away may have kept others away, and be over for them too."""
+        now = self._talk.monotonic()
+        for each in list(self._backoffs.values()):
+            each.hopes(now)
+
     def _begin(self, row: PeerRow) -> None:
         found = gossip.candidates(row, self._discovered(row.node_id))
         turn = self._turns.get(row.node_id, 0)
@@ -204,6 +212,9 @@ class Links(services.LinkServicer):
             self._backoff(row.node_id).failed(self._talk.monotonic())
         finally:
             self._talk.leave(session)
+            if self._talk.roll.standing(row.node_id) is None:
+                # Kept, it would connect when gRPC likes to, and the next attempt only hear of the last.
+                self._talk.channels.drop(row.node_id, address)
             self._dialing.discard(row.node_id)
 
     def _converse(self, row: PeerRow, address: str, session: Conversation) -> None:
@@ -221,6 +232,7 @@ class Links(services.LinkServicer):
             talk.enter(session, standing, answer)
             self._failures.pop(row.node_id, None)
             self._backoff(row.node_id).worked()
+            self._hope()
             talk.read(session, call)
         finally:
             session.end()

@@ -247,7 +247,7 @@ def test_a_silent_peer_is_noticed_by_its_heartbeat(three: tuple[Peer, Peer, Peer
 
 
 def test_every_attempt_to_reach_who_is_away_is_a_connection_of_its_own(make: Make) -> None:
-    """gRPC would wait and connect by rules of its own, and an attempt of ours would only hear how that went."""
+    """gRPC connects by rules of its own: an attempt of ours would only hear how the last of its own went."""
     link = Link(1)
     alpha, beta = make("alpha", addresses=(link.address,)), make("beta", is_dial_only=True)
     alpha.grid.found("A")
