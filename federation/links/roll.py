@@ -208,7 +208,7 @@ class Backoff:
     """When to try again: soon for who just went away, less often for who stays away; `now` is monotonic.
 
     Half a second, doubled up to 1.25 s for the first minutes, since a line that is mended is to be of use at
-    once; then a three hundredth of the absence, at most 12.5 s. All 0.8 to 1.2 times, as drawn; both sides try.
+    once; then a three hundredth of the absence, at most 12.5 s. All 0.8 to 1.2 times, as drawn.
     """
 
     def __init__(self, draw: Callable[[], float]) -> None:
