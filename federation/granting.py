@@ -63,9 +63,7 @@ class GrantBook:
     def told(self, caller: Caller) -> list[str]:
         """Return what a caller may do at this moment, in words."""
         policy, now = self.policy(), self._clock()
-        return [
-            f"{op.value} on {each.share.name}" for op in Op for each in policy.permissions(caller, op, now)
-        ]
+        return [each.grant.words(op) for op in Op for each in policy.permissions(caller, op, now)]
 
     def offers(self, caller: Caller) -> Iterator[Offer]:
         """Yield the shares that a caller may follow: everything, or else each it is granted."""

@@ -66,6 +66,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """How one ends where a granted site has no copy, or one older than `stale_after`."""
     stale_after: float = 86_400.0
     """Seconds after which a copy of a catalog counts as none."""
+    purpose: str = "treatment"
+    """Purpose of use that owners in the grid are told: treatment, payment, research, operation, or other."""
     tls: str = ""
     """How its port is called: empty = without TLS; `verify` = its certificate must be of an authority this
     node trusts, and name its address; `sha256:...` = it must be this certificate; `unverified` = any."""

@@ -38,6 +38,7 @@ PINNED: Final = "sha256:"
 """How a device's TLS port is trusted, see `Device.tls`."""
 _FINGERPRINT: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _UID: Final = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
+_PURPOSE: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _CHARACTER_SET: Final = re.compile(r"(ISO_IR \d+|ISO 2022 IR \d+|GB18030|GBK)?(\\(ISO 2022 IR \d+))*")
 """Defined terms of Specific Character Set (0008,0005), PS3.3 C.12.1.1.2."""
 _HOST: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
@@ -122,6 +123,9 @@ def check_device(device: Device) -> Device:
         raise BadRequest("A study cannot be complete before its last image.", "Name seconds above 0.")
     if device.stale_after <= 0:
         raise BadRequest("A copy cannot be too old at once.", "Name seconds above 0.")
+    if not _PURPOSE.fullmatch(device.purpose):
+        remedy = "Name one like treatment, payment, research or operation."
+        raise BadRequest(f"{device.purpose!r} is no purpose of use.", remedy)
     if device.tls not in ("", VERIFY, UNVERIFIED) and not _FINGERPRINT.fullmatch(device.tls):
         remedy = "There are off, verify, pin, unverified, and sha256: with the fingerprint of a certificate."
         raise BadRequest(f"{device.tls!r} is no way to trust a TLS port.", remedy)

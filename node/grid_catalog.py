@@ -22,7 +22,7 @@ from node.contracts import Caller, Device, GridAnswer
 from node.measures import Sample
 
 logger = logging.getLogger(__name__)
-_PURPOSE: Final = "treatment"
+_OF_USERS: Final = "treatment"
 
 
 class Tallies:
@@ -64,7 +64,7 @@ class DeviceGrid:
         device = caller.device or Device(ae_title=caller.ae_title)
         self._parts = parts
         self._caller = caller
-        self._mode = device.grid_mode
+        self._mode, self._purpose = device.grid_mode, device.purpose
         self._asker = Asker(device.issuer or parts.issuer, device.all_issuers, device.foreign_ids)
         self._manners = Manners(device.on_partial, device.on_incomplete, stale_after=device.stale_after)
 
@@ -78,8 +78,8 @@ class DeviceGrid:
         """Who asks, as peers are told."""
         user = self._caller.user
         if user:
-            return Behalf(self._parts.pseudonym(user), role="user", purpose=_PURPOSE)
-        return Behalf(role="ae", purpose=_PURPOSE, ae_title=_plain(self._caller.ae_title))
+            return Behalf(self._parts.pseudonym(user), role="user", purpose=_OF_USERS)
+        return Behalf(role="ae", purpose=self._purpose, ae_title=_plain(self._caller.ae_title))
 
     def patient_of(self, StudyInstanceUID: str) -> PatientKey | None:
         """Return whose study it is, by all statements together; None for one that nobody states."""

@@ -210,7 +210,7 @@ class GridDesk:
             "relays": list(row.relays),
             "is_dial_only": row.is_dial_only,
             "is_authority": row.is_authority,
-            "may": sorted({f"{op.value} on {grant.share}" for grant in grants for op in grant.ops}),
+            "may": sorted({grant.words(op) for grant in grants for op in grant.ops}),
             "why": failure.what if failure else "",
             "next": failure.next if failure else "",
             **self.lag(row.node_id),

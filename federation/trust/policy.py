@@ -22,6 +22,7 @@ MOST_SHARES: Final = 63
 EVERYTHING: Final = "everything"
 """The share every node has: all it holds, in full view; its log is the catalog's own."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_PURPOSE: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _HOURS: Final = re.compile(r"([01]?\d|2[0-3])-([01]?\d|2[0-3])")
 Test = Callable[[Attributes], bool]
 
@@ -76,13 +77,22 @@ class Grant(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     profile: str = ""
     project: str = ""
     min_cohort: int = 0
+    purposes: tuple[str, ...] = ()
+    """Purposes of use for which questions may be asked and objects be had; empty: any."""
+
+    def words(self, op: Op) -> str:
+        """Return in words for a person what it allows of an operation it names."""
+        only = f" for {' or '.join(self.purposes)}" if self.purposes and op in _ON_BEHALF else ""
+        return f"{op.value} on {self.share}{only}"
 
 
 class Caller(NamedTuple):
-    """Who asks, as its certificate says."""
+    """Who asks, as its certificate says, and for what, as the assertion of its call says."""
 
     node_id: str
     site: str
+    purpose: str | None = None
+    """None where a judgement is about no call: whatever the purpose."""
 
 
 class Permission(NamedTuple):
@@ -95,6 +105,8 @@ class Permission(NamedTuple):
 
 
 ALL: Final = Share(name=EVERYTHING, number=0)
+_ON_BEHALF: Final = frozenset({Op.FIND_LIVE, Op.RETRIEVE})
+"""What is asked for persons and devices; all else a node asks for itself."""
 _SEE: Final = (Op.CATALOG, Op.FIND_LIVE, Op.RETRIEVE)
 TEMPLATES: Final[dict[str, tuple[Grant, ...]]] = {
     "none": (),
@@ -149,6 +161,9 @@ def check_grant(grant: Grant, shares: Iterable[Share]) -> Grant:
         raise BadRequest(f"{grant.peer!r} is no peer.", "Use node:ID or site:NAME.")
     if grant.hours != "*" and not _HOURS.fullmatch(grant.hours):
         raise BadRequest(f"{grant.hours!r} are no hours.", "Use * or hours of the day like 18-6.")
+    if wrong := [each for each in grant.purposes if not _PURPOSE.fullmatch(each)]:
+        what = f"{wrong[0]!r} is no purpose of use."
+        raise BadRequest(what, "Name purposes like treatment, payment, research or operation.")
     if not grant.ops or grant.rate < 0 or grant.min_cohort < 0:
         raise BadRequest("A grant needs something it allows, and no limit below 0.")
     share = next((each for each in (ALL, *shares) if each.name == grant.share), None)
@@ -192,7 +207,10 @@ class Policy:
         found = [
             Permission(self.shares[grant.share], grant, self._tests[grant.share])
             for grant in self.grants
-            if op in grant.ops and grant.peer in names and (moment is None or is_open(grant.hours, moment))
+            if op in grant.ops
+            and grant.peer in names
+            and (moment is None or is_open(grant.hours, moment))
+            and _is_for(grant, caller, op)
         ]
         order = list(View)
         return sorted(found, key=lambda each: (order.index(each.share.view), each.share.number))
@@ -208,11 +226,18 @@ class Policy:
             found = [each for each in found if each.share.number == share]
         if not found:
             on = "" if share is None else f" on share {share}"
-            what = (
-                f"This node does not grant {op.value}{on} to {caller.node_id} of {caller.site or 'no site'}."
-            )
+            to = f"{caller.node_id} of {caller.site or 'no site'}"
+            if op in _ON_BEHALF and self.permissions(caller._replace(purpose=None), op, now):
+                to += f" for {caller.purpose or 'no purpose'}"
+            what = f"This node does not grant {op.value}{on} to {to}."
             raise NotPermitted(what, f"Its admin can: peerpacs grants add node:{caller.node_id} ...")
         return found
+
+
+def _is_for(grant: Grant, caller: Caller, op: Op) -> bool:
+    """Say whether a grant counts for the purpose of a call."""
+    is_free = not grant.purposes or op not in _ON_BEHALF or caller.purpose is None
+    return is_free or caller.purpose in grant.purposes
 
 
 def first_admitting(permissions: Iterable[Permission], attributes: Attributes) -> Permission | None:

@@ -48,6 +48,7 @@ _IN_THE_GRID: Final = (
         default=None,
         help="Grid answers carry the private block PEERPACS 1.0: holders, ages, sites that are missing.",
     ),
+    click.option("--purpose", help="Purpose of use that owners are told: treatment, payment, research ..."),
     click.option("--on-partial", help="Answers from old copies end: complete, comment, warn or fail."),
     click.option("--on-incomplete", help="Answers that may lack a site end: comment, warn or fail."),
     click.option("--stale-after", type=float, help="Seconds after which a copy counts as none."),

@@ -39,6 +39,12 @@ def list_grants(session: Session) -> int:
 @click.argument("ops", nargs=-1, required=True)
 @click.option("--rate", type=click.IntRange(min=0), default=0, help="Most bytes a second; 0 = no limit.")
 @click.option("--hours", default="*", help="Hours of this node's day, like 18-6.")
+@click.option(
+    "--purpose",
+    "purposes",
+    multiple=True,
+    help="With find_live and retrieve: only what is asked for this purpose of use, like treatment.",
+)
 @click.option("--project", default="", help="With export_deid: for this research project only.")
 @click.option(
     "--min-cohort", type=click.IntRange(min=0), default=0, help="With export_deid: no fewer subjects."
@@ -51,11 +57,13 @@ def add_grant(session: Session, peer: str, share: str, ops: tuple[str, ...], **l
 
     \b
     Example: peerpacs grants add site:HOSP-B everything catalog find_live retrieve
+             peerpacs grants add site:HOSP-B everything catalog retrieve --purpose treatment
              peerpacs grants add uni everything export_deid --project TRIAL-7 --min-cohort 10
     """
     with session.desk("grants") as ask:
         row = ask("put_grant", peer=peer, share=share, ops=list(ops), who=who(), **limits)
-    session.say(row, [f"✓ {row['peer']} may {', '.join(row['ops'])} on {row['share']}."])
+    only = f", for {' or '.join(row['purposes'])} only" if row["purposes"] else ""
+    session.say(row, [f"✓ {row['peer']} may {', '.join(row['ops'])} on {row['share']}{only}."])
     return 0
 
 
@@ -117,7 +125,10 @@ def _grants(found: dict[str, Any]) -> Iterator[str]:
             row["min_cohort"] or "-",
             row["rate"] or "-",
             row["hours"],
+            ", ".join(row["purposes"]) or "-",
         )
         for row in found["grants"]
     ]
-    yield from columns(rows, ("ID", "PEER", "SHARE", "MAY", "PROJECT", "SMALLEST", "BYTES/S", "HOURS"))
+    yield from columns(
+        rows, ("ID", "PEER", "SHARE", "MAY", "PROJECT", "SMALLEST", "BYTES/S", "HOURS", "PURPOSES")
+    )

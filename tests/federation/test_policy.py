@@ -103,6 +103,19 @@ def test_a_grant_counts_in_its_hours_only() -> None:
         policy.check(CALLER, Op.CATALOG, NOON)
 
 
+def test_a_grant_that_names_purposes_counts_for_what_is_asked_for_one_of_them() -> None:
+    """Who follows the catalog asks for itself; what a grant says of purposes is about persons and devices."""
+    ops = (Op.CATALOG, Op.FIND_LIVE, Op.RETRIEVE)
+    policy = Policy([], [_grant(ops=ops, purposes=("treatment", "payment"))])
+    for op in (Op.FIND_LIVE, Op.RETRIEVE):
+        assert policy.check(CALLER._replace(purpose="treatment"), op, NOON)
+        assert policy.permissions(CALLER, op, NOON), "whatever the purpose, it is granted"
+        for other in ("research", "operation", ""):
+            with pytest.raises(NotPermitted, match=f"for {other or 'no purpose'}"):
+                policy.check(CALLER._replace(purpose=other), op, NOON)
+    assert policy.check(CALLER._replace(purpose="operation"), Op.CATALOG, NOON)
+
+
 def test_each_record_is_judged_by_what_the_share_matches() -> None:
     permissions = Policy([MAMMO], [_grant(share="mammo")]).check(CALLER, Op.CATALOG, NOON)
     assert first_admitting(permissions, {"00080060": {"vr": "CS", "Value": ["MG"]}})
@@ -132,6 +145,7 @@ def test_a_grant_never_shows_more_than_its_share() -> None:
 
 def test_grants_and_shares_are_checked_when_they_are_written() -> None:
     for wrong in (
+        _grant(purposes=("for fun!",)),
         _grant(peer="alpha"),
         _grant(peer="node:x"),
         _grant(hours="25-3"),

@@ -39,6 +39,7 @@ class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hours: Annotated[str, Meta(max_length=8)] = "*"
     project: Annotated[str, Meta(max_length=24)] = ""
     min_cohort: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    purposes: Annotated[list[Word], Meta(max_length=10)] = []
 
 
 class Which(Struct, frozen=True, forbid_unknown_fields=True):

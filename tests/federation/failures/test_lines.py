@@ -182,7 +182,15 @@ def test_the_owner_says_what_a_peer_may_do_and_when_whatever_the_peer_knows(
         alpha.say("grants", "add", "beta", "everything", *ALL, "--hours", f"{later}-{(later + 1) % 24}")
         got, status, _, _ = get(beta, uid, "WS")
         assert (got, status.Status) == ([], 0xA702), "not at this hour"
+        alpha.say("grants", "remove", everything)
+        alpha.say("grants", "add", "beta", "everything", *ALL, "--purpose", "research")
+        got, status, _, _ = get(beta, uid, "WS")
+        assert (got, status.Status) == ([], 0xA702), "not for treatment"
+        beta.say("devices", "edit", "WS", "--purpose", "research")
+        until(lambda: get(beta, uid, "WS")[1].Status == 0)
+        assert "research" in {each["purpose"] for each in _fetches_asked_of(alpha)}
     finally:
+        beta.say("devices", "edit", "WS", "--purpose", "treatment")
         alpha.say("grants", "remove", everything)
         alpha.grant(beta)
     until(lambda: found(beta, root) == {uid: "NEARLINE"})
