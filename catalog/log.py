@@ -19,7 +19,20 @@ from .commit import Batch
 from .model import Change, Head
 from .rows import summed
 from .statements import is_tombstone
-from .truth import CHAIN, DIGEST, LOG, META, PUBLISHED, TOMBSTONE, Reading, Reads, counted, scan, scan_keys
+from .truth import (
+    CHAIN,
+    DIGEST,
+    LOG,
+    META,
+    PUBLISHED,
+    TOMBSTONE,
+    Reading,
+    Reads,
+    block,
+    counted,
+    scan,
+    scan_keys,
+)
 
 BUCKETS: Final = 4096
 CHAIN_REACH: Final = 1_000_000
@@ -141,8 +154,8 @@ def changes(reading: Reading, after: int, limit: int, share: int = ALL) -> list[
 def snapshot(reading: Reading, after: bytes, limit: int, share: int = ALL) -> list[Change]:
     """Return at most `limit` live rows behind the key `after`, in key order."""
     prefix = PUBLISHED + part_of(share)
-    rows = islice(scan(reading, prefix, prefix + after if after else b""), limit)
-    return [Change(int.from_bytes(row[:8], "big"), key[len(prefix) :], row[8:]) for key, row in rows]
+    rows, start = block(reading, prefix, prefix + after if after else b"", limit), len(prefix)
+    return [Change(int.from_bytes(row[:8], "big"), key[start:], row[8:]) for key, row in rows]
 
 
 def rows_of(reading: Reading, study: bytes, share: int = ALL) -> dict[bytes, bytes]:

@@ -13,8 +13,10 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
@@ -170,6 +172,17 @@ def scan(txn: Reading, prefix: bytes, after: bytes = b"") -> Iterator[tuple[byte
         if not key.startswith(prefix):
             return
         yield key, value
+
+
+def block(txn: Reading, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    """Return the next `limit` of what `scan` yields; quicker, because it looks at the last key only."""
+    cursor: Any = txn.cursor()
+    if not cursor.set_range(after + b"\0" if after else prefix):
+        return []
+    found = list(islice(cursor, limit))
+    if found and not found[-1][0].startswith(prefix):
+        del found[bisect_left(found, (end_of(prefix),)) :]
+    return found
 
 
 def scan_keys(txn: Reading, prefix: bytes, start: bytes = b"") -> Iterator[bytes]:

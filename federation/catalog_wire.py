@@ -40,10 +40,11 @@ def _head(position: pb.Position) -> Head:
     return Head(position.epoch, position.seq, position.chain)
 
 
-def _rows(rows: list[Change]) -> pb.Rows:
-    return pb.Rows(
-        seqs=[row.seq for row in rows], keys=[row.key for row in rows], rows=[row.row for row in rows]
-    )
+def _put_rows(into: pb.Rows, rows: list[Change]) -> None:
+    """Put rows where they go: a message that is handed to another one is copied, with every row in it."""
+    into.seqs.extend([row.seq for row in rows])
+    into.keys.extend([row.key for row in rows])
+    into.rows.extend([row.row for row in rows])
 
 
 def _changes(rows: pb.Rows) -> list[Change]:
@@ -76,21 +77,18 @@ def read_pull_request(request: pb.PullRequest) -> PullRequest:
 def pull_reply(reply: PullReply) -> pb.PullReply:
     """Return the answer as it goes over the wire."""
     if isinstance(reply, Delta):
-        delta = pb.Delta(
-            prev=reply.prev, at=_position(reply.at), head=_position(reply.head), rows=_rows(reply.rows)
-        )
-        return pb.PullReply(delta=delta)
+        delta = pb.Delta(prev=reply.prev, at=_position(reply.at), head=_position(reply.head))
+        made = pb.PullReply(delta=delta)
+        _put_rows(made.delta.rows, reply.rows)
+        return made
     if isinstance(reply, SnapshotBegin):
         return pb.PullReply(snapshot_begin=_position(reply.at))
     if isinstance(reply, SnapshotPart):
-        part = pb.SnapshotPart(
-            at=_position(reply.at),
-            head=_position(reply.head),
-            after=reply.after,
-            last=reply.last,
-            rows=_rows(reply.rows),
-        )
-        return pb.PullReply(snapshot_part=part)
+        at, head = _position(reply.at), _position(reply.head)
+        part = pb.SnapshotPart(at=at, head=head, after=reply.after, last=reply.last)
+        made = pb.PullReply(snapshot_part=part)
+        _put_rows(made.snapshot_part.rows, reply.rows)
+        return made
     end = pb.SnapshotEnd(at=_position(reply.at), after=reply.after)
     return pb.PullReply(snapshot_end=end)
 
@@ -172,7 +170,9 @@ def read_bucket_request(request: pb.BucketRequest) -> BucketRequest:
 
 def repair(reply: Repair) -> pb.Repair:
     """Return the repair as it goes over the wire."""
-    return pb.Repair(seen=_position(reply.seen), rows=_rows(reply.rows), gone=reply.gone)
+    made = pb.Repair(seen=_position(reply.seen), gone=reply.gone)
+    _put_rows(made.rows, reply.rows)
+    return made
 
 
 def read_repair(reply: pb.Repair) -> Repair:

@@ -29,9 +29,11 @@ from .messages import (
 )
 
 ROWS_AT_ONCE: Final = 4000
-PART_ROWS: Final = 5000
-PART_BYTES: Final = 1 << 20
-"""A message ends at the first row that takes it above so many bytes; gRPC's limit is four times that."""
+PART_ROWS: Final = 20_000
+PART_BYTES: Final = 3 << 20
+"""A part of a snapshot is one transaction of its follower, so it is as large as gRPC's limit (4 MiB) allows."""
+DELTA_BYTES: Final = 1 << 20
+"""A message ends at the first row that takes it above so many bytes."""
 _LAST_EPOCH: Final = 7_258_118_400_000 << 16
 """The first epoch of the year 2200: a larger one is no epoch, and could leave no room for the next."""
 
@@ -168,7 +170,7 @@ def _delta(log: LogReading, seen: Head) -> Delta | None:
     if head.epoch != seen.epoch or head.seq <= seen.seq:
         return None
     rows = log.changes(seen.seq, ROWS_AT_ONCE + 1)
-    fit = _fitting(rows[:ROWS_AT_ONCE])
+    fit = _fitting(rows[:ROWS_AT_ONCE], DELTA_BYTES)
     if fit == len(rows):
         return Delta(seen.seq, head, head, rows)
     point = log.chain_before(rows[fit].seq)
@@ -180,11 +182,11 @@ def _delta(log: LogReading, seen: Head) -> Delta | None:
     return Delta(seen.seq, Head(head.epoch, seq, chain), head, [row for row in rows if row.seq <= seq])
 
 
-def _fitting(rows: list[Change]) -> int:
+def _fitting(rows: list[Change], most: int) -> int:
     size = 0
     for count, row in enumerate(rows):
         size += len(row.key) + len(row.row)
-        if size > PART_BYTES:
+        if size > most:
             return max(count, 1)
     return len(rows)
 
@@ -192,7 +194,7 @@ def _fitting(rows: list[Change]) -> int:
 def _parts(scanned: list[Change]) -> Iterator[tuple[bytes, list[Change]]]:
     """Yield (last key, live rows) of portions that fit a message each."""
     while scanned:
-        fit = _fitting(scanned)
+        fit = _fitting(scanned, PART_BYTES)
         portion, scanned = scanned[:fit], scanned[fit:]
         yield portion[-1].key, [row for row in portion if not is_tombstone(row.row)]
 
