@@ -31,7 +31,7 @@ from .messages import (
 ROWS_AT_ONCE: Final = 4000
 PART_ROWS: Final = 20_000
 PART_BYTES: Final = 3 << 20
-"""A part of a snapshot is one transaction of its follower, so it is as large as gRPC's limit (4 MiB) allows."""
+"""A part of a snapshot is one transaction of its follower, so it is as large as gRPC allows (4 MiB)."""
 DELTA_BYTES: Final = 1 << 20
 """A message ends at the first row that takes it above so many bytes."""
 _LAST_EPOCH: Final = 7_258_118_400_000 << 16

@@ -7,7 +7,6 @@ sites as asked for and their series shared out among them.
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -69,21 +68,31 @@ def site_rows(site: int, studies: int) -> list[Change]:
         )
         patient = PatientKey(f"SITE{site}", id)
         rows.append((uid.encode(), wire_form(StudyStatement(1, uid, patient, study, _NOW, False))))
-        rows.extend(_series_rows(uid, n))
+        rows.extend(_series_rows(uid, n, chance))
     rows.sort()
     return [Change(seq, key, row) for seq, (key, row) in enumerate(rows, 1)]
 
 
-def _series_rows(study: str, n: int) -> Iterator[tuple[bytes, bytes]]:
-    for k in range(SERIES_IN_STUDY):
+def _series_attributes(n: int, k: int) -> tuple[bytes, bytes]:
+    """Return what stands in front of a series' UID and behind it; there are not many, and a million series."""
+    attributes = _json(
+        t0020000E=("UI", "@"),
+        t00080060=("CS", ("CT", "MR", "US", "DX")[n]),
+        t0008103E=("LO", f"AXIAL {k} MM"),
+        t00200011=("IS", k + 1),
+    )
+    before, _, behind = attributes.partition(b"@")
+    return before, behind
+
+
+_AROUND: Final = [[_series_attributes(n, k) for k in range(SERIES_IN_STUDY)] for n in range(4)]
+
+
+def _series_rows(study: str, n: int, chance: Random) -> Iterator[tuple[bytes, bytes]]:
+    for k, (before, behind) in enumerate(_AROUND[n % 4]):
         uid = f"{study}.{k}"
-        attributes = _json(
-            t0020000E=("UI", uid),
-            t00080060=("CS", ("CT", "MR", "US", "DX")[n % 4]),
-            t0008103E=("LO", f"AXIAL {k} MM"),
-            t00200011=("IS", k + 1),
-        )
-        digest = os.urandom(32)
+        attributes = before + uid.encode() + behind
+        digest = chance.randbytes(32)
         row = SeriesStatement(1, study, uid, attributes, 120, 60 << 20, digest, (_CT,), _NOW, True, False)
         yield f"{study}\0{uid}".encode(), wire_form(row)
 
@@ -181,38 +190,54 @@ def _union(home: Path, mirror: Mirror, search: MirrorSearch, sources: list[int])
     return UnionCatalog(grid, Asker("SITE1", all_issuers=True))
 
 
-def run(home: Path, sites: int, series: int, rounds: int) -> list[Figure]:
-    """Fill a mirror with so many sites' series and measure it."""
-    mirror = Mirror(home / "mirror", clock=time.time)
-    studies = series // sites // SERIES_IN_STUDY
-    written = indexed = rows_taken = 0.0
-    sources = []
-    rows: list[Change] = []
-    for site in range(1, sites + 1):
-        rows = site_rows(site, studies)
-        sources.append(mirror.source(f"site {site}".encode(), 0))
-        first, both = bootstrap(mirror, sources[-1], rows)
-        written, indexed, rows_taken = written + first, indexed + both, rows_taken + len(rows)
-    figures = [
-        Figure("snapshot rows into LMDB", rows_taken / written, "rows/s"),
-        Figure("the same, indexed too", rows_taken / indexed, "rows/s"),
-        Figure("delta rows applied", follow(mirror, sources[-1], rows), "rows/s"),
-        Figure("digests of one site read", 1000 * _seconds(lambda: mirror.digests(sources[-1])), "ms"),
-    ]
-    search = MirrorSearch(mirror, home / "mirror.search")
-    start = time.perf_counter()
-    while search.step(time.perf_counter()):
-        pass
-    figures.append(Figure("search index", sites * studies / (time.perf_counter() - start), "studies/s"))
-    catalog = _union(home, mirror, search, sources)
-    for name, (times, most) in ask(catalog, Questions(sites, studies), rounds).items():
-        times.sort()
-        label = f"find {name}, at most {most} matches"
-        figures.append(Figure(f"{label}, median", median(times), "ms"))
-        figures.append(Figure(f"{label}, p95", times[int(len(times) * 0.95)], "ms"))
-    search.close()
-    mirror.close()
-    return figures
+class Filled:
+    """A mirror of so many sites that share so many series, indexed, and what answers from it."""
+
+    def __init__(self, home: Path, sites: int, series: int) -> None:
+        """Fill it, as followers do; `figures` says how fast that went."""
+        home.mkdir(parents=True, exist_ok=True)
+        self._mirror = Mirror(home / "mirror", clock=time.time)
+        self._search = MirrorSearch(self._mirror, home / "mirror.search")
+        studies = series // sites // SERIES_IN_STUDY
+        self.figures = self._fill(sites, studies)
+        sources = list(self._mirror.sources())
+        self._catalog = _union(home, self._mirror, self._search, sources)
+        self._questions = Questions(sites, studies)
+
+    def _fill(self, sites: int, studies: int) -> list[Figure]:
+        mirror, search = self._mirror, self._search
+        written = indexed = rows_taken = 0.0
+        for site in range(1, sites + 1):
+            rows = site_rows(site, studies)
+            source = mirror.source(f"site {site}".encode(), 0)
+            first, both = bootstrap(mirror, source, rows)
+            written, indexed, rows_taken = written + first, indexed + both, rows_taken + len(rows)
+        begun = time.perf_counter()
+        while search.step(time.perf_counter()):
+            pass
+        searchable = time.perf_counter() - begun
+        return [
+            Figure("snapshot rows into LMDB", rows_taken / written, "rows/s"),
+            Figure("the same, with digests and indexes", rows_taken / indexed, "rows/s"),
+            Figure("search index", sites * studies / searchable, "studies/s"),
+            Figure("delta rows applied", follow(mirror, source, rows), "rows/s"),
+            Figure("digests of one site read", 1000 * _seconds(lambda: mirror.digests(source)), "ms"),
+        ]
+
+    def ask(self, rounds: int) -> list[Figure]:
+        """Ask each question so often; return median and p95 of each."""
+        figures = []
+        for name, (times, most) in ask(self._catalog, self._questions, rounds).items():
+            times.sort()
+            label = f"find {name}, at most {most} matches"
+            figures.append(Figure(f"{label}, median", median(times), "ms"))
+            figures.append(Figure(f"{label}, p95", times[int(len(times) * 0.95)], "ms"))
+        return figures
+
+    def close(self) -> None:
+        """Give it back."""
+        self._search.close()
+        self._mirror.close()
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -232,8 +257,10 @@ def main() -> None:
     )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.home) as folder:
-        for figure in run(Path(folder), options.sites, options.series, options.rounds):
+        filled = Filled(Path(folder), options.sites, options.series)
+        for figure in (*filled.figures, *filled.ask(options.rounds)):
             print(f"{figure.name:60} {figure.value:12.1f} {figure.unit}")
+        filled.close()
 
 
 if __name__ == "__main__":
