@@ -74,7 +74,7 @@ def site_rows(site: int, studies: int) -> list[Change]:
 
 
 def _series_attributes(n: int, k: int) -> tuple[bytes, bytes]:
-    """Return what stands in front of a series' UID and behind it; there are not many, and a million series."""
+    """Return what stands in front of a series' UID, and behind it: few kinds for a million series."""
     attributes = _json(
         t0020000E=("UI", "@"),
         t00080060=("CS", ("CT", "MR", "US", "DX")[n]),
