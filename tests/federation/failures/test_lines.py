@@ -186,11 +186,10 @@ def test_the_owner_says_what_a_peer_may_do_and_when_whatever_the_peer_knows(
         alpha.say("grants", "add", "beta", "everything", *ALL, "--purpose", "research")
         got, status, _, _ = get(beta, uid, "WS")
         assert (got, status.Status) == ([], 0xA702), "not for treatment"
-        beta.say("devices", "edit", "WS", "--purpose", "research")
-        until(lambda: get(beta, uid, "WS")[1].Status == 0)
+        beta.say("devices", "add", "TRIAL", "--services", "find,get", "--purpose", "research")
+        until(lambda: get(beta, uid, "TRIAL")[1].Status == 0)
         assert "research" in {each["purpose"] for each in _fetches_asked_of(alpha)}
     finally:
-        beta.say("devices", "edit", "WS", "--purpose", "treatment")
         alpha.say("grants", "remove", everything)
         alpha.grant(beta)
     until(lambda: found(beta, root) == {uid: "NEARLINE"})
