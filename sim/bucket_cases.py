@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -12,7 +12,7 @@ from . import clients
 from .association import STUDY_ROOT_GET, STUDY_ROOT_MOVE, Association
 from .buckets import BareS3, OnBucket, OnPassingSpool, get
 from .capacity import arrive, leave, watched
-from .cases import AVERAGE_202_KB, CT_512_KB, Case, Contestant, Figures, Store
+from .cases import AVERAGE_202_KB, CT_512_KB, Case, Contestant, Figures, Filled, Store
 from .clients import ClientError
 from .pdu import Address, identifier
 from .phantoms import Study, instances, study
@@ -61,13 +61,11 @@ class StoreOnBucket(Store):
 
 
 @dataclass(slots=True)
-class RetrieveFromBucket(Case):
+class RetrieveFromBucket(Filled):
     """C-GET and C-MOVE of a series that is only in the bucket, and its objects got by boto3 alone."""
 
     instances: int = 128
     name: str = "s3retrieve"
-    is_fresh_each_run: bool = False
-    _folders: list[Path] = field(default_factory=list)
     _sink: StoreSCP | None = None
 
     @property
@@ -90,13 +88,16 @@ class RetrieveFromBucket(Case):
         return {"PeerPACS": OnBucket}
 
     def prepare(self, scratch: Path, destination: Address) -> None:
-        self._folders = clients.write([self._study()], scratch / "files", 1)
+        Filled.prepare(self, scratch, destination)
         self._sink = StoreSCP(scratch / "sink", destination, forks=False)
         self._sink.start()
 
+    def held(self) -> list[Study]:
+        return [self._study()]
+
     def load(self, server: Server) -> None:
         assert isinstance(server, OnBucket)
-        clients.store(server.address, self._folders)
+        Filled.load(self, server)
         server.wait_for_uploads(self.instances)
         server.wait_until_safe()
 

@@ -15,7 +15,7 @@ from . import clients
 from .association import STUDY_ROOT_GET, Association
 from .cases import Case, Contestant, Figures
 from .clients import ClientError
-from .filling import fill
+from .filling import fill_server
 from .pdu import Address, identifier
 from .phantoms import Instance, instances, study
 from .report import Goal, Row
@@ -56,11 +56,7 @@ class Loaded(Case):
     def load(self, server: Server) -> None:
         if not isinstance(server, _Full):
             return
-        shared = study(_SHARED_SEED, 0)
-        clients.store(server.address, clients.write([shared], self._scratch / "shared", 1))
-        server.stop()
-        fill(server.home, shared.StudyInstanceUID, self.count, _FILLED_SEED)
-        server.start()
+        fill_server(server, self._scratch / "shared", self.count, _FILLED_SEED)
 
     def measure(self, server: Server, run: int) -> Figures:
         studies = (study(_SENT_SEED, run * self.sent + n, instances=2) for n in range(self.sent // 2))
@@ -73,7 +69,7 @@ class Loaded(Case):
         return {"small instances, 4 associations": self.sent / seconds, "start to ready": server.start()}
 
 
-_SHARED_SEED, _FILLED_SEED, _SENT_SEED = 5, 6, 7
+_FILLED_SEED, _SENT_SEED = 6, 7
 
 
 class _Full(PeerPACS):
@@ -96,10 +92,7 @@ class Memory(Case):
     def rows(self) -> tuple[Row, ...]:
         return (
             Row("idle", "MB", more_is_better=False, goal=Goal(at_most=150)),
-            Row("growth while it arrives", "MB", more_is_better=False, goal=Goal(at_most=64)),
-            Row("growth while it leaves", "MB", more_is_better=False, goal=Goal(at_most=64)),
-            Row("arriving", "MB/s", more_is_better=True),
-            Row("leaving", "MB/s", more_is_better=True),
+            *COMING_AND_GOING,
         )
 
     @property
@@ -109,16 +102,38 @@ class Memory(Case):
     def measure(self, server: Server, run: int) -> Figures:
         described = study(run, 0, modality="XA", frames=self.frames, size=self.frames * MEGABYTE + 8192)
         large = next(instances(described))
-        idle = server.anonymous_memory()
-        arriving, arrival = watched(server, lambda: arrive(server.address, large))
-        leaving, departure = watched(server, lambda: leave(server.address, described.StudyInstanceUID, large))
         return {
-            "idle": idle / MEGABYTE,
-            "growth while it arrives": (arriving - idle) / MEGABYTE,
-            "growth while it leaves": (leaving - idle) / MEGABYTE,
-            "arriving": self.frames / arrival,
-            "leaving": self.frames / departure,
+            "idle": server.anonymous_memory() / MEGABYTE,
+            **comes_and_goes(
+                server,
+                self.frames,
+                lambda: arrive(server.address, large),
+                lambda: leave(server.address, described.StudyInstanceUID, large),
+            ),
         }
+
+
+COMING_AND_GOING: Final = (
+    Row("growth while it arrives", "MB", more_is_better=False, goal=Goal(at_most=64)),
+    Row("growth while it leaves", "MB", more_is_better=False, goal=Goal(at_most=64)),
+    Row("arriving", "MB/s", more_is_better=True),
+    Row("leaving", "MB/s", more_is_better=True),
+)
+
+
+def comes_and_goes(
+    server: Server, megabytes: int, arrives: Callable[[], object], leaves: Callable[[], object]
+) -> Figures:
+    """Return a figure for each row of `COMING_AND_GOING` from one object of so many megabytes."""
+    idle = server.anonymous_memory()
+    arriving, arrival = watched(server, arrives)
+    leaving, departure = watched(server, leaves)
+    return {
+        "growth while it arrives": (arriving - idle) / MEGABYTE,
+        "growth while it leaves": (leaving - idle) / MEGABYTE,
+        "arriving": megabytes / arrival,
+        "leaving": megabytes / departure,
+    }
 
 
 def arrive(address: Address, large: Instance) -> None:

@@ -6,7 +6,7 @@ counts only if everything that was sent is found, or has arrived, afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -74,6 +74,26 @@ class Case:
         return measured
 
 
+@dataclass(slots=True)
+class Filled(Case):
+    """A case put to a server that was given studies once, by C-STORE, and keeps them for all runs."""
+
+    is_fresh_each_run: bool = False
+    senders: int = 1
+    """So many associations bring them."""
+    _folders: list[Path] = field(default_factory=list)
+
+    def held(self) -> Iterable[Study]:
+        """Return the studies that the server holds."""
+        raise NotImplementedError
+
+    def prepare(self, scratch: Path, destination: Address) -> None:
+        self._folders = clients.write(self.held(), scratch / "files", self.senders)
+
+    def load(self, server: Server) -> None:
+        clients.store(server.address, self._folders)
+
+
 def _sink(folder: Path, destination: Address) -> Server:
     return StoreSCP(folder, Address("STORESCP", free_port()))
 
@@ -139,14 +159,12 @@ _SEED: Final = 2
 
 
 @dataclass(slots=True)
-class Retrieve(Case):
+class Retrieve(Filled):
     """C-MOVE to storescp and C-GET to getscu of one study, again and again from a server that runs on."""
 
     instances: int = 128
     repetitions: int = 5
     name: str = "retrieve"
-    is_fresh_each_run: bool = False
-    _folders: list[Path] = field(default_factory=list)
     _sink: StoreSCP | None = None
 
     @property
@@ -165,12 +183,12 @@ class Retrieve(Case):
         return {**AGAINST_ORTHANC, "storescu alone": _sink}
 
     def prepare(self, scratch: Path, destination: Address) -> None:
-        self._folders = clients.write([self._study()], scratch / "files", 1)
+        Filled.prepare(self, scratch, destination)
         self._sink = StoreSCP(scratch / "sink", destination, forks=False)
         self._sink.start()
 
-    def load(self, server: Server) -> None:
-        clients.store(server.address, self._folders)
+    def held(self) -> list[Study]:
+        return [self._study()]
 
     def measure(self, server: Server, run: int) -> Figures:
         if isinstance(server, StoreSCP):

@@ -5,15 +5,13 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Final
 
-from . import clients
 from .association import COMMITMENT, Association
-from .cases import CT_512_KB, Case, Contestant, Figures
+from .cases import CT_512_KB, Contestant, Figures, Filled
 from .clients import ClientError
-from .pdu import Address, encode_uid
+from .pdu import encode_uid
 from .phantoms import Study, instances, study
 from .report import Goal, Row
 from .servers import PeerPACS, Server
@@ -23,7 +21,7 @@ _ALL_COMMITTED: Final = 1
 
 
 @dataclass(slots=True)
-class Commitment(Case):
+class Commitment(Filled):
     """N-ACTION to N-EVENT-REPORT on one association, for a study that is stored already.
 
     The node has no promise of the kernel that the bytes come from the platters: they were written moments
@@ -32,8 +30,6 @@ class Commitment(Case):
 
     count: int = 1000
     name: str = "commit"
-    is_fresh_each_run: bool = False
-    _folders: list[Path] = field(default_factory=list)
     _transactions: int = 0
 
     @property
@@ -51,11 +47,8 @@ class Commitment(Case):
     def contestants(self) -> dict[str, Contestant]:
         return {"PeerPACS": PeerPACS}
 
-    def prepare(self, scratch: Path, destination: Address) -> None:
-        self._folders = clients.write([self._study()], scratch / "files", 1)
-
-    def load(self, server: Server) -> None:
-        clients.store(server.address, self._folders)
+    def held(self) -> list[Study]:
+        return [self._study()]
 
     def measure(self, server: Server, run: int) -> Figures:
         asked = [(one.SOPClassUID, one.SOPInstanceUID) for one in instances(self._study())]

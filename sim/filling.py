@@ -13,8 +13,10 @@ from msgspec.structs import replace
 from catalog import Arrival, Entry, Holding, PatientKey, Selection, scan
 from node.app import open_node
 
+from . import clients
 from .association import EXPLICIT
 from .phantoms import Instance, instances, sop_instance_uid, study
+from .servers import PeerPACS
 
 SERIES_IN_A_STUDY: Final = 2
 INSTANCES_IN_A_SERIES: Final = 50
@@ -57,6 +59,18 @@ def _arrivals(holding: Holding, seed: int, series: int, instances_in_a_series: i
                 entry = replace(arrival.entry, SOPInstanceUID=uid, InstanceNumber=str(place))
                 yield replace(arrival, entry=entry)
         number += 1
+
+
+def fill_server(server: PeerPACS, scratch: Path, count: int, seed: int, **shape: int) -> None:
+    """Stop a running node, `fill` its catalog with `count` instances in that `shape`, and start it again."""
+    shared = study(_SHARED_SEED, 0)
+    clients.store(server.address, clients.write([shared], scratch, 1))
+    server.stop()
+    fill(server.home, shared.StudyInstanceUID, count, seed, **shape)
+    server.start()
+
+
+_SHARED_SEED: Final = 5
 
 
 def arrival_of(instance: Instance, holding: Holding) -> Arrival:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from random import Random
 from statistics import median
 from typing import Final
 
-from . import clients
 from .association import STUDY_ROOT_FIND, Association
-from .cases import AGAINST_ORTHANC, Case, Contestant, Figures
+from .cases import AGAINST_ORTHANC, Contestant, Figures, Filled
 from .clients import ClientError
 from .patients import Patient
-from .pdu import Address, identifier
+from .pdu import identifier
 from .phantoms import Study, study
 from .report import Goal, Measured, Row, median_of_ratios
 from .servers import Server
@@ -57,6 +56,27 @@ class Population:
         day = 5 * group + place // 20 if alone < 0 else -1 - alone
         return study(1, n, patient=who, AccessionNumber=f"ACC{n:07d}", StudyDate=_date(day))
 
+    def studies(self) -> Iterable[Study]:
+        """Return all of them, by number."""
+        return map(self.study, range(self.count))
+
+    def times(self, find: Callable[[dict[str, str]], int], repetitions: int, chance: Random) -> Figures:
+        """Return question → median of the milliseconds that `find` took for its keys, and that of all.
+
+        Raises:
+            ClientError: `find` returned another number than that of the matches there are.
+        """
+        taken: dict[str, list[float]] = {}
+        for _ in range(repetitions):
+            for question, (matches, keys) in self.questions(chance).items():
+                began = time.perf_counter()
+                found = find(keys)
+                taken.setdefault(question, []).append(1000 * (time.perf_counter() - began))
+                if found != matches:
+                    raise ClientError(f"{found} were found for {keys}; {matches} are there.")
+        figures = {question: median(times) for question, times in taken.items()}
+        return {**figures, OVER_ALL: median(figures.values())}
+
     def questions(self, chance: Random) -> dict[str, tuple[int, dict[str, str]]]:
         """Return question → (matches, keys), for studies and groups drawn by `chance`."""
         group = 10 * chance.randrange(self.count // 1000)
@@ -87,14 +107,13 @@ OVER_ALL: Final = "median of the ten"
 
 
 @dataclass(slots=True)
-class Find(Case):
+class Find(Filled):
     """C-FIND at study level, plain attributes returned; a time is from the request to the final response."""
 
     studies: int = 20_000
     repetitions: int = 15
     name: str = "find"
-    is_fresh_each_run: bool = False
-    _folders: list[Path] = field(default_factory=list)
+    senders: int = 4
 
     @property
     def title(self) -> str:
@@ -110,27 +129,17 @@ class Find(Case):
     def contestants(self) -> dict[str, Contestant]:
         return AGAINST_ORTHANC
 
-    def prepare(self, scratch: Path, destination: Address) -> None:
-        population = self._population
-        self._folders = clients.write(map(population.study, range(self.studies)), scratch, 4)
-
-    def load(self, server: Server) -> None:
-        clients.store(server.address, self._folders)
+    def held(self) -> Iterable[Study]:
+        return self._population.studies()
 
     def measure(self, server: Server, run: int) -> Figures:
-        chance = Random(run)
-        taken: dict[str, list[float]] = {}
         with Association(server.address, [STUDY_ROOT_FIND]) as association:
-            for _ in range(self.repetitions):
-                for question, (matches, keys) in self._population.questions(chance).items():
-                    asked = identifier("STUDY", **{**dict.fromkeys(_RETURN_KEYS.split(), ""), **keys})
-                    began = time.perf_counter()
-                    found = len(association.find(asked))
-                    taken.setdefault(question, []).append(1000 * (time.perf_counter() - began))
-                    if found != matches:
-                        raise ClientError(f"{server.name} found {found} for {keys}; {matches} are there.")
-        figures = {question: median(times) for question, times in taken.items()}
-        return {**figures, OVER_ALL: median(figures.values())}
+
+            def find(keys: dict[str, str]) -> int:
+                wanted = {**dict.fromkeys(_RETURN_KEYS.split(), ""), **keys}
+                return len(association.find(identifier("STUDY", **wanted)))
+
+            return self._population.times(find, self.repetitions, Random(run))
 
     def conclude(self, measured: list[Measured]) -> list[Measured]:
         questions = [row for row in measured if row.row.name != OVER_ALL]

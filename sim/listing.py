@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import clients
 from .cases import Case, Contestant, Figures
 from .clients import ClientError
-from .filling import fill
+from .filling import fill_server
 from .pdu import Address
 from .phantoms import study
 from .report import Goal, Row
@@ -25,7 +25,7 @@ from .web import WebPeerPACS, web_port
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-_SHARED_SEED, _FILLED_SEED, _SENT_SEED = 8, 9, 10
+_FILLED_SEED, _SENT_SEED = 9, 10
 _BATCHES, _IN_A_BATCH = 40, 250
 """Studies of two instances each."""
 _WATCH: Final = """
@@ -68,18 +68,8 @@ class StudyList(Case):
 
     def load(self, server: Server) -> None:
         assert isinstance(server, WebPeerPACS)
-        shared = study(_SHARED_SEED, 0)
-        clients.store(server.address, clients.write([shared], self._scratch / "shared", 1))
-        server.stop()
-        fill(
-            server.home,
-            shared.StudyInstanceUID,
-            self.studies,
-            _FILLED_SEED,
-            instances_in_a_series=1,
-            series=1,
-        )
-        server.start()
+        shape = {"series": 1, "instances_in_a_series": 1}
+        fill_server(server, self._scratch / "shared", self.studies, _FILLED_SEED, **shape)
 
     def measure(self, server: Server, run: int) -> Figures:
         root = f"http://127.0.0.1:{web_port(server)}/"

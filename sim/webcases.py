@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from statistics import median
 from typing import Final
 
-from . import clients
-from .capacity import MEGABYTE, watched
-from .cases import CT_512_KB, Case, Contestant, Figures
+from .capacity import COMING_AND_GOING, MEGABYTE, comes_and_goes
+from .cases import CT_512_KB, Case, Contestant, Figures, Filled
 from .clients import ClientError
 from .finding import OVER_ALL, Population
 from .pdu import Address
@@ -78,14 +77,12 @@ class WebStore(Case):
 
 
 @dataclass(slots=True)
-class WebRetrieve(Case):
+class WebRetrieve(Filled):
     """WADO-RS of one study from a server that was just started, then again and again, and frame by frame."""
 
     instances: int = 128
     repetitions: int = 5
     name: str = "wado"
-    is_fresh_each_run: bool = False
-    _folders: list[Path] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -103,11 +100,8 @@ class WebRetrieve(Case):
     def contestants(self) -> dict[str, Contestant]:
         return _CONTESTANTS
 
-    def prepare(self, scratch: Path, destination: Address) -> None:
-        self._folders = clients.write([self._study()], scratch, 1)
-
-    def load(self, server: Server) -> None:
-        clients.store(server.address, self._folders)
+    def held(self) -> list[Study]:
+        return [self._study()]
 
     def measure(self, server: Server, run: int) -> Figures:
         # A server that has just started has nothing in its own caches; the kernel's are warm for all.
@@ -153,14 +147,12 @@ def _below(instance: dict[str, dict[str, list[str]]]) -> str:
 
 
 @dataclass(slots=True)
-class WebMetadata(Case):
+class WebMetadata(Filled):
     """WADO-RS metadata of one long series."""
 
     instances: int = 1000
     repetitions: int = 5
     name: str = "metadata"
-    is_fresh_each_run: bool = False
-    _folders: list[Path] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -174,11 +166,8 @@ class WebMetadata(Case):
     def contestants(self) -> dict[str, Contestant]:
         return _CONTESTANTS
 
-    def prepare(self, scratch: Path, destination: Address) -> None:
-        self._folders = clients.write([self._study()], scratch, 1)
-
-    def load(self, server: Server) -> None:
-        clients.store(server.address, self._folders)
+    def held(self) -> list[Study]:
+        return [self._study()]
 
     def measure(self, server: Server, run: int) -> Figures:
         path = f"/studies/{self._study().StudyInstanceUID}"
@@ -202,14 +191,13 @@ _FIELDS: Final = "includefield=00081030&includefield=00100030"
 
 
 @dataclass(slots=True)
-class WebFind(Case):
+class WebFind(Filled):
     """QIDO-RS for studies with the questions that C-FIND is asked, over one open connection."""
 
     studies: int = 20_000
     repetitions: int = 15
     name: str = "qido"
-    is_fresh_each_run: bool = False
-    _folders: list[Path] = field(default_factory=list)
+    senders: int = 4
 
     @property
     def title(self) -> str:
@@ -226,27 +214,17 @@ class WebFind(Case):
     def contestants(self) -> dict[str, Contestant]:
         return _CONTESTANTS
 
-    def prepare(self, scratch: Path, destination: Address) -> None:
-        population = Population(self.studies)
-        self._folders = clients.write(map(population.study, range(self.studies)), scratch, 4)
-
-    def load(self, server: Server) -> None:
-        clients.store(server.address, self._folders)
+    def held(self) -> Iterable[Study]:
+        return Population(self.studies).studies()
 
     def measure(self, server: Server, run: int) -> Figures:
-        chance = Random(run)
-        taken: dict[str, list[float]] = {}
         with Client(web_port(server)) as client:
-            for _ in range(self.repetitions):
-                for question, (matches, keys) in Population(self.studies).questions(chance).items():
-                    asked = "&".join(f"{keyword}={value}" for keyword, value in keys.items())
-                    began = time.perf_counter()
-                    answer = client.read(f"/studies?{asked}&{_FIELDS}")
-                    taken.setdefault(question, []).append(1000 * (time.perf_counter() - began))
-                    if (found := len(json.loads(answer))) != matches:
-                        raise ClientError(f"{server.name} found {found} for {keys}; {matches} are there.")
-        figures = {question: median(times) for question, times in taken.items()}
-        return {**figures, OVER_ALL: median(figures.values())}
+
+            def find(keys: dict[str, str]) -> int:
+                asked = "&".join(f"{keyword}={value}" for keyword, value in keys.items())
+                return len(json.loads(client.read(f"/studies?{asked}&{_FIELDS}")))
+
+            return Population(self.studies).times(find, self.repetitions, Random(run))
 
     def conclude(self, measured: list[Measured]) -> list[Measured]:
         questions = [row for row in measured if row.row.name != OVER_ALL]
@@ -267,12 +245,7 @@ class WebMemory(Case):
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        return (
-            Row("growth while it arrives", "MB", more_is_better=False, goal=Goal(at_most=64)),
-            Row("growth while it leaves", "MB", more_is_better=False, goal=Goal(at_most=64)),
-            Row("arriving", "MB/s", more_is_better=True),
-            Row("leaving", "MB/s", more_is_better=True),
-        )
+        return COMING_AND_GOING
 
     @property
     def contestants(self) -> dict[str, Contestant]:
@@ -281,19 +254,14 @@ class WebMemory(Case):
     def measure(self, server: Server, run: int) -> Figures:
         described = study(run, 3, modality="XA", frames=self.frames, size=self.frames * MEGABYTE + 8192)
         large = next(instances(described))
-        idle = server.anonymous_memory()
+        path = f"/studies/{described.StudyInstanceUID}"
         with Client(web_port(server)) as client:
-            arriving, arrival = watched(server, lambda: self._arrive(client, large))
-            leave: Callable[[], int] = lambda: client.get(  # noqa: E731
-                f"/studies/{described.StudyInstanceUID}", AS_STORED
+            return comes_and_goes(
+                server,
+                self.frames,
+                lambda: self._arrive(client, large),
+                lambda: client.get(path, AS_STORED),
             )
-            leaving, departure = watched(server, leave)
-        return {
-            "growth while it arrives": (arriving - idle) / MEGABYTE,
-            "growth while it leaves": (leaving - idle) / MEGABYTE,
-            "arriving": self.frames / arrival,
-            "leaving": self.frames / departure,
-        }
 
     def _arrive(self, client: Client, large: Instance) -> None:
         body, length = related([list(large.chunks())])
