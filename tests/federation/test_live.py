@@ -18,7 +18,7 @@ from federation.identities import Asker
 from federation.live import Done, LiveGrid, Mode
 from federation.messages import SnapshotBegin, SnapshotEnd, SnapshotPart
 from federation.mirror_rows import HashedStudy
-from federation.outcomes import Part
+from federation.outcomes import Ending, Manners, Part, decide
 from federation.serving import LogOwner
 from tests.catalog.samples import Shelf, Ticking, arrival, data_set, open_catalog, query
 from tests.federation.grids import MAP_SIZE, Node
@@ -229,6 +229,32 @@ def test_keys_outside_the_fixed_table_are_judged_by_who_holds_the_instances(tmp_
         assert values(found, "0020000D") == ["1"]
         assert values(found, kvp) in ([100], [100.0], ["100"])
         assert [each.part for each in outcomes] == [Part.LIVE]
+    grid.close()
+
+
+def test_who_has_more_matches_than_it_tells_is_missing_where_its_copy_cannot_judge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("federation.live.MOST_MATCHES", 3)
+    clock, shelf = Ticking(), Shelf()
+    alpha, beta = Node(tmp_path / "alpha", clock), Node(tmp_path / "beta", clock)
+    beta.catalog.close()
+    beta.catalog = open_catalog(beta.home, map_size=MAP_SIZE, clock=clock, shelf=shelf)
+    for n in range(5):
+        keys = data_set(f"{n}", f"{n}.1", f"{n}.1.1", **{"00180060": {"vr": "DS", "Value": ["100"]}})
+        beta.catalog.record([shelf.arrival(keys)])
+    beta.owner = LogOwner(beta.catalog)
+    grid = Seen(alpha, beta)
+    grid.sync()
+    reach = Reach(grid)
+    live = LiveGrid(grid.grid, reach.ask, reach.breaker, monotonic)
+    answers, outcomes = live.ask(query(Level.STUDY, PatientID="4711"), ANYBODY, Mode.LIVE)
+    assert len(list(answers)) == 5, "the copy knows the rest"
+    assert decide(outcomes, Manners()).ending is Ending.COMPLETE
+    question = query(Level.STUDY, **{"00180060": {"vr": "DS", "Value": ["100"]}})
+    answers, outcomes = live.ask(question, ANYBODY, Mode.LIVE)
+    assert len(list(answers)) == 3
+    assert decide(outcomes, Manners()) == (Ending.FAIL, "none: site beta")
     grid.close()
 
 
