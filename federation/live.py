@@ -128,8 +128,9 @@ def _has_copy(standing: Standing) -> bool:
 
 def _outcome(standing: Standing, reply: Reply | None, can_judge: bool) -> Outcome:
     if reply is not None and reply.is_answered:
+        # Of what it did not tell, only a copy that can judge the question makes the answer whole.
         error = "it has more matches than one answer holds" if reply.is_cut else ""
-        return Outcome(standing.site, Part.LIVE, 0.0, error)
+        return Outcome(standing.site, Part.LIVE, 0.0, error, can_judge or not reply.is_cut)
     error = reply.error if reply else ""
     if standing.age is None:
         return Outcome(standing.site, Part.NONE, None, error)

@@ -29,7 +29,7 @@ class Outcome(NamedTuple):
     """Seconds since what was used of its catalog was known to be right; None: there is nothing."""
     error: str = ""
     can_judge: bool = True
-    """Whether what was used of it can say yes or no to every key that was asked."""
+    """Whether what was used of it can say yes or no to every key that was asked, of all it has."""
 
 
 class OnPartial(StrEnum):
@@ -106,7 +106,7 @@ def decide(outcomes: Sequence[Outcome], manners: Manners) -> Decision:
 def is_missing(outcome: Outcome, manners: Manners) -> bool:
     """Say whether what the site has may be missing from the answer."""
     if outcome.part is Part.LIVE:
-        return False
+        return not outcome.can_judge
     if outcome.part is Part.NONE or outcome.age is None or not outcome.can_judge:
         return True
     return outcome.age > manners.stale_after
