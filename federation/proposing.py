@@ -16,7 +16,7 @@ import msgspec
 from catalog import Attributes, Level, Query, is_universal, texts
 from catalog.find import Question
 from catalog.levels import COMPUTED, level_of
-from catalog.order import BY_DATE, study_order
+from catalog.order import BY_DATE, decoded, study_order
 from catalog.planning import askable
 from catalog.search import Hit
 from catalog.spans import INDEXES, date_span, walk
@@ -34,6 +34,8 @@ ORDER: Final = 20
 _ENOUGH: Final = 2000
 """Studies of a small index that are looked at before it counts as too common."""
 _KEYS_ENOUGH: Final = 20_000
+_REMEMBERED: Final = 10_000
+"""Studies that are proposed in one place and remembered nevertheless."""
 _FIRST_PAGE: Final = 128
 _LARGEST_PAGE: Final = 8192
 _STUDY_UID, _INSTANCE_UID, _SOP_CLASS, _DATE = "0020000D", "00080018", "00080016", "00080020"
@@ -161,18 +163,21 @@ def united(proposal: Proposal, own: Iterator[list[bytes]]) -> Proposal:
 
 
 def in_order(proposal: Proposal, judge: Callable[[str], Judged | None]) -> Iterator[Judged]:
-    """Yield what `judge` makes of each study proposed, once, by the order it has itself."""
+    """Yield what `judge` makes of each study proposed, once, by the order it has itself.
+
+    However many there are, memory is taken for some of them only.
+    """
     tails = heapq.merge(*proposal.streams)
     waiting: list[tuple[bytes, Judged]] = []
-    seen: set[bytes] = set()
+    seen = _Seen()
     for tail in tails:
         while waiting and not proposal.is_all and waiting[0][0] <= tail:
             yield heapq.heappop(waiting)[1]
         uid = tail[ORDER:]
         if uid in seen:
             continue
-        seen.add(uid)
         judged = judge(uid.decode())
+        seen.add(uid, judged)
         if judged is None:
             continue
         own_tail = study_order(judged.attributes) + uid
@@ -182,3 +187,34 @@ def in_order(proposal: Proposal, judge: Callable[[str], Judged | None]) -> Itera
             yield judged
     while waiting:
         yield heapq.heappop(waiting)[1]
+
+
+class _Seen:
+    """Which studies were looked at: those that may be proposed in several places, and the latest others.
+
+    A study whose holders all state one date and time is proposed in one place; it comes again there, and
+    where its row was changed meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._scattered: set[bytes] = set()
+        self._latest: dict[bytes, None] = {}
+
+    def __contains__(self, uid: bytes) -> bool:
+        return uid in self._latest or uid in self._scattered
+
+    def add(self, uid: bytes, judged: Judged | None) -> None:
+        """Remember one, and what it was judged to be."""
+        if judged is not None and _is_scattered(judged):
+            self._scattered.add(uid)
+            return
+        self._latest[uid] = None
+        if len(self._latest) > _REMEMBERED:
+            del self._latest[next(iter(self._latest))]
+
+
+def _is_scattered(study: Judged) -> bool:
+    holders = study.holders + study.others
+    if len(holders) < 2:
+        return False
+    return len({study_order(decoded(each.stated.study.attributes)) for each in holders}) > 1

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from itertools import islice
 
-from catalog import Attributes, Change, Entry, Head, OutOfSpace, Query, Selection
+from catalog import Attributes, Change, Entry, Head, Query, Selection
 
 from .choosing import choose
 from .identities import Asker
 from .outcomes import Outcome, Part
 from .sight import Grid, Sight
-
-MOST_ANSWERS: Final = 10_000
-"""Answers of one grid question; whoever asks for more is told to narrow it (A700)."""
-
-
-class TooManyMatches(OutOfSpace):
-    """A grid question has more answers than one may have; those so far were given."""
-
-    def __init__(self) -> None:
-        super().__init__(f"More than {MOST_ANSWERS} matches in the grid.", "Narrow the question.")
 
 
 class UnionCatalog:
@@ -38,7 +28,6 @@ class UnionCatalog:
 
         Raises:
             BadRequest: a key has a value that its VR does not allow.
-            TooManyMatches: after `MOST_ANSWERS`.
         """
         return self.ask(query)[0]
 
@@ -67,10 +56,5 @@ class UnionCatalog:
 
 
 def limited(found: Iterator[Attributes], limit: int) -> Iterator[Attributes]:
-    """Yield answers up to the asker's limit, or the grid's; raises TooManyMatches behind the latter."""
-    for count, answer in enumerate(found):
-        if count == MOST_ANSWERS:
-            raise TooManyMatches
-        yield answer
-        if count + 1 == limit:
-            return
+    """Yield answers up to the asker's limit; all, if that is 0."""
+    return islice(found, limit) if limit else found

@@ -176,7 +176,8 @@ def ask(catalog: UnionCatalog, questions: Questions, rounds: int) -> dict[str, t
     return found
 
 
-def _union(home: Path, mirror: Mirror, search: MirrorSearch, sources: list[int]) -> UnionCatalog:
+def united(home: Path, mirror: Mirror, search: MirrorSearch, sources: list[int]) -> UnionCatalog:
+    """Return the grid of these sources and an empty own catalog."""
     own = LmdbCatalog(
         home / "catalog",
         home / "search",
@@ -201,7 +202,7 @@ class Filled:
         studies = series // sites // SERIES_IN_STUDY
         self.figures = self._fill(sites, studies)
         sources = list(self._mirror.sources())
-        self._catalog = _union(home, self._mirror, self._search, sources)
+        self._catalog = united(home, self._mirror, self._search, sources)
         self._questions = Questions(sites, studies)
 
     def _fill(self, sites: int, studies: int) -> list[Figure]:

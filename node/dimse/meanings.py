@@ -171,7 +171,7 @@ _FIND: Final = (
         "Failure",
         "Out of resources",
         "The identifier is longer than the node takes, or the node has no room for the question now. From "
-        "the grid: more than 10 000 matches, or there is no copy of a site that the Error Comment names.",
+        "the grid: there is no copy of a site that the Error Comment names, or it cannot judge the question.",
     ),
     _BAD_IDENTIFIER,
     _UNREADABLE,

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from time import monotonic
 
 import pytest
 
 from catalog import Attributes, Entry, Level, Query, Selection, Unavailable
 from catalog.statements import SeriesStatement
-from federation import union
+from federation import proposing
 from federation.choosing import choose
 from federation.identities import Asker, ForeignIds, Links, prefixed, read_links, rewritten, shown
 from federation.manifests import Manifests
+from federation.mirror import Mirror
+from federation.mirror_search import MirrorSearch
 from federation.outcomes import Part
-from federation.union import TooManyMatches, UnionCatalog
+from federation.union import UnionCatalog
+from sim import mirroring
 from tests.catalog.samples import Ticking, arrival, query
 from tests.federation.grids import Node
 from tests.federation.unions import ANYBODY, Seen
@@ -243,18 +247,33 @@ def test_answers_come_in_one_order_over_the_whole_grid(grid: Seen, is_indexed: b
     assert 0 < len(wanted) < 121
 
 
-def test_the_limit_of_the_grid_ends_an_answer_with_an_error_after_what_fits(
+def test_of_a_long_answer_only_a_part_is_remembered_and_yet_no_study_comes_twice(
     grid: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(union, "MOST_ANSWERS", 5)
-    for n in range(6):
-        beta_of(grid).catalog.record([arrival(f"{n}", f"{n}.1", f"{n}.1.1")])
+    """Every study is at three sites; of each third one they state different dates."""
+    monkeypatch.setattr(proposing, "_REMEMBERED", 2)
+    for n in range(30):
+        for year, node in zip(("2020", "2022", "2024"), (grid.here, *grid.peers.values()), strict=True):
+            date = f"{year if n % 3 == 0 else 2021}01{n + 1:02d}"
+            node.catalog.record([arrival(f"5.{n}", f"5.{n}.{node.name}", f"5.{n}.1", StudyDate=date)])
     grid.sync()
-    answers = grid.catalog.find(query(Level.STUDY))
-    assert len([next(answers) for _ in range(5)]) == 5
-    with pytest.raises(TooManyMatches):
-        next(answers)
+    found = values(grid.find(query(Level.STUDY)), "0020000D")
+    assert sorted(map(str, found)) == sorted(f"5.{n}" for n in range(30))
     assert len(grid.find(query(Level.STUDY, limit=5))) == 5
+
+
+@pytest.mark.slow
+def test_an_answer_of_the_grid_has_no_end_but_that_of_its_matches(tmp_path: Path) -> None:
+    mirror = Mirror(tmp_path / "mirror", clock=monotonic)
+    sources = [mirror.source(name, 0) for name in (b"beta", b"gamma")]
+    for site, source in enumerate(sources, 1):
+        mirroring.bootstrap(mirror, source, mirroring.site_rows(site, 11_000))
+    search = MirrorSearch(mirror, tmp_path / "search")
+    catalog = mirroring.united(tmp_path, mirror, search, sources)
+    found = [answer["0020000D"]["Value"][0] for answer in catalog.find(query(Level.STUDY))]
+    assert len(found) == len(set(found)) == 22_000
+    search.close()
+    mirror.close()
 
 
 def test_only_peers_that_grant_their_catalog_count_and_each_tells_its_age(
