@@ -15,8 +15,9 @@ from protos import objects_pb2 as objects
 
 from .links.gate import Gate, Visitor
 from .links.rpc import letters
-from .objects import PIECE, error_of, failure_of, receive_bytes
+from .objects import error_of, failure_of
 from .owners import Owner
+from .pieces import PIECE
 
 AT_ONCE: Final = 256
 """Objects that one call may ask a keeper to take."""
@@ -159,7 +160,7 @@ class CopyService(services.CopiesServicer):
         owner = Owner(node_id, archive)
         if node_id != visitor.identity.node_id:
             lent = self._keeper.lend(visitor, owner, request.fetch, context.is_active)
-            yield from receive_bytes(lent)
+            yield from map(objects.FetchReply.FromString, lent)
             return
         for index, item in enumerate(request.fetch.items[:AT_ONCE]):
             try:

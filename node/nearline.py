@@ -357,7 +357,7 @@ class _Landing:
         if way.part is None:
             way.part = self._fetches.cache.part(way.entry)
 
-    def data(self, piece: bytes) -> None:
+    def data(self, piece: memoryview) -> None:
         self._call.moved = self._fetches.now()
         self.size += len(piece)
         way = self._current

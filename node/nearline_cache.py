@@ -87,7 +87,7 @@ class CopyCache:
         self._lock = RLock()
         self._kept: OrderedDict[Name, _Kept] = OrderedDict()
         self._checked: set[Name] = set()
-        self._held: dict[Name, tuple[bytes, Said]] = {}
+        self._held: dict[Name, tuple[bytes | memoryview, Said]] = {}
         """What has no file yet, oldest first."""
         self._held_size = 0
         self._first = self._last = 0.0
@@ -126,7 +126,7 @@ class CopyCache:
             self._parts += 1
             return self._arriving / str(self._parts)
 
-    def hold(self, data: bytes, said: Said) -> bool:
+    def hold(self, data: bytes | memoryview, said: Said) -> bool:
         """Keep a whole copy in memory until its file is written; say whether there was room; for `Part`."""
         name = name_of(said.owner, said.entry)
         with self._came:
@@ -212,7 +212,7 @@ class CopyCache:
             self.size += size - kept.size
             self._place(path, name)
 
-    def _lose(self, name: Name, held: tuple[bytes, Said]) -> None:
+    def _lose(self, name: Name, held: tuple[bytes | memoryview, Said]) -> None:
         with self._lock:
             if self._held.get(name) is held:
                 self._forget(name)

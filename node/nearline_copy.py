@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -71,7 +72,7 @@ class FileCopy:
 class MemoryCopy:
     """One whose bytes have no file yet; satisfies `Copy`."""
 
-    def __init__(self, data: bytes, said: Said) -> None:
+    def __init__(self, data: bytes | memoryview, said: Said) -> None:
         self.said = said
         self.size = len(data)
         self._data = memoryview(data)
@@ -89,7 +90,7 @@ class MemoryCopy:
 class Kept(Protocol):
     """Where whole copies go."""
 
-    def hold(self, data: bytes, said: Said) -> bool:
+    def hold(self, data: bytes | memoryview, said: Said) -> bool:
         """Keep one in memory; say whether there was room."""
 
     def take(self, path: Path, said: Said, size: int) -> None:
@@ -102,14 +103,14 @@ class Part:
     def __init__(self, cache: Kept, path: Path) -> None:
         self._cache = cache
         self._path = path
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | memoryview] = []
         self._file: int | None = None
         self._sha256 = hashlib.sha256()
         self.length = 0
         """Bytes so far."""
 
-    def write(self, piece: bytes) -> None:
-        """Take the next bytes.
+    def write(self, piece: bytes | memoryview) -> None:
+        """Take the next bytes, which do not change any more.
 
         Raises:
             OutOfSpace: the disk is full.
@@ -168,7 +169,7 @@ class Part:
         self._file = None
 
 
-def write_copy(path: Path, data: bytes, said: Said) -> int:
+def write_copy(path: Path, data: bytes | memoryview, said: Said) -> int:
     """Write the file of a copy; return its size.
 
     Raises:
@@ -187,7 +188,7 @@ def write_copy(path: Path, data: bytes, said: Said) -> int:
     return len(data) + len(end)
 
 
-def _write(descriptor: int, pieces: list[bytes]) -> None:
+def _write(descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
     for piece in pieces:
         if os.write(descriptor, piece) != len(piece):
             raise OSError("short write")

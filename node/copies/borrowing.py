@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from catalog import Availability, Clock, Entry, PacsError, PatientKey
 from catalog.statements import SeriesStatement, Stated, StudyStatement
-from federation.objects import copies_of, receive_bytes
+from federation.objects import copies_of
 from federation.owners import Owner, owner_of, place_at
 from federation.readable import NOTHING, Readable, state_of, unpacked
 from federation.sourcing import Source
@@ -154,8 +154,8 @@ class _Lent:
         self._is_wanted = True
         self._replies = give(lambda: self._is_wanted)
 
-    def __iter__(self) -> Iterator[Any]:
-        return receive_bytes(self._replies)
+    def __iter__(self) -> Iterator[bytes]:
+        return self._replies
 
     def cancel(self) -> None:
         """Ask for no more."""

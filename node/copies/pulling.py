@@ -223,7 +223,7 @@ class _Landing:
         self._current = self._early.pop(index, None) or self._target.incoming(item.sha256, item.size)
         self._left = size - self._current.size
 
-    def data(self, piece: bytes) -> None:
+    def data(self, piece: memoryview) -> None:
         """Take the next bytes."""
         if self._current is None or len(piece) > self._left:
             raise Damaged("Its owner sends bytes that nobody asked for.", "They are not taken.")
