@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,52 @@ def test_an_erasure_takes_what_waits_for_a_person_too(node: Node, clock: Moving)
     assert traces(node.home, *words) == []
     assert not list(node.held.list())
     assert traces(node.home, "OTHERWORD"), "what waits of others waits still"
+
+
+def test_what_is_set_aside_of_an_erased_study_later_is_not_kept(node: Node, clock: Moving) -> None:
+    gone, kept = phantoms(517, 0, instances=2), phantoms(518, 1)
+    assert set(send(node, *gone, *kept)) == {0}
+    node.desk.verbs()["erase"](target=uid(gone[0]), **WHO)
+    go_on(node, clock)
+    # They could not be taken before the erasure either; one is readable, one is cut in its header.
+    wrong = edited(gone[0], SOPInstanceUID="1.2.3.4", PatientComments="LATEWORD")
+    torn = edited(gone[1], PatientComments="TORNWORD")
+    at = torn.data.index(b"TORNWORD")
+    torn = replace(torn, data=torn.data[: at + 8] + b"\xff" * 40)
+    assert send(node, wrong, torn) == [0x0124, 0x0124]
+    assert send(node, edited(gone[0], PatientComments="HELDWORD"), is_held=True) == [0x0124]
+    assert traces(node.home, "LATEWORD", "TORNWORD", "HELDWORD") == []
+    assert send(node, edited(kept[0], SOPInstanceUID="1.2.3.5", PatientComments="OTHERWORD")) == [0xA900]
+    assert traces(node.home, "OTHERWORD"), "what is set aside of others waits for a person"
+
+
+def test_an_erasure_takes_the_links_that_name_a_patient_who_has_nothing_else(
+    node: Node, clock: Moving
+) -> None:
+    gone = [edited(one, PatientID="GONEID77") for one in phantoms(513, 0, instances=2)]
+    one, other = (
+        [edited(one, PatientID="STAYSID88") for one in phantoms(514, number, instances=1)]
+        for number in range(2)
+    )
+    assert set(send(node, *gone, *one, *other)) == {0}
+    issuer = str(node.catalog.stated(uid(gone[0])).study.patient[0])  # type: ignore[union-attr]
+    links, key = node.neighbourhood.links, (issuer, "GONEID77")
+    links.add(
+        [(key, ("UNI", "4712")), (("LAB", "9"), key), ((issuer, "STAYSID88"), ("UNI", "4713"))], "ann", 7
+    )
+    links.remove(("LAB", "9"), key)
+    hexed = b"GONEID77".hex()
+    verbs = node.desk.verbs()
+    verbs["erase"](target=uid(one[0]), **WHO)
+    go_on(node, clock)
+    assert len(links.all()) == 2, "who has another study stays linked"
+    assert {word for word, _ in traces(node.home, "GONEID77", hexed)} == {"GONEID77", hexed}
+    assert len(links.current().groups()) == 2
+    verbs["erase"](target=uid(gone[0]), **WHO)
+    go_on(node, clock)
+    assert traces(node.home, "GONEID77", hexed) == []
+    assert [link.other for link in links.all()] == [("UNI", "4713")]
+    assert len(links.current().groups()) == 1
 
 
 def test_an_erased_instance_leaves_the_rest_of_its_series_as_it_was(node: Node, clock: Moving) -> None:
