@@ -109,6 +109,9 @@ class CatalogWriter(Catalog, Protocol):
     def doomed(self, decision: Decision) -> Doomed:
         """Return what is to go by a decision to delete or erase, as it stands now."""
 
+    def knows_patient(self, IssuerOfPatientID: str, PatientID: str) -> bool:
+        """Say whether a study of the patient is here, seen or hidden."""
+
     def conflicts(self, resolved: bool = False) -> Iterator[Conflict]:
         """Yield the instances whose UID is claimed by several versions that differ in identity or pixels."""
 

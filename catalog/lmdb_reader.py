@@ -32,7 +32,7 @@ from .moving import moved_attributes
 from .overlays import load
 from .packs import Headers, ReadHeader, packed_json
 from .planning import Planner
-from .purging import Doomed, doomed
+from .purging import Doomed, doomed, knows_patient
 from .rejected import RejectedCatalog
 from .relocating import holding_of, stored_after
 from .rows import CONFLICT_CODEC, STUDY_CODEC, TOTALS_CODEC, ConflictRow, Totals
@@ -229,6 +229,11 @@ class LmdbReader:
         """Return what is to go by a decision to delete or erase, as it stands now."""
         with self._environment.reading() as reading:
             return doomed(reading, decision)
+
+    def knows_patient(self, IssuerOfPatientID: str, PatientID: str) -> bool:
+        """Say whether a study of the patient is here, seen or hidden."""
+        with self._environment.reading() as reading:
+            return knows_patient(reading, IssuerOfPatientID, PatientID)
 
     def claims(self, uids: Iterable[str]) -> dict[str, list[Claim]]:
         """Return every version behind each SOP Instance UID and whether it was rejected or deleted."""

@@ -11,11 +11,11 @@ from typing import NamedTuple
 from .commit import Batch
 from .forgetting import forget
 from .levels import all_series
-from .model import Decision, Entry, Verb
-from .order import BY_SERIES
-from .overlays import load
+from .model import Decision, Entry, PatientKey, Verb
+from .order import BY_SERIES, patient_prefix
+from .overlays import Decided, corrected_patient, load
 from .recording import forget_indexes
-from .rows import NAMES_CODEC, STUDY_CODEC
+from .rows import NAMES_CODEC, STUDY_CODEC, StudyRow
 from .selecting import versions
 from .truth import (
     CONFLICT,
@@ -47,6 +47,8 @@ class Doomed(NamedTuple):
     """Whether the change log has said that they are gone."""
     others: tuple[Decision, ...]
     """Earlier decisions about nothing but what is to go."""
+    patients: tuple[PatientKey, ...] = ()
+    """Whose the study is, as sent and as corrected, now or before."""
 
 
 def doomed(reading: Reading, decision: Decision) -> Doomed:
@@ -54,8 +56,9 @@ def doomed(reading: Reading, decision: Decision) -> Doomed:
     decided = load(reading, decision.target[0])
     found = versions(reading, decision.target)
     entries = tuple(entry for entry in found if decided.is_covered(decision, entry))
-    study = reading.get(STUDY + decision.target[0].encode())
-    is_dirty = study is not None and STUDY_CODEC.unpack(study).is_dirty
+    stored = reading.get(STUDY + decision.target[0].encode())
+    study = STUDY_CODEC.unpack(stored) if stored else None
+    is_dirty = study is not None and study.is_dirty
     is_dirty |= any(row.is_dirty for _, row in all_series(reading, decision.target[0]))
     depth = len(decision.target)
     others = (
@@ -72,7 +75,27 @@ def doomed(reading: Reading, decision: Decision) -> Doomed:
         any(_touch(hold.target, decision.target) for hold in decided.holds),
         not is_dirty,
         tuple(others),
+        tuple(_patients(study, decided)) if study else (),
     )
+
+
+def _patients(study: StudyRow, decided: Decided) -> set[PatientKey]:
+    found = {study.patient, study.seen_patient}
+    for each in decided.all:
+        corrected = corrected_patient(study.patient, dict(each.attributes), study.StudyInstanceUID)
+        found |= {corrected} if corrected else set()
+    return found
+
+
+def knows_patient(reading: Reading, IssuerOfPatientID: str, PatientID: str) -> bool:
+    """Say whether a study of the patient is here, seen or hidden."""
+    prefix = patient_prefix(PatientID, IssuerOfPatientID)
+    for key in scan_keys(reading, prefix):
+        stored = reading.get(STUDY + key[len(prefix) + 20 :])
+        study = STUDY_CODEC.unpack(stored) if stored else None
+        if study and study.seen_patient[:2] == (IssuerOfPatientID, PatientID):
+            return True
+    return False
 
 
 def _touch(one: tuple[str, ...], other: tuple[str, ...]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from hashlib import sha256
 from typing import Any, Final, NamedTuple, Protocol
 
 from protos import erasing_pb2 as pb
@@ -20,6 +21,11 @@ _MOST: Final = 100
 """Erasures in one call."""
 
 
+def mark(decision: str, IssuerOfPatientID: str, PatientID: str) -> bytes:
+    """Return by what an erased patient is known again, by those who know the identity and by nobody else."""
+    return sha256("\0".join((decision, IssuerOfPatientID, PatientID)).encode()).digest()
+
+
 class Erasure(NamedTuple):
     """An owner's word that something of its own is erased."""
 
@@ -28,6 +34,8 @@ class Erasure(NamedTuple):
     when: int
     """Milliseconds since 1970."""
     seal: bytes = b""
+    patients: tuple[bytes, ...] = ()
+    """Marks of whose it was."""
 
     def sealed(self, key: bytes, archive: str) -> Erasure:
         """Return it with the seal that only who has the key can make."""
@@ -114,7 +122,10 @@ class ErasingPeer:
 
 
 def _read(request: pb.EraseRequest) -> list[Erasure]:
-    return [Erasure(each.decision, tuple(each.target), each.when, each.seal) for each in request.erasures]
+    return [
+        Erasure(each.decision, tuple(each.target), each.when, each.seal, tuple(each.patients))
+        for each in request.erasures
+    ]
 
 
 def _written(archive: str, erasures: Sequence[Erasure]) -> pb.EraseRequest:

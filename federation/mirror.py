@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from catalog import Clock, Head, NotFound
 from catalog.log import Digest
+from catalog.order import patient_prefix
 from catalog.truth import Environment, Reading, scan, scan_keys
 
 from .messages import Delta, Repair, SnapshotBegin, SnapshotEnd, SnapshotPart
@@ -48,6 +49,13 @@ class Mirror:
     def reading(self) -> AbstractContextManager[Reading]:
         """Open a short read transaction on all rows and indexes."""
         return self._environment.reading()
+
+    def knows_patient(self, IssuerOfPatientID: str, PatientID: str) -> bool:
+        """Say whether anybody states a study of the patient."""
+        with self.reading() as reading:
+            return (
+                next(iter(scan_keys(reading, patient_prefix(PatientID, IssuerOfPatientID))), None) is not None
+            )
 
     @contextmanager
     def _writing(self, source: int) -> Iterator[Writing]:

@@ -8,15 +8,16 @@ on: bytes go first, then rows, and the order is done last.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from catalog import Clock, Damaged, Decision, Entry, Holding, PacsError, Verb
+from catalog import Clock, Damaged, Decision, Entry, Holding, PacsError, PatientKey, Verb
 from catalog.purging import Doomed
+from federation.erasing import mark
 from node.contracts import Audit
 from node.held import HeldShelf
 from node.rejected import RejectedShelf
@@ -25,6 +26,8 @@ from node.state import Table, Tables
 logger = logging.getLogger(__name__)
 
 _BATCH: Final = 256
+_LONGEST: Final = 64
+"""Characters of a UID, PS3.5 9.1; nothing longer is remembered."""
 
 
 class Order(Struct, frozen=True, array_like=True):
@@ -39,6 +42,14 @@ class Order(Struct, frozen=True, array_like=True):
     outcome: str = ""
     is_purged: bool = False
     """Bytes and rows are gone; of an erasure, traces may be left."""
+    patients: tuple[bytes, ...] = ()
+    """Marks of whose it was, for an erasure: links that name them may have to go, here and at peers."""
+
+
+class _Erased(Struct, frozen=True, array_like=True):
+    """What was erased, by its UID."""
+
+    decision: str
 
 
 class Orders:
@@ -51,11 +62,25 @@ class Orders:
         self._open = state.table("disposals", Order)
         self._erased = state.table("disposals erased", Order)
         self._over = state.table("disposals over", Order)
+        self._uids = state.table("erased uids", _Erased)
 
     def put(self, decision: Decision) -> None:
         """Have what a decision names go; one that was carried out is carried out again."""
-        order = Order(decision.verb, decision.target, decision.who, decision.when)
-        self._open.put(decision.id.encode(), order)
+        key = decision.id.encode()
+        known = self._open.get(key) or self._erased.get(key)
+        patients = known.patients if known else ()
+        order = Order(decision.verb, decision.target, decision.who, decision.when, patients=patients)
+        self._open.put(key, order)
+        if decision.verb is Verb.ERASE:
+            self.note_erased(decision.id, decision.target[-1:])
+
+    def note_erased(self, id: str, uids: Collection[str]) -> None:
+        """Remember what an order erases, when no row of a catalog does any more."""
+        self._uids.change({uid.encode(): lambda _: _Erased(id) for uid in uids if len(uid) <= _LONGEST})
+
+    def is_erased(self, uid: str) -> bool:
+        """Say whether a study, series or instance of this UID was erased."""
+        return len(uid) <= _LONGEST and self._uids.get(uid.encode()) is not None
 
     def change(self, id: str, order: Order) -> None:
         """Note how far an order is."""
@@ -113,6 +138,8 @@ class Places(NamedTuple):
     """Overwrites decisions by their ids, wherever they are kept."""
     forget_damage: Callable[[bytes], object]
     """Drops a SHA-256 from the book of damage."""
+    forget_patients: Callable[[str, Collection[bytes]], None]
+    """Erases the links of patients who have nothing else, by the decision and their marks."""
     scour: Callable[[], bool]
     """Leaves nothing of deleted rows in the node's state; False: try again."""
 
@@ -185,16 +212,26 @@ class Disposal:
         if order.verb is Verb.DELETE:
             self._purge(order, doomed, ())
             return self._finish(id, replace(order, is_purged=True), "gone")
-        # As long as rows tell which instances the study has.
+        # As long as rows tell which instances the study has, and whose it is.
+        if patients := self._marks(id, order, doomed.patients):
+            order = replace(order, patients=patients)
+            self.orders.change(id, order)
+        self.orders.note_erased(id, {entry.SOPInstanceUID for entry in doomed.entries})
         self._clear_shelves(order, doomed.entries)
         others = [each.id for each in doomed.others]
         self._purge(order, doomed, others)
         if not order.is_purged:
             order = replace(order, is_purged=True)
             self.orders.change(id, order)
+        self._places.forget_patients(id, order.patients)
         if not (self._places.catalog.scour() and self._places.scour()):
             return False
         return self._finish(id, order, "erased")
+
+    def _marks(self, id: str, order: Order, patients: Iterable[PatientKey]) -> tuple[bytes, ...]:
+        held = (arrival.patient for arrival in self._places.held.list(study=order.target[0]))
+        found = {mark(id, *each[:2]) for each in (*patients, *held) if each.PatientID}
+        return tuple(sorted(found | set(order.patients)))
 
     def _purge(self, order: Order, doomed: Doomed, decisions: Sequence[str]) -> None:
         places, is_erased = self._places, order.verb is Verb.ERASE

@@ -7,7 +7,7 @@ It is asked whenever it is connected, so who was away carries it out on its retu
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -129,7 +129,8 @@ class Receipts:
             if row is None:
                 self._table.put(key, Owed(site.name, site.site, now))
             if row is None or not row.done:
-                yield Erasure(id, order.target, order.when).sealed(self._key(), self._archive)
+                erasure = Erasure(id, order.target, order.when, patients=order.patients)
+                yield erasure.sealed(self._key(), self._archive)
 
     def note(self) -> None:
         """Have every member, connected or not, owe what was erased."""
@@ -175,6 +176,9 @@ class Traces(Protocol):
     def drop_copies(self, owner: tuple[str, str], target: tuple[str, ...]) -> int:
         """Remove copies of an owner's objects; return how many."""
 
+    def forget_patients(self, decision: str, patients: Collection[bytes]) -> None:
+        """Erase the links of patients who have nothing else, by the decision and their marks."""
+
     def own(self, target: tuple[str, ...]) -> int:
         """Return how many instances this node holds of it as its own."""
 
@@ -210,7 +214,10 @@ class Obedience:
         if self._table.get(key) is None:
             self._table.put(key, Kept(erasure.target, erasure.when, erasure.seal))
         self._traces.drop_copies(owner, erasure.target)
-        return not self._traces.is_stated(owner, erasure.target)
+        if self._traces.is_stated(owner, erasure.target):
+            return False
+        self._traces.forget_patients(erasure.decision, erasure.patients)
+        return True
 
     def _receipt(self, owner: tuple[str, str], erasure: Erasure, is_done: bool) -> Receipt:
         if not is_done:

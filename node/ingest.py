@@ -7,7 +7,7 @@ of an unknown sender to the held shelf; both wait there for a person.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from catalog import (
@@ -52,6 +52,9 @@ class Judgement(Protocol):
 
     def admit(self, header: Header, caller: Caller) -> None:
         """Let an instance in; raises NotPermitted for what was erased."""
+
+    def refuse_erased(self, uids: Iterable[str], caller: Caller) -> None:
+        """Raise NotPermitted, with an alarm, if one of these UIDs names something that was erased."""
 
     def stored(self, header: Header, caller: Caller, part10: Callable[[], bytes]) -> None:
         """Hear that it is stored; raises PacsError when it says something that cannot be done."""

@@ -7,7 +7,7 @@ restore replays before anybody is answered. The newest note about a row wins, wh
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -29,10 +29,16 @@ _KEPT: Final[Mapping[str, type[Struct]]] = {
 """Tables whose changes are noted, and what their rows are."""
 
 
+_NAMING: Final = frozenset({"patient-links"})
+"""Tables whose rows name patients: their notes must be found again, to be erased."""
+
+
 class _Noted(Struct, frozen=True, array_like=True):
     """When the newest note about a row was written, in milliseconds since 1970."""
 
     when: int
+    ids: tuple[str, ...] = ()
+    """All notes about the row, where those may have to be erased."""
 
 
 def _kind(name: str) -> type[Struct] | None:
@@ -48,6 +54,8 @@ class Journal:
         self._noted = state.table("notes", _Noted)
         self._clock = clock
         self.keep: Callable[[str, bytes], None] | None = None
+        self.erase_notes: Callable[[Collection[str]], object] | None = None
+        """Overwrites notes by their ids, where `keep` wrote them."""
 
     def table(self, name: str, row: type[T]) -> Table[T]:
         """Return a table of the state; what is changed in some of them is noted."""
@@ -65,21 +73,52 @@ class Journal:
             attributes=attributes, detail=detail,
         )  # fmt: skip
         self.keep(note.id, msgspec.json.encode(note))
-        self._noted.put(detail.encode(), _Noted(when))
+        self._remember(note, when)
+
+    def erase(self, name: str, is_meant: Callable[[bytes], bool]) -> int:
+        """Leave nothing of rows by their keys: neither them nor any note about them; return how many.
+
+        The state is to be scoured afterwards. Whatever moment it is cut short at, it can be done again.
+        """
+        prefix = f"{name}\0".encode()
+        noted = [
+            (key, row)
+            for key, row in self._noted.scan(prefix)
+            if is_meant(bytes.fromhex(key[len(prefix) :].decode()))
+        ]
+        ids = [id for _, row in noted for id in row.ids]
+        if ids and self.erase_notes is not None:
+            self.erase_notes(ids)
+        table = self._state.table(name, _KEPT[name])
+        rows = [key for key, _ in table.scan() if is_meant(key)]
+        for key in rows:
+            table.delete(key)
+        for key, _ in noted:
+            self._noted.delete(key)
+        return len({*rows, *(bytes.fromhex(key[len(prefix) :].decode()) for key, _ in noted)})
+
+    def _remember(self, note: Decision, when: int) -> None:
+        key = note.detail.encode()
+        known = self._noted.get(key)
+        ids = {*(known.ids if known else ()), note.id} if note.detail.partition("\0")[0] in _NAMING else ()
+        self._noted.put(key, _Noted(when, tuple(sorted(ids))))
 
     def replay(self, note: Decision) -> None:
         """Make a row what a note says, unless a newer one said something else."""
         name, _, key = note.detail.partition("\0")
         known = self._noted.get(note.detail.encode())
         kind = _kind(name)
-        if kind is None or (known is not None and known.when > note.when):
+        if kind is None:
+            return
+        if known is not None and known.when > note.when:
+            self._remember(note, known.when)
             return
         table = self._state.table(name, kind)
         if "row" in note.attributes:
             table.put(bytes.fromhex(key), msgspec.convert(note.attributes["row"]["is"], kind))
         else:
             table.delete(bytes.fromhex(key))
-        self._noted.put(note.detail.encode(), _Noted(note.when))
+        self._remember(note, note.when)
 
 
 class NotedTable(Table[T], Generic[T]):

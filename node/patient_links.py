@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -12,6 +12,8 @@ from federation.identities import Identity, Links
 from node.state import Tables
 
 _GENERATION: Final = b"generation"
+_TABLE: Final = "patient-links"
+Erase = Callable[[str, Callable[[bytes], bool]], int]
 
 
 class PatientLink(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -31,8 +33,10 @@ class _Generation(msgspec.Struct, frozen=True, array_like=True):
 class PatientLinks:
     """The links of a node; several processes may use them at once."""
 
-    def __init__(self, state: Tables) -> None:
-        self._rows = state.table("patient-links", PatientLink)
+    def __init__(self, state: Tables, erase: Erase = lambda name, is_meant: 0) -> None:
+        """`erase` leaves nothing of a table's rows, nor of what was noted of them, by their keys."""
+        self._erase = erase
+        self._rows = state.table(_TABLE, PatientLink)
         self._changes = state.table("patient-links-changed", _Generation)
         self._known: tuple[int, Links] = -1, Links()
 
@@ -76,6 +80,18 @@ class PatientLinks:
         if not self._rows.delete(_key(first, second)):
             raise NotFound("These two are not linked.", "List the links with: peerpacs link")
         self._changed()
+
+    def forget(self, is_forgotten: Callable[[Identity], bool]) -> int:
+        """Leave nothing of the links, there or taken back, that name such an identity; return how many."""
+
+        def is_meant(key: bytes) -> bool:
+            issuer, id, other_issuer, other_id = key.decode().split("\0")
+            return is_forgotten((issuer, id)) or is_forgotten((other_issuer, other_id))
+
+        count = self._erase(_TABLE, is_meant)
+        if count:
+            self._changed()
+        return count
 
     def _changed(self) -> None:
         def next_number(row: _Generation | None) -> _Generation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from catalog import (
@@ -31,6 +32,8 @@ _MISMATCH: Final = 0xB007
 """Warning, data set does not match SOP Class (PS3.4 Table B.2-1): stored, but something is wrong."""
 _HEAD: Final = 1 << 20
 """Bytes scanned at first; headers hardly ever reach Pixel Data later than this."""
+_UID: Final = re.compile(rb"(?<![0-9.])[0-9]{1,40}(?:\.[0-9]{1,40}){3,30}")
+"""What may be a UID; those of a data set stand in it as text, whether or not it can be read."""
 _STATUS: Final[tuple[tuple[type[PacsError], int], ...]] = (
     (OutOfSpace, 0xA700),
     (Contradiction, 0xA900),
@@ -79,7 +82,7 @@ class InstanceReception:
             header = self._read_header()
             self.keep(header)
         except (Unreadable, Contradiction) as error:
-            return self._reject(error)
+            return self._erased() or self._reject(error)
         except PacsError as error:
             logger.error("An instance from %s was not stored: %s", self._caller.ae_title, error)
             return _refusal(error)
@@ -101,7 +104,13 @@ class InstanceReception:
             NotPermitted: the held shelf is full, or a person had it erased.
         """
         judgement, caller = self._ingest.judgement, self._caller
-        if judgement is None or self._is_held:
+        if judgement is None:
+            return self._keep(header)
+        if self._is_held:
+            # Even where it would wait for a person.
+            judgement.refuse_erased(
+                (header.StudyInstanceUID, header.SeriesInstanceUID, header.SOPInstanceUID), caller
+            )
             return self._keep(header)
         judgement.admit(header, caller)
         recorded = self._keep(header)
@@ -134,6 +143,18 @@ class InstanceReception:
         header = read_header(self._incoming, self._expected.TransferSyntaxUID, self._expected.meta_length)
         check(header, self._expected)
         return header
+
+    def _erased(self) -> StoreResult | None:
+        """Return the refusal of what names something erased, which is not even set aside; else None."""
+        judgement = self._ingest.judgement
+        if judgement is None:
+            return None
+        named = {each.decode() for each in _UID.findall(self._incoming.head(_HEAD))}
+        try:
+            judgement.refuse_erased({self._expected.SOPInstanceUID, *named}, self._caller)
+        except NotPermitted as error:
+            return _refusal(error)
+        return None
 
     def _reject(self, error: PacsError) -> StoreResult:
         result, caller, expected = _refusal(error), self._caller, self._expected

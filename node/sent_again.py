@@ -7,7 +7,7 @@ each; what was deleted or expired comes back as new; what was erased is refused.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Final
 
@@ -33,12 +33,14 @@ class SentAgain:
     def __init__(
         self,
         standing: Callable[..., Standing],
+        is_erased: Callable[[str], bool],
         take: Callable[[Decision], None],
         audit: Audit,
         clock: Clock,
     ) -> None:
         """`take` makes a decision effective that a device sent; a second time it changes nothing."""
         self._standing = standing
+        self._is_erased = is_erased
         self._take = take
         self._audit = audit
         self._clock = clock
@@ -57,7 +59,14 @@ class SentAgain:
             return
         self._alarm(study, caller, standing)
         if standing is Standing.ERASED:
-            raise NotPermitted("It was erased here and is not taken again.", "Ask the archive's admin.")
+            raise _erased()
+
+    def refuse_erased(self, uids: Iterable[str], caller: Caller) -> None:
+        """See `Judgement.refuse_erased`: also what is not whole enough to be let in names its patient."""
+        found = next((uid for uid in uids if self._is_erased(uid)), None)
+        if found is not None:
+            self._alarm(found, caller, Standing.ERASED, "UID")
+            raise _erased()
 
     def stored(self, header: Header, caller: Caller, part10: Callable[[], bytes]) -> None:
         """Do what a Key Object says that rejects instances, if its sender may (IHE RAD TF-2 4.66).
@@ -106,18 +115,22 @@ class SentAgain:
             for target, uids in note.rejected.items()
         ]
 
-    def _alarm(self, study: str, caller: Caller, standing: Standing) -> None:
-        key, now = (study, caller.ae_title, standing), self._clock()
+    def _alarm(self, uid: str, caller: Caller, standing: Standing, keyword: str = "StudyInstanceUID") -> None:
+        key, now = (uid, caller.ae_title, standing), self._clock()
         with self._lock:
             if 0 <= now - self._told.get(key, float("-inf")) < _QUIET:
                 return
             if len(self._told) >= _MOST:
                 self._told.clear()
             self._told[key] = now
-        logger.warning("%s sent study %s again, which %s.", caller.ae_title, study, _WORDS[standing])
+        logger.warning("%s sent %s again, which %s.", caller.ae_title, uid, _WORDS[standing])
         outcome = "refused" if standing is Standing.ERASED else "sent again"
-        detail = {"StudyInstanceUID": study, "what": f"sent again: it {_WORDS[standing]}"}
+        detail = {keyword: uid, "what": f"sent again: it {_WORDS[standing]}"}
         self._audit.record("alarm", caller, outcome, detail)
+
+
+def _erased() -> NotPermitted:
+    return NotPermitted("It was erased here and is not taken again.", "Ask the archive's admin.")
 
 
 _MEANINGS: Final = {

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/erasing.proto\x12\x0bpeerpacs.v1\"G\n\x0c\x45raseRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12&\n\x08\x65rasures\x18\x02 \x03(\x0b\x32\x14.peerpacs.v1.Erasure\"G\n\x07\x45rasure\x12\x10\n\x08\x64\x65\x63ision\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x03(\t\x12\x0c\n\x04when\x18\x03 \x01(\x06\x12\x0c\n\x04seal\x18\x04 \x01(\x0c\"4\n\nEraseReply\x12&\n\x08receipts\x18\x01 \x03(\x0b\x32\x14.peerpacs.v1.Receipt\"7\n\x07Receipt\x12\x10\n\x08\x64\x65\x63ision\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x06\x12\x0c\n\x04what\x18\x03 \x01(\t\"\"\n\x0fRememberRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t2\x8b\x01\n\x07\x45rasing\x12;\n\x05\x45rase\x12\x19.peerpacs.v1.EraseRequest\x1a\x17.peerpacs.v1.EraseReply\x12\x43\n\x08Remember\x12\x1c.peerpacs.v1.RememberRequest\x1a\x19.peerpacs.v1.EraseRequestb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/erasing.proto\x12\x0bpeerpacs.v1\"G\n\x0c\x45raseRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12&\n\x08\x65rasures\x18\x02 \x03(\x0b\x32\x14.peerpacs.v1.Erasure\"Y\n\x07\x45rasure\x12\x10\n\x08\x64\x65\x63ision\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x03(\t\x12\x0c\n\x04when\x18\x03 \x01(\x06\x12\x0c\n\x04seal\x18\x04 \x01(\x0c\x12\x10\n\x08patients\x18\x05 \x03(\x0c\"4\n\nEraseReply\x12&\n\x08receipts\x18\x01 \x03(\x0b\x32\x14.peerpacs.v1.Receipt\"7\n\x07Receipt\x12\x10\n\x08\x64\x65\x63ision\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x06\x12\x0c\n\x04what\x18\x03 \x01(\t\"\"\n\x0fRememberRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t2\x8b\x01\n\x07\x45rasing\x12;\n\x05\x45rase\x12\x19.peerpacs.v1.EraseRequest\x1a\x17.peerpacs.v1.EraseReply\x12\x43\n\x08Remember\x12\x1c.peerpacs.v1.RememberRequest\x1a\x19.peerpacs.v1.EraseRequestb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,13 +34,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERASEREQUEST']._serialized_start=37
   _globals['_ERASEREQUEST']._serialized_end=108
   _globals['_ERASURE']._serialized_start=110
-  _globals['_ERASURE']._serialized_end=181
-  _globals['_ERASEREPLY']._serialized_start=183
-  _globals['_ERASEREPLY']._serialized_end=235
-  _globals['_RECEIPT']._serialized_start=237
-  _globals['_RECEIPT']._serialized_end=292
-  _globals['_REMEMBERREQUEST']._serialized_start=294
-  _globals['_REMEMBERREQUEST']._serialized_end=328
-  _globals['_ERASING']._serialized_start=331
-  _globals['_ERASING']._serialized_end=470
+  _globals['_ERASURE']._serialized_end=199
+  _globals['_ERASEREPLY']._serialized_start=201
+  _globals['_ERASEREPLY']._serialized_end=253
+  _globals['_RECEIPT']._serialized_start=255
+  _globals['_RECEIPT']._serialized_end=310
+  _globals['_REMEMBERREQUEST']._serialized_start=312
+  _globals['_REMEMBERREQUEST']._serialized_end=346
+  _globals['_ERASING']._serialized_start=349
+  _globals['_ERASING']._serialized_end=488
 # @@protoc_insertion_point(module_scope)

@@ -15,16 +15,18 @@ class EraseRequest(_message.Message):
     def __init__(self, archive: _Optional[str] = ..., erasures: _Optional[_Iterable[_Union[Erasure, _Mapping]]] = ...) -> None: ...
 
 class Erasure(_message.Message):
-    __slots__ = ("decision", "target", "when", "seal")
+    __slots__ = ("decision", "target", "when", "seal", "patients")
     DECISION_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     WHEN_FIELD_NUMBER: _ClassVar[int]
     SEAL_FIELD_NUMBER: _ClassVar[int]
+    PATIENTS_FIELD_NUMBER: _ClassVar[int]
     decision: str
     target: _containers.RepeatedScalarFieldContainer[str]
     when: int
     seal: bytes
-    def __init__(self, decision: _Optional[str] = ..., target: _Optional[_Iterable[str]] = ..., when: _Optional[int] = ..., seal: _Optional[bytes] = ...) -> None: ...
+    patients: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, decision: _Optional[str] = ..., target: _Optional[_Iterable[str]] = ..., when: _Optional[int] = ..., seal: _Optional[bytes] = ..., patients: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class EraseReply(_message.Message):
     __slots__ = ("receipts",)

@@ -56,6 +56,8 @@ class Archive(Doors):
         """How far the median of the peers' clocks is ahead of this one, in seconds; None without peers."""
         self.away: Callable[[], IsAway | None] = lambda: None
         """Tells what of a disk's archive lies at other sites alone."""
+        self.forget_patients: Callable[[str, Collection[bytes]], None] = lambda decision, patients: None
+        """Erases the links of patients who have nothing else."""
         try:
             self._open_truth(catalog)
             self.open_doors()
@@ -82,7 +84,8 @@ class Archive(Doors):
 
     def _make_disposal(self) -> Disposal:
         parts = (self.catalog, self.store, self.held, self.rejected)
-        places = Places(*parts, self._erase_decisions, self.care.book.clear, self.shared.state.scour)
+        doors = (self.erase_decisions, self.care.book.clear, lambda *erased: self.forget_patients(*erased))
+        places = Places(*parts, *doors, self.shared.state.scour)
         section = self.shared.config.life
         self.clock_guard = ClockGuard(self.tables, self.shared.clock, lambda: self.peers_skew())
         guard = self.clock_guard.why_not
@@ -98,7 +101,8 @@ class Archive(Doors):
         parts = (self.catalog, self.accesses, self.clock_guard.why_not, self.limit.left, delete)
         return Retention(rules, *parts, self.shared.clock)
 
-    def _erase_decisions(self, ids: Collection[str]) -> None:
+    def erase_decisions(self, ids: Collection[str]) -> None:
+        """Overwrite decisions and notes by their ids, wherever the archive keeps them."""
         if isinstance(self.segments, RemoteStore):
             self.segments.erase_decisions(ids)
         stores = [self.segments] if isinstance(self.segments, SegmentStore) else self.segments.present()

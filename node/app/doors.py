@@ -139,7 +139,9 @@ class Doors:
             on_new=self._arrived,
             claim=self.quota.claim,
             mender=self.care.mender,
-            judgement=SentAgain(self.catalog.standing, self.register.take, self.audit, clock),
+            judgement=SentAgain(
+                self.catalog.standing, self.orders.is_erased, self.register.take, self.audit, clock
+            ),
         )
         self._open_door_out()
         issuer_of = self.shared.devices.issuer_of

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from catalog import Clock
-from federation.erasing import ErasingPeer, ErasingService
+from federation.erasing import ErasingPeer, ErasingService, mark
+from federation.identities import Identity
 from federation.links.gate import Gate
 from federation.links.rpc import letters
 from federation.mirror import Mirror
@@ -17,9 +19,33 @@ from node.copies.store import CopyStore
 from node.erasures import Obedience, Receipts, Site
 from node.grid import Grid
 from node.nearline_cache import CopyCache
+from node.patient_links import PatientLinks
 
 from .archive import Archive
 from .chores import Chore
+
+logger = logging.getLogger(__name__)
+
+
+def forget_patients(
+    links: PatientLinks,
+    archives: Mapping[str, Archive],
+    mirror: Mirror | None,
+    decision: str,
+    patients: Collection[bytes],
+) -> None:
+    """Erase the links of patients, by the marks of an erasure, of whom no study is known any more."""
+
+    def is_gone(identity: Identity) -> bool:
+        return mark(decision, *identity) in patients and not is_known(*identity)
+
+    def is_known(issuer: str, id: str) -> bool:
+        if any(archive.catalog.knows_patient(issuer, id) for archive in tuple(archives.values())):
+            return True
+        return mirror is not None and mirror.knows_patient(issuer, id)
+
+    if patients and (count := links.forget(is_gone)):
+        logger.info("%d links between Patient IDs went with what decision %s erased.", count, decision)
 
 
 class Traces:
@@ -33,10 +59,11 @@ class Traces:
         cache: CopyCache,
         copies: CopyStore,
         scour: Callable[[], bool],
+        links: PatientLinks,
     ) -> None:
         """`scour` leaves nothing of deleted rows in the node's state."""
         self._archives, self._mirror, self._search, self._cache = archives, mirror, search, cache
-        self._copies, self._scour_state = copies, scour
+        self._copies, self._scour_state, self._links = copies, scour, links
 
     def is_stated(self, owner: tuple[str, str], target: tuple[str, ...]) -> bool:
         """Say whether the mirror still has an owner's statement about it."""
@@ -61,6 +88,10 @@ class Traces:
         return self._copies.erase(name, target) + self._cache.sweep(
             lambda holder, entry: is_kept(holder, (entry.StudyInstanceUID, entry.SeriesInstanceUID))
         )
+
+    def forget_patients(self, decision: str, patients: Collection[bytes]) -> None:
+        """Erase the links of patients who have nothing else, by the decision and their marks."""
+        forget_patients(self._links, self._archives, self._mirror, decision, patients)
 
     def own(self, target: tuple[str, ...]) -> int:
         """Return how many instances this node holds of it as its own, in whichever archive."""

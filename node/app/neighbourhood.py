@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -58,7 +58,7 @@ from .asking_owners import AskingOwners
 from .chores import Chore, Loop
 from .copying import Copying
 from .departing import Departing
-from .erasing import Erasing, Traces
+from .erasing import Erasing, Traces, forget_patients
 from .fetching import Fetching
 from .lending import Helping
 from .old_pacs import OldArchives
@@ -155,9 +155,15 @@ class Neighbourhood:
 
     def _make_erasing(self) -> Erasing:
         parts = (self.mirror, self.search, self.fetching.cache, self.copying.store, self._state.scour)
-        obedience = Obedience(self._state, Traces(self._archives, *parts), self._main.audit, self._clock)
+        traces = Traces(self._archives, *parts, self.links)
+        obedience = Obedience(self._state, traces, self._main.audit, self._clock)
         near = (self._is_connected, self._channel, lambda: self._sharing.secret, self._clock)
         return Erasing(self._archives, self._grid, obedience, *near)
+
+    def forget_patients(self, decision: str, patients: Collection[bytes]) -> None:
+        """Erase the links of patients who have nothing else, by the decision and their marks."""
+        mirror = self.mirror if self._is_open else None
+        forget_patients(self.links, self._archives, mirror, decision, patients)
 
     def close(self) -> None:
         """Give everything back."""

@@ -130,7 +130,7 @@ class Node(Foundation):
 
     def _meet_peers(self) -> None:
         self.old = OldArchives(self.standing.old_pacs, partial(requestor, self), self.state, self.clock)
-        kept = (self.home, self.state, PatientLinks(self.journal), self.archives)
+        kept = (self.home, self.state, PatientLinks(self.journal, self.journal.erase), self.archives)
         near = self.neighbourhood = Neighbourhood(
             *kept, lambda: self.grid, self.clock, self._alarm, spawn, self.old
         )
@@ -153,8 +153,10 @@ class Node(Foundation):
             archive.subscribe("exports", partial(self._exported, plan.name))
         self._opened.callback(archive.close)
         archive.peers_skew = self._skew
+        archive.forget_patients = self.neighbourhood.forget_patients
         if plan.name == DEFAULT:
             self.journal.keep = archive.store.keep_decision
+            self.journal.erase_notes = archive.erase_decisions
         self.archives[plan.name] = archive
         return archive
 

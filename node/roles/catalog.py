@@ -64,6 +64,7 @@ DECISIONS: Final = Question("decisions", tuple[str], list[Decision])
 STANDING: Final = Question("standing", tuple[str, ...], Standing)
 CORRECTIONS: Final = Question("corrections", tuple[Entry], list[Decision])
 DOOMED: Final = Question("doomed", tuple[Decision], Doomed)
+KNOWS_PATIENT: Final = Question("knows_patient", tuple[str, str], bool)
 VERSIONS: Final = Question("versions", tuple[tuple[str, ...]], list[Entry])
 CLAIMS: Final = Question("claims", tuple[list[str]], dict[str, list[Claim]])
 SENT_IN: Final = Question("sent_in", tuple[str, str], str)
@@ -71,7 +72,7 @@ HEADERS: Final = Question("headers", tuple[list[Entry]], list[bytes])
 TOTALS: Final = Question("totals", tuple[()], Totals)
 _PLAIN: Final = (
     CHANGES, HEAD, HOLDS, FORGET, RELOCATE, WHEREABOUTS, STORED_AFTER, DECIDE, RESTORE, DECISIONS, STANDING,
-    CORRECTIONS, DOOMED, VERSIONS, CLAIMS, SENT_IN, HEADERS, TOTALS,
+    CORRECTIONS, DOOMED, KNOWS_PATIENT, VERSIONS, CLAIMS, SENT_IN, HEADERS, TOTALS,
 )  # fmt: skip
 """Those that are a method of the catalog under the same name, the body its arguments."""
 

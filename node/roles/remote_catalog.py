@@ -40,6 +40,7 @@ from .catalog import (
     HEAD,
     HEADERS,
     HOLDS,
+    KNOWS_PATIENT,
     LEAVE,
     MORE,
     MORE_NEWEST,
@@ -177,6 +178,10 @@ class RemoteCatalog(_Asked):
         """See `CatalogWriter.doomed`."""
         doomed: Doomed = self._ask(DOOMED, (decision,))
         return doomed
+
+    def knows_patient(self, IssuerOfPatientID: str, PatientID: str) -> bool:
+        """See `CatalogWriter.knows_patient`."""
+        return bool(self._ask(KNOWS_PATIENT, (IssuerOfPatientID, PatientID)))
 
     def conflicts(self, resolved: bool = False) -> Iterator[Conflict]:
         """See `CatalogWriter.conflicts`."""

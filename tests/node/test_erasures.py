@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from catalog import Decision, Verb
-from federation.erasing import Erasure
+from federation.erasing import Erasure, mark
 from node.contracts import Caller
 from node.disposal import Orders
 from node.erasures import Obedience, Receipts, Site
@@ -41,6 +41,7 @@ class Kept:
         self.stated: set[str] = set()
         self.copies: list[tuple[str, str]] = []
         self.own_studies: set[str] = set()
+        self.forgotten: list[tuple[str, tuple[bytes, ...]]] = []
 
     def is_stated(self, owner: tuple[str, str], target: tuple[str, ...]) -> bool:
         return target[0] in self.stated
@@ -49,6 +50,9 @@ class Kept:
         before = len(self.copies)
         self.copies = [copy for copy in self.copies if copy != (owner[0], target[0])]
         return before - len(self.copies)
+
+    def forget_patients(self, decision: str, patients: Collection[bytes]) -> None:
+        self.forgotten.append((decision, tuple(patients)))
 
     def own(self, target: tuple[str, ...]) -> int:
         return 5 if target[0] in self.own_studies else 0
@@ -87,7 +91,8 @@ def order(state: State, id: str, study: str) -> None:
     orders = Orders(state)
     orders.put(Decision(id=id, verb=Verb.ERASE, target=(study,), reason="", who="ann", when=7))
     [(_, row)] = [each for each in orders.waiting() if each[0] == id]
-    orders.change(id, type(row)(row.verb, row.target, row.who, row.when, 8, "erased", True))
+    marks = (mark(id, "A", "4711"),)
+    orders.change(id, type(row)(row.verb, row.target, row.who, row.when, 8, "erased", True, marks))
 
 
 def test_a_site_owes_a_receipt_until_nothing_is_left_there(states: tuple[State, State, State]) -> None:
@@ -100,12 +105,14 @@ def test_a_site_owes_a_receipt_until_nothing_is_left_there(states: tuple[State, 
     receipts.step()
     [row] = receipts.of("e1")
     assert not row["done"]
+    assert not kept.forgotten, "while it is stated, its patient has something"
     kept.stated.clear()
     receipts.step()
     [row] = receipts.of("e1")
     assert row["done"]
     assert kept.copies == [("c", "1.2")], "another owner's copies are not this one's to erase"
     assert ("receipt", "erased") in heard.told
+    assert kept.forgotten == [("e1", (mark("e1", "A", "4711"),))]
 
 
 def test_what_a_peer_holds_as_its_own_stays_and_is_told(states: tuple[State, State, State]) -> None:

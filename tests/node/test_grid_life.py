@@ -166,6 +166,10 @@ def test_rejected_deleted_and_erased_with_one_site_down(three: Three, tmp_path: 
     for node in (beta, gamma):
         for kind, uid in uids.items():
             assert len(get(node, uid, tmp_path / f"{node.name}-{kind}")) == 3
+    for node in three:
+        node.cli("link", "ALPHA", SECRET["PatientID"], "UNI", "4712")
+        node.cli("link", "UNI", "4713", "LAB", "9")
+    words.add(SECRET["PatientID"].encode().hex())
     assert {node for node, _, _ in traces(three, words)} == {"alpha", "beta", "gamma"}
     gamma.stop()
     for kind, uid in uids.items():
@@ -186,6 +190,7 @@ def test_rejected_deleted_and_erased_with_one_site_down(three: Three, tmp_path: 
     assert {row["node"] for row in alpha.json("deletions")["orders"][-1]["receipts"]} == {"beta", "gamma"}
     assert traces(three, words) == []
     for node in three:
+        assert [link["one"] for link in node.json("link")] == [["LAB", "9"]]
         assert answers(node, StudyInstanceUID=kept) == 1
         for kind, uid in uids.items():
             assert answers(node, StudyInstanceUID=uid) == 0
