@@ -74,8 +74,9 @@ class Work:
     def root(self, source: Item) -> Item:
         """The de-identified copy of a whole data set."""
         copy = self.item(source, (), ("iso8859",))
-        if _PIXELS & copy.keys() and _refers(source) and not _refers(copy):
-            for tag in _REFERENCE_LISTS & copy.keys():  # 1C: only what is referred to may be listed
+        listed = _REFERENCE_LISTS & copy.keys()
+        if listed and _PIXELS & copy.keys() and _refers(source) and not _refers(copy):
+            for tag in listed:  # 1C: only what is referred to may be listed
                 del copy[tag]
         return copy
 

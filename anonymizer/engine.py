@@ -230,8 +230,9 @@ def _references(item: Item) -> Iterator[str]:
     if _REFERENCED in item:
         yield text_value(item, _REFERENCED)
     for element in item.values():
-        for nested in element.items:
-            yield from _references(nested)
+        if isinstance(element.value, tuple):
+            for nested in element.value:
+                yield from _references(nested)
 
 
 def _has_face_risk(root: Item) -> bool:

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from anonymizer.elements import Element, Item, group_is_private, text_value
+from anonymizer.elements import Element, Item, text_value
 from anonymizer.table import load_table
 
 _CHARACTERISTICS, _GROUP, _CREATOR = 0x00080300, 0x00080301, 0x00080302
@@ -30,13 +30,15 @@ def safe_list(more: list[dict[str, Any]]) -> SafeList:
 def safe_members(item: Item, known: SafeList) -> Iterator[tuple[int, Element]]:
     """The item's safe private elements with their listed VR, and the creators of those."""
     declared = _declared(item)
-    reserved: dict[int, str] = {}
-    for tag, element in item.items():
-        if group_is_private(tag) and 0x10 <= tag & 0xFFFF <= 0xFF:
-            reserved[tag] = element.data.decode("latin-1").strip(" \0")
+    private = [(tag, element) for tag, element in item.items() if tag & 0x10000]
+    reserved = {
+        tag: element.data.decode("latin-1").strip(" \0")
+        for tag, element in private
+        if 0x10 <= tag & 0xFFFF <= 0xFF
+    }
     used = set()
-    for tag, element in item.items():
-        if not group_is_private(tag) or tag & 0xFFFF < 0x1000:
+    for tag, element in private:
+        if tag & 0xFFFF < 0x1000:
             continue
         block = tag & 0xFFFF0000 | (tag >> 8 & 0xFF)
         key = (tag >> 16, reserved.get(block, ""), tag & 0xFF)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pydicom._dicom_dict import DicomDictionary
 
 from anonymizer.dates import DUMMIES
-from anonymizer.elements import Element, Item, group_is_private, tags, text_value
+from anonymizer.elements import Element, Item, tags, text_value
 from anonymizer.keys import identity_of
 from anonymizer.quarantine import Quarantined, Reason
 from anonymizer.text import Identifiers, vocabulary
@@ -29,6 +29,7 @@ _WORD = re.compile(r"[^\W_]+")
 
 _NAMES = frozenset(tag for tag, row in DicomDictionary.items() if row[0] == "PN")
 _PATIENT_NAME, _BIRTH_DATE = 0x00100010, 0x00100030
+_TELLING = _NAMES | _NUMBERS | _PLACES | {_BIRTH_DATE}
 _ISSUER, _PATIENT_ID, _CHARSET = 0x00100021, 0x00100020, 0x00080005
 
 
@@ -51,7 +52,7 @@ def subject_of(
     patient_id = _text(root, _PATIENT_ID, charset)
     words: set[str] = set()
     numbers: set[str] = set()
-    for tag, element, codecs in walk(root, charset):
+    for tag, element, codecs in _telling(root, charset):
         if element.vr == "PN" or tag in _NAMES:
             _add_names(decode(element, codecs), words, numbers)
             words |= _initials(decode(element, codecs)) if tag == _PATIENT_NAME else set()
@@ -66,14 +67,14 @@ def subject_of(
     return Subject(identity, Identifiers(words, numbers))
 
 
-def walk(item: Item, charset: tuple[str, ...]) -> Iterator[tuple[int, Element, tuple[str, ...]]]:
-    """Every standard element that is not a sequence, at any depth, with the character sets in force."""
+def _telling(item: Item, charset: tuple[str, ...]) -> Iterator[tuple[int, Element, tuple[str, ...]]]:
+    """The elements at any depth that may name somebody, with the character sets in force."""
     codecs = charset_of(item, charset)
     for tag, element in item.items():
         if isinstance(element.value, tuple):
             for nested in element.value:
-                yield from walk(nested, codecs)
-        elif not group_is_private(tag):
+                yield from _telling(nested, codecs)
+        elif tag in _TELLING or (element.vr == "PN" and not tag & 0x10000):
             yield tag, element, codecs
 
 
