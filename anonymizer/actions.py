@@ -6,8 +6,9 @@ VR (allow-list by default). Nothing leaves this module that no rule decided abou
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from functools import lru_cache
+from typing import NamedTuple
 
 from pydicom.datadict import keyword_for_tag
 
@@ -37,7 +38,40 @@ _REFERENCE_LISTS = tags("00081115 00081200")
 _REFERENCED_INSTANCE = 0x00081155
 _LONGEST_TEXT = 1 << 16
 _FIRST_TAG = 0x00080000  # below are commands, File Meta Information and directories
+_MOST_SUBJECTS, _MOST_VALUES = 8, 1 << 14
 _NO_TYPES: dict[int, str] = {}
+
+
+class Decision(NamedTuple):
+    """What becomes of a value (None: it goes), under which action code, and what words of it nobody knew.
+
+    Without a code nothing was done.
+    """
+
+    result: Element | None
+    code: str = ""
+    is_logged: bool = False
+    unknown: tuple[str, ...] = ()
+
+
+Decisions = dict[tuple[str, ...], dict[tuple[int, str | None, str, Element], Decision]]
+
+
+class Memory:
+    """What was decided about the values of a few subjects: their next instance has nearly the same ones."""
+
+    def __init__(self) -> None:
+        self._decided: OrderedDict[tuple[Subject, bool], Decisions] = OrderedDict()
+
+    def of(self, subject: Subject, *, is_ours: bool) -> Decisions:
+        """Decisions by character sets, then by tag, row, Type and element; to be added to."""
+        decided = self._decided.pop((subject, is_ours), None)
+        if decided is None or sum(map(len, decided.values())) > _MOST_VALUES:
+            decided = {}
+        self._decided[subject, is_ours] = decided
+        while len(self._decided) > _MOST_SUBJECTS:
+            self._decided.popitem(last=False)
+        return decided
 
 
 class Work:
@@ -54,6 +88,7 @@ class Work:
         safe: SafeList,
         subject: Subject,
         types: Types,
+        memory: Memory,
         *,
         is_ours: bool,
     ) -> None:
@@ -70,6 +105,7 @@ class Work:
         self.counts: Counter[str] = Counter()
         self.log: list[tuple[Path, int, str]] = []
         self.unknown_words: set[str] = set()
+        self._memory = memory.of(subject, is_ours=is_ours)
 
     def root(self, source: Item) -> Item:
         """The de-identified copy of a whole data set."""
@@ -85,24 +121,43 @@ class Work:
         codecs = charset_of(source, codecs)
         place = self.types.get(path, _NO_TYPES)
         actions = self._item_actions(source)
+        decided = self._memory.setdefault(codecs, {})
         copy = Item()
         for tag, element in source.items():
             if tag & 0x10000 or tag < _FIRST_TAG or (tag in _PIXELS and path):
                 self.counts["X"] += bool(tag in _PIXELS)  # nobody has looked at what lies deeper
                 continue
-            type_ = place.get(tag, "")
-            known = _as_known(tag, element)
-            if known is None:  # its VR is of another kind than PS3.6 says: it hides something
-                self.counts["X"] += 1
-                result = self._emptied(tag, Element(vr_of(tag), b""), type_)
+            row, type_ = actions.get(tag), place.get(tag, "")
+            if isinstance(element.value, bytes):
+                decision = decided.get((tag, row, type_, element))
+                if decision is None:
+                    decision = self._decision(row, tag, element, (path, type_, codecs))
+                    decided[tag, row, type_, element] = decision
             else:
-                code = actions.get(tag) or self._default(tag, known.vr)
-                code = RESOLVED[code][type_] if code in RESOLVED else code
-                result = self._act(code, tag, known, (path, type_, codecs))
-            if result is not None:
-                copy[tag] = result
+                decision = self._decision(row, tag, element, (path, type_, codecs))
+            self._note(decision, path, tag)
+            if decision.result is not None:
+                copy[tag] = decision.result
         self._private(source, copy, path, codecs)
         return copy
+
+    def _decision(
+        self, row: str | None, tag: int, element: Element, where: tuple[Path, str, tuple[str, ...]]
+    ) -> Decision:
+        """What becomes of a value; for a sequence, what its items are is done and noted already."""
+        known, type_ = _as_known(tag, element), where[1]
+        if known is None:  # its VR is of another kind than PS3.6 says: it hides something
+            return Decision(self._emptied(tag, Element(vr_of(tag), b""), type_), "X", is_logged=False)
+        code = row or self._default(tag, known.vr)
+        code = RESOLVED[code][type_] if code in RESOLVED else code
+        return self._act(code, tag, known, where)
+
+    def _note(self, decision: Decision, path: Path, tag: int) -> None:
+        if decision.code:
+            self.counts[decision.code] += 1
+            if decision.is_logged:
+                self.log.append((path, tag, decision.code))
+            self.unknown_words.update(decision.unknown)
 
     def uid(self, uid: str) -> str:
         """The new UID for an instance UID; registered UIDs stay."""
@@ -126,19 +181,19 @@ class Work:
 
     def _act(
         self, code: str, tag: int, element: Element, where: tuple[Path, str, tuple[str, ...]]
-    ) -> Element | None:
+    ) -> Decision:
         if not element.value and code not in ("X",):
-            return element
-        self.counts[code] += 1
-        if code not in ("K", "E"):
-            self.log.append((where[0], tag, code))
+            return Decision(element)
+        is_logged = code not in ("K", "E")
         if code == "X":
-            return None
+            return Decision(None, code, is_logged)
         if code == "Z":
-            return Element(element.vr, () if element.items else b"")
+            return Decision(Element(element.vr, () if element.items else b""), code, is_logged)
         if isinstance(element.value, tuple):
-            return self._sequence(code, tag, element, where)
-        return self._value(code, tag, element, where)
+            return Decision(self._sequence(code, tag, element, where), code, is_logged)
+        self._unknown: tuple[str, ...] = ()
+        result = self._value(code, tag, element, where)
+        return Decision(result, code, is_logged, self._unknown)
 
     def _sequence(
         self, code: str, tag: int, element: Element, where: tuple[Path, str, tuple[str, ...]]
@@ -213,7 +268,7 @@ class Work:
         before = decode(element, where[2])
         if code == "C":
             text, unknown = cleaned(before, self.subject.identifiers, self.policy.words)
-            self.unknown_words.update(unknown)
+            self._unknown = unknown
         else:
             text = without_identifiers(before, self.subject.identifiers, is_code=tag in _CODES)
         if text == before:
@@ -290,7 +345,9 @@ class Work:
         code = {"UI": "U", "SQ": "K"}.get(element.vr, "C" if element.vr in _TEXT else "K")
         if element.vr in ("DA", "DT", "TM"):
             code = self.date_code
-        return self._act(code, tag, element, (path, "", codecs))
+        decision = self._act(code, tag, element, (path, "", codecs))
+        self._note(decision, path, tag)
+        return decision.result
 
 
 def _refers(item: Item) -> bool:

@@ -47,7 +47,7 @@ class Arrivals:
         self._known[identity] = known
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
-        outcome, file = self._worker.process_bytes(_ARRIVAL, data, known)
+        outcome, file = self._worker.process_bytes(_ARRIVAL, data, known, surveyed.digest)
         if outcome.reason == Reason.LEAK_FOUND:
             self._leaking.add(identity)
         elif identity in self._leaking:

@@ -159,16 +159,18 @@ def _surveyed(files: list[Path], crew: _Crew, progress: Progress) -> tuple[list[
     return sorted(found, key=lambda file: file.source), known
 
 
-def _sorted_out(surveyed: list[Surveyed], journal: Journal) -> tuple[list[Outcome], dict[str, list[Path]]]:
+def _sorted_out(
+    surveyed: list[Surveyed], journal: Journal
+) -> tuple[list[Outcome], dict[str, list[Surveyed]]]:
     """What is already decided, and per subject what is left to do."""
     outcomes = []
-    left: dict[str, list[Path]] = defaultdict(list)
+    left: dict[str, list[Surveyed]] = defaultdict(list)
     for file, held in _conflicts(surveyed):
         decided = held or journal.staged(file)
         if decided is not None:
             outcomes.append(decided)
         else:
-            left[file.subject.identity].append(Path(file.source))
+            left[file.subject.identity].append(file)
     return outcomes, left
 
 
@@ -194,14 +196,14 @@ def _conflicts(surveyed: list[Surveyed]) -> Iterator[tuple[Surveyed, Outcome | N
 
 
 def _processed(
-    left: dict[str, list[Path]], known: dict[str, Known], total: int, crew: _Crew, progress: Progress
+    left: dict[str, list[Surveyed]], known: dict[str, Known], total: int, crew: _Crew, progress: Progress
 ) -> Iterator[Outcome]:
     """Every outcome, in any order."""
-    tasks = [
-        (partial(process_many, known=known[identity]), list(chunk))
-        for identity, files in left.items()
-        for chunk in _chunks(files)
-    ]
+    tasks = []
+    for identity, files in left.items():
+        for chunk in _chunks(files):
+            surveyed = {Path(file.source): file for file in chunk}
+            tasks.append((partial(process_many, known=known[identity], surveyed=surveyed), list(surveyed)))
     done = total - sum(len(files) for files in left.values())
     for outcome in crew.results(
         tasks, lambda path: Outcome(str(path), "", reason=_LOST[0], sentence=_LOST[1])
@@ -291,7 +293,7 @@ def _remove_empty(root: Path) -> None:
             os.rmdir(folder)
 
 
-def _chunks(files: Iterable[Path]) -> Iterator[tuple[Path, ...]]:
+def _chunks(files: Iterable[R]) -> Iterator[tuple[R, ...]]:
     waiting = iter(files)
     while chunk := tuple(islice(waiting, CHUNK)):
         yield chunk

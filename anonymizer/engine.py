@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from anonymizer import markers, ocr, pixels, structured
-from anonymizer.actions import Work
+from anonymizer.actions import Memory, Work
 from anonymizer.assignment import NOTHING, Assignment, Label
 from anonymizer.elements import PIXEL_DATA, Element, Item, Part10, read_part10, text_value, write_part10
 from anonymizer.iod import Path, is_supported, must_have_pixels, types_of
@@ -78,6 +78,7 @@ class Engine:
         self.policy = policy
         self.key = key
         self.assignment = assignment
+        self._memory = Memory()
         self._safe = safe_list(policy.document["private"]["list"])
 
     def subject(self, root: Item) -> Subject:
@@ -131,7 +132,7 @@ class Engine:
     def _work(self, root: Item, known: Identifiers | None, *, is_ours: bool) -> Work:
         subject = Subject("", Identifiers()) if is_ours else self._identified(root, known)
         types = types_of(text_value(root, _SOP_CLASS), root)
-        work = Work(self.policy, self.key, self._safe, subject, types, is_ours=is_ours)
+        work = Work(self.policy, self.key, self._safe, subject, types, self._memory, is_ours=is_ours)
         if structured.CONTENT_SEQUENCE in root:
             work.may_drop = not structured.uses_references(root)
         return work

@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,10 @@ NOBODY = Subject("", Identifiers())
 
 @dataclass(frozen=True, slots=True)
 class Surveyed:
-    """What one source file is about; `reason` is set if that cannot be told."""
+    """What one source file is about; `reason` is set if that cannot be told.
+
+    `stamp` is what the file system says of the file; while that is the same, so is `digest`.
+    """
 
     source: str
     digest: str = ""
@@ -42,6 +45,7 @@ class Surveyed:
     needles: Needles = field(default_factory=Needles)
     study: str = ""
     instance: str = ""
+    stamp: tuple[int, ...] = ()
     reason: str = ""
     sentence: str = ""
 
@@ -98,11 +102,11 @@ class Worker:
     def survey(self, source: Path) -> Surveyed:
         """Who the file is about, for what its siblings must not say."""
         try:
-            data = source.read_bytes()
+            data, stamp = _read(source)
         except OSError as error:
             sentence = f"It cannot be read from the disk ({error.strerror})."
             return Surveyed(str(source), reason=Reason.UNREADABLE, sentence=sentence)
-        return self.survey_bytes(str(source), data)
+        return replace(self.survey_bytes(str(source), data), stamp=stamp)
 
     def survey_bytes(self, source: str, data: bytes) -> Surveyed:
         """The same of an instance in memory; `source` is what it is called."""
@@ -120,12 +124,13 @@ class Worker:
         uids = (text_value(file.root, 0x0020000D), text_value(file.root, 0x00080018))
         return Surveyed(source, digest, subject, needles, *uids)
 
-    def process(self, source: Path, known: Known | None) -> Outcome:
+    def process(self, source: Path, known: Known | None, surveyed: Surveyed | None = None) -> Outcome:
         """De-identifies, writes and verifies one file; whatever goes wrong holds it back."""
         digest = ""
         try:
-            data = source.read_bytes()
-            digest = hashlib.sha256(data).hexdigest()
+            data, stamp = _read(source)
+            is_same = surveyed is not None and surveyed.stamp == stamp
+            digest = surveyed.digest if surveyed and is_same else hashlib.sha256(data).hexdigest()
             result = self.engine.deidentify(data, known.identifiers if known else None)
             return self._finished(source, digest, data, result, known)
         except Quarantined as held:
@@ -134,9 +139,11 @@ class Worker:
             sentence = f"Writing or verifying it failed ({type(error).__name__})."
             return Outcome(str(source), digest, reason=Reason.INTERNAL_ERROR, sentence=sentence)
 
-    def process_bytes(self, source: str, data: bytes, known: Known) -> tuple[Outcome, bytes]:
-        """The same in memory: the outcome and the Part 10 file, which is empty unless it may be released."""
-        digest = hashlib.sha256(data).hexdigest()
+    def process_bytes(self, source: str, data: bytes, known: Known, digest: str) -> tuple[Outcome, bytes]:
+        """The same in memory: the outcome and the Part 10 file, which is empty unless it may be released.
+
+        `digest` is the SHA-256 of `data`, which the survey told.
+        """
         try:
             result = self.engine.deidentify(data, known.identifiers)
             written = b"".join(result.chunks())
@@ -250,10 +257,16 @@ def survey_many(sources: list[Path]) -> list[Surveyed]:
     return [_worker.survey(source) for source in sources]
 
 
-def process_many(sources: list[Path], known: Known | None) -> list[Outcome]:
+def process_many(sources: list[Path], known: Known, surveyed: dict[Path, Surveyed]) -> list[Outcome]:
     """`Worker.process` in a worker process."""
     assert _worker is not None
-    return [_worker.process(source, known) for source in sources]
+    return [_worker.process(source, known, surveyed[source]) for source in sources]
+
+
+def _read(source: Path) -> tuple[bytes, tuple[int, ...]]:
+    with source.open("rb") as file:
+        status = os.fstat(file.fileno())
+        return file.read(), (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _name(result: Deidentified) -> str:

@@ -38,7 +38,8 @@ def released(data: bytes) -> Item | None:
     about = worker.survey_bytes("instance", data)
     if about.reason:
         return None
-    outcome, out = worker.process_bytes("instance", data, Known(about.subject.identifiers, about.needles))
+    known = Known(about.subject.identifiers, about.needles)
+    outcome, out = worker.process_bytes("instance", data, known, about.digest)
     return read_part10(out).root if outcome.name else None
 
 

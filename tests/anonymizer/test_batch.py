@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -16,10 +17,10 @@ import pytest
 from click.testing import CliRunner
 from pydicom import dcmread
 
-from anonymizer import Batch, BatchRefused, Report, load_policy, run
+from anonymizer import Batch, BatchRefused, Report, load_policy, read_key, run
 from anonymizer.command import main
 from anonymizer.manifest import is_unbroken
-from anonymizer.worker import Surveyed, survey_many
+from anonymizer.worker import Known, Surveyed, Worker, survey_many
 from tests.anonymizer.conftest import sample, stored
 
 NAME = "Featherstonehaugh^Cuthbert"
@@ -86,6 +87,20 @@ def test_one_process_and_several_write_the_same_bytes(tmp_path: Path, key_file: 
     run(batch(tmp_path, key_file))
     run(batch(tmp_path, key_file, target=tmp_path / "many", jobs=3))
     assert tree(tmp_path / "out") == tree(tmp_path / "many")
+
+
+def test_the_record_has_the_digest_of_what_was_read_when_a_file_changed_after_the_survey(
+    tmp_path: Path, key_file: Path
+) -> None:
+    fill(tmp_path, 1)
+    path = tmp_path / "Cuthbert0.dcm"
+    worker = Worker(load_policy("research"), read_key(key_file), tmp_path / "staging")
+    surveyed = worker.survey(path)
+    known = Known(surveyed.subject.identifiers, surveyed.needles)
+    assert worker.process(path, known, surveyed).source_digest == surveyed.digest
+    fill(tmp_path, 1, Rows=64, PixelData=b"\0" * (64 * 128 * 2))
+    changed = worker.process(path, known, surveyed).source_digest
+    assert changed == hashlib.sha256(path.read_bytes()).hexdigest() != surveyed.digest
 
 
 def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path, key_file: Path) -> None:
