@@ -3,9 +3,10 @@
     python -m tests.anonymizer.bench_speed [--count 150] [--peers /path/to/venv/bin/python]
 
 Files are CT instances of 512 KB with 250 elements, tags only (no pixel work). Reading, writing and,
-where said, verification count. Beside files a second of the clock stand files a second of processor time,
-which is what one core does that nothing else uses. The peers are never imported here: the interpreter named with --peers
-has them installed (pip install dicognito deid dicom-anonymizer) and runs the loop below.
+where said, verification count. Beside files a second of the clock stand files a second of processor
+time, which is what one core does that nothing else uses. The peers are never imported here: the
+interpreter named with --peers has them installed (pip install dicognito deid dicom-anonymizer) and
+runs the loop below.
 """
 
 from __future__ import annotations
