@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import count as counting
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,7 @@ from node.app import open_node
 
 from . import clients
 from .association import EXPLICIT
-from .phantoms import Instance, instances, sop_instance_uid, study
+from .phantoms import Instance, Study, instances, sop_instance_uid, study
 from .servers import PeerPACS
 
 SERIES_IN_A_STUDY: Final = 2
@@ -39,26 +40,36 @@ def fill(
     Raises:
         Busy: the node is running.
     """
+    described = (study(seed, number, series=series) for number in counting())
+    fill_with(home, StudyInstanceUID, described, instances_in_a_series=instances_in_a_series, count=count)
+
+
+def fill_with(
+    home: Path,
+    StudyInstanceUID: str,
+    studies: Iterable[Study],
+    *,
+    instances_in_a_series: int = 1,
+    count: int | None = None,
+) -> None:
+    """Record the studies, `count` instances of them at most. As `fill`."""
     with open_node(home, purpose="bench") as node:
         [shared] = node.catalog.select(Selection(studies=(StudyInstanceUID,)))
-        arrivals = islice(_arrivals(shared.holding, seed, series, instances_in_a_series), count)
+        arrivals = islice(_arrivals(shared.holding, studies, instances_in_a_series), count)
         while batch := list(islice(arrivals, _AT_ONCE)):
             node.catalog.record(batch)
         while node.catalog.index(time.time()) or node.catalog.publish(time.time()):
             pass
 
 
-def _arrivals(holding: Holding, seed: int, series: int, instances_in_a_series: int) -> Iterator[Arrival]:
-    number = 0
-    while True:
-        described = study(seed, number, series=series)
+def _arrivals(holding: Holding, studies: Iterable[Study], instances_in_a_series: int) -> Iterator[Arrival]:
+    for described in studies:
         for n, first in enumerate(instances(described), start=1):
             arrival = arrival_of(first, holding)
             for place in range(1, instances_in_a_series + 1):
                 uid = sop_instance_uid(described, n, place)
                 entry = replace(arrival.entry, SOPInstanceUID=uid, InstanceNumber=str(place))
                 yield replace(arrival, entry=entry)
-        number += 1
 
 
 def fill_server(server: PeerPACS, scratch: Path, count: int, seed: int, **shape: int) -> None:

@@ -27,7 +27,8 @@ _ALONE: Final = 20
 """So many studies, the last ones, have a date that no other has."""
 
 
-def _syllables(number: int) -> str:
+def syllables(number: int) -> str:
+    """Return two syllables that no other number below 4900 has."""
     return _SYLLABLES[number // len(_SYLLABLES)] + _SYLLABLES[number % len(_SYLLABLES)]
 
 
@@ -49,8 +50,8 @@ class Population:
         """Return the study of that number."""
         group, place = divmod(n, 100)
         id = f"G{group:06d}" if group % 10 == 0 else f"S{n:06d}"
-        family = f"{_syllables(group).title()}w{_syllables(place)}"
-        given = f"Joh{_syllables(group)}h"
+        family = f"{syllables(group).title()}w{syllables(place)}"
+        given = f"Joh{syllables(group)}h"
         who = Patient(PatientID=id, PatientName=f"{family}^{given}", character_set="ISO_IR 100")
         alone = n - (self.count - _ALONE)
         day = 5 * group + place // 20 if alone < 0 else -1 - alone

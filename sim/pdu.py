@@ -97,6 +97,8 @@ def fragments(pdu: tuple[int, memoryview]) -> Iterator[tuple[int, int, memoryvie
         raise ProtocolError(f"A PDU of type {pdu_type:02X} came where P-DATA was due.")
     at = 0
     while at < len(field):
+        if at + 6 > len(field):
+            raise ProtocolError("A P-DATA came whose parts are longer than it is.")
         length, context, control = struct.unpack_from(">IBB", field, at)
         yield context, control, field[at + 6 : at + 4 + length]
         at += 4 + length
@@ -141,7 +143,7 @@ def read_associate_ac(pdu: tuple[int, memoryview]) -> tuple[set[int], int]:
         raise ProtocolError(f"A PDU of type {pdu_type:02X} came where A-ASSOCIATE-AC was due.")
     accepted, maximum = set(), 0
     for item_type, value in items(field[68:]):
-        if item_type == 0x21 and value[2] == 0:
+        if item_type == 0x21 and bytes(value[2:3]) == b"\0":
             accepted.add(value[0])
         elif item_type == 0x50:
             maximum = next((int.from_bytes(v, "big") for t, v in items(value) if t == 0x51), 0)

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
@@ -67,6 +67,8 @@ class Target:
     """A bearer token for them."""
     destination: Address | None = None
     """Where it may C-MOVE to; whoever runs the experiments listens there."""
+    elsewhere: Address | None = None
+    """Another site, at which what this one takes is to be found."""
     calling: str = "BENCHSCU"
     loaders: int = 4
     """How many associations at once bring an experiment's studies to it."""
@@ -79,6 +81,19 @@ class Target:
         if not self.address:
             return "WADO-RS"
         return "C-MOVE" if self.destination else "C-GET"
+
+    def at_elsewhere(self) -> Target:
+        """Return the other site, as a target.
+
+        Raises:
+            ClientError: there is none.
+        """
+        if not self.elsewhere:
+            raise ClientError(
+                f"No other site of {self.name} was given. Say where what it takes is to be found: "
+                "--elsewhere AE@host:port."
+            )
+        return replace(self, name=f"elsewhere of {self.name}", address=self.elsewhere, web="", elsewhere=None)
 
     def check(self) -> None:
         """Ask for a sign of life. Raises one of `REFUSALS`."""
@@ -208,8 +223,12 @@ class _ByWeb(Finder):
         place = {"STUDY": "studies", "SERIES": "series", "IMAGE": "instances"}[level]
         asked = [f"{key}={quote(text)}" for key, text in keys.items() if text]
         asked += [f"includefield={key}" for key, text in keys.items() if not text]
-        found = json.loads(self._client.read(f"/{place}?{'&'.join(asked)}"))
-        return [{keyword: _first(answer, keyword) for keyword in keys} for answer in found]
+        answered = self._client.read(f"/{place}?{'&'.join(asked)}")
+        try:
+            found = json.loads(answered)
+            return [{keyword: _first(answer, keyword) for keyword in keys} for answer in found]
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            raise ClientError(f"It answered a query with something else than DICOM JSON: {error}.") from error
 
 
 def _first(answer: dict[str, Any], keyword: str) -> str:
@@ -302,5 +321,7 @@ def reason(error: BaseException) -> str:
             return "It closed the connection in the middle."
         case OSError():
             return f"It could not be reached: {error.strerror or error}."
-        case _:
+        case ProtocolError() | ClientError():
             return str(error)
+        case _:
+            return f"It could not be measured. {type(error).__name__}: {error}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from ..targets import REFUSALS, Target, reason
+from ..targets import Target, reason
+from .curve import Curve
+from .elsewhere import Replicate, Sync
 from .outcome import Experiment, Outcome, Plan, Say
 from .questions import Figure8, Find
 from .retrieving import Figure9, Figure10, Table4
@@ -16,17 +18,24 @@ EXPERIMENTS: Final[dict[str, Experiment]] = {
     experiment.name: experiment
     for experiment in (
         Figure8(), Figure9(), Figure10(), Table4(), Week(), Store(), Find(), Move(), Get(), Stow(), Wado(),
+        Sync(), Replicate(), Curve(),
     )
 }  # fmt: skip
 
 
-def carry_out(name: str, target: Target, plan: Plan, say: Say) -> Outcome:
-    """Run one experiment; what the target refuses, delays or breaks off is told in the outcome."""
-    outcome = Outcome(name, target.name)
+def carry_out(name: str, target: Target, plan: Plan, say: Say, outcome: Outcome | None = None) -> Outcome:
+    """Run one experiment; what the target refuses, delays or breaks off is told in the outcome.
+
+    Who hands over the outcome has it also when the person who waits ends it (KeyboardInterrupt).
+    """
+    outcome = outcome or Outcome(name, target.name)
     began = time.perf_counter()
     try:
         EXPERIMENTS[name].run(target, plan, outcome, say)
-    except REFUSALS as error:
+    except KeyboardInterrupt:
+        outcome.stopped = "You ended it."
+        raise
+    except Exception as error:  # whatever it is, what was measured before it is told, and others go on
         outcome.stopped = reason(error)
         if not outcome.done and outcome.samples.get("loaded"):
             outcome.stopped += f" {outcome.samples['loaded']} instances had been loaded."

@@ -46,6 +46,8 @@ OPTIONS: Final = ("--target", "--dicomweb", "--scenario", "--compare")
     help="Where we receive what the target is told to C-MOVE: it must know this AE, with this machine and "
     "port. Otherwise studies are fetched by C-GET.",
 )  # fmt: skip
+@click.option("--elsewhere", "elsewheres", multiple=True, metavar="[NAME=]AE@HOST:PORT",
+              help="Another site of the target, where sync and replicate look for what it took.")  # fmt: skip
 @click.option("--calling", default="BENCHSCU", show_default=True, help="Our AE title.")
 @click.option("--seed", default=1, show_default=True, help="Same seed, same traffic.")
 @click.option("--share", default=0.01, show_default=True, help="Of the paper's size.")
@@ -64,6 +66,7 @@ def main(
     experiments: tuple[str, ...],
     targets: tuple[str, ...],
     webs: tuple[str, ...],
+    elsewheres: tuple[str, ...],
     token_file: Path | None,
     destination: str | None,
     calling: str,
@@ -77,8 +80,9 @@ def main(
 ) -> None:
     """Measure any PACS that speaks DICOM or DICOMweb; exit 3 if something was not measured to its end.
 
-    EXPERIMENT is fig8, fig9, fig10, table4 (those of the cloud PACS paper), week, store, find, move, get,
-    stow or wado.
+    EXPERIMENT is fig8, fig9, fig10, table4 (those of the cloud PACS paper, and those that are meant if none
+    is named), week, store, find, move, get, stow, wado, curve (query time as the archive grows), sync or
+    replicate (which store at the target and look at another site, --elsewhere).
 
     Example: peerpacs bench fig8 fig9 --target ORTHANC@pacs:4242 --dicomweb http://pacs:8042/dicom-web
     """
@@ -91,11 +95,13 @@ def main(
     token = token_file.read_text().strip() if token_file else ""
     progress = Console(stderr=True)
     outcomes = [each for path in compare for each in _read(path)]
-    with receiving(destination, out) as receiver:
-        for target in named(targets, webs):
-            target = replace(target, token=token, destination=receiver, calling=calling, timeout=timeout)
-            target = replace(target, loaders=loaders)
-            outcomes += measure(target, chosen, plan, progress)
+    try:
+        with receiving(destination, out) as receiver:
+            for target in named(targets, webs, elsewheres):
+                target = replace(target, token=token, destination=receiver, calling=calling, timeout=timeout)
+                measure(replace(target, loaders=loaders), chosen, plan, progress, outcomes)
+    except KeyboardInterrupt:
+        progress.print("You ended it; the report tells what was measured until then.", style="yellow")
     facts = {"date": time.strftime("%Y-%m-%d %H:%M"), "seed": plan.seed, "share": plan.share,
              "machine of the bench": platform.platform(), "PeerPACS": version("peerpacs")}  # fmt: skip
     write(out, outcomes, facts)
@@ -121,19 +127,15 @@ def known(names: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def named(addresses: Iterable[str], webs: Iterable[str]) -> list[Target]:
-    """Return the targets of the options; an address and a URL of the same name, or of none, are one target.
+def named(addresses: Iterable[str], webs: Iterable[str], elsewheres: Iterable[str] = ()) -> list[Target]:
+    """Return the targets of the options; addresses and a URL of the same name, or of none, are one target.
 
     Raises:
-        UsageError: an address or URL cannot be understood.
+        UsageError: an address or URL cannot be understood, or another site is of no target.
     """
     found: dict[str, Target] = {}
     for text in addresses:
-        name, _, rest = text.rpartition("=")
-        try:
-            address = Address.read(rest)
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
+        name, address = _address(text)
         found[name] = Target(name=name or address.ae_title, address=address)
     for text in webs:
         name, _, url = text.rpartition("=") if "=" in text.partition("://")[0] else ("", "", text)
@@ -141,7 +143,22 @@ def named(addresses: Iterable[str], webs: Iterable[str]) -> list[Target]:
             raise click.UsageError(f"{url!r} is no URL. Write for example http://pacs:8042/dicom-web.")
         there = found.get(name) or Target(name=name or urlsplit(url).netloc)
         found[name] = replace(there, web=url.rstrip("/"))
+    for text in elsewheres:
+        name, address = _address(text)
+        if not name and len(found) == 1:
+            [name] = found
+        if name not in found:
+            raise click.UsageError(f"{text!r} is elsewhere of no target. Name it as the target: NAME=...")
+        found[name] = replace(found[name], elsewhere=address)
     return list(found.values())
+
+
+def _address(text: str) -> tuple[str, Address]:
+    name, _, rest = text.rpartition("=")
+    try:
+        return name, Address.read(rest)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 @contextmanager
@@ -161,20 +178,24 @@ def receiving(destination: str | None, out: Path) -> Iterator[Address | None]:
         yield address
 
 
-def measure(target: Target, names: Sequence[str], plan: Plan, progress: Console) -> list[Outcome]:
-    """Carry out the experiments with one target, one after the other; those that fail tell why."""
-    found = []
+def measure(
+    target: Target, names: Sequence[str], plan: Plan, progress: Console, found: list[Outcome]
+) -> None:
+    """Carry out the experiments with one target, one after the other; those that fail tell why.
+
+    Each outcome is in `found` from its beginning on.
+    """
     for name in names:
+        outcome = Outcome(name, target.name)
+        found.append(outcome)
         with progress.status(f"{name}: {target.name}") as status:
             say = _Saying(progress, status.update)
             say(f"{name}: {target.name} begins", is_always=True)
-            outcome = carry_out(name, target, plan, say)
+            carry_out(name, target, plan, say, outcome)
         words = (
             partial(outcome) if outcome.stopped else f"{name}: {target.name}, done in {outcome.seconds:.1f} s"
         )
         progress.print(words, style="yellow" if outcome.stopped else "dim", highlight=False, markup=False)
-        found.append(outcome)
-    return found
 
 
 class _Saying(Say):

@@ -41,8 +41,12 @@ def load(target: Target, studies: Iterable[Study], outcome: Outcome, say: Say, a
                 raise
 
     with ThreadPoolExecutor(associations) as pool:
-        for done in [pool.submit(send) for _ in range(associations)]:
-            done.result()
+        try:
+            for done in [pool.submit(send) for _ in range(associations)]:
+                done.result()
+        except BaseException as error:
+            failed.append(error)
+            raise
     return stored
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from random import Random
 from statistics import mean, median
+from threading import Event
 from typing import Final
 
 from ..cases import AVERAGE_202_KB, CT_512_KB
@@ -92,11 +93,14 @@ class Batch:
 
 def parallel(target: Target, studies: Sequence[Study], workers: int, on_study: Callable[[], None]) -> Batch:
     """Have workers retrieve studies, the same number each, one after the other. Raises `REFUSALS`."""
+    failed = Event()
 
     def work(share: Sequence[Study]) -> float:
         began = time.perf_counter()
         with target.retriever() as retriever:
             for made in share:
+                if failed.is_set():
+                    break
                 fetched = retriever.study(made.StudyInstanceUID)
                 expected = made.series * made.instances
                 if fetched.instances not in (0, expected) or (not fetched.instances and not fetched.size):
@@ -106,7 +110,11 @@ def parallel(target: Target, studies: Sequence[Study], workers: int, on_study: C
 
     began = time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:
-        each = list(pool.map(work, (studies[place::workers] for place in range(workers))))
+        try:
+            each = list(pool.map(work, (studies[place::workers] for place in range(workers))))
+        except BaseException:
+            failed.set()
+            raise
     together = time.perf_counter() - began
     return Batch(each, together, sum(made.series * made.instances for made in studies))
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from difflib import unified_diff
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import click
 
 from catalog import PacsError
 
 from ..servers import ServerError
+from ..targets import REFUSALS
 from .report import write
 from .script import SCENARIOS, Scene, parse, written
 from .stage import Stage
+
+_FAILURES: Final = (ServerError, subprocess.SubprocessError, ValueError, *REFUSALS)
+"""What comes of a node that fails, or of the commands that ask it."""
 
 
 def act(
@@ -29,28 +35,46 @@ def act(
 ) -> str:
     """Act a play; return its text with the transcripts as they were this time.
 
-    A folder for the report of its traffic may be given, and `say` gets each line as it is told.
+    A folder for the report of its traffic may be given, which is written also when the play does not come to
+    its end; `say` gets each line as it is told.
 
     Raises:
         BadRequest: it cannot be understood.
-        ServerError: a node did not start, stop or obey.
+        ServerError: a node did not start, stop, obey or answer; the line of the play is named.
     """
     scenes = parse(text, source)
+    transcript: list[str] = []
+
+    def tell(line: str) -> None:
+        transcript.append(line)
+        say(line)
+
     with Stage(seed) as stage:
-        acted = list(_acted(scenes, stage, say))
-        if report and stage.traffic:
-            write(report, stage.traffic, "\n".join(line for scene in acted for line in scene.expected or ()))
-        return written(acted)
+        why = ""
+        try:
+            return written(list(_acted(scenes, stage, tell)))
+        except (ServerError, KeyboardInterrupt) as error:
+            why = str(error)
+            raise
+        finally:
+            if report and stage.traffic:
+                stage.traffic.close()
+                write(report, stage.traffic, transcript, why)
 
 
 def _acted(scenes: Sequence[Scene], stage: Stage, say: Callable[[str], object]) -> Iterator[Scene]:
     for scene in scenes:
         told: list[str] = []
         for command in scene.commands:
+            where = f"line {command.line}, {command.verb}"
             try:
                 heard = stage.act(command)
-            except ServerError as error:
-                raise ServerError(f"line {command.line}, {command.verb}: {error}") from error
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(f"{where}: you ended it.") from None
+            except PacsError as error:
+                raise ServerError(f"{where}: {error.what} {error.next}") from error
+            except _FAILURES as error:
+                raise ServerError(f"{where}: {error}") from error
             for line in heard:
                 say(line)
             told += heard

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..experiments.comparison import page
@@ -12,12 +13,16 @@ from ..experiments.week import tell
 from .traffic import Traffic
 
 
-def write(folder: Path, traffic: Traffic, transcript: str) -> None:
-    """Write report.html, and each picture as SVG, into a folder; the transcript is among the notes."""
+def write(folder: Path, traffic: Traffic, transcript: Sequence[str], why: str = "") -> None:
+    """Write report.html, and each picture as SVG, into a folder; the transcript is among the notes.
+
+    `why` the play did not come to its end stands above them.
+    """
     scenario, run = traffic.scenario, traffic.run
     outcome = Outcome("week", scenario.title, "C-STORE", unit="series", done=len(run.sent), of=run.planned)
     tell(scenario, run, outcome)
-    outcome.notes += transcript.splitlines()
+    outcome.notes += transcript
+    outcome.stopped = " ".join(filter(None, (why, outcome.stopped)))
     folder.mkdir(parents=True, exist_ok=True)
     for name, svg in draw([outcome]).items():
         (folder / f"{name}.svg").write_text(svg, encoding="utf-8")

@@ -92,6 +92,7 @@ class Replay:
         self._on_progress = on_progress
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._is_ended = False
         self._numbers: dict[tuple[str, str], int] = {}
         self._began = self._failing_since = 0.0
 
@@ -119,10 +120,15 @@ class Replay:
                 thread.join()
         self.run.seconds = time.monotonic() - self._began
         self._look_for_all()
+        if not self.run.stopped and len(self.run.sent) < self.run.planned:
+            self.run.stopped = (
+                f"It was ended when {len(self.run.sent)} of {self.run.planned} series were stored."
+            )
         return self.run
 
     def stop(self) -> None:
-        """End it early; what is under way ends first."""
+        """End it early; what is under way ends first, and nothing is looked for any more."""
+        self._is_ended = True
         self._stop.set()
 
     def _workstations(self) -> list[tuple[str, int]]:
@@ -140,7 +146,12 @@ class Replay:
             due = self._began + burst.time / self.scenario.faster
             if self._stop.wait(max(0.0, due - time.monotonic())):
                 return
-            self._send(burst, max(0.0, time.monotonic() - due))
+            try:
+                self._send(burst, max(0.0, time.monotonic() - due))
+            except Exception as error:  # in a thread nobody would hear of it
+                self.run.stopped = f"{burst.device} could not go on. {reason(error)}"
+                self._stop.set()
+                raise
 
     def _send(self, burst: Burst, late: float) -> None:
         made = series(burst, self.scenario, self._numbers[burst.device, burst.study])
@@ -213,7 +224,7 @@ class Replay:
         began, error = time.monotonic(), ""
         try:
             ask(self._target(site))
-        except REFUSALS as refusal:
+        except Exception as refusal:  # whatever it is, the reader comes back with the next question
             error = reason(refusal)
         row = Asked(what, site, began - self._began, time.monotonic() - began, error)
         with self._lock:
@@ -224,6 +235,8 @@ class Replay:
             try:
                 with self._target(site).finder() as finder:
                     for uid, held in studies.items():
+                        if self._is_ended:
+                            return
                         if (found := count(finder.find, uid)) < len(held):
                             self.run.missing.append(
                                 f"{uid} at {site or 'the target'}: {found} of {len(held)}"

@@ -16,12 +16,15 @@ from typing import ClassVar
 import pytest
 from click.testing import CliRunner
 
+from node.control import ask
 from sim.experiments import command, figures, paper
 from sim.experiments.catalogue import EXPERIMENTS, carry_out
 from sim.experiments.comparison import page
 from sim.experiments.outcome import Outcome, Plan
+from sim.grids import pair
 from sim.pdu import Address
 from sim.phantoms import Instance
+from sim.plays.actors import ALL
 from sim.ports import free_port
 from sim.servers import StoreSCP
 from sim.targets import Stored, Target
@@ -41,7 +44,9 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder = tmp_path_factory.mktemp("ours")
     with serving(folder / "home", web={"plain_port": free_port()}) as node:
         address = Address("ALPHA", node.ports["dicom"])
-        yield Target(name="ours", address=address, web=f"http://127.0.0.1:{node.ports['web']}/dicom-web")
+        web = f"http://127.0.0.1:{node.ports['web']}/dicom-web"
+        # A site has at once what it took itself.
+        yield Target(name="ours", address=address, web=web, elsewhere=address)
 
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in ("move", "week", "table4")])
@@ -58,6 +63,29 @@ def test_a_target_with_dicomweb_alone_is_measured_too(ours: Target) -> None:
     for name in ("fig9", "wado"):
         outcome = carry_out(name, web, Plan(share=0.003, seed=2, pause=0.01), quiet)
         assert (outcome.stopped, outcome.way) == ("", "WADO-RS")
+
+
+@pytest.mark.slow
+def test_another_site_finds_and_keeps_what_the_target_took(tmp_path: Path) -> None:
+    sites = pair(tmp_path / "sites", Address("SINK", free_port()))
+    try:
+        sites.start()
+        [owner] = sites.others
+        sites.first.say("grants", "add", owner.called, "everything", *ALL, "host_replicas")
+        owner.say("copies", "add", "all", "--copies", "2", "--min-sites", "2", "--commit-sites", "2")
+        target = Target(name="owner", address=owner.address, elsewhere=sites.first.grid)
+        found = carry_out("sync", target, Plan(share=0.01), quiet)
+        kept = carry_out("replicate", target, Plan(share=0.05), quiet)
+        again = carry_out("sync", target, Plan(share=0.01), quiet)
+        objects = ask(sites.first.home, "copies")["kept_for_others"]["objects"]
+    finally:
+        sites.stop()
+    assert (found.stopped, found.done) == ("", 220)
+    assert found.summary["found elsewhere, median ms"] > 0
+    assert (kept.stopped, kept.done) == ("", 6)
+    assert kept.summary["committed so long after the last was stored, s"] > 0
+    assert objects >= 6 * 16
+    assert "Use another --seed" in again.stopped
 
 
 def test_orthanc_is_measured_with_the_same_words(tmp_path: Path) -> None:
