@@ -62,7 +62,7 @@ class GridRetriever:
         self._expected: list[Entry] = []
         self._places: dict[bytes, int] = {}
         self._begun = 0
-        self._seen: tuple[str, Attributes] = "", {}
+        self._seen: tuple[str, Decision | None] = "", None
 
     def expect(self, entries: Sequence[Entry]) -> None:
         """Have what is elsewhere fetched ahead, in this order and never far."""
@@ -79,10 +79,8 @@ class GridRetriever:
                 f"Held by {entry.source}, which cannot be reached now.", "Try again when it can."
             )
         outgoing = self._opened(entry) if holder_of(entry) else self._local.open(entry)
-        identity = self._identity(entry.StudyInstanceUID)
-        if not identity:
-            return outgoing
-        return corrected(outgoing, [self._decision(entry, identity)], self._system, COERCING)
+        coercion = self._coercion(entry.StudyInstanceUID)
+        return corrected(outgoing, [coercion], self._system, COERCING) if coercion else outgoing
 
     def _opened(self, entry: Entry) -> Outgoing:
         place = self._places.get(entry.holding.sha256)
@@ -103,10 +101,14 @@ class GridRetriever:
             soon, self._begun = self._expected[self._begun : end], end
             self._fetches.expect(soon, self._behalf, _SOON)
 
-    def _identity(self, study: str) -> Attributes:
-        """Return the identity to be written into objects of a study; empty where theirs is right."""
+    def _coercion(self, study: str) -> Decision | None:
+        """Return what writes the identity into objects of a study; None where theirs is right.
+
+        One for all of them: what equal headers become by one decision is worked out once.
+        """
         if self._seen[0] != study:
-            self._seen = study, self._rule(study)
+            identity = self._rule(study)
+            self._seen = study, self._decision(study, identity) if identity else None
         return self._seen[1]
 
     def _rule(self, study: str) -> Attributes:
@@ -119,11 +121,11 @@ class GridRetriever:
         changed = rewritten({}, seen)
         return {tag: changed[tag] for tag in (PATIENT_ID, ISSUER) if tag in changed}
 
-    def _decision(self, entry: Entry, identity: Attributes) -> Decision:
+    def _decision(self, study: str, identity: Attributes) -> Decision:
         return Decision(
             id=uuid4().hex,
             verb=Verb.CORRECT,
-            target=(entry.StudyInstanceUID,),
+            target=(study,),
             reason="identity as the receiver knows it",
             who=self._system,
             when=int(self._clock() * 1000),

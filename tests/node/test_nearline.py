@@ -113,6 +113,22 @@ def test_a_foreign_patient_leaves_under_issuer_and_id(two: tuple[Hospital, Reade
     assert attribute(sent[0], "PatientID") == was
 
 
+def test_a_whole_study_leaves_with_one_account_of_its_identity(two: tuple[Hospital, Reader]) -> None:
+    """What equal headers become is worked out once, not once for each object."""
+    alpha, beta = two
+    sent = phantoms(8, instances=6)
+    entries = alpha.entries(alpha.store(sent))
+    beta.patient = PatientKey("ALPHA-ID", attribute(sent[0], "PatientID"))
+    beta.asker = Asker("BETA-ID")
+    door, accounts = beta.door(), []
+    for entry, instance in zip(entries, sent, strict=True):
+        instance.data = content(door.open(entry))
+        assert attribute(instance, "IssuerOfPatientID") == "ALPHA-ID"
+        accounts += attribute(instance, "OriginalAttributesSequence")
+    assert len(accounts) == 6
+    assert all(each == accounts[0] for each in accounts)
+
+
 def test_one_bad_object_fails_alone(two: tuple[Hospital, Reader]) -> None:
     alpha, beta = two
     entries = alpha.entries(alpha.store(phantoms(6, instances=6)))
