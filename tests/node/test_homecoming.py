@@ -1,0 +1,120 @@
+"""What lies at other sites alone comes home: nothing goes meanwhile, and what is away is known at any moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalog import Entry, Move, Moved
+from node.app import Node
+from node.copies.homecoming import Homecoming
+from node.copies.ledger import Ledger, Placed
+from node.copies.slimming import Mark, Slimming
+from node.storage.elsewhere import is_elsewhere
+from tests.homes import Peer, phantoms, serving
+
+KEEPER = "keeper"
+
+
+class Hospital:
+    """A serving node with one study that a keeper has proved to have; `at_proof` happens as it is asked."""
+
+    def __init__(self, node: Node, folder: Path) -> None:
+        self.archive = node.archive("main")
+        assert set(Peer(node).store(*phantoms(1, instances=3))) == {0}
+        self.uid = next(iter(self.archive.care.inspector.entries()))[1].StudyInstanceUID
+        self.ledger = Ledger(folder, time.time)
+        self.ledger.received(self.uid, KEEPER, [each.holding.sha256 for each in self.entries()])
+        self.ledger.place(self.uid, Placed(archive="main", rule="all", nodes=(KEEPER,), is_met=True))
+        self.at_proof: Callable[[], object] = lambda: None
+        self.now = time.monotonic()
+        self.homecoming = Homecoming(self.ledger, self, lambda: [KEEPER], str, lambda: self.now)
+
+    def entries(self) -> list[Entry]:
+        return self.archive.catalog.versions((self.uid,))
+
+    def are_away(self) -> set[bool]:
+        return {is_elsewhere(each.holding) for each in self.entries()}
+
+    def have_all(self, archive: str, uid: str, nodes: Sequence[str]) -> bool:
+        """Stand in for the keeper's proof."""
+        self.at_proof()
+        return True
+
+    def fetch_back(self, study: str) -> int:
+        """Nothing comes: the keeper is none."""
+        return 0
+
+    def slimming(self, catalog: Any = None) -> Slimming:
+        return Slimming(
+            "main",
+            catalog or self.archive.catalog,
+            self.archive.store.remove,
+            lambda: self.archive.catalog.totals().stored,
+            self.ledger,
+            self,
+            Mark(lambda here: here, 0.0),
+            lambda uid: 0.0,
+            lambda: time.time() + 60,
+            self.homecoming.lets_go,
+        )
+
+
+@pytest.fixture
+def hospital(tmp_path: Path) -> Iterator[Hospital]:
+    with serving(tmp_path / "node") as node:
+        found = Hospital(node, tmp_path / "ledger")
+        yield found
+        found.ledger.close()
+
+
+def test_nothing_goes_in_the_moment_in_which_nothing_was_found_away(hospital: Hospital) -> None:
+    found: list[int] = []
+    hospital.at_proof = lambda: found.append(hospital.homecoming.begin())
+    assert not hospital.slimming().step()
+    assert found == [0]
+    assert hospital.are_away() == {False}
+    hospital.at_proof = lambda: None
+    hospital.homecoming.end()
+    assert hospital.slimming().step()
+    assert hospital.are_away() == {True}
+    assert hospital.homecoming.begin() > 0
+
+
+class Ending:
+    """A catalog whose node ends as soon as its rows name another place."""
+
+    def __init__(self, catalog: Any) -> None:
+        self._catalog = catalog
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._catalog, name)
+
+    def relocate(self, moves: Sequence[Move]) -> list[Moved]:
+        self._catalog.relocate(moves)
+        raise KeyboardInterrupt
+
+
+def test_what_went_is_known_to_be_away_though_the_node_ended_at_once(hospital: Hospital) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        hospital.slimming(Ending(hospital.archive.catalog)).step()
+    assert hospital.are_away() == {True}
+    assert hospital.ledger.lying_away() == [hospital.uid]
+    assert hospital.homecoming.begin() > 0
+
+
+def test_things_go_again_when_nobody_asks_any_more_to_have_all_at_home(hospital: Hospital) -> None:
+    hospital.slimming().step()
+    assert hospital.homecoming.begin() > 0
+    assert not hospital.homecoming.lets_go()
+    hospital.now += 50
+    assert hospital.homecoming.begin() > 0, "whoever waits asks again and again"
+    hospital.now += 50
+    assert not hospital.homecoming.lets_go()
+    hospital.now += 50
+    assert hospital.homecoming.lets_go()
+    assert not hospital.homecoming.step()
