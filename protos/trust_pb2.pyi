@@ -336,6 +336,16 @@ class Directory(_message.Message):
     departures: _containers.RepeatedScalarFieldContainer[bytes]
     def __init__(self, members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., departures: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
+class FarewellRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class FarewellReply(_message.Message):
+    __slots__ = ("alone",)
+    ALONE_FIELD_NUMBER: _ClassVar[int]
+    alone: int
+    def __init__(self, alone: _Optional[int] = ...) -> None: ...
+
 class LeaveRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

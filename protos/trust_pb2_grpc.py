@@ -276,6 +276,11 @@ class MembersStub:
                 request_serializer=protos_dot_trust__pb2.LeaveRequest.SerializeToString,
                 response_deserializer=protos_dot_trust__pb2.LeaveReply.FromString,
                 _registered_method=True)
+        self.Farewell = channel.unary_unary(
+                '/peerpacs.v1.Members/Farewell',
+                request_serializer=protos_dot_trust__pb2.FarewellRequest.SerializeToString,
+                response_deserializer=protos_dot_trust__pb2.FarewellReply.FromString,
+                _registered_method=True)
 
 
 class MembersServicer:
@@ -288,6 +293,14 @@ class MembersServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Farewell(self, request, context):
+        """Says that the caller wants to leave. What the answerer has at the caller alone goes elsewhere or comes
+        home first; once there is no more of it, the answerer counts on nothing that the caller keeps.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MembersServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -295,6 +308,11 @@ def add_MembersServicer_to_server(servicer, server):
                     servicer.Leave,
                     request_deserializer=protos_dot_trust__pb2.LeaveRequest.FromString,
                     response_serializer=protos_dot_trust__pb2.LeaveReply.SerializeToString,
+            ),
+            'Farewell': grpc.unary_unary_rpc_method_handler(
+                    servicer.Farewell,
+                    request_deserializer=protos_dot_trust__pb2.FarewellRequest.FromString,
+                    response_serializer=protos_dot_trust__pb2.FarewellReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -325,6 +343,33 @@ class Members:
             '/peerpacs.v1.Members/Leave',
             protos_dot_trust__pb2.LeaveRequest.SerializeToString,
             protos_dot_trust__pb2.LeaveReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Farewell(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/peerpacs.v1.Members/Farewell',
+            protos_dot_trust__pb2.FarewellRequest.SerializeToString,
+            protos_dot_trust__pb2.FarewellReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -291,7 +291,23 @@ class Copying:
     @cached_property
     def homecoming(self) -> Homecoming:
         """Brings home what lies at other sites alone, before this hospital leaves them."""
-        return Homecoming(self.ledger, self.returning, self.members.connected, self.name)
+        parts = (self.members.connected, self.name, self._others, time.monotonic)
+        return Homecoming(self.ledger, self.returning, *parts)
+
+    def _others(self) -> set[str]:
+        return {each.node_id for each in self.members.candidates()}
+
+    def without(self, node_id: str) -> int:
+        """Have what lies at a node alone that leaves go elsewhere or come home; return its bytes."""
+        if not self.is_open:
+            return 0
+        self.members.leaves(node_id)
+        return self.homecoming.without(node_id)
+
+    def forget_keeper(self, node_id: str) -> None:
+        """Count on nothing any more that a node keeps: it drops it."""
+        if self.is_open:
+            self.ledger.forget_keeper(node_id)
 
     @cached_property
     def _slimming(self) -> Slimming:
@@ -306,6 +322,7 @@ class Copying:
             Mark(self._over_mark, section.nearline_after_days * 86400.0),
             self._last_read,
             self._clock,
+            self.homecoming.lets_go,
         )
 
     def _last_read(self, uid: str) -> float:
@@ -314,8 +331,6 @@ class Copying:
 
     def _over_mark(self, here: int) -> int:
         section, over = self._config.copies, 0
-        if self.homecoming.is_on:
-            return 0
         if section.nearline_above_mb:
             over = here - section.nearline_above_mb * MB
         if section.nearline_above_percent:

@@ -11,10 +11,11 @@ from typing import Any, Final
 import msgspec
 
 from catalog import BadRequest, Clock, PacsError, Unavailable
-from federation.leaving import LeaveService, ask_to_drop
+from federation.leaving import LeaveService, alone_here, ask_to_drop
 from federation.links.gate import Gate
 from federation.neighbours import Neighbours
 from federation.owners import owner_of
+from federation.trust.credentials import Pair
 from federation.trust.departure import Receipt, depart, read_departure
 from federation.trust.names import Identity
 from federation.trust.rows import Departed, PeerRow
@@ -50,7 +51,13 @@ class Departing:
 
     def service(self, gate: Gate) -> LeaveService:
         """Return what those who leave call."""
-        return LeaveService(gate, self._asked, lambda: self._grid().member().credentials.pair)
+        return LeaveService(gate, self._alone, self._asked, self._pair)
+
+    def _pair(self) -> Pair:
+        return self._grid().member().credentials.pair
+
+    def _alone(self, identity: Identity) -> int:
+        return self._copying.without(identity.node_id)
 
     def _asked(self, identity: Identity) -> Receipt:
         receipt, member = self._drop(identity.node_id), self._grid().member()
@@ -90,8 +97,9 @@ class Departing:
         tables.departed.put(key, Departed(row.document, is_dropped=True))
 
     def _drop(self, node_id: str) -> Receipt:
-        """Forget all that this node has of another one; return what that was."""
+        """Forget all that this node has of another one, and its receipts; return what was here."""
         copies, size = 0, 0
+        self._copying.forget_keeper(node_id)
         if self._copying.is_open:
             store = self._copying.store
             for owner in [each for each in store.owners() if owner_of(each).node_id == node_id]:
@@ -113,25 +121,54 @@ class Departing:
     def leave(self, who: str, *, is_forced: bool = False) -> dict[str, Any]:
         """Have everybody drop what they have of this node, and end its membership.
 
-        While something lies at other sites alone it comes home first: then `coming_home` is told, in bytes.
+        What lies here alone goes to its owners first: then `going_home` is told, by owner, in bytes; and what
+        lies at other sites alone comes home: then `coming_home` is told, in bytes.
 
         Raises:
             BadRequest: the grid cannot be without this node, or something here is damaged.
-            Unavailable: no authority is connected, or nobody who has what is to come home.
+            Unavailable: no authority is connected, or nobody who has what is to come home, or an owner of
+                copies is not.
         """
         member, grid = self._grid().member(), self._grid()
         others = [row for _, row in grid.tables.peers.scan() if row.state == "member"]
         others = [row for row in others if row.node_id != grid.settings.node_id]
         self._check(member, others, is_forced=is_forced)
         homecoming = self._copying.homecoming
-        if not is_forced and (left := homecoming.begin()):
-            return {"coming_home": left}
+        if not is_forced:
+            if going := self._alone_here(member, others):
+                return {"going_home": going}
+            if left := homecoming.begin():
+                return {"coming_home": left}
+        try:
+            return self._go(member, grid, others, who)
+        finally:
+            homecoming.end()
+
+    def _alone_here(self, member: Membership, others: list[PeerRow]) -> dict[str, int]:
+        """Ask the owners of what is kept here how much of theirs is nowhere else; return bytes by name."""
+        names, found = {row.node_id: row.name for row in others}, {}
+        for node_id in dict.fromkeys(owner_of(each).node_id for each in self._copying.store.owners()):
+            if node_id not in names:
+                continue
+            try:
+                alone = alone_here(member.links.channel(node_id), names[node_id])
+            except PacsError as error:
+                what = f"{names[node_id]} cannot say whether its copies here are the only ones: {error.what}"
+                remedy = "Try again when it is connected. To drop them all the same: --force"
+                raise Unavailable(what, remedy) from None
+            if alone:
+                found[names[node_id]] = alone
+        return found
+
+    def _go(self, member: Membership, grid: Grid, others: list[PeerRow], who: str) -> dict[str, Any]:
         for name, _ in list(grid.tables.grants.scan()):
             grid.tables.grants.delete(name)
         # Authorities last: after their answer this node's certificate counts no more.
         others.sort(key=lambda row: row.is_authority)
         receipts, owing = [], []
         for row in others:
+            # First here: nothing that this node has may rest on copies that go.
+            self._copying.forget_keeper(row.node_id)
             try:
                 channel = member.links.channel(row.node_id)
                 found = ask_to_drop(channel, row.name, member.trust, grid.settings.node_id)
@@ -141,7 +178,7 @@ class Departing:
         dropped = [self._drop(row.node_id) for row in others]
         told = {
             "grid": member.trust.bundle.name,
-            "came_home": homecoming.came,
+            "came_home": self._copying.homecoming.came,
             "receipts": receipts,
             "owing": owing,
             "dropped_here": {
@@ -152,7 +189,6 @@ class Departing:
             },
         }
         told["file"] = str(self._end(grid, told))
-        homecoming.end()
         audit = next(iter(self._archives.values())).shared.audit
         audit.record("change", None, "left the grid", {"who": who, "receipts": len(receipts), "owing": owing})
         return told

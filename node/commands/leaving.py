@@ -20,14 +20,14 @@ _PATIENCE: Final = 120.0
 @click.option(
     "--force",
     is_flag=True,
-    help="Although objects here are damaged, or what lies at other sites alone cannot come home.",
+    help="Although objects here are damaged, or what lies at one site alone cannot come home.",
 )
 @shared
 def leave_command(session: Session, yes: bool, force: bool) -> int:
     """Leave the grid: every other node drops what it has of this one and signs a receipt for it.
 
     All that this node holds stays here, and what lies at other sites alone comes home first. What it
-    keeps for others is dropped; their owners copy it elsewhere.
+    keeps for others is dropped, once its owners have it themselves or at another site.
 
     Example: peerpacs leave
     """
@@ -35,11 +35,8 @@ def leave_command(session: Session, yes: bool, force: bool) -> int:
         click.confirm("Leave the grid? The others drop their copies of what this node holds.", abort=True)
     with session.desk("leave") as ask:
         done = _wait_until_home(session, lambda: ask("leave_grid", who=who(), is_forced=force))
-    if "coming_home" in done:
-        left = readable(done["coming_home"])
-        session.say(
-            done, [f"! {left} did not come home, so this node stays in the grid. See: peerpacs peers"]
-        )
+    if waits := _what_waits(done):
+        session.say(done, [f"! {waits} Nothing more comes, so this node stays. See: peerpacs peers"])
         return PARTIAL
     session.say(done, _lines(done))
     return PARTIAL if done["owing"] else 0
@@ -47,16 +44,26 @@ def leave_command(session: Session, yes: bool, force: bool) -> int:
 
 def _wait_until_home(session: Session, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Ask again as long as something comes home; return the last answer."""
-    left, since = -1, time.monotonic()
-    while "coming_home" in (done := ask()):
-        if done["coming_home"] != left:
-            left, since = done["coming_home"], time.monotonic()
+    told, since = "", time.monotonic()
+    while waits := _what_waits(done := ask()):
+        if waits != told:
+            told, since = waits, time.monotonic()
             if not session.is_json:
-                click.echo(f"{readable(left)} lie at other sites alone and come home first ...", err=True)
+                click.echo(waits, err=True)
         elif time.monotonic() - since > _PATIENCE:
             break
         time.sleep(_LOOK)
     return done
+
+
+def _what_waits(done: dict[str, Any]) -> str:
+    """Return a sentence about what has to go or come home first; nothing where this node has left."""
+    if "going_home" in done:
+        parts = [f"{readable(size)} of {name}" for name, size in done["going_home"].items()]
+        return f"{' and '.join(parts)} lie here alone and go home first."
+    if "coming_home" in done:
+        return f"{readable(done['coming_home'])} lie at other sites alone and come home first."
+    return ""
 
 
 def _lines(done: dict[str, Any]) -> Iterator[str]:

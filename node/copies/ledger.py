@@ -6,6 +6,7 @@ disk when a call returns.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -69,6 +70,8 @@ class Ledger:
         self._away = self._state.table("away", int)
         self.away_bytes = sum(size for _, size in self._away.scan())
         """Bytes of own objects that lie at other sites alone."""
+        self.moving = threading.RLock()
+        """Held by whoever has own objects go from here, and by whoever counts on none going meanwhile."""
         self._clock = clock
 
     def close(self) -> None:
@@ -127,6 +130,11 @@ class Ledger:
         if placed is not None and placed.is_met and node_id in placed.nodes:
             self.place(study, replace(placed, is_met=False))
 
+    def forget_keeper(self, node_id: str) -> None:
+        """Take back all receipts of a node that drops what it keeps; looks at every row."""
+        for study in list(self.studies_at(node_id)):
+            self.withdraw(study, node_id)
+
     def _change(self, study: str, node_id: str, change: Callable[[Receipts | None], Receipts | None]) -> None:
         self._receipts.change({_key(study, node_id): change})
 
@@ -145,14 +153,36 @@ class Ledger:
 
     def lies_away(self, study: str, size: int) -> None:
         """Write down how many bytes of a study lie at other sites alone."""
-        before = self._away.get(study.encode()) or 0
-        if size != before:
-            self._away.change({study.encode(): lambda _: size or None})
-            self.away_bytes += size - before
+        with self.moving:
+            before = self._away.get(study.encode()) or 0
+            if size != before:
+                self._away.change({study.encode(): lambda _: size or None})
+                self.away_bytes += size - before
+
+    def recount(self, study: str, away: Callable[[], int]) -> None:
+        """Have counted how many bytes of a study lie at other sites alone, while none goes there."""
+        with self.moving:
+            self.lies_away(study, away())
+
+    def away_at(self, node_id: str, others: Collection[str]) -> dict[str, int]:
+        """Return the studies of which a keeper has something alone that is not here; how many bytes are away.
+
+        `others` are the keepers that count besides it.
+        """
+        with self.moving:
+            return {study: size for study, size in self._lying() if self._is_alone(study, node_id, others)}
+
+    def _is_alone(self, study: str, node_id: str, others: Collection[str]) -> bool:
+        rows = self.keepers(study)
+        has = rows.pop(node_id, Receipts()).all()
+        return bool(has.difference(*(row.all() for other, row in rows.items() if other in others)))
+
+    def _lying(self) -> list[tuple[str, int]]:
+        return [(key.decode(), size) for key, size in self._away.scan()]
 
     def lying_away(self) -> list[str]:
         """Return the studies of which something lies at other sites alone."""
-        return [key.decode() for key, _ in self._away.scan()]
+        return [study for study, _ in self._lying()]
 
     def studies_at(self, node_id: str) -> Iterator[str]:
         """Yield the studies of which a keeper has something; looks at every row."""

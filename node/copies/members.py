@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from catalog import Attributes, Clock
 from federation.placement import Candidate
@@ -10,6 +11,9 @@ from federation.trust.policy import Caller, Op, Policy
 from node.grid import Grid
 
 from .ledger import Ledger
+
+_CHANGES_ITS_MIND: Final = 600.0
+"""Seconds after which a node that wanted to leave, and did not, counts again."""
 
 
 class Members:
@@ -24,6 +28,11 @@ class Members:
         self._clock = clock
         self._archive = archive
         self._lost_after = lost_after
+        self._leaving: dict[str, float] = {}
+
+    def leaves(self, node_id: str) -> None:
+        """Hear that a node wants to leave: for a while nothing is to be kept there."""
+        self._leaving[node_id] = self._clock() + _CHANGES_ITS_MIND
 
     def connected(self) -> list[str]:
         """Return the nodes with a live session."""
@@ -47,8 +56,9 @@ class Members:
         return row.site if row and row.state == "member" and node_id not in self.lost() else ""
 
     def candidates(self) -> list[Candidate]:
-        """Return the other members that are not lost."""
-        own, lost = self._grid().settings.node_id, set(self.lost())
+        """Return the other members that are not lost and do not leave."""
+        own, now = self._grid().settings.node_id, self._clock()
+        lost = {*self.lost(), *(each for each, until in [*self._leaving.items()] if now < until)}
         return [
             Candidate(row.node_id, row.site)
             for _, row in self._grid().tables.peers.scan()

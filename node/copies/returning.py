@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -205,7 +206,7 @@ class Returning:
             self._ledger.claimed(study, node_id, [each.sha256 for each in items])
             lost = [each for each in items if catalog.whereabouts(each.SOPInstanceUID, each.sha256) is None]
             came += self._bring(node_id, study, lost)
-            self._ledger.lies_away(study, away_of(catalog.versions((study,))))
+            self._ledger.recount(study, partial(self._away_of, study))
             self._home.place(study)
         if came:
             self._told("recovered", node_id, came)
@@ -225,8 +226,11 @@ class Returning:
             entries = self._home.catalog.versions((study,)) if has else []
             away = [each for each in entries if is_elsewhere(each.holding) and each.holding.sha256 in has]
             came += self._bring(node_id, study, list(map(item_of, away)))
-        self._ledger.lies_away(study, away_of(self._home.catalog.versions((study,))))
+        self._ledger.recount(study, partial(self._away_of, study))
         return came
+
+    def _away_of(self, study: str) -> int:
+        return away_of(self._home.catalog.versions((study,)))
 
     def _listed(self, node_id: str) -> Iterator[tuple[str, list[CopyItem], list[Decision]]]:
         """Yield what a keeper has of each study, one study at a time, and the decisions not known here."""

@@ -1,7 +1,8 @@
 """Above a mark, own objects go from the disk, the least recently used first, if others have proved theirs.
 
 Never what came in the last days or is under a legal hold. The rows name the other place before the bytes
-go, so that whatever moment the node ends at, each object can be read from somewhere.
+go, so that whatever moment the node ends at, each object can be read from somewhere. That something of a
+study is away is written down before it is: who leaves the grid has to know.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ from msgspec.structs import replace
 from catalog import Clock, Decision, Entry, Holding, Move, Moved, PacsError, Verb
 from node.storage.elsewhere import is_elsewhere, place_elsewhere
 
-from .ledger import Ledger
-from .proofs import Proofs
+from .ledger import Ledger, Placed
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,13 @@ class Mark(NamedTuple):
     """Returns how many bytes are too many, by how many of this archive's are here."""
     keep_for: float
     """Seconds after its arrival, or its last use, in which nothing goes."""
+
+
+class Provers(Protocol):
+    """Who asks for proofs; `Proofs` does."""
+
+    def have_all(self, archive: str, uid: str, nodes: Sequence[str]) -> bool:
+        """Say whether each of these nodes has all of a study, proved freshly."""
 
 
 class Kept(Protocol):
@@ -64,12 +71,16 @@ class Slimming:
         remove: Callable[[Holding], object],
         stored: Callable[[], int],
         ledger: Ledger,
-        proofs: Proofs,
+        proofs: Provers,
         mark: Mark,
         used: Callable[[str], float],
         clock: Clock,
+        may_go: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`stored` counts the bytes of all objects, here or not; `used` says when a study was last read."""
+        """`stored` counts the bytes of all objects, here or not; `used` says when a study was last read.
+
+        `may_go` says whether anything may go at all; what it says counts while `ledger.moving` is held.
+        """
         self._archive = archive
         self._catalog = catalog
         self._remove = remove
@@ -79,6 +90,7 @@ class Slimming:
         self._mark = mark
         self._used = used
         self._clock = clock
+        self._may_go = may_go
         self._line: deque[str] = deque()
         self._rests_until = float("-inf")
 
@@ -89,7 +101,7 @@ class Slimming:
     def step(self) -> bool:
         """Have the least recently used study go that may, if there is too much; say whether one went."""
         now = self._clock()
-        if 0 <= self._rests_until - now <= _PAUSE or not self.over():
+        if 0 <= self._rests_until - now <= _PAUSE or not self._may_go() or not self.over():
             return False
         if not self._line:
             self._line.extend(self._ordered(now))
@@ -131,7 +143,18 @@ class Slimming:
             return False
         if not self._proofs.have_all(self._archive, uid, placed.nodes):
             return False
-        here = [each for each in self._catalog.versions((uid,)) if not is_elsewhere(each.holding)]
+        with self._ledger.moving:
+            return self._is_still_met(uid, placed) and self._go(uid)
+
+    def _is_still_met(self, uid: str, placed: Placed) -> bool:
+        """Say whether, since the proofs, nobody took back what they rest on."""
+        now = self._ledger.placed(uid)
+        return self._may_go() and now is not None and now.is_met and now.nodes == placed.nodes
+
+    def _go(self, uid: str) -> bool:
+        entries = self._catalog.versions((uid,))
+        here = [each for each in entries if not is_elsewhere(each.holding)]
+        self._ledger.lies_away(uid, sum(each.holding.size for each in entries))
         gone = 0
         for start in range(0, len(here), _BATCH):
             gone += self._move(here[start : start + _BATCH])

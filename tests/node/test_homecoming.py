@@ -1,4 +1,4 @@
-"""What lies at other sites alone comes home: nothing goes meanwhile, and what is away is known at any moment."""
+"""What lies at other sites alone comes home: nothing goes meanwhile, and what is away is always known."""
 
 from __future__ import annotations
 
@@ -26,13 +26,16 @@ class Hospital:
     def __init__(self, node: Node, folder: Path) -> None:
         self.archive = node.archive("main")
         assert set(Peer(node).store(*phantoms(1, instances=3))) == {0}
-        self.uid = next(iter(self.archive.care.inspector.entries()))[1].StudyInstanceUID
+        self.uid = next(entry.StudyInstanceUID for _, entry in self.archive.care.inspector.entries())
         self.ledger = Ledger(folder, time.time)
         self.ledger.received(self.uid, KEEPER, [each.holding.sha256 for each in self.entries()])
         self.ledger.place(self.uid, Placed(archive="main", rule="all", nodes=(KEEPER,), is_met=True))
         self.at_proof: Callable[[], object] = lambda: None
         self.now = time.monotonic()
-        self.homecoming = Homecoming(self.ledger, self, lambda: [KEEPER], str, lambda: self.now)
+        self.others = {KEEPER}
+        self.homecoming = Homecoming(
+            self.ledger, self, lambda: [KEEPER], str, lambda: self.others, lambda: self.now
+        )
 
     def entries(self) -> list[Entry]:
         return self.archive.catalog.versions((self.uid,))
@@ -118,3 +121,20 @@ def test_things_go_again_when_nobody_asks_any_more_to_have_all_at_home(hospital:
     hospital.now += 50
     assert hospital.homecoming.lets_go()
     assert not hospital.homecoming.step()
+
+
+def test_who_leaves_is_not_counted_on_once_nothing_lies_there_alone(hospital: Hospital) -> None:
+    others = hospital.others
+    assert hospital.slimming().step()
+    others.discard(KEEPER)
+    assert hospital.homecoming.without(KEEPER) > 0
+    assert not hospital.homecoming.lets_go()
+    digests = [each.holding.sha256 for each in hospital.entries()]
+    hospital.ledger.received(hospital.uid, "gamma", digests)
+    assert hospital.homecoming.without(KEEPER) > 0, "gamma is no member"
+    others.add("gamma")
+    assert hospital.homecoming.without(KEEPER) == 0
+    assert [*hospital.ledger.keepers(hospital.uid)] == ["gamma"]
+    placed = hospital.ledger.placed(hospital.uid)
+    assert placed is not None
+    assert not placed.is_met

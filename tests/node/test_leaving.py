@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from node.copies.ledger import Ledger
 from tests.grid import GridNode
 from tests.node.copies import KEEPS, hospitals, kept, sent, wait_until_met
 from tests.running import until
@@ -90,7 +92,38 @@ def test_what_lies_at_other_sites_alone_comes_home_before_its_hospital_leaves(tm
         for uid, _ in found:
             assert len(get(beta, uid, as_ae="WS", called="BETA")[0]) == 10
         assert beta.told("verify")["is_good"]
+        beta.stop()
+        ledger = Ledger(beta.home / "copies" / "ledger", time.time)
+        assert [ledger.keepers(uid) for uid, _ in found] == [{}, {}, {}], "nothing rests on copies that went"
+        ledger.close()
     finally:
         for node in nodes:
             if node.process is not None:
                 node.stop()
+
+
+def test_who_keeps_the_only_copy_of_anothers_study_gives_it_back_before_it_leaves(
+    four: list[GridNode], tmp_path: Path
+) -> None:
+    _, beta, gamma, _ = four
+    beta.grant(gamma, *KEEPS)
+    beta.say("copies", "add", "all", "--copies", "2", "--must", "GAMMA")
+    beta.stop()
+    mark = {"PEERPACS__COPIES__NEARLINE_ABOVE_MB": "2", "PEERPACS__COPIES__NEARLINE_AFTER_DAYS": "0"}
+    beta.start(**beta.env, **mark)
+    found = [sent(beta, tmp_path / str(number), 81 + number, 10, 500_000) for number in range(2)]
+    until(lambda: "NEARLINE" in {each for _, each in rows(ask(beta, called="BETA"))}, 120)
+    beta.kill()
+    until(lambda: not gamma.is_connected(beta))
+    assert "the only ones" in gamma.say("leave", "--yes", code=1)
+    assert kept(gamma) == 20
+    # Without the mark: all that comes home would go again at once.
+    beta.start(**beta.env)
+    until(lambda: gamma.is_connected(beta))
+
+    told = gamma.told("leave", "--yes")
+    assert told["dropped_here"]["copies"] == 20
+    assert {each for _, each in rows(ask(beta, called="BETA"))} == {"ONLINE"}
+    for uid, _ in found:
+        assert len(get(beta, uid, as_ae="WS", called="BETA")[0]) == 10
+    assert beta.told("verify")["is_good"]
