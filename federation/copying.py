@@ -5,10 +5,14 @@ A keeper answers each owner about that owner's copies alone; who calls is what i
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from catalog import BadRequest, NotFound, PacsError, Reader
+import grpc
+
+from catalog import BadRequest, NotFound, PacsError, Reader, Unavailable
 from protos import copies_pb2 as pb
 from protos import copies_pb2_grpc as services
 from protos import objects_pb2 as objects
@@ -24,7 +28,8 @@ AT_ONCE: Final = 256
 _ANSWER: Final = 20.0
 """Seconds within which a keeper answers what needs no reading."""
 _SILENT: Final = 60.0
-"""Seconds that a keeper is given for each 64 MB of a call, and for the call itself."""
+"""Seconds without a word after which a keeper that takes objects is given up, however long it takes them;
+and that one is given to prove each 64 MB."""
 
 
 class CopyItem(NamedTuple):
@@ -235,6 +240,32 @@ def _read_item(item: pb.CopyItem) -> CopyItem:
     )
 
 
+class _Watch:
+    """Cancels a call that brings nothing for too long; a thread of its own looks."""
+
+    def __init__(self, call: Any) -> None:
+        self.gave_up = False
+        self._call = call
+        self._is_over = threading.Event()
+        self._heard = time.monotonic()
+        threading.Thread(target=self._look, name="patience", daemon=True).start()
+
+    def heard(self) -> None:
+        """Hear that something came."""
+        self._heard = time.monotonic()
+
+    def end(self) -> None:
+        """Look no more."""
+        self._is_over.set()
+
+    def _look(self) -> None:
+        while not self._is_over.wait(_SILENT / 8):
+            if time.monotonic() - self._heard > _SILENT:
+                self.gave_up = True
+                self._call.cancel()
+                return
+
+
 class CopyLink:
     """The owner's side: calls the Copies service of keepers."""
 
@@ -246,8 +277,10 @@ class CopyLink:
     def keep(self, node_id: str, order: Order) -> Iterator[Told]:
         """Have a keeper take objects; yield what is durable there, and now and then nothing.
 
+        It may take as long as it needs, while it says that the work goes on.
+
         Raises:
-            Unavailable: it is not connected, or broke off.
+            Unavailable: it is not connected, broke off, or says nothing any more.
             NotPermitted, OutOfSpace: it takes none.
         """
         request = pb.KeepRequest(
@@ -258,13 +291,21 @@ class CopyLink:
             statement=order.statement,
             readable=order.readable,
         )
-        seconds = _SILENT * (1 + sum(each.size for each in order.items) / (64 << 20))
         with letters(self._name(node_id)):
-            call = services.CopiesStub(self._channel(node_id)).Keep(request, timeout=seconds)
+            call = services.CopiesStub(self._channel(node_id)).Keep(request)
+            watch = _Watch(call)
             try:
                 for reply in call:
+                    watch.heard()
                     yield Told(tuple(reply.kept), tuple(map(_failure, reply.failures)))
+                    watch.heard()
+            except grpc.RpcError:
+                if not watch.gave_up:
+                    raise
+                what = f"{self._name(node_id)} said nothing for {_SILENT:.0f} seconds while it took copies."
+                raise Unavailable(what, "What it has stays there; the rest is tried again.") from None
             finally:
+                watch.end()
                 call.cancel()
 
     def drop(self, node_id: str, archive: str, study: str, digests: Sequence[bytes] = ()) -> int:

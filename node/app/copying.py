@@ -189,6 +189,7 @@ class Copying:
         """Hear that a keeper has a study whole: who asked for commitment may have waited for that."""
         self.planner.tell(uid)
         self._archives[DEFAULT].commitment.hasten()
+        self._slimming.look_again()
 
     def commit_level(self, entries: Sequence[Entry], asked: float) -> list[int]:
         """Say whether enough sites have each version, as the rules ask for; satisfies `Elsewhere`."""

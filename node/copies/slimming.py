@@ -115,6 +115,10 @@ class Slimming:
         self._rests_until = now + _PAUSE
         return False
 
+    def look_again(self) -> None:
+        """Hear that a keeper has another study whole, so that it may go; any thread may call."""
+        self._rests_until = float("-inf")
+
     def _ordered(self, now: float) -> list[str]:
         """Return the studies that may go, the least recently used first."""
         found = []

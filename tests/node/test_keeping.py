@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from catalog import Damaged, NotPermitted, PacsError, Selection, Unavailable
+from federation import copying
+from federation.copying import Told
 from federation.lanes import BULK, URGENT, Lanes
+from node.copies import pulling
 from tests.federation.nodes import wait_for
 from tests.homes import edited, phantoms
 from tests.node.keepers import MB, Keeper, flip, pair
@@ -68,6 +71,32 @@ def test_a_large_object_that_broke_off_goes_on_where_it_was(two: tuple[Keeper, K
     came, again = 9 * MB, alpha.given[-1].size
     assert again <= size - came + MB
     alpha.grants[0] = alpha.grants[0].__class__(**{**_fields(alpha.grants[0]), "rate": 0})
+
+
+def test_a_slow_line_is_waited_for_and_a_keeper_that_says_nothing_is_not(
+    two: tuple[Keeper, Keeper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alpha, beta = two
+    monkeypatch.setattr(copying, "_SILENT", 0.6)
+    monkeypatch.setattr(pulling, "_SIGN", 0.1)
+    uid = alpha.store(phantoms(5, instances=1, size=3 * MB))
+    alpha.grants[0] = alpha.grants[0].__class__(**{**_fields(alpha.grants[0]), "rate": 1})
+    alpha.rest = lambda seconds: time.sleep(0.4)
+    began = time.monotonic()
+    assert alpha.copied(beta, uid) == (1, [])
+    assert time.monotonic() - began > 0.8, "the line was not slow"
+    alpha.rest = lambda seconds: None
+    alpha.grants[0] = alpha.grants[0].__class__(**{**_fields(alpha.grants[0]), "rate": 0})
+    is_over = threading.Event()
+
+    def silent(visitor: object, order: object) -> Iterator[Told]:
+        yield Told()
+        is_over.wait(60)
+
+    monkeypatch.setattr(beta.keeping, "keep", silent)
+    with pytest.raises(Unavailable, match="said nothing"):
+        alpha.copied(beta, uid)
+    is_over.set()
 
 
 def _fields(row: object) -> dict[str, object]:

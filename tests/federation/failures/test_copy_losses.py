@@ -90,6 +90,26 @@ def test_a_node_that_has_nothing_left_but_identity_and_state_gets_its_studies_ba
     is_well(alpha, beta, tmp_path / "copies")
 
 
+def test_a_node_that_has_nothing_left_but_its_identity_gets_its_studies_back(
+    pair: Pair, tmp_path: Path
+) -> None:
+    alpha, beta = pair
+    uid = corrected(alpha, tmp_path / "sent")
+    had = ask(alpha.home, "status")["archive"]
+    assert alpha.stop() == 0
+    left = {alpha.home / name for name in ("identity", "peerpacs.toml", "log.txt")}
+    for path in set(alpha.home.iterdir()) - left:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    alpha.start(**alpha.env)
+    until(lambda: alpha.is_connected(beta))
+    until(lambda: ask(alpha.home, "status")["archive"] == had, 90)
+    assert "MENDED" in name_of(alpha, uid)
+    assert kept(beta) == had["instances"]
+    # How many copies there are to be was a row of the state.
+    alpha.say("copies", "add", "all", "--copies", "2")
+    is_well(alpha, beta, tmp_path / "copies")
+
+
 def test_a_keeper_that_says_it_kept_what_it_did_not_is_found_out(pair: Pair, tmp_path: Path) -> None:
     alpha, beta = pair
     beta.stop()
@@ -108,7 +128,10 @@ def test_a_node_whose_state_is_gone_works_on_alone_and_says_how_it_joins_again(t
     node.start(**node.env)
     try:
         node.told("invite", "--site", "OTHER", "--template", "replica-peer")
+        keepsake = node.home / "identity" / "grid.rows"
+        until(keepsake.exists)
         node.stop()
+        keepsake.unlink()
         shutil.rmtree(node.home / "state")
         node.start(**node.env)
         assert "peerpacs join" in node.log()
