@@ -1,4 +1,4 @@
-"""Disks that are too small: of the owner, which has ten times as much, and of the keeper, full in mid-copy."""
+"""Disks that are too small: of the owner, which has ten times as much, or of the keeper, full in mid-copy."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_node_of_64_mb_takes_ten_times_as_much_and_gives_all_of_it_back(tmp_pa
                     assert set(statuses) <= {0, 0xA700}, "nothing but a full disk is in the way"
                     left = [each for each, status in zip(left, statuses, strict=True) if status]
                     if left:
-                        until(lambda: peer.store(left[0]) == [0], 120)
+                        until(lambda first=left[0]: peer.store(first) == [0], 120)  # type: ignore[misc]
                         del left[0]
             until(lambda: is_done(alpha), 120)
             for node in (beta, gamma):
