@@ -6,19 +6,19 @@ A keeper answers each owner about that owner's copies alone; who calls is what i
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import grpc
 
-from catalog import BadRequest, NotFound, PacsError, Reader, Unavailable
+from catalog import BadRequest, Clock, NotFound, PacsError, Reader, Unavailable
 from protos import copies_pb2 as pb
 from protos import copies_pb2_grpc as services
 from protos import objects_pb2 as objects
 
 from .links.gate import Gate, Visitor
 from .links.rpc import letters
+from .links.session import Spawn
 from .objects import error_of, failure_of
 from .owners import Owner
 from .pieces import PIECE
@@ -241,26 +241,27 @@ def _read_item(item: pb.CopyItem) -> CopyItem:
 
 
 class _Watch:
-    """Cancels a call that brings nothing for too long; a thread of its own looks."""
+    """Cancels a call that brings nothing for too long; `look` runs in a thread of its own."""
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, call: Any, monotonic: Clock) -> None:
         self.gave_up = False
         self._call = call
         self._is_over = threading.Event()
-        self._heard = time.monotonic()
-        threading.Thread(target=self._look, name="patience", daemon=True).start()
+        self._monotonic = monotonic
+        self._heard = monotonic()
 
     def heard(self) -> None:
         """Hear that something came."""
-        self._heard = time.monotonic()
+        self._heard = self._monotonic()
 
     def end(self) -> None:
         """Look no more."""
         self._is_over.set()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Look until the call ends."""
         while not self._is_over.wait(_SILENT / 8):
-            if time.monotonic() - self._heard > _SILENT:
+            if self._monotonic() - self._heard > _SILENT:
                 self.gave_up = True
                 self._call.cancel()
                 return
@@ -269,10 +270,14 @@ class _Watch:
 class CopyLink:
     """The owner's side: calls the Copies service of keepers."""
 
-    def __init__(self, channel: Callable[[str], Any], name: Callable[[str], str]) -> None:
+    def __init__(
+        self, channel: Callable[[str], Any], name: Callable[[str], str], spawn: Spawn, monotonic: Clock
+    ) -> None:
         """`channel` returns the channel to a connected node, `name` says how it is called in sentences."""
         self._channel = channel
         self._name = name
+        self._spawn = spawn
+        self._monotonic = monotonic
 
     def keep(self, node_id: str, order: Order) -> Iterator[Told]:
         """Have a keeper take objects; yield what is durable there, and now and then nothing.
@@ -293,7 +298,8 @@ class CopyLink:
         )
         with letters(self._name(node_id)):
             call = services.CopiesStub(self._channel(node_id)).Keep(request)
-            watch = _Watch(call)
+            watch = _Watch(call, self._monotonic)
+            self._spawn("patience", watch.look)
             try:
                 for reply in call:
                     watch.heard()
@@ -351,13 +357,12 @@ class CopyLink:
         return bytes(reply.readable)
 
     def give_back(self, node_id: str, owner: bytes, fetch: objects.FetchRequest, timeout: float) -> Any:
-        """Begin a Return; return the call, which yields replies as a Fetch does and can be cancelled.
+        """Begin a Return; return the call, which yields replies as they are on the wire and can be cancelled.
 
         Raises:
             Unavailable: the node is not connected.
         """
-        request = pb.ReturnRequest(owner=owner.decode(), fetch=fetch)
-        return services.CopiesStub(self._channel(node_id)).Return(request, timeout=timeout)
+        return begin_return(self._channel(node_id), owner.decode(), fetch, timeout)
 
 
 def _failure(failure: objects.ObjectFailure) -> tuple[int, PacsError]:

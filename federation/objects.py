@@ -319,15 +319,23 @@ class PeerLink:
         with asking(asker):
             channel = self._channel(node_id)
             if request.archive.startswith(_COPIES):
-                asked = copies.ReturnRequest(owner=request.archive.removeprefix(_COPIES), fetch=request)
-                back = channel.unary_stream(_RETURN, request_serializer=_bytes_of)
-                return back(asked, timeout=timeout, wait_for_ready=patient)
+                owner = request.archive.removeprefix(_COPIES)
+                return begin_return(channel, owner, request, timeout, patient=patient)
             fetch = channel.unary_stream(f"/{_SERVICE}/Fetch", request_serializer=_bytes_of)
             return fetch(request, timeout=timeout, wait_for_ready=patient)
 
     def letters(self, node_id: str) -> AbstractContextManager[None]:
         """Turn what a call raises inside into PacsErrors."""
         return letters(self._name(node_id))
+
+
+def begin_return(
+    channel: Any, owner: str, fetch: pb.FetchRequest, timeout: float, *, patient: bool = False
+) -> Any:
+    """Begin a Return of what a node keeps for an owner; return the call, whose replies are as on the wire."""
+    asked = copies.ReturnRequest(owner=owner, fetch=fetch)
+    call = channel.unary_stream(_RETURN, request_serializer=_bytes_of)
+    return call(asked, timeout=timeout, wait_for_ready=patient)
 
 
 def _bytes_of(message: Any) -> bytes:

@@ -31,7 +31,6 @@ from federation.trust.keys import make_key
 from federation.trust.rows import Tables
 from federation.trust.ticket import Ticket
 from federation.trust.trust import Documents, Trust
-from node.keepsake import Keepsake
 from protos import trust_pb2 as wire
 from protos import trust_pb2_grpc as services
 
@@ -92,9 +91,7 @@ class Grid:
         self._outside = outside
         self.membership: Membership | None = None
         self._is_serving = False
-        self._keepsake = Keepsake(self.folder, tables, outside.monotonic)
         if (self.folder / NODE_FILE).exists():
-            self._keepsake.restore()
             try:
                 self._open()
             except NotFound as error:
@@ -190,7 +187,6 @@ class Grid:
         """Do what is due."""
         if self.membership is not None and self._is_serving:
             self.membership.step()
-            self._keepsake.step()
 
     def close(self) -> None:
         """End everything."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from catalog import Clock, PacsError
+from catalog import PacsError
 from federation.trust.credentials import NODE_FILE
 from federation.trust.keys import read_secret, write_secret
 from federation.trust.policy import Grant, Share
@@ -21,15 +21,13 @@ from federation.trust.rows import Departed, Document, PeerRow, Rows, Tables
 logger = logging.getLogger(__name__)
 
 FILE: Final = "grid.rows"
-_EACH: Final = 5.0
-"""Seconds between two looks whether anything is new."""
 _Packed = list[tuple[str, bytes, msgspec.Raw]]
 
 
 class Keepsake:
     """One node's; `step` from one thread."""
 
-    def __init__(self, folder: Path, tables: Tables, monotonic: Clock) -> None:
+    def __init__(self, folder: Path, tables: Tables) -> None:
         """`folder` is that of the node's identity."""
         self._folder = folder
         self._documents = tables.documents
@@ -40,8 +38,6 @@ class Keepsake:
             "shares": (tables.shares, Share),
             "grants": (tables.grants, Grant),
         }
-        self._monotonic = monotonic
-        self._looked = float("-inf")
         self._written = b""
 
     def restore(self) -> bool:
@@ -49,7 +45,8 @@ class Keepsake:
 
         A file that cannot be read is left alone, and told of in the log.
         """
-        if next(iter(self._documents.scan()), None) is not None or not (self._folder / FILE).exists():
+        has_any = next(iter(self._documents.scan()), None) is not None
+        if has_any or not (self._folder / FILE).exists() or not (self._folder / NODE_FILE).exists():
             return False
         try:
             rows = msgspec.msgpack.decode(read_secret(self._folder / FILE), type=_Packed)
@@ -66,10 +63,8 @@ class Keepsake:
 
     def step(self) -> None:
         """Write down what is new, as long as the node is in a grid."""
-        now = self._monotonic()
-        if now < self._looked + _EACH or not (self._folder / NODE_FILE).exists():
+        if not (self._folder / NODE_FILE).exists():
             return
-        self._looked = now
         rows = [(name, key, row) for name, (table, _) in self._kept.items() for key, row in table.scan()]
         if (packed := msgspec.msgpack.encode(rows)) != self._written:
             write_secret(self._folder / FILE, packed)

@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from datetime import time as time_of_day
 from functools import cached_property
@@ -19,7 +18,6 @@ import msgspec
 from catalog import Availability, Clock, Decision, Entry, Holding, NotPermitted, PacsError, Reader
 from federation.copying import CopyLink, CopyService, Order
 from federation.links.gate import Gate, Visitor
-from federation.links.rpc import letters
 from federation.links.session import Spawn
 from federation.objects import PeerLink
 from federation.owners import Owner, holder_of
@@ -93,7 +91,7 @@ class Copying:
         self.store = CopyStore(folder, self._clock, self._settings(folder), section.limit_mb * MB)
         self.ledger = Ledger(folder / "ledger", self._clock)
         self.name = name
-        self.link = CopyLink(channel, name)
+        self.link = CopyLink(channel, name, self._spawn, time.monotonic)
         self._peers = PeerLink(channel, name)
         lost_after = section.lost_after_hours * 3600
         self.members = Members(self._grid, self.ledger, self._clock, DEFAULT, lost_after)
@@ -146,10 +144,7 @@ class Copying:
 
     @property
     def _fetch(self) -> Fetch:
-        def named(node_id: str) -> AbstractContextManager[None]:
-            return letters(self.name(node_id))
-
-        return Fetch(self._peers.fetch, named, self._spawn, time.monotonic)
+        return Fetch(self._peers.fetch, self._peers.letters, self._spawn, time.monotonic)
 
     def _admit(self, visitor: Visitor) -> None:
         if not self._config.copies.accept:
@@ -292,11 +287,9 @@ class Copying:
     @cached_property
     def homecoming(self) -> Homecoming:
         """Brings home what lies at other sites alone, before this hospital leaves them."""
-        parts = (self.members.connected, self.name, self._others, time.monotonic)
+        members = self.members
+        parts = (members.connected, self.name, members.counted, time.monotonic)
         return Homecoming(self.ledger, self.returning, *parts)
-
-    def _others(self) -> set[str]:
-        return {each.node_id for each in self.members.candidates()}
 
     def without(self, node_id: str) -> int:
         """Have what lies at a node alone that leaves go elsewhere or come home; return its bytes."""

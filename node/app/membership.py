@@ -17,8 +17,9 @@ from federation.links.server import Register
 from federation.links.session import News
 from federation.trust.rows import Tables
 from node.audit import AuditLog
-from node.grid import Grid, Outside, Settings
+from node.grid import IDENTITY, Grid, Outside, Settings
 from node.journal import Journal
+from node.keepsake import Keepsake
 from node.sections import Config
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,9 @@ def make_grid(
         audit.record("alarm", None, alarm.kind, {"node_id": alarm.node_id, "what": alarm.what})
 
     outside = Outside(clock, time.monotonic, spawn, note, tell, stop, news, services)
-    return Grid(home, grid_settings(config), Tables(journal.table), outside)
+    tables = Tables(journal.table)
+    Keepsake(home / IDENTITY, tables).restore()
+    return Grid(home, grid_settings(config), tables, outside)
 
 
 def spawn(name: str, run: Callable[[], None]) -> None:

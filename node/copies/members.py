@@ -65,6 +65,10 @@ class Members:
             if row.state == "member" and row.node_id != own and row.node_id not in lost
         ]
 
+    def counted(self) -> set[str]:
+        """Return the ids of the candidates."""
+        return {each.node_id for each in self.candidates()}
+
     def lost(self) -> list[str]:
         """Return the nodes that count as lost."""
         before = self._clock() - self._lost_after

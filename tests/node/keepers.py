@@ -47,7 +47,7 @@ class Keeper(Hospital):
         self.ledger = Ledger(home / "ledger", time.time)
         stack.callback(self.ledger.close)
         stack.callback(lambda: self.copies.close())
-        self.link = CopyLink(self._channel, str)
+        self.link = CopyLink(self._channel, str, spawn, time.monotonic)
         self.alarms: list[str] = []
         archive = self.node.archive("main")
         self.proofs = Proofs(

@@ -79,7 +79,7 @@ def test_a_slow_line_is_waited_for_and_a_keeper_that_says_nothing_is_not(
     alpha, beta = two
     monkeypatch.setattr(copying, "_SILENT", 0.6)
     monkeypatch.setattr(pulling, "_SIGN", 0.1)
-    uid = alpha.store(phantoms(5, instances=1, size=3 * MB))
+    uid = alpha.store(phantoms(15, instances=1, size=3 * MB))
     alpha.grants[0] = alpha.grants[0].__class__(**{**_fields(alpha.grants[0]), "rate": 1})
     alpha.rest = lambda seconds: time.sleep(0.4)
     began = time.monotonic()
