@@ -19,7 +19,7 @@ from protos import objects_pb2 as objects
 from .links.gate import Gate, Visitor
 from .links.rpc import letters
 from .links.session import Spawn
-from .objects import error_of, failure_of
+from .objects import begin_return, error_of, failure_of
 from .owners import Owner
 from .pieces import PIECE
 

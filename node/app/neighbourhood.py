@@ -44,9 +44,9 @@ from node.archives import DEFAULT
 from node.contracts import Caller, Scope
 from node.erasures import Obedience
 from node.grid import Grid, Membership
-from node.keepsake import Keepsake
 from node.grid_catalog import DeviceGrid, GridParts, Tallies
 from node.grid_conflicts import GridConflicts
+from node.keepsake import Keepsake
 from node.measures import Sample
 from node.neighbour_desk import not_running
 from node.patient_links import PatientLinks
