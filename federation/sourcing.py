@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from catalog import Entry
+from catalog import Entry, PacsError, Unavailable
 
 from .mirror_reading import mirrored
 from .readable import state_of
@@ -42,3 +42,12 @@ class Sources:
             if row is not None:
                 is_reachable = at.is_reachable and each.is_confirmed
                 yield Source(at.owner, at.site, is_reachable, state_of(said.study, row))
+
+
+def nobody_of(sources: Sequence[Source]) -> PacsError:
+    """Return why none of these gives an object, where none can be reached."""
+    sites = sorted({source.site for source in sources})
+    if not sites:
+        return Unavailable("Nobody in the grid states to hold it any more.")
+    what = f"Held by {', '.join(sites)}, which cannot be reached now."
+    return Unavailable(what, "Try again when it can.")

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
 from catalog import Clock, Damaged, Decision, Entry, PacsError, Unavailable
 from federation.objects import AT_ONCE, Wanted, receive, request_of
 from federation.owners import owner_of
-from federation.sourcing import Source
+from federation.sourcing import Source, nobody_of
 from federation.trust.assertion import Asker
 from node.measures import Sample
 from node.nearline_cache import CopyCache
@@ -148,9 +148,15 @@ class Fetches:
             self._wait(way)
             if way.error is not None:
                 raise way.error
+            # What its owner says of it is what it said a moment ago.
+            if way.source is not None and (copy := self.cache.open(way.source.owner, entry)) is not None:
+                return copy
         raise Unavailable("There is no room for what is fetched.", "Raise grid.cache_mb, or free some disk.")
 
     def _open_or_begin(self, entry: Entry, asker: Asker, priority: int) -> tuple[Copy | None, _Way | None]:
+        with self._lock:
+            if (way := self._on_its_way(entry.holding.sha256, priority)) is not None:
+                return None, way
         found = self.sources(entry)
         for source in found:
             copy = self.cache.open(source.owner, entry)
@@ -163,19 +169,23 @@ class Fetches:
             self.cache.drop(source.owner, entry)
         return None, self._begin(entry, asker, priority, found)
 
+    def _on_its_way(self, name: bytes, priority: int) -> _Way | None:
+        way = self._ways.get(name)
+        if way is not None:
+            way.priority = min(way.priority, priority)
+        return way
+
     def _begin(self, entry: Entry, asker: Asker, priority: int, sources: list[Source]) -> _Way | None:
         """Have one object come; None if it came a moment ago."""
         name = entry.holding.sha256
         with self._lock:
-            way = self._ways.get(name)
-            if way is not None:
-                way.priority = min(way.priority, priority)
+            if (way := self._on_its_way(name, priority)) is not None:
                 return way
             if any(self.cache.has(source.owner, entry) for source in sources):
                 return None
             way = _Way(entry, asker, priority, [each for each in sources if each.is_reachable])
             self._ways[name] = way
-            self._enqueue(way, _nobody(sources))
+            self._enqueue(way, nobody_of(sources))
             return way
 
     def _wait(self, way: _Way) -> None:
@@ -383,11 +393,3 @@ class _Landing:
     def failed(self, index: int, error: PacsError) -> None:
         self._current = None
         self._fetches.failed(self._call.ways[index], error)
-
-
-def _nobody(sources: Sequence[Source]) -> PacsError:
-    sites = sorted({source.site for source in sources})
-    if not sites:
-        return Unavailable("Nobody in the grid states to hold it any more.")
-    what = f"Held by {', '.join(sites)}, which cannot be reached now."
-    return Unavailable(what, "Try again when it can.")
