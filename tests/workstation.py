@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
@@ -15,6 +18,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind  # type: ignore[attr-defined]
 
 from sim.phantoms import instances, study
+from sim.ports import free_port
 from tests.grid import GridNode
 from tests.running import dcmtk, until
 
@@ -130,3 +134,21 @@ def get(node: GridNode, uid: str, as_ae: str = "ALPHAWS", called: str = "", on_o
     took = time.monotonic() - started
     association.release()
     return got, *answers[-1], took
+
+
+@contextmanager
+def listening(folder: Path) -> Iterator[int]:
+    """Run storescp with the AE title WS; yield its port. What it is sent lies in the folder."""
+    folder.mkdir()
+    port = free_port()
+    command = ["storescp", "-aet", "WS", "-od", str(folder), str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            until(
+                lambda: (
+                    "Accept" in dcmtk("echoscu", "-v", "-aec", "WS", "127.0.0.1", str(port), exit_code=None)
+                )
+            )
+            yield port
+        finally:
+            process.terminate()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from sim.ports import free_port
 from tests.grid import GridNode
 from tests.running import dcmtk, until
-from tests.workstation import ask, get, object_of, rows, send
+from tests.workstation import ask, get, listening, object_of, rows, send
 
 Three = tuple[GridNode, GridNode, GridNode]
 
@@ -48,24 +45,6 @@ def files(tmp_path: Path) -> Path:
 def where(node: GridNode, uid: str) -> list[str]:
     """Return the availability of a study, if the node's grid finds it."""
     return [availability for found, availability in rows(ask(node, StudyInstanceUID=uid)) if found == uid]
-
-
-@contextmanager
-def listening(folder: Path) -> Iterator[int]:
-    """Run storescp with the AE title WS; yield its port. What it is sent lies in the folder."""
-    folder.mkdir()
-    port = free_port()
-    command = ["storescp", "-aet", "WS", "-od", str(folder), str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            until(
-                lambda: (
-                    "Accept" in dcmtk("echoscu", "-v", "-aec", "WS", "127.0.0.1", str(port), exit_code=None)
-                )
-            )
-            yield port
-        finally:
-            process.terminate()
 
 
 def test_equal_ae_titles_are_told_apart_by_who_is_asked(three: Three, files: Path, tmp_path: Path) -> None:
