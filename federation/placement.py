@@ -41,6 +41,8 @@ class CopyRule(msgspec.Struct, frozen=True, kw_only=True):
     """Sites that must have proved an object before Storage Commitment says that it is safe."""
     commit_timeout: float = 86400.0
     """Seconds after which what they have not is not committed."""
+    archive: str = ""
+    """Whose studies; empty: of every archive but those of research projects."""
 
 
 class Candidate(NamedTuple):

@@ -6,47 +6,36 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from datetime import time as time_of_day
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
-import msgspec
 
-from catalog import Availability, Clock, Decision, Entry, Holding, NotPermitted, PacsError, Reader
+from catalog import Clock, Entry, NotPermitted, PacsError
 from federation.copying import CopyLink, CopyService, Order
 from federation.links.gate import Gate, Visitor
 from federation.links.session import Spawn
 from federation.objects import PeerLink
-from federation.owners import Owner, holder_of
-from federation.placement import CopyRule, Rules
+from federation.placement import CopyRule
+from federation.sourcing import Source
 from node.archives import DEFAULT
-from node.copies.away import Away
-from node.copies.carrier import CopyCarrier, Kept, study_of
-from node.copies.commit_level import CommitLevel
-from node.copies.homecoming import Homecoming
+from node.commitment import Elsewhere, nobody_else
 from node.copies.keeping import Keeping
 from node.copies.ledger import Ledger
 from node.copies.members import Members
-from node.copies.planning import Around, Planner
-from node.copies.proofs import Proofs
 from node.copies.pulling import Fetch
-from node.copies.returning import Home, Returning
-from node.copies.slimming import Mark, Slimming
 from node.copies.store import CopyStore
 from node.grid import Grid
-from node.inspection import Findings
 from node.measures import Sample
 from node.state import State
-from node.storage import StorageSettings, VolumeStore
-from node.storage.elsewhere import is_elsewhere
-from node.transfers import Kind, Lane, TransferQueue
+from node.storage import StorageSettings
+from node.transfers import Kind, Lane, Outcome, TransferQueue, Verdict
 from node.transfers import Order as TransferOrder
-from node.transfers.worker import Carrier
+from node.transfers.messages import Job
+from node.transfers.worker import Carrier, Hands
 
 from .archive import Archive
+from .archive_copies import ArchiveCopies, Shared
 from .chores import Chore, Loop
 from .damage import look_at_copies
 from .fetching import Fetching
@@ -55,7 +44,8 @@ from .settings import MB, storage_settings
 logger = logging.getLogger(__name__)
 
 FOLDER: Final = "copies"
-_LOOK_AGAIN: Final = 60.0
+LEDGER: Final = "ledger"
+"""The folder of the default archive's; another one's has its name behind a dash."""
 _HEAR: Final = 5.0
 
 
@@ -76,6 +66,8 @@ class Copying:
         self._clock, self._alarm, self._spawn = clock, alarm, spawn
         self.rules = state.table("copy rules", CopyRule)
         self.is_open = False
+        self.each: dict[str, ArchiveCopies] = {}
+        """By archive."""
         self._there: dict[str, int] = {}
         """Who was connected at the last look, and as which instance of the node."""
         self.queue: Callable[[], TransferQueue] | None = None
@@ -89,36 +81,67 @@ class Copying:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         look_at_copies(folder, self._clock())
         self.store = CopyStore(folder, self._clock, self._settings(folder), section.limit_mb * MB)
-        self.ledger = Ledger(folder / "ledger", self._clock)
         self.name = name
         self.link = CopyLink(channel, name, self._spawn, time.monotonic)
         self._peers = PeerLink(channel, name)
-        lost_after = section.lost_after_hours * 3600
-        self.members = Members(self._grid, self.ledger, self._clock, DEFAULT, lost_after)
-        self._look_elsewhere(fetching)
+        self._fetching, self._folder = fetching, folder
+        # The default archive's first: its ledger also says when each node was heard of.
+        for archive in self._archives.values():
+            self._open_archive(archive)
+        fetching.kept_elsewhere = self._sources
         self.is_open = True
 
-    def _look_elsewhere(self, fetching: Fetching) -> None:
-        """Have the default archive read from others what is there alone."""
-        main, own = self._archives[DEFAULT], Owner(self._config.node.node_id, DEFAULT)
-        if not isinstance(main.segments, VolumeStore):
-            return
-        parts = (self.members.site_of, self.members.connected, self._clock)
-        away = Away(own, self.ledger, self.link, lambda: fetching.fetches, *parts)
+    def join(self, archive: Archive) -> Iterator[Loop]:
+        """Take in an archive that was made while the node runs; yield what wants threads of its own."""
+        if self.is_open:
+            self._open_archive(archive)
+            yield from self.each[archive.name].loops()
 
-        def is_away(holding: Holding) -> bool | Availability:
-            return is_elsewhere(holding) and away.availability(holding)
+    def _open_archive(self, archive: Archive) -> None:
+        named = LEDGER if archive.name == DEFAULT else f"{LEDGER}-{archive.name}"
+        ledger = Ledger(self._folder / named, self._clock)
+        heard = self.each[DEFAULT].ledger if self.each else ledger
+        lost_after = self._config.copies.lost_after_hours * 3600
+        members = Members(self._grid, heard, self._clock, archive.name, lost_after)
+        shared = Shared(
+            self._config.node.node_id,
+            self._clock,
+            self.link,
+            self._fetch,
+            lambda: [rule for _, rule in self.rules.scan()],
+            self.name,
+            self._alarm,
+            self._order,
+            lambda: self._fetching.fetches,
+            lambda: sum(each.bytes_here() for each in self.each.values()),
+        )
+        self.each[archive.name] = ArchiveCopies(archive, ledger, members, shared)
 
-        main.segments.elsewhere = away
-        main.away = lambda: is_away if self.ledger.away_bytes else None
-        fetching.kept_elsewhere = lambda entry: away.sources(entry) if holder_of(entry) == own.name else []
+    def _sources(self, entry: Entry) -> list[Source]:
+        return next((found for each in self.each.values() if (found := each.sources(entry))), [])
 
     def close(self) -> None:
         """Write everything down and give everything back."""
         if self.is_open:
             self.is_open = False
             self.store.close()
-            self.ledger.close()
+            for each in self.each.values():
+                each.ledger.close()
+
+    @property
+    def ledger(self) -> Ledger:
+        """The default archive's."""
+        return self.each[DEFAULT].ledger
+
+    @property
+    def ledgers(self) -> list[Ledger]:
+        """Of all archives."""
+        return [each.ledger for each in self.each.values()]
+
+    @property
+    def members(self) -> Members:
+        """The members of the grid, as the default archive may rest on them."""
+        return self.each[DEFAULT].members
 
     @property
     def _config(self) -> Any:
@@ -166,189 +189,65 @@ class Copying:
 
     def carriers(self) -> dict[Kind, Carrier]:
         """Return who carries copies to where they are to be."""
-        own = self._grid().settings.node_id
-        return {
-            Kind.COPY: CopyCarrier(
-                self.ledger,
-                self.link,
-                own,
-                self._catalog_of,
-                self.members.may_go,
-                self.may_drop,
-                self.is_sound,
-                self._over,
-            )
-        }
+        return {Kind.COPY: self}
 
-    def _over(self, uid: str) -> None:
-        """Hear that a keeper has a study whole: who asked for commitment may have waited for that."""
-        self.planner.tell(uid)
-        self._archives[DEFAULT].commitment.hasten()
-        self._slimming.look_again()
-
-    def commit_level(self, entries: Sequence[Entry], asked: float) -> list[int]:
-        """Say whether enough sites have each version, as the rules ask for; satisfies `Elsewhere`."""
-        return self._level.of(entries, asked)
-
-    @cached_property
-    def _level(self) -> CommitLevel:
-        stated = self._archives[DEFAULT].catalog.stated
-        return CommitLevel(
-            self.ledger,
-            self._rules,
-            stated,
-            self.members.site_of,
-            self.members.site,
-            self._clock,
-            self.planner.tell,
-        )
-
-    def _catalog_of(self, archive: str) -> Kept | None:
-        found = self._archives.get(archive)
-        return found.catalog if found else None
-
-    @cached_property
-    def proofs(self) -> Proofs:
-        """Asks keepers for proofs."""
-        return Proofs(
-            self.ledger, self.link, self._catalog_of, self._read, self._clock, self._alarm, self.planner.tell
-        )
-
-    def _read(self, archive: str, entry: Entry) -> Reader | None:
-        found = self._archives.get(archive)
-        return found.store.open(entry.holding) if found else None
-
-    def may_drop(self, archive: str, uid: str) -> bool:
-        """Say whether who is no longer to have copies of a study may forget them."""
-        placed = self.ledger.placed(uid)
-        if placed is None or not (placed.nodes or placed.lacking):
-            return self._is_whole_here(archive, uid)
-        if placed.lacking:
-            return False
-        try:
-            return self.proofs.have_all(placed.archive, uid, placed.nodes)
-        except PacsError:
-            return False
-
-    def _is_whole_here(self, archive: str, uid: str) -> bool:
-        """Read all that there is of a study; say whether all is here and what was stored."""
-        found = self._archives.get(archive)
+    def carry(self, job: Job, hands: Hands) -> Outcome:
+        """Have one keeper take what it lacks of one study; satisfies `Carrier`."""
+        found = self.each.get(job.order.archive)
         if found is None:
-            return False
-        entries = study_of(found.catalog, uid).entries
-        if any(is_elsewhere(entry.holding) for entry in entries):
-            return False
-        # All of it is read, so that all that is damaged comes home.
-        damaged = [entry for entry in entries if not self.is_sound(archive, entry)]
-        return not damaged
+            return Outcome(Verdict.FAILED, f"There is no archive {job.order.archive!r} here any more.")
+        return found.carrier.carry(job, hands)
 
-    def is_sound(self, archive: str, entry: Entry) -> bool:
-        """Read one object of an archive whole; say whether it is what was stored, the book what is not."""
-        found = self._archives.get(archive)
-        return found is not None and found.care.inspector.check(entry, Findings())
+    def commit_level(self, archive: str) -> Elsewhere:
+        """Return what says whether enough sites have each version of an archive, as the rules ask for."""
 
-    # What comes home.
+        def level(entries: Sequence[Entry], asked: float) -> list[int]:
+            found = self.each.get(archive)
+            return found.commit_level.of(entries, asked) if found else nobody_else(entries, asked)
 
-    @cached_property
-    def returning(self) -> Returning:
-        """Brings home what is damaged or lost here."""
-        main = self._archives[DEFAULT]
-        home = Home(
-            Owner(self._grid().settings.node_id, DEFAULT),
-            main.catalog,
-            main.ingest,
-            lambda: main.care.book,
-            main.shared.devices.issuer_of,
-            self._decide_again,
-            self.planner.tell,
-        )
-        parts = (self.ledger, self.link, self.members.connected, self._fetch)
-        return Returning(home, *parts, self._clock, self._came_home)
+        return level
 
-    def _decide_again(self, decision: Decision) -> None:
-        """Keep a decision that this node made and lost."""
-        main = self._archives[DEFAULT]
-        main.store.keep_decision(decision.id, msgspec.json.encode(decision))
-        main.decisions.replay(decision)
-        main.register.remember(decision)
+    def _order(self, orders: list[TransferOrder]) -> None:
+        if self.queue is not None:
+            self.queue().enqueue_all(orders, Lane.BULK, "rules", again=True)
 
-    def _came_home(self, what: str, node_id: str, count: int) -> None:
-        detail = {"node_id": node_id, "objects": count}
-        self._archives[DEFAULT].shared.audit.record("copies", None, what, detail)
+    # When somebody leaves.
 
-    def _bring_home(self) -> bool:
+    def come_home(self) -> int:
+        """Have everything come home; return how many bytes are away. See `Homecoming.begin`."""
+        every = [each.homecoming for each in self.each.values()]
         try:
-            steps = (self.returning.heal_step, self.returning.recover_step, self.homecoming.step)
-            return any(step() for step in steps)
-        except PacsError as error:
-            logger.warning("What is to come home does not: %s", error)
-            return False
+            left = sum([each.begin() for each in every])
+        except PacsError:
+            self.stay()
+            raise
+        for each in every if left else ():
+            each.go_on()
+        return left
 
-    @cached_property
-    def homecoming(self) -> Homecoming:
-        """Brings home what lies at other sites alone, before this hospital leaves them."""
-        members = self.members
-        parts = (members.connected, self.name, members.counted, time.monotonic)
-        return Homecoming(self.ledger, self.returning, *parts)
+    def stay(self) -> None:
+        """Let things go again that others have."""
+        for each in self.each.values():
+            each.homecoming.end()
+
+    @property
+    def came(self) -> int:
+        """How many objects came home since somebody asked for it."""
+        return sum(each.homecoming.came for each in self.each.values())
 
     def without(self, node_id: str) -> int:
         """Have what lies at a node alone that leaves go elsewhere or come home; return its bytes."""
         if not self.is_open:
             return 0
-        self.members.leaves(node_id)
-        return self.homecoming.without(node_id)
+        for each in self.each.values():
+            each.members.leaves(node_id)
+        return sum([each.homecoming.without(node_id) for each in self.each.values()])
 
     def forget_keeper(self, node_id: str) -> None:
         """Count on nothing any more that a node keeps: it drops it."""
         if self.is_open:
-            self.ledger.forget_keeper(node_id)
-
-    @cached_property
-    def _slimming(self) -> Slimming:
-        main, section = self._archives[DEFAULT], self._config.copies
-        return Slimming(
-            DEFAULT,
-            main.catalog,
-            main.store.remove,
-            lambda: main.catalog.totals().stored,
-            self.ledger,
-            self.proofs,
-            Mark(self._over_mark, section.nearline_after_days * 86400.0),
-            self._last_read,
-            self._clock,
-            self.homecoming.lets_go,
-        )
-
-    def _last_read(self, uid: str) -> float:
-        day = self._archives[DEFAULT].accesses.last(uid)
-        return datetime.combine(day, time_of_day.min, UTC).timestamp() if day else 0.0
-
-    def _over_mark(self, here: int) -> int:
-        section, over = self._config.copies, 0
-        if section.nearline_above_mb:
-            over = here - section.nearline_above_mb * MB
-        if section.nearline_above_percent:
-            disk = os.statvfs(self._archives[DEFAULT].folder)
-            used = (disk.f_blocks - disk.f_bavail) * disk.f_frsize
-            most = disk.f_blocks * disk.f_frsize * section.nearline_above_percent / 100
-            over = max(over, int(used - most))
-        return over
-
-    # Who is to have what.
-
-    def _rules(self) -> Rules:
-        return Rules(rule for _, rule in self.rules.scan())
-
-    @cached_property
-    def planner(self) -> Planner:
-        """Decides who is to have the default archive's studies."""
-        members = self.members
-        around = Around(members.site, self._rules, members.candidates, members.may_hold, self._order)
-        return Planner(DEFAULT, self._archives[DEFAULT].catalog, self.ledger, around)
-
-    def _order(self, orders: list[TransferOrder]) -> None:
-        if self.queue is not None:
-            self.queue().enqueue_all(orders, Lane.BULK, "rules", again=True)
+            for each in self.each.values():
+                each.ledger.forget_keeper(node_id)
 
     def _hear(self) -> None:
         """Note who is connected, and try at once what waits for them."""
@@ -356,7 +255,8 @@ class Copying:
         self._there = self.members.instances()
         for node_id, instance in self._there.items():
             if before.get(node_id) != instance:
-                self.proofs.returned(node_id)
+                for each in self.each.values():
+                    each.proofs.returned(node_id)
         for node in self.members.candidates():
             # Who was never there since this ledger began is lost in its time as well.
             if self.ledger.heard.get(node.node_id.encode()) is None:
@@ -372,24 +272,14 @@ class Copying:
         """Yield what is done now and then."""
         if self.is_open:
             yield Chore("who keeps copies", _HEAR, self._hear)
-            yield Chore("copies that are lacking", _LOOK_AGAIN, self.planner.look_again)
-            yield Chore("copies of what is deleted", _HEAR, self.planner.look_at_deletions)
+            for each in self.each.values():
+                yield from each.chores()
 
     def loops(self) -> Iterator[Loop]:
         """Yield what wants threads of its own."""
         if self.is_open:
-            yield Loop("copies placed", self.planner.step, idle_pause=0.3)
-            yield Loop("copies proved", self._prove, idle_pause=5.0)
-            yield Loop("copies come home", self._bring_home, idle_pause=1.0)
-            is_on_disks = isinstance(self._archives[DEFAULT].segments, VolumeStore)
-            if is_on_disks and self._config.processes.count == 1:
-                yield Loop("copies instead", self._slimming.step, idle_pause=1.0)
-
-    def _prove(self) -> bool:
-        try:
-            return self.proofs.audit_step()
-        except PacsError:
-            return False
+            for each in self.each.values():
+                yield from each.loops()
 
     def samples(self) -> Iterator[Sample]:
         """Yield what `/metrics` shows of copies."""

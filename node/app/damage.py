@@ -76,7 +76,8 @@ def look_at_copies(folder: Path, now: float) -> None:
     Nothing is lost with them: rows of what is kept for others are made again from the objects, and what is
     kept elsewhere is asked of those who keep it.
     """
-    for name, told in _COPIES.items():
+    ledgers = [path.name for path in sorted(folder.glob("ledger-*")) if ".damaged-" not in path.name]
+    for name, told in [*_COPIES.items(), *((each, _COPIES["ledger"]) for each in ledgers)]:
         try:
             _check(folder / name, is_used=has_objects(folder))
         except Damaged as error:

@@ -133,16 +133,15 @@ class Departing:
         others = [row for _, row in grid.tables.peers.scan() if row.state == "member"]
         others = [row for row in others if row.node_id != grid.settings.node_id]
         self._check(member, others, is_forced=is_forced)
-        homecoming = self._copying.homecoming
         if not is_forced:
             if going := self._alone_here(member, others):
                 return {"going_home": going}
-            if left := homecoming.begin():
+            if left := self._copying.come_home():
                 return {"coming_home": left}
         try:
             return self._go(member, grid, others, who)
         finally:
-            homecoming.end()
+            self._copying.stay()
 
     def _alone_here(self, member: Membership, others: list[PeerRow]) -> dict[str, int]:
         """Ask the owners of what is kept here how much of theirs is nowhere else; return bytes by name."""
@@ -178,7 +177,7 @@ class Departing:
         dropped = [self._drop(row.node_id) for row in others]
         told = {
             "grid": member.trust.bundle.name,
-            "came_home": self._copying.homecoming.came,
+            "came_home": self._copying.came,
             "receipts": receipts,
             "owing": owing,
             "dropped_here": {

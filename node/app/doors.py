@@ -71,8 +71,8 @@ class Shared(NamedTuple):
     """Opens the door of a research project's archive: what goes in is de-identified."""
     journal: Journal
     """Notes what must outlive the state."""
-    elsewhere: Elsewhere = nobody_else
-    """Whether other sites have as many copies as commitment needs, of the default archive."""
+    elsewhere: Callable[[str], Elsewhere] = lambda archive: nobody_else
+    """Says of an archive whether other sites have as many copies as commitment needs."""
     storage: RoleClient | None = None
     """What keeps the objects of archives on disk, where another process does."""
 
@@ -179,7 +179,7 @@ class Doors:
             is_storage=STORAGE.__contains__,
             spread=shared.pool.map,
             on_damage=lambda entry: self.care.book.mark(entry, "Found when commitment was asked for."),
-            elsewhere=shared.elsewhere if self.name == DEFAULT else nobody_else,
+            elsewhere=shared.elsewhere(self.name),
         )
         return Commitments(
             Promises(self.tables, self.name, clock),

@@ -237,6 +237,8 @@ class Node(Foundation):
             known = self._open_archive(written)
             if self.ports:
                 self._background.tend(known)
+                for loop in self.neighbourhood.copying.join(known):
+                    self._background.repeat(loop)
         self.book.put(written, known.folder)
 
     def start(self) -> dict[str, int]:

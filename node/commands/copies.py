@@ -73,7 +73,7 @@ def _rules(found: list[dict[str, Any]]) -> Iterator[str]:
         (
             row["number"],
             row["name"],
-            "some" if row["match"] else "all",
+            ("some" if row["match"] else "all") + (f" of {row['archive']}" if row["archive"] else ""),
             row["copies"],
             row["min_sites"],
             ", ".join([*row["must"], *(f"({site})" for site in row["prefer"])]) or "-",
@@ -100,11 +100,14 @@ def _rules(found: list[dict[str, Any]]) -> Iterator[str]:
 def add(session: Session, name: str, keys: tuple[str, ...], **said: Any) -> int:
     """Ask for copies of the studies that match all keys, or of all studies; a rule of that name is replaced.
 
+    It is for every archive but those of research projects, or for the one that --archive names.
+
     Example: peerpacs copies add mammo 'Modality=MG' --copies 3 --must CLOUD
     """
     told = {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
     told["min_sites"] = said["min_sites"] or min(2, said["copies"])
     told["commit_timeout"] = said["commit_timeout"] * 3600.0
+    told["archive"], session.archive = session.archive, ""
     with session.desk("copies") as ask:
         row = ask("put_copy_rule", name=name, keys=list(keys), who=who(), **told)
     sites = plural(row["min_sites"], "site")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -32,8 +33,8 @@ class Around(Protocol):
         """Whether the node runs, so that there is more to say than the rules."""
 
     @property
-    def ledger(self) -> Ledger:
-        """What others keep for this node."""
+    def ledgers(self) -> list[Ledger]:
+        """What others keep for this node, by archives."""
 
     @property
     def store(self) -> CopyStore:
@@ -89,7 +90,7 @@ class CopiesDesk:
         met: Counter[str] = Counter()
         lacking: Counter[str] = Counter()
         reasons: Counter[str] = Counter()
-        for _, placed in around.ledger.places():
+        for _, placed in chain.from_iterable(each.places() for each in around.ledgers):
             (met if placed.is_met else lacking)[placed.rule] += 1
             if placed.lacking:
                 reasons[placed.lacking] += 1
@@ -117,18 +118,19 @@ class CopiesDesk:
         return found
 
     def _lacking(self) -> Iterator[dict[str, Any]]:
-        for uid, placed in self._around.ledger.places():
-            if not placed.is_met:
-                yield {
-                    "StudyInstanceUID": uid,
-                    "archive": placed.archive,
-                    "rule": placed.rule,
-                    "why": placed.lacking,
-                    "nodes": [self._node(uid, node_id) for node_id in placed.nodes],
-                }
+        for ledger in self._around.ledgers:
+            for uid, placed in ledger.places():
+                if not placed.is_met:
+                    yield {
+                        "StudyInstanceUID": uid,
+                        "archive": placed.archive,
+                        "rule": placed.rule,
+                        "why": placed.lacking,
+                        "nodes": [self._node(ledger, uid, node_id) for node_id in placed.nodes],
+                    }
 
-    def _node(self, uid: str, node_id: str) -> dict[str, Any]:
-        receipts = self._around.ledger.receipts(uid, node_id)
+    def _node(self, ledger: Ledger, uid: str, node_id: str) -> dict[str, Any]:
+        receipts = ledger.receipts(uid, node_id)
         return {
             "name": self._around.name(node_id),
             "objects": len(receipts.all()),

@@ -92,6 +92,10 @@ class Homecoming:
                 self._ledger.forget_keeper(node_id)
             return sum(alone.values())
 
+    def go_on(self) -> None:
+        """Let nothing go for a while, because something else has to come home."""
+        self._until = self._monotonic() + _ASKS_AGAIN
+
     def end(self) -> None:
         """Let things go again that others have."""
         self._until = float("-inf")

@@ -124,9 +124,9 @@ def test_a_disk_that_does_not_answer_is_no_damage_and_no_reason_to_drop_copies(t
         until(lambda: [state.state for state in volumes.states()][1:] == ["ok"])
         assert set(Peer(node).store(*phantoms(1, instances=2))) == {0}
         entries = [entry for _, entry in archive.care.inspector.entries()]
-        assert [copying.is_sound("main", entry) for entry in entries] == [True, True]
+        assert [copying.each["main"].is_sound(entry) for entry in entries] == [True, True]
         disk.rename(tmp_path / "unplugged")
-        until(lambda: not any(copying.is_sound("main", entry) for entry in entries))
+        until(lambda: not any(copying.each["main"].is_sound(entry) for entry in entries))
         assert [*archive.care.book] == []
 
 
@@ -139,7 +139,7 @@ def test_copies_of_what_lies_at_their_keeper_alone_never_go(tmp_path: Path) -> N
         copying.ledger.received(uid, "keeper", [entry.holding.sha256 for entry in entries])
         for placed in (None, Placed(archive="main", rule="all", nodes=())):
             copying.ledger.place(uid, placed)
-            assert copying.may_drop("main", uid)
+            assert copying.each["main"].may_drop(uid)
         moves = [
             Move(each.SOPInstanceUID, each.holding, replace(each.holding, where=place_elsewhere(each)))
             for each in entries
@@ -147,7 +147,7 @@ def test_copies_of_what_lies_at_their_keeper_alone_never_go(tmp_path: Path) -> N
         assert archive.catalog.relocate(moves) == [Moved.NOW, Moved.NOW]
         for placed in (None, Placed(archive="main", rule="all", nodes=())):
             copying.ledger.place(uid, placed)
-            assert not copying.may_drop("main", uid)
+            assert not copying.each["main"].may_drop(uid)
 
 
 def test_equal_bytes_of_two_owners_are_both_there_after_a_kill(
