@@ -79,6 +79,8 @@ def test_an_owner_that_dies_in_the_middle_leaves_a_list_of_what_failed(
 ) -> None:
     alpha, beta = pair
     uid, paths = kept_at(alpha, tmp_path / "sent", 23, 120, 400_000)
+    # Else all of it may be at beta before the workstation has taken five.
+    alpha.say("grants", "add", "beta", "everything", "catalog", "find_live", "retrieve", "--rate", "8000000")
     until(lambda: is_seen(beta, uid))
 
     def kill(count: int) -> None:
@@ -93,6 +95,7 @@ def test_an_owner_that_dies_in_the_middle_leaves_a_list_of_what_failed(
     assert failed
     assert took < 15
     alpha.start(**alpha.env)
+    alpha.grant(beta)
     until(lambda: is_seen(beta, uid))
     assert get(beta, uid)[1].Status == 0
 
