@@ -40,6 +40,7 @@ _COMMANDS: Final = {
     "approve": "grid",
     "peers": "grid",
     "revoke": "grid",
+    "authority": "authority",
     "leave": "leaving",
     "grants": "granting",
     "book": "book",

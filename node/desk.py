@@ -14,6 +14,7 @@ import msgspec
 from catalog import BadRequest
 from node.archive_desk import ArchiveDesk
 from node.archives import Plan
+from node.authority_desk import AuthorityDesk
 from node.book_desk import BookDesk
 from node.certificates import describe
 from node.copies.desk import CopiesDesk
@@ -52,7 +53,7 @@ class Desk:
         near = NeighbourDesk(node.neighbourhood, node.audit, grid.node_id, node.clock)
         own = {verb.__name__: verb for verb in verbs}
         copies = CopiesDesk(node.neighbourhood.copying, node.audit).verbs()
-        return own | grid.verbs() | near.verbs() | self._book().verbs() | self._rules() | copies
+        return own | grid.verbs() | near.verbs() | self._papers() | self._rules() | copies
 
     def _rules(self) -> dict[str, Callable[..., Any]]:
         return self._node.routed.desk() | self._node.old.verbs() | self._node.migrations.verbs()
@@ -79,6 +80,11 @@ class Desk:
     def _book(self) -> BookDesk:
         node = self._node
         return BookDesk(node.home, node.grid, node.devices, node.state, node.audit, node.clock)
+
+    def _papers(self) -> dict[str, Callable[..., Any]]:
+        """Return the verbs about what an authority signs for all."""
+        node = self._node
+        return self._book().verbs() | AuthorityDesk(node.grid, node.audit, node.clock).verbs()
 
     def research(self) -> dict[str, Callable[..., Any]]:
         """Return the verbs about research; its libraries are loaded when it is first asked."""

@@ -23,7 +23,8 @@ from federation.links.server import GridServer, Register
 from federation.links.session import SILENT, News, Own, Spawn
 from federation.links.splicing import Splicer
 from federation.links.talk import Talk
-from federation.trust.authority import AUTHORITY_FILE, Authority, found, read_issuer
+from federation.trust import office
+from federation.trust.authority import found
 from federation.trust.certificates import NODE_LIFETIME, Node, make_request
 from federation.trust.credentials import NODE_FILE, Credentials, check_admission, write_pair
 from federation.trust.enrolment import Applicant, Registrar
@@ -187,6 +188,9 @@ class Grid:
         """Do what is due."""
         if self.membership is not None and self._is_serving:
             self.membership.step()
+            if office.has_changed(self.folder, self.membership.trust, self.membership.authority):
+                self.membership.close()
+                self._open()
 
     def close(self) -> None:
         """End everything."""
@@ -211,7 +215,7 @@ class Membership:
         self.channels = Channels(
             self.credentials, self.trust, self.instance, clock, outside.audit, settings.proxy
         )
-        self.authority = self._authority(folder)
+        self.authority = office.holder(folder, self.trust, tables, clock, settings.lifetime)
         self.registrar = Registrar(self.authority, self.trust, tables, clock) if self.authority else None
         self.splicer = Splicer()
         self.ports: dict[str, int] = {}
@@ -261,13 +265,6 @@ class Membership:
 
     def _seen_nearby(self, node_id: str) -> tuple[str, ...]:
         return () if self._nearby is None else self._nearby.addresses(node_id)
-
-    def _authority(self, folder: Path) -> Authority | None:
-        try:
-            issuer = read_issuer(folder / AUTHORITY_FILE)
-        except NotFound:
-            return None
-        return Authority(issuer, self.trust, self.tables, self.outside.clock, self.settings.lifetime)
 
     def _bind(self) -> list[GridServer]:
         """Take the ports: for peers, for who wants to join, and the door."""
@@ -378,7 +375,7 @@ class Membership:
     def _tell(self) -> None:
         """Tell a person, once a day each, what cannot go on like this."""
         own, now = self.settings.node_id, self.outside.clock()
-        told = {"certificate": self.credentials.alarm()}
+        told = {"certificate": self.credentials.alarm(), "authority": office.alarm(self.authority, now)}
         if age := self.trust.stale_lists():
             told["revocation"] = (
                 f"The grid's list of expelled nodes is {age / 3600:.0f} hours old: no authority was reached."

@@ -156,11 +156,21 @@ class Authority:
             if issued.expires < now:
                 self._tables.issued.delete(key)
 
+    def take_over(self, other: PublicKey) -> None:
+        """Expel all whom another authority did: its list counts no more when its certificate does not."""
+        theirs = self._list_of(other)
+        if theirs is not None:
+            lines = {line.serial: line for line in (*theirs.lines, *self._own_lines())}
+            self._publish(list(lines.values()))
+
     def _own_name(self) -> bytes:
         return b"crl/" + key_id(public_key(self.issuer.certificate))
 
     def _own_list(self) -> RevocationList | None:
-        row = self._tables.documents.get(self._own_name())
+        return self._list_of(public_key(self.issuer.certificate))
+
+    def _list_of(self, key: PublicKey) -> RevocationList | None:
+        row = self._tables.documents.get(b"crl/" + key_id(key))
         return None if row is None else read_crl(row.content)
 
     def _own_lines(self) -> list[Revoked]:

@@ -67,6 +67,7 @@ def test_a_second_authority_takes_nodes_in_and_expels_while_the_first_is_away(
     until(lambda: names(beta) == {"alpha"})
     until(lambda: not beta.told("peers")["is_authority"])
     assert "no authority" in beta.say("invite", "--site", "HOSP-D", code=2)
+    assert alpha.peer("gamma")["state"] == "expelled", "alpha took over whom Brno expelled"
 
 
 def _other_root(folder: Path) -> Path:
