@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import ClassVar, Final
 
-from catalog import Head
-from catalog.log import ALL, Digest
+from catalog import Change, Head
+from catalog.commit import Batch
+from catalog.log import ALL, Digest, Ledger
 from catalog.log_reading import LogReading
 from catalog.truth import Environment
 from federation.mirror import Mirror
@@ -22,16 +23,15 @@ from . import clients
 from .association import Association
 from .cases import Case, Contestant, Figures
 from .clients import ClientError
-from .filling import fill
 from .grids import Site, Sites, pair
+from .mirroring import SERIES_IN_STUDY, site_rows
 from .pdu import Address
 from .phantoms import SMALLEST, Study, instances, study
 from .report import Goal, Row
 from .servers import Server, wait
 
 _SEED: Final = 61
-_SERIES: Final = 5
-"""Series in a study of the owner that is full."""
+_STATED_AT_ONCE: Final = 20_000
 
 
 @dataclass(slots=True)
@@ -96,6 +96,24 @@ class Lag(Case):
 _CT: Final = ("1.2.840.10008.5.1.4.1.1.2",)
 
 
+def _state_rows(home: Path, rows: Sequence[Change]) -> None:
+    """Have the change log of a node's default archive say these rows: all that followers of it are told.
+
+    The node must not run. Of the catalog behind it there is nothing: only followers may be measured with it.
+    """
+    environment = Environment(home / "archives" / DEFAULT / "catalog")
+    for start in range(0, len(rows), _STATED_AT_ONCE):
+        batch = Batch(int(time.time() * 1000), {}, {})
+        with environment.changing() as txn:
+            batch.begin(txn)
+            ledger = Ledger(batch, ALL)
+            for row in rows[start : start + _STATED_AT_ONCE]:
+                ledger.state(row.key, row.row)
+            ledger.close()
+            batch.flush()
+    environment.close()
+
+
 class Full(Sites):
     """An owner whose catalog is full, and that has not granted it yet."""
 
@@ -106,13 +124,8 @@ class Full(Sites):
         """Fill the owner, then start. Raises as `Server.start`."""
         [owner] = self.others
         owner.start()
-        described = study(_SEED, 0, instances=1, size=SMALLEST)
-        with Association(owner.address, sends=_CT) as association:
-            association.store(next(instances(described)))
         owner.stop()
-        count = _SERIES * self.studies
-        uid = described.StudyInstanceUID
-        fill(owner.home, uid, count, _SEED, series=_SERIES, instances_in_a_series=1)
+        _state_rows(owner.home, site_rows(1, self.studies))
         return super().start()
 
 
@@ -131,7 +144,7 @@ class Snapshot(Case):
 
     @property
     def _rows(self) -> int:
-        return (1 + _SERIES) * self.studies
+        return (1 + SERIES_IN_STUDY) * self.studies
 
     @property
     def rows(self) -> tuple[Row, ...]:
