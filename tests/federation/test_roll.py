@@ -57,6 +57,22 @@ def test_a_second_machine_with_one_identity_is_refused_until_the_first_is_silent
     assert side.greet(instance=2).instance == 2
 
 
+def test_people_are_told_of_one_and_the_same_once_an_hour() -> None:
+    """A machine that is refused dials again and again."""
+    side = Side()
+    for hours, told in ((0.0, 1), (0.1, 1), (0.9, 2), (0.9, 2), (0.2, 3)):
+        side.monotonic.now += 3600 * hours
+        if side.roll.standing(LARGE) is None:
+            side.greet(instance=1)
+        for _ in range(3):
+            with pytest.raises(Refused, match="another machine"):
+                side.greet(instance=2)
+        assert len(side.alarms) == told
+    with pytest.raises(Refused, match="speaks version"):
+        side.greet(SMALL, protocol=PROTOCOL + 2)
+    assert [alarm.kind for alarm in side.alarms] == [*["clone"] * 3, "version"]
+
+
 def test_a_node_that_left_may_come_back_as_another_instance_at_once() -> None:
     side = Side()
     side.roll.leave(side.greet(instance=1))
