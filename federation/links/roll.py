@@ -29,6 +29,7 @@ _LONGEST: Final = 12.5
 """Seconds between two attempts to reach a peer, before chance: the first, after a minute, after an hour."""
 _PATIENCE: Final = 300.0
 """Who has been away for so many times a pause is tried no more often than that."""
+_TELL_AGAIN: Final = 3600.0
 SKEW: Final = 300.0
 """Seconds by which clocks may differ before people are told."""
 
@@ -84,7 +85,8 @@ class Roll:
         self.instance = instance
         self._clock = clock
         self._monotonic = monotonic
-        self._alarm = alarm
+        self._tell = alarm
+        self._told: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
         self._live: dict[str, Standing] = {}
 
@@ -144,6 +146,13 @@ class Roll:
         ahead = "ahead of" if skew > 0 else "behind"
         what = f"The clock of {identity.name} is {abs(skew):.0f} s {ahead} this node's."
         self._alarm(Alarm("clock", identity.node_id, what, "On the wrong one: timedatectl set-ntp true"))
+
+    def _alarm(self, alarm: Alarm) -> None:
+        """Tell people, but the same only once an hour: who is refused dials again and again."""
+        name, now = (alarm.kind, alarm.node_id), self._monotonic()
+        if now - self._told.get(name, float("-inf")) >= _TELL_AGAIN:
+            self._told[name] = now
+            self._tell(alarm)
 
     def heard(self, standing: Standing) -> None:
         """Note that something came over this session."""
