@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from catalog import BadRequest, Clock
+from catalog import BadRequest, Clock, Unavailable
 from federation.trust import office
-from federation.trust.authority import ROOT_FILE
+from federation.trust.authority import ROOT_FILE, Authority
 from federation.trust.words import fingerprint
 from node.audit import AuditLog
 from node.grid import Grid
@@ -32,6 +32,9 @@ class AuthorityDesk:
             self.authority_words,
             self.add_authority,
             self.remove_authority,
+            self.new_root,
+            self.end_root,
+            self.renew_certificate,
         )
         return {verb.__name__: verb for verb in verbs}
 
@@ -83,12 +86,38 @@ class AuthorityDesk:
         if office.issuer_of(member.trust, member.credentials.pair.leaf) == id:
             what = "That authority issued this node's own certificate, which would count no more."
             raise BadRequest(what, "Do this at a node whose certificate another one issued.")
-        if member.authority is None:
-            what = "This node is no authority of its grid, and whom the other one expelled must stay so."
-            raise BadRequest(what, "Do this at a node that is one; see: peerpacs peers")
-        gone = office.dismiss(self._root(root), member.trust, member.authority, id)
+        gone = office.dismiss(self._root(root), member.trust, self._own(), id)
         self._audit.record("change", None, "authority of the grid removed", {"who": who, **gone._asdict()})
         return gone._asdict()
+
+    def new_root(self, root: str, into: str, who: str) -> dict[str, Any]:
+        """Make the root's successor in a file, and have the grid trust both; see `office.begin_root`."""
+        office.begin_root(self._root(root), self._grid.member().trust, Path(into), self._clock())
+        self._audit.record("change", None, "second root of the grid made", {"who": who})
+        return {"file": into}
+
+    def end_root(self, root: str, who: str) -> dict[str, Any]:
+        """Have the grid trust this root alone; raises as `office.end_root`, BadRequest at no authority."""
+        member, own = self._grid.member(), self._own()
+        office.end_root(self._root(root), member.trust, own, member.credentials.pair.leaf)
+        self._audit.record("change", None, "root of the grid ended", {"who": who})
+        return {"authorities": [each._asdict() for each in office.in_force(member.trust)]}
+
+    def renew_certificate(self, who: str) -> dict[str, Any]:
+        """Have this node's certificate renewed now, before it would be; raises Unavailable."""
+        member = self._grid.member()
+        if not member.renew():
+            what = "No authority of the grid can be reached, so the certificate stays as it is."
+            raise Unavailable(what, "See: peerpacs peers")
+        self._audit.record("change", None, "certificate of this node renewed", {"who": who})
+        return {"days": round(member.credentials.days_left(), 1)}
+
+    def _own(self) -> Authority:
+        authority = self._grid.member().authority
+        if authority is None:
+            what = "This node is no authority of its grid, and whom another one expelled must stay so."
+            raise BadRequest(what, "Do this at a node that is one; see: peerpacs peers")
+        return authority
 
     def _root(self, path: str) -> Any:
         return office.root_at(Path(path) if path else self._grid.folder / ROOT_FILE)

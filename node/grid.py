@@ -340,11 +340,11 @@ class Membership:
             self.authority.step()
             self.registrar.step()
         if self.credentials.is_due():
-            self._renew()
+            self.renew()
         self._tell()
 
-    def _renew(self) -> None:
-        """Have another key certified by whichever authority of the grid can be reached."""
+    def renew(self) -> bool:
+        """Have another key certified by whichever authority can be reached; say whether one was."""
         key = make_key()
         identity = self.credentials.pair.identity
         chain: tuple[bytes, ...] = ()
@@ -357,6 +357,7 @@ class Membership:
             self.credentials.replace(key, chain)
             self.channels.refresh()
             logger.info("This node's certificate was renewed.")
+        return bool(chain)
 
     def _renewed_elsewhere(self, csr: bytes) -> tuple[bytes, ...]:
         for _, row in list(self.tables.peers.scan()):

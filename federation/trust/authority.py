@@ -163,6 +163,11 @@ class Authority:
             lines = {line.serial: line for line in (*theirs.lines, *self._own_lines())}
             self._publish(list(lines.values()))
 
+    def succeeded_by(self, issuer: Issuer) -> None:
+        """Have this node's next certificate as an authority expel all whom this one did."""
+        following = Authority(issuer, self._trust, self._tables, self._clock, self._lifetime)
+        following.take_over(public_key(self.issuer.certificate))
+
     def _own_name(self) -> bytes:
         return b"crl/" + key_id(public_key(self.issuer.certificate))
 

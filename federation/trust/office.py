@@ -14,8 +14,18 @@ from cryptography import x509
 from catalog import BadRequest, Clock, NotFound
 
 from .authority import AUTHORITY_FILE, ROOT_FILE, Authority, certify_authority, read_issuer, write_issuer
-from .bundle import with_authorities
-from .certificates import NODE_LIFETIME, Issuer, is_issued_by, parse, public_key, spki_of, to_der
+from .bundle import with_authorities, with_successor, without_root
+from .certificates import (
+    NODE_LIFETIME,
+    Issuer,
+    is_issued_by,
+    make_root,
+    make_successor,
+    parse,
+    public_key,
+    spki_of,
+    to_der,
+)
 from .keys import key_pem, make_key, parse_key, parse_public_key, read_secret, spki, write_secret
 from .rows import Tables
 from .sealed import key_id
@@ -34,6 +44,8 @@ class Office(NamedTuple):
     name: str
     ends: int
     """Seconds since 1970."""
+    root: str
+    """The id of the root that certified it."""
 
 
 def ask(folder: Path) -> bytes:
@@ -82,8 +94,7 @@ def dismiss(root: Issuer, trust: Trust, own: Authority, id: str) -> Office:
     left = tuple(der for der in bundle.authorities if id_of(parse(der)) != id)
     if not left:
         raise BadRequest("A grid cannot be without an authority.", "First: peerpacs authority add")
-    if spki_of(root.certificate) not in {spki_of(parse(der)) for der in bundle.roots}:
-        raise BadRequest("This is not a root of this grid.", f"Use the {ROOT_FILE} it was founded with.")
+    _check_root(root, trust)
     gone = next(parse(der) for der in bundle.authorities if id_of(parse(der)) == id)
     own.take_over(public_key(gone))
     trust.accept(Documents(bundle=with_authorities(bundle, root, left)))
@@ -92,8 +103,64 @@ def dismiss(root: Issuer, trust: Trust, own: Authority, id: str) -> Office:
 
 def in_force(trust: Trust) -> list[Office]:
     """Return the authorities whose certificates count."""
+    roots = [parse(der) for der in trust.bundle.roots]
     found = [parse(der) for der in trust.bundle.authorities]
-    return [Office(id_of(each), _name_of(each), int(_ends(each))) for each in found]
+    return [
+        Office(
+            id_of(each),
+            _name_of(each),
+            int(_ends(each)),
+            next((id_of(root) for root in roots if is_issued_by(each, root)), ""),
+        )
+        for each in found
+    ]
+
+
+def begin_root(root: Issuer, trust: Trust, into: Path, now: float) -> None:
+    """Make the successor of the grid's root, keep it in a file, and have the grid trust both.
+
+    Raises:
+        BadRequest: the file is there already, or the root is none of this grid's.
+    """
+    if into.exists():
+        raise BadRequest(f"{into} is there already.", "Name another file for the new root's key.")
+    _check_root(root, trust)
+    key = make_key()
+    successor = Issuer(make_root(trust.bundle.name, key, now), key)
+    write_issuer(into, successor)
+    certified = make_successor(root, successor.certificate, now)
+    trust.accept(Documents(bundle=with_successor(trust.bundle, root, successor, certified)))
+
+
+def end_root(root: Issuer, trust: Trust, own: Authority, leaf: bytes) -> None:
+    """Have the grid trust this root alone, and only authorities below it; whom others expelled, `own` expels.
+
+    Raises:
+        BadRequest: it is no root of this grid or the only one, no authority would be left, or the own
+            certificate, `leaf`, would count no more.
+    """
+    _check_root(root, trust)
+    bundle, kept = trust.bundle, id_of(root.certificate)
+    left = [each.id for each in in_force(trust) if each.root == kept]
+    if not left:
+        remedy = "First: peerpacs authority ask, and authority add with the new root's key."
+        raise BadRequest("The grid would be without an authority.", remedy)
+    if issuer_of(trust, leaf) not in left:
+        what = "The old root stands behind this node's own certificate, which would count no more."
+        raise BadRequest(what, "At every node, while both count: peerpacs authority renew")
+    if id_of(own.issuer.certificate) not in left:
+        raise BadRequest("This node's authority lies below the old root.", "First: peerpacs authority ask")
+    for gone in (parse(der) for der in bundle.authorities):
+        if id_of(gone) not in left:
+            own.take_over(public_key(gone))
+    for der in bundle.roots:
+        if id_of(parse(der)) != kept:
+            trust.accept(Documents(bundle=without_root(trust.bundle, root, parse(der))))
+
+
+def _check_root(root: Issuer, trust: Trust) -> None:
+    if spki_of(root.certificate) not in {spki_of(parse(der)) for der in trust.bundle.roots}:
+        raise BadRequest("This is not a root of this grid.", f"Use the {ROOT_FILE} it was founded with.")
 
 
 def issuer_of(trust: Trust, leaf: bytes) -> str:
@@ -132,6 +199,8 @@ def has_changed(folder: Path, trust: Trust, authority: Authority | None) -> bool
     certified = next((each for each in map(parse, trust.bundle.authorities) if spki_of(each) == own), None)
     if certified is None:
         return False
+    if authority is not None:
+        authority.succeeded_by(Issuer(certified, key))
     write_issuer(folder / AUTHORITY_FILE, Issuer(certified, key))
     path.unlink()
     return True

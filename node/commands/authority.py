@@ -41,8 +41,8 @@ def list_authorities(session: Session) -> int:
 
 
 def _shown(found: list[dict[str, Any]]) -> Iterator[str]:
-    rows = [(each["id"], each["name"], _day(each["ends"]), _role(each)) for each in found]
-    yield from columns(rows, ("ID", "NAME", "ENDS", "HERE"))
+    rows = [(each["id"], each["name"], _day(each["ends"]), each["root"], _role(each)) for each in found]
+    yield from columns(rows, ("ID", "NAME", "ENDS", "ROOT", "HERE"))
     if len(found) == 1:
         yield "If its node is lost, nobody joins and certificates end within 30 days. Have a second one:"
         yield "peerpacs authority ask"
@@ -114,6 +114,59 @@ def remove_authority(session: Session, id: str, root: str, yes: bool) -> int:
     with session.desk("authority") as ask:
         gone = ask("remove_authority", id=id, root=_whole(root), who=who())
     session.say(gone, [f"✓ {gone['name']} is no authority of the grid any more."])
+    return 0
+
+
+@authority_command.command("renew")
+@shared
+def renew_certificate(session: Session) -> int:
+    """Have this node's certificate renewed now; by itself it is when half of its 30 days are over.
+
+    Example: peerpacs authority renew
+    """
+    with session.desk("authority") as ask:
+        made = ask("renew_certificate", who=who())
+    session.say(made, [f"✓ This node's certificate counts for {made['days']:.0f} days."])
+    return 0
+
+
+@authority_command.command("new-root")
+@click.option("--into", required=True, metavar="FILE", help="Where the new root's key is kept, mode 0600.")
+@_root
+@shared
+def new_root(session: Session, into: str, root: str) -> int:
+    """Make another root key, and have the grid trust both: the first step of a change of the root.
+
+    Example: peerpacs authority new-root --root /media/safe/root.pem --into /media/safe/root-2.pem
+    """
+    with session.desk("authority") as ask:
+        made = ask("new_root", root=_whole(root), into=_whole(into), who=who())
+    lines = [
+        f"✓ The new root's key is in {made['file']}; the grid trusts both as soon as each node hears of it.",
+        "Then, at each authority: peerpacs authority ask, and add its key with --root of the new one,",
+        "at every node: peerpacs authority renew, and in the end: peerpacs authority end-root",
+    ]
+    session.say(made, lines)
+    return 0
+
+
+@authority_command.command("end-root")
+@_root
+@_yes
+@shared
+def end_root(session: Session, root: str, yes: bool) -> int:
+    """Have the grid trust the root in this file alone: the last step of a change of the root.
+
+    A node that did not renew its certificate since then has to join again.
+
+    Example: peerpacs authority end-root --root /media/safe/root-2.pem
+    """
+    if not yes and not session.is_json:
+        click.confirm("Have every other root, and whatever lies below it, count no more?", abort=True)
+    with session.desk("authority") as ask:
+        left = ask("end_root", root=_whole(root), who=who())
+    names = ", ".join(each["name"] for each in left["authorities"])
+    session.say(left, [f"✓ The grid trusts this root alone, with the authorities {names}."])
     return 0
 
 

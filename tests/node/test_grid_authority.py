@@ -70,6 +70,36 @@ def test_a_second_authority_takes_nodes_in_and_expels_while_the_first_is_away(
     assert alpha.peer("gamma")["state"] == "expelled", "alpha took over whom Brno expelled"
 
 
+def test_the_root_key_is_changed_by_its_admins_while_the_grid_goes_on(
+    trio: tuple[GridNode, GridNode, GridNode], tmp_path: Path
+) -> None:
+    """The new root beside the old one, an authority below the new one, certificates from that, the old one out."""
+    alpha, beta, gamma = trio
+    old, new = alpha.home / "identity" / "root.pem", tmp_path / "new.pem"
+    alpha.say("authority", "new-root", "--into", str(new))
+    assert "is there already" in alpha.say("authority", "new-root", "--into", str(new), code=2)
+    assert "without an authority" in alpha.say("authority", "end-root", "--root", str(new), "--yes", code=2)
+    before = {each["root"] for each in alpha.told("authority")}
+    key = alpha.told("authority", "ask")["key"]
+    alpha.say("authority", "add", key, "--name", "Praha", "--root", str(new), "--yes")
+    until(lambda: {each["root"] for each in beta.told("authority")} > before)
+    until(lambda: [each["name"] for each in alpha.told("authority") if each["is_own"]] == ["Praha"])
+    until(lambda: alpha.is_connected(beta))
+    assert "this node's own" in alpha.say("authority", "end-root", "--root", str(new), "--yes", code=2)
+
+    for node in (alpha, beta):
+        node.say("authority", "renew")
+        until(
+            lambda node=node: [row["name"] for row in node.told("authority") if row["is_issuer"]] == ["Praha"]
+        )  # type: ignore[misc]
+    until(lambda: alpha.is_connected(beta))
+    alpha.say("authority", "end-root", "--root", str(new), "--yes")
+    old.unlink()
+    until(lambda: names(beta) == {"Praha"})
+    alpha.admit(gamma)
+    until(lambda: alpha.is_connected(beta) and beta.is_connected(gamma))
+
+
 def _other_root(folder: Path) -> Path:
     from federation.trust.authority import write_issuer
     from federation.trust.certificates import Issuer, make_root
