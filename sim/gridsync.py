@@ -154,6 +154,8 @@ class Snapshot(Case):
             ),
             Row("rows a second", "/s", more_is_better=True),
             Row("the same, indexed", "/s", more_is_better=True),
+            Row("processor time of the owner, a row", "us", more_is_better=False),
+            Row("processor time of the follower, a row", "us", more_is_better=False),
         )
 
     @property
@@ -164,18 +166,22 @@ class Snapshot(Case):
     def measure(self, server: Server, run: int) -> Figures:
         """Look into the mirror from outside while it fills."""
         assert isinstance(server, Full)
+        sites = [*server.others, server.first]
+        before = [site.cpu_seconds() for site in sites]
         server.grant()
         with closing(_mirror(server.first)) as mirror:
             wait(lambda: any(_state(mirror)), pause=0.001)
             began = time.perf_counter()
-            written = wait(lambda: _state(mirror)[1], pause=0.002)
+            written = wait(lambda: _state(mirror)[1], pause=0.01)
+            used = [site.cpu_seconds() - was for site, was in zip(sites, before, strict=True)]
             wait(lambda: _state(mirror)[2], pause=0.01)
             indexed = time.perf_counter() - began
             studies = sum(mirror.state(source).studies for source in mirror.sources())
         if studies < self.studies:
             raise ClientError(f"{studies} of {self.studies} studies came.")
         rows = self._rows
-        figures = 1e6 * written / rows, rows / written, rows / indexed
+        times = [1e6 * seconds / rows for seconds in used]
+        figures = 1e6 * written / rows, rows / written, rows / indexed, *times
         return dict(zip((row.name for row in self.rows), figures, strict=True))
 
 
