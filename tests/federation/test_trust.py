@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from catalog import BadRequest, Damaged, NotFound, NotPermitted
+from federation.trust import office
 from federation.trust.authority import Authority, certify_authority, found, read_issuer
 from federation.trust.bundle import open_bundle, seal_bundle, with_authorities, with_successor, without_root
 from federation.trust.certificates import (
@@ -290,6 +291,28 @@ def test_a_second_authority_may_renew_and_expel(grid: Grid) -> None:
         grid.trust.identify(beta.credentials.pair.leaf)
     grid.tell(alpha)
     assert alpha.trust.versions() == grid.trust.versions()
+
+
+def test_whom_an_authority_expelled_stays_so_when_it_is_none_any_more(grid: Grid, tmp_path: Path) -> None:
+    alpha, beta = grid.node("alpha"), grid.node("beta")
+    root = read_issuer(grid.folder / "identity" / "root.pem")
+    office.certify(root, grid.trust, office.ask(tmp_path), "Brno", grid.clock())
+    assert office.has_changed(tmp_path, grid.trust, None)
+    assert not office.has_changed(tmp_path, grid.trust, None), "it took office"
+    brno = office.holder(tmp_path, grid.trust, grid.tables, grid.clock)
+    assert brno is not None
+    brno.revoke(beta.node_id)
+    grid.tell(alpha)
+    office.dismiss(root, grid.trust, grid.authority, office.id_of(brno.issuer.certificate))
+    grid.tell(alpha)
+    for trust in (grid.trust, alpha.trust):
+        assert [each.name for each in office.in_force(trust)] == ["CZ-MED"]
+        with pytest.raises(NotPermitted, match="expelled"):
+            trust.identify(beta.credentials.pair.leaf)
+    assert office.has_changed(tmp_path, grid.trust, brno)
+    assert office.holder(tmp_path, grid.trust, grid.tables, grid.clock) is None
+    with pytest.raises(BadRequest, match="without an authority"):
+        office.dismiss(root, grid.trust, grid.authority, office.id_of(grid.authority.issuer.certificate))
 
 
 def test_time_is_the_only_thing_a_member_needs_to_recover_from_a_wrong_clock(grid: Grid) -> None:
