@@ -24,7 +24,6 @@ from .committing import Commitment
 from .copying import copying
 from .correcting import RetrieveCorrected
 from .experiments import command as experiments
-from .experiments.catalogue import EXPERIMENTS
 from .finding import Find
 from .gridcases import on_grids
 from .listing import StudyList
@@ -147,7 +146,7 @@ def main(
 def run(words: list[str]) -> object:
     """Run the benchmark that a command line means: experiments against a target, or our cases."""
     named = {word.partition("=")[0] for word in words}
-    is_experiment = bool(named.intersection(experiments.OPTIONS) or set(words[:1]).intersection(EXPERIMENTS))
+    is_experiment = bool(named.intersection(experiments.OPTIONS) or (words and not words[0].startswith("-")))
     command = experiments.main if is_experiment else main
     return command.main(args=words, prog_name="peerpacs bench", standalone_mode=False)
 

@@ -161,12 +161,12 @@ class Plot:
         """Draw a line through points in the plot's values."""
         self.drawing.path([(self.x(x), self.y(y)) for x, y in points], colour)
 
-    def legend(self, names: Sequence[str]) -> None:
-        """Name the colours, in their order, at the top right."""
+    def legend(self, names: Sequence[str], colours: Sequence[str] = ()) -> None:
+        """Name the colours, all in their order if none are said, at the top right."""
         _, top, right, _ = self.box
         for number, name in enumerate(names):
             y = top + 14 * number
-            self.drawing.rect(right + 12, y, 10, 10, colour(number))
+            self.drawing.rect(right + 12, y, 10, 10, colours[number] if colours else colour(number))
             self.drawing.text(right + 27, y + 9, name)
 
 

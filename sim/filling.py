@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterable, Iterator
 from itertools import count as counting
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import Final
 
 from msgspec.structs import replace
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID
 
 from catalog import Arrival, Entry, Holding, PatientKey, Selection, scan
 from node.app import open_node
 
 from . import clients
-from .association import EXPLICIT
+from .association import EXPLICIT, Association
 from .phantoms import Instance, Study, instances, sop_instance_uid, study
 from .servers import PeerPACS
 
@@ -81,7 +84,37 @@ def fill_server(server: PeerPACS, scratch: Path, count: int, seed: int, **shape:
     server.start()
 
 
+def grow(server: PeerPACS, studies: Iterable[Study]) -> None:
+    """Stop a running node, record the studies in its catalog, and start it again.
+
+    All have the bytes of one object whose header says next to nothing, so a million are there in minutes; the
+    search index has little to hold of each besides the catalog's own attributes.
+    """
+    shared = _plain_object()
+    with Association(server.address, sends=[shared.SOPClassUID]) as association:
+        association.store(shared)
+    server.stop()
+    fill_with(server.home, _PLAIN, studies)
+    server.start()
+
+
+def _plain_object() -> Instance:
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID, ds.Modality = UID(_CT), UID(f"{_PLAIN}.1"), "CT"
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = UID(_PLAIN), UID(f"{_PLAIN}.2")
+    ds.PatientName, ds.PatientID = "Plain", "PLAIN"
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = UID(EXPLICIT)
+    file = io.BytesIO()
+    ds.save_as(file, enforce_file_format=True)
+    # The data set begins behind the group length and as many bytes as it says (PS3.10 7.1).
+    start = 144 + int.from_bytes(file.getvalue()[140:144], "little")
+    return Instance(_CT, f"{_PLAIN}.1", file.getvalue(), start, b"", 0)
+
+
 _SHARED_SEED: Final = 5
+_PLAIN: Final = "2.25.5"
+_CT: Final = "1.2.840.10008.5.1.4.1.1.2"
 
 
 def arrival_of(instance: Instance, holding: Holding) -> Arrival:

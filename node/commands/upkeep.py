@@ -46,8 +46,10 @@ def bench_command(words: tuple[str, ...]) -> Any:
     """Measure any PACS, or a node of this machine beside Orthanc.
 
     With --target AE@host:port or --dicomweb URL, experiments are carried out against that system: fig8, fig9,
-    fig10, table4, week, store, find, move, get, stow, wado. The options of both ways are shown by:
-    peerpacs bench fig8 --help and peerpacs bench -- --help
+    fig10, table4, week, store, find, move, get, stow, wado, sync, replicate, curve. They store synthetic
+    studies there, which stay. What each does, and all options: peerpacs bench fig8 --help
+
+    Without, this program and Orthanc are set up on this machine and compared: peerpacs bench -- --help
 
     Example: peerpacs bench fig9 --target ORTHANC@pacs:4242 --dicomweb http://pacs:8042/dicom-web
     """

@@ -23,15 +23,18 @@ EXPERIMENTS: Final[dict[str, Experiment]] = {
 }  # fmt: skip
 
 
-def carry_out(name: str, target: Target, plan: Plan, say: Say, outcome: Outcome | None = None) -> Outcome:
-    """Run one experiment; what the target refuses, delays or breaks off is told in the outcome.
+def carry_out(
+    what: str | Experiment, target: Target, plan: Plan, say: Say, outcome: Outcome | None = None
+) -> Outcome:
+    """Run one experiment, by its name or itself; the outcome tells what the target refuses, delays or breaks off.
 
     Who hands over the outcome has it also when the person who waits ends it (KeyboardInterrupt).
     """
-    outcome = outcome or Outcome(name, target.name)
+    experiment = EXPERIMENTS[what] if isinstance(what, str) else what
+    outcome = outcome or Outcome(experiment.name, target.name)
     began = time.perf_counter()
     try:
-        EXPERIMENTS[name].run(target, plan, outcome, say)
+        experiment.run(target, plan, outcome, say)
     except KeyboardInterrupt:
         outcome.stopped = "You ended it."
         raise

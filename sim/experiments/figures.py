@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from statistics import median
 from typing import Final
 
 from ..drawing import Drawing, Plot, colour, shade
@@ -129,21 +130,21 @@ def figure9(outcomes: Outcomes) -> str:
     for number, many in enumerate(counts):
         left.bar((number + 0.5) * step, 320 / len(counts) - 1, 0, many, colour(0))
     passes = [
-        (f"{each.target}, pass {n}", sorted(1000 * float(t) for t in measured))
-        for each in outcomes
+        (f"{each.target}, pass {n}", sorted(1000 * float(t) for t in measured), shade(number, n - 1))
+        for number, each in enumerate(outcomes)
         for n, measured in enumerate(each.samples["passes"], start=1)
         if measured
     ]
-    every = [t for _, measured in passes for t in measured] or [1.0]
+    every = [t for _, measured, _ in passes for t in measured] or [1.0]
     right = Plot(
         drawing, (460, 40, 800, 300), (0, 100), (min(every), max(every)),
         ("% of the instances", "milliseconds or less"), is_log_y=True,
     )  # fmt: skip
     right.mark_x()
-    for number, (_, measured) in enumerate(passes):
+    for _, measured, of_pass in passes:
         points = [(100 * (n + 1) / len(measured), t) for n, t in enumerate(measured)]
-        right.line(points[:: max(1, len(points) // 200)], colour(number))
-    right.legend([name for name, _ in passes])
+        right.line(points[:: max(1, len(points) // 200)], of_pass)
+    right.legend([name for name, *_ in passes], [of_pass for *_, of_pass in passes])
     return drawing.svg()
 
 
@@ -179,21 +180,46 @@ def table4(outcomes: Outcomes) -> str:
     """Throughput by size of study, a line for each number of threads."""
     drawing = Drawing(860, 360, "Table 4 of this run: throughput by size of the studies")
     lines = [
-        (f"{each.target}, {threads} threads", [(float(s), float(rate)) for s, rate in points])
-        for each in outcomes
-        for threads, points in each.samples["threads"].items()
+        (f"{each.target}, {threads} threads", [(float(s), float(r)) for s, r in points], shade(number, place))
+        for number, each in enumerate(outcomes)
+        for place, (threads, points) in enumerate(each.samples["threads"].items())
         if points
     ]
-    sizes = sorted({size for _, points in lines for size, _ in points}) or [1.0]
-    top = max((rate for _, points in lines for _, rate in points), default=1.0)
+    sizes = sorted({size for _, points, _ in lines for size, _ in points}) or [1.0]
+    top = max((rate for _, points, _ in lines for _, rate in points), default=1.0)
     plot = Plot(
         drawing, (70, 40, 640, 305), (sizes[0], max(sizes[-1], sizes[0] * 2)), (0, 1.1 * top),
         ("size of a study, MB", "Mbps"), is_log_x=True,
     )  # fmt: skip
     plot.mark_x([(size, f"{size:g}") for size in sizes])
-    for number, (_, points) in enumerate(lines):
+    for _, points, of_line in lines:
+        plot.line(points, of_line)
+    plot.legend([name for name, *_ in lines], [of_line for *_, of_line in lines])
+    return drawing.svg()
+
+
+def curve(outcomes: Outcomes) -> str:
+    """The median of all questions by the size of the archive, a line for each target."""
+    drawing = Drawing(760, 340, "Query time by the size of the archive")
+    lines = [
+        [
+            (float(size), median(median(times) for times in asked.values()))
+            for size, asked in each.samples["archives"].items()
+            if asked
+        ]
+        for each in outcomes
+    ]
+    sizes = [size for points in lines for size, _ in points] or [1.0]
+    every = [ms for points in lines for _, ms in points] or [1.0]
+    plot = Plot(
+        drawing, (70, 40, 620, 285), (min(sizes), max(*sizes, 2 * min(sizes))),
+        (min(every) / 2, 2 * max(every)), ("series in the archive", "milliseconds"),
+        is_log_x=True, is_log_y=True,
+    )  # fmt: skip
+    plot.mark_x([(size, f"{size:,.0f}".replace(",", " ")) for size in sorted(set(sizes))])
+    for number, points in enumerate(lines):
         plot.line(points, colour(number))
-    plot.legend([name for name, _ in lines])
+    plot.legend([each.target for each in outcomes])
     return drawing.svg()
 
 
@@ -203,5 +229,6 @@ _FIGURES: Final[dict[str, tuple[str, dict[str, Callable[[Outcomes], str]]]]] = {
     "fig9": ("sizes", {"figure9": figure9}),
     "fig10": ("workers", {"figure10": figure10}),
     "table4": ("threads", {"table4": table4}),
+    "curve": ("archives", {"curve": curve}),
 }
 """Experiment → the sample that must be there, and its pictures."""

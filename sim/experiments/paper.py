@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -20,19 +21,23 @@ import click
 from rich.console import Console
 
 from ..bench import facts
+from ..filling import grow
 from ..pdu import Address
 from ..ports import free_port
 from ..runner import FAILURES
-from ..servers import Server, StoreSCP, dcmtk_program, settle
+from ..servers import Orthanc, PeerPACS, Server, StoreSCP, dcmtk_program, settle
 from ..targets import Target
 from ..web import WebOrthanc, WebPeerPACS, web_port
 from .catalogue import EXPERIMENTS, carry_out
-from .comparison import partial
+from .comparison import partial as not_complete
+from .curve import Curve
 from .figures import draw
 from .outcome import Outcome, Plan, figure
 
 SIZES: Final = {"fig8": 0.07, "fig9": 0.25, "fig10": 0.03, "table4": 1 / 32}
 """Experiment → share of the paper's size that two cores and twenty minutes allow."""
+_GROWING: Final[Mapping[type[Server], float]] = {PeerPACS: 1.0, Orthanc: 0.1}
+"""Who is asked while the archive grows, and up to how much of a million series."""
 
 PAPERS_OWN: Final[dict[str, dict[str, str]]] = {
     "fig8": {"mean, s": "0.099", "standard deviation, s": "0.02", "slowest, s": "about 0.2"},
@@ -98,7 +103,7 @@ def measure(name: str, plan: Plan, runs: int, storage: Path, console: Console) -
                 settle(servers)
                 target = target_of(server, destination)
                 outcome = carry_out(name, target, replace(plan, is_loaded=run > 0), lambda line: None)
-                words = partial(outcome) if outcome.stopped else f"done in {outcome.seconds:.1f} s"
+                words = not_complete(outcome) if outcome.stopped else f"done in {outcome.seconds:.1f} s"
                 console.print(f"{name}: run {run + 1} of {runs}, {server.name}: {words}", highlight=False)
                 found.setdefault(server.name, []).append(outcome)
     finally:
@@ -106,6 +111,25 @@ def measure(name: str, plan: Plan, runs: int, storage: Path, console: Console) -
             server.stop()
         shutil.rmtree(folder)
     return [_medians(of_server) for of_server in found.values()]
+
+
+def growing(plan: Plan, scale: float, storage: Path, console: Console) -> list[Outcome]:
+    """Carry out `curve`: our node's catalog is filled, Orthanc stores all that it is asked for."""
+    found = []
+    for make, share in _GROWING.items():
+        folder = Path(tempfile.mkdtemp(dir=storage))
+        server = make(folder / "server", Address("STORESCP", free_port()))  # type: ignore[arg-type]
+        experiment = Curve(partial(grow, server) if isinstance(server, PeerPACS) else None)
+        try:
+            server.start()
+            target = Target(name=server.name, address=server.address)
+            say = partial(console.print, highlight=False)
+            found.append(carry_out(experiment, target, replace(plan, share=share * scale), say))
+        finally:
+            server.stop()
+            shutil.rmtree(folder)
+        console.print(f"curve: {server.name}: {found[-1].seconds:.0f} s. {found[-1].stopped}")
+    return found
 
 
 def _medians(runs: Sequence[Outcome]) -> Outcome:
@@ -117,27 +141,40 @@ def _medians(runs: Sequence[Outcome]) -> Outcome:
         row: median(each.summary[row] for each in whole if row in each.summary) for row in made.summary
     }
     if len(whole) < len(runs):
-        made.notes += [partial(each) for each in runs if each.stopped]
+        made.notes += [not_complete(each) for each in runs if each.stopped]
     return made
+
+
+_HEAD: Final = """# The cloud PACS paper's experiments, here
+
+Made by `make bench-paper`: the experiments of sections 4.1 to 4.3 at a size for two cores, on this
+node, on Orthanc and on DCMTK's dcmqrscp, in one session on one machine, each with fresh storage.
+Figures are medians; runs: {runs}. The paper's own, of a cluster in a cloud, are beside:
+they say what is to be compared, not who is faster. Clients and servers share the cores.
+"""
+_HEAD_OF_CURVE: Final = """# Query time by the size of the archive
+
+Made by `make bench-curve`: seven questions by C-FIND, each with as many matches at any size, asked
+fifteen times while the archive grows. Studies have five series of one small instance. Orthanc stores
+all of it; our node's catalog is filled with rows that share the bytes of one object, and is searched
+as if they had come one by one. One run; medians.
+"""
 
 
 def page(outcomes: Sequence[Outcome], told: Mapping[str, object], pictures: Mapping[str, str]) -> str:
     """Return the page in Markdown."""
     scale = float(str(told["scale"]))
+    head = _HEAD_OF_CURVE if {each.experiment for each in outcomes} == {"curve"} else _HEAD
     lines = [
-        "# The cloud PACS paper's experiments, here",
-        "",
-        "Made by `make bench-paper`: the experiments of sections 4.1 to 4.3 at a size for two cores, on this",
-        "node, on Orthanc and on DCMTK's dcmqrscp, in one session on one machine, each with fresh storage.",
-        f"Figures are medians; runs: {told['runs']}. The paper's own, of a cluster in a cloud, are beside:",
-        "they say what is to be compared, not who is faster. Clients and servers share the cores.",
+        *head.format(runs=told["runs"]).splitlines(),
         "",
         *(f"- {name}: {value}" for name, value in told.items() if name not in ("runs",)),
     ]
     for name in dict.fromkeys(each.experiment for each in outcomes):
         lines += _section(name, [each for each in outcomes if each.experiment == name], scale)
         drawn = [picture for picture in pictures if name in (picture, picture.replace("figure", "fig"))]
-        lines += [f"\n![{picture}](benchmark-paper/{picture}.svg)" for picture in drawn]
+        folder = "benchmark-curve" if head is _HEAD_OF_CURVE else "benchmark-paper"
+        lines += [f"\n![{picture}]({folder}/{picture}.svg)" for picture in drawn]
     return "\n".join(lines) + "\n"
 
 
@@ -145,13 +182,14 @@ def _section(name: str, of_it: Sequence[Outcome], scale: float) -> list[str]:
     papers = PAPERS_OWN.get(name, {})
     heads = [*(each.target for each in of_it), "the paper"]
     lines = ["", f"## {EXPERIMENTS[name].title}", ""]
-    lines += [f"Size: {scale * SIZES[name]:.2g} of the paper's. The paper: {EXPERIMENTS[name].paper}.", ""]
+    size = f"Size: {scale * SIZES[name]:.2g} of the paper's. " if name in SIZES else ""
+    lines += [f"{size}The paper: {EXPERIMENTS[name].paper}.", ""]
     lines += ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     lines.append("| asked by | " + " | ".join(each.way for each in of_it) + " | |")
     for row in dict.fromkeys(row for each in of_it for row in each.summary):
         cells = [figure(each.summary[row]) if row in each.summary else "" for each in of_it]
         lines.append(f"| {row} | " + " | ".join(cells) + f" | {papers.get(row, '')} |")
-    told = [partial(each) for each in of_it if each.stopped]
+    told = [not_complete(each) for each in of_it if each.stopped]
     told += [note for each in of_it for note in each.notes]
     return lines + [f"\n{line}" for line in told]
 
@@ -160,7 +198,9 @@ def _section(name: str, of_it: Sequence[Outcome], scale: float) -> list[str]:
 @click.option("--runs", default=3, show_default=True, help="Runs of each experiment.")
 @click.option("--scale", default=1.0, show_default=True, help="Of the sizes that fit two cores.")
 @click.option("--seed", default=1, show_default=True, help="Same seed, same studies.")
-@click.option("--only", default="", help="Only these experiments, separated by commas.")
+@click.option(
+    "--only", default="", help="Only these experiments, separated by commas; curve is never meant else."
+)
 @click.option("--storage", type=click.Path(path_type=Path), default=".cache/bench", show_default=True,
               help="Folder on the disk to measure.")  # fmt: skip
 @click.option("--page", "target", type=click.Path(path_type=Path), default="docs/benchmark-paper.md",
@@ -175,8 +215,11 @@ def main(runs: int, scale: float, seed: int, only: str, storage: Path, target: P
     try:
         told = facts((), storage.resolve())
         for name in only.split(",") if only else SIZES:
-            plan = Plan(seed=seed, share=SIZES[name] * scale, pause=2.0)
-            outcomes += measure(name, plan, runs, storage.resolve(), console)
+            plan = Plan(seed=seed, share=SIZES.get(name, 1.0) * scale, pause=2.0)
+            if name == "curve":
+                outcomes += growing(plan, scale, storage.resolve(), console)
+            else:
+                outcomes += measure(name, plan, runs, storage.resolve(), console)
     except FAILURES as error:
         raise click.ClickException(str(error)) from None
     told |= {"runs": runs, "scale": scale, "minutes": f"{(time.monotonic() - began) / 60:.1f}"}

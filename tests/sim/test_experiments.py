@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
@@ -16,17 +17,20 @@ from typing import ClassVar
 import pytest
 from click.testing import CliRunner
 
+from node.cli import peerpacs
 from node.control import ask
 from sim.experiments import command, figures, paper
 from sim.experiments.catalogue import EXPERIMENTS, carry_out
 from sim.experiments.comparison import page
+from sim.experiments.curve import Curve
 from sim.experiments.outcome import Outcome, Plan
+from sim.filling import grow
 from sim.grids import pair
 from sim.pdu import Address
 from sim.phantoms import Instance
 from sim.plays.actors import ALL
 from sim.ports import free_port
-from sim.servers import StoreSCP
+from sim.servers import PeerPACS, StoreSCP
 from sim.targets import Stored, Target
 from sim.web import WebOrthanc
 from tests.homes import serving
@@ -63,6 +67,21 @@ def test_a_target_with_dicomweb_alone_is_measured_too(ours: Target) -> None:
     for name in ("fig9", "wado"):
         outcome = carry_out(name, web, Plan(share=0.003, seed=2, pause=0.01), quiet)
         assert (outcome.stopped, outcome.way) == ("", "WADO-RS")
+
+
+@pytest.mark.slow
+def test_a_filled_archive_is_asked_while_it_grows(tmp_path: Path) -> None:
+    server = PeerPACS(tmp_path / "server", Address("SINK", free_port()))
+    try:
+        server.start()
+        target = Target(name="ours", address=server.address)
+        outcome = carry_out(Curve(partial(grow, server)), target, Plan(share=0.01), quiet)
+    finally:
+        server.stop()
+    assert outcome.stopped == ""
+    assert [row[0] for row in outcome.rows] == [1000] * 7 + [10_000] * 7
+    assert "10 000" in figures.draw([outcome])["curve"]
+    assert "largest to smallest: patient ID" in outcome.summary
 
 
 @pytest.mark.slow
@@ -189,6 +208,7 @@ def outcomes() -> list[Outcome]:
             "fig9": {"sizes": [1000, 200_000], "passes": [[0.1, 0.01], [0.02]]},
             "fig10": {"workers": {"1": [2.0], "8": [0.5, 0.6, 0.4]}},
             "table4": {"threads": {"4": [(2, 90.0), (4, 95.0)]}},
+            "curve": {"archives": {"1000": {"a": [0.2, 0.3]}, "10000": {"a": [0.3], "b": [0.4]}}},
             "week": {
                 "bursts": [(3600.0 * n, f"CT-0{n}", "s", 1, 10 ** (n + 4), "CT", 1, "") for n in range(4)]
             },
@@ -203,7 +223,7 @@ def outcomes() -> list[Outcome]:
 def test_figures_6_to_10_are_drawn_as_svg_for_several_targets() -> None:
     drawn = figures.draw(outcomes())
     assert {name.partition("-")[0] for name in drawn} == {
-        "figure6", "figure7", "figure8", "figure9", "figure10", "table4",
+        "figure6", "figure7", "figure8", "figure9", "figure10", "table4", "curve",
     }  # fmt: skip
     for svg in drawn.values():
         root = ElementTree.fromstring(svg)
@@ -279,3 +299,11 @@ def test_what_cannot_be_understood_is_refused_with_what_was_meant(words: list[st
     result = CliRunner().invoke(command.main, words)
     assert result.exit_code == 2
     assert said in result.output
+
+
+def test_the_help_names_every_experiment_and_a_wrong_name_is_answered_with_the_right_one() -> None:
+    for words in (["bench", "--help"], ["bench", "fig8", "--help"]):
+        shown = CliRunner().invoke(peerpacs, words).output
+        assert [name for name in EXPERIMENTS if name not in shown] == []
+        assert "stay" in shown
+    assert "Did you mean fig9?" in CliRunner().invoke(peerpacs, ["bench", "fgi9"]).output
