@@ -26,7 +26,7 @@ EXPERIMENTS: Final[dict[str, Experiment]] = {
 def carry_out(
     what: str | Experiment, target: Target, plan: Plan, say: Say, outcome: Outcome | None = None
 ) -> Outcome:
-    """Run one experiment, by its name or itself; the outcome tells what the target refuses, delays or breaks off.
+    """Run one experiment, by its name or itself; its outcome tells what the target refuses or breaks off.
 
     Who hands over the outcome has it also when the person who waits ends it (KeyboardInterrupt).
     """
