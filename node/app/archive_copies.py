@@ -213,8 +213,13 @@ class ArchiveCopies:
     def homecoming(self) -> Homecoming:
         """Brings home what lies at other sites alone, before this hospital leaves them."""
         members, name = self.members, self._shared.name
-        parts = (members.connected, name, members.counted, time.monotonic)
+        parts = (members.connected, name, members.counted, time.monotonic, self._is_for_nobody)
         return Homecoming(self.ledger, self.returning, *parts)
+
+    def _is_for_nobody(self, uid: str) -> bool:
+        """Say whether there are rules, and none asks for copies of a study."""
+        placed = self.ledger.placed(uid)
+        return bool(self._rules()) and (placed is None or not (placed.nodes or placed.lacking))
 
     @cached_property
     def _slimming(self) -> Slimming:

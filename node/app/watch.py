@@ -10,11 +10,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 from catalog import Availability
 from node.certificates import describe
 from node.importer import Fate, ImportJob
 from node.measures import Measures, Sample
+from node.roles.remote_store import RemoteStore
 from node.sections import Config
 from node.storage import VolumeStore
 from node.watching import Check, Heartbeats, Pages, Readiness, WatchServer
@@ -26,6 +28,8 @@ from .gateways import Front
 from .settings import MB
 
 logger = logging.getLogger(__name__)
+_ANSWER: Final = 3.0
+"""Seconds within which a storage on another host says how it is."""
 
 
 class Watch:
@@ -83,6 +87,10 @@ class Watch:
         return ""
 
     def _stores(self) -> str:
+        for archive in tuple(self._archives.values()):
+            if isinstance(archive.segments, RemoteStore):
+                # Raises Unavailable, which names the URL: nothing can be stored without it.
+                archive.segments.condition(_ANSWER)
         folders = [archive.folder / "incoming" for archive in tuple(self._archives.values())]
         return next((f"{folder}: {why}" for folder in folders if (why := is_writable(folder))), "")
 

@@ -133,9 +133,9 @@ class RemoteStore:
         """Yield everything the storage has, in the order written: what a catalog is made again from."""
         return self._items(SCAN, known)
 
-    def condition(self) -> Condition:
-        """Say how the storage is; raises Unavailable when it does not answer."""
-        condition: Condition = self._ask(CONDITION, None)
+    def condition(self, patience: float = 30.0) -> Condition:
+        """Say how the storage is; raises Unavailable when it does not answer within so many seconds."""
+        condition: Condition = self._ask(CONDITION, None, patience)
         return condition
 
     def present(self) -> list[SegmentStore]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,16 @@ def hospitals(home: Path, *names: str, **environment: str) -> list[GridNode]:
     for other in others:
         first.admit(other, "replica-peer")
     return nodes
+
+
+def keeping_pair(home: Path, **environment: str) -> Iterator[tuple[GridNode, GridNode]]:
+    """Yield alpha, and beta that keeps copies of all its studies; stop them."""
+    alpha, beta = nodes = hospitals(home, "alpha", "beta", **environment)
+    alpha.say("copies", "add", "all", "--copies", "2")
+    yield alpha, beta
+    for node in nodes:
+        if node.process is not None:
+            node.stop()
 
 
 def sent(

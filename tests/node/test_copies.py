@@ -204,6 +204,13 @@ def test_a_node_that_is_full_survives_ten_times_its_size(three: list[GridNode], 
     got = {dcmread(path).PixelData for path in (tmp_path / "got").iterdir()}
     assert got == {dcmread(path).PixelData for path in paths}
     alpha.cli("verify")
+    alpha.stop()
+    alpha.start(**alpha.env)
+    alpha.say("copies", "add", "all", "--copies", "1")
+    # Nobody is to keep it any more, so all of it comes home, and then goes there.
+    until(lambda: (kept(three[1]), kept(three[2])) == (0, 0), 180)
+    assert not ask(alpha.home, "copies_lacking")
+    alpha.cli("verify")
 
 
 def _used(folder: Path) -> int:

@@ -33,8 +33,15 @@ class Hospital:
         self.at_proof: Callable[[], object] = lambda: None
         self.now = time.monotonic()
         self.others = {KEEPER}
+        self.asked: list[str] = []
         self.homecoming = Homecoming(
-            self.ledger, self, lambda: [KEEPER], str, lambda: self.others, lambda: self.now
+            self.ledger,
+            self,
+            lambda: [KEEPER],
+            str,
+            lambda: self.others,
+            lambda: self.now,
+            self.is_for_nobody,
         )
 
     def entries(self) -> list[Entry]:
@@ -49,8 +56,13 @@ class Hospital:
         return True
 
     def fetch_back(self, study: str) -> int:
-        """Nothing comes: the keeper is none."""
+        """Note what is asked for; nothing comes, as the keeper is none."""
+        self.asked.append(study)
         return 0
+
+    def is_for_nobody(self, study: str) -> bool:
+        placed = self.ledger.placed(study)
+        return placed is not None and not placed.nodes
 
     def slimming(self, catalog: Any = None) -> Slimming:
         return Slimming(
@@ -138,3 +150,18 @@ def test_who_leaves_is_not_counted_on_once_nothing_lies_there_alone(hospital: Ho
     placed = hospital.ledger.placed(hospital.uid)
     assert placed is not None
     assert not placed.is_met
+
+
+def test_what_no_rule_has_kept_elsewhere_any_more_comes_home(hospital: Hospital) -> None:
+    assert hospital.slimming().step()
+    hospital.homecoming.step()
+    assert hospital.asked == []
+    hospital.ledger.place(hospital.uid, Placed(archive="main", rule="all", nodes=()))
+    hospital.now += 61
+    hospital.homecoming.step()
+    hospital.homecoming.step()
+    assert hospital.asked == [hospital.uid], "what does not come is not asked for again at once"
+    hospital.now += 61
+    hospital.homecoming.step()
+    assert hospital.asked == [hospital.uid] * 2
+    assert not hospital.slimming().step(), "and goes nowhere"

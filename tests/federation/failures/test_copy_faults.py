@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.grid import GridNode
-from tests.node.copies import hospitals, is_done, is_well, sent
+from tests.node.copies import is_done, is_well, keeping_pair, sent
 from tests.running import until
 
 pytestmark = pytest.mark.slow
@@ -23,13 +23,7 @@ Pair = tuple[GridNode, GridNode]
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Alpha, and beta that keeps copies of all its studies."""
-    home = tmp_path_factory.mktemp("grid")
-    alpha, beta = nodes = hospitals(home, "alpha", "beta", PEERPACS__LIFE__UNDO_DAYS="0")
-    alpha.say("copies", "add", "all", "--copies", "2")
-    yield alpha, beta
-    for node in nodes:
-        if node.process is not None:
-            node.stop()
+    yield from keeping_pair(tmp_path_factory.mktemp("grid"), PEERPACS__LIFE__UNDO_DAYS="0")
 
 
 def will_end(node: GridNode, place: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from node.control import ask
 from tests.federation.failures.test_copy_faults import FAULTS
 from tests.grid import GridNode
-from tests.node.copies import damage, hospitals, is_done, is_well, kept, sent
+from tests.node.copies import damage, is_done, is_well, keeping_pair, kept, sent
 from tests.running import dcmtk, until
 
 pytestmark = pytest.mark.slow
@@ -24,12 +24,7 @@ Pair = tuple[GridNode, GridNode]
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Alpha, and beta that keeps copies of all its studies."""
-    alpha, beta = nodes = hospitals(tmp_path_factory.mktemp("grid"), "alpha", "beta")
-    alpha.say("copies", "add", "all", "--copies", "2")
-    yield alpha, beta
-    for node in nodes:
-        if node.process is not None:
-            node.stop()
+    yield from keeping_pair(tmp_path_factory.mktemp("grid"))
 
 
 def corrected(alpha: GridNode, folder: Path) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
 from catalog import PacsError
+from node.config import load_config
 from node.dimse import Requestor
+from sim.ports import free_port
 from tests.homes import RawInstance, Received, phantoms
 from tests.running import until
 from tests.split import SplitNode, running_split
@@ -24,7 +28,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SplitNode]:
-    with running_split(tmp_path_factory.mktemp("split"), gateways=2) as node:
+    watched = "--watch-port", str(free_port())
+    with running_split(tmp_path_factory.mktemp("split"), *watched, gateways=2) as node:
         yield node
 
 
@@ -125,12 +130,24 @@ def test_without_its_storage_a_node_refuses_and_finds_and_recovers_by_itself(nod
     assert len(sent(node, here)) == len(here)
     study = study_of(node, here[0])
     node.storage.kill()
+    assert "does not answer at tcp://" in ready(node)
     refused = list(requestor(node).store(later[:1]))
     assert [answer.status for answer in refused] == [OUT_OF_RESOURCES]
     assert found(node, study)
     node.storage.start()
     until(lambda: len(sent(node, later)) == len(later))
+    until(lambda: "readyz check passed" in ready(node))
     assert given(node, study) == sorted(one.SOPInstanceUID for one in here)
+
+
+def ready(node: SplitNode) -> str:
+    """Return what the catalog's `/readyz` says."""
+    url = f"http://127.0.0.1:{load_config(node.home).watch.port}/readyz?verbose"
+    try:
+        with urllib.request.urlopen(url, timeout=30) as page:
+            return str(page.read().decode())
+    except urllib.error.HTTPError as error:
+        return error.read().decode()
 
 
 def test_without_its_catalog_a_gateway_lets_nobody_in_and_recovers_by_itself(node: SplitNode) -> None:

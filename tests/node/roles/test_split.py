@@ -6,8 +6,13 @@ import json
 from collections.abc import Iterator
 
 import pytest
+import zmq
 
+from node.config import load_config
 from node.dimse import Requestor
+from node.roles import catalog, storage
+from node.roles.calls import SERVER_KEYS, RoleClient, is_there
+from node.transfers.wires import Keys, read_keys
 from tests.homes import Received, phantoms
 from tests.split import SplitNode, running_split
 
@@ -34,6 +39,21 @@ def test_what_was_stored_is_found_and_given(node: SplitNode) -> None:
     assert len(received.instances) == len(sent)
     assert node.json("status")["archive"]["instances"] == len(sent)
     assert node.cli("verify")
+
+
+@pytest.mark.slow
+def test_who_has_another_key_is_answered_by_no_role(node: SplitNode) -> None:
+    keys = read_keys(node.home / SERVER_KEYS)
+    public, secret = zmq.curve_keypair()
+    roles = load_config(node.home).roles
+    for role, url, question in (
+        ("catalog", roles.catalog, catalog.PRESENT),
+        ("storage", roles.storage, storage.PRESENT),
+    ):
+        for its, is_known in ((keys, True), (Keys(keys.server_public, public, secret), False)):
+            client = RoleClient(role, url, its)
+            assert is_there(client, question) == is_known, (role, url)
+            client.close()
 
 
 def test_check_names_the_roles_and_where_they_are(node: SplitNode, monkeypatch: pytest.MonkeyPatch) -> None:
