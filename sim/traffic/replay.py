@@ -108,7 +108,13 @@ class Replay:
         self._began = time.monotonic()
         threading.stack_size(512 * 1024)
         senders = [threading.Thread(target=self._device, args=(each,)) for each in by_device.values()]
-        readers = [threading.Thread(target=self._reader, args=each) for each in self._workstations()]
+        of_site = self.scenario.readers
+        readers = [
+            threading.Thread(target=what, args=(site, number))
+            for site in self.scenario.sites
+            for what, count in ((self._reader, of_site.workstations), (self._researcher, of_site.researchers))
+            for number in range(count)
+        ]
         for thread in (*senders, *readers):
             thread.start()
         try:
@@ -130,13 +136,6 @@ class Replay:
         """End it early; what is under way ends first, and nothing is looked for any more."""
         self._is_ended = True
         self._stop.set()
-
-    def _workstations(self) -> list[tuple[str, int]]:
-        return [
-            (site, number)
-            for site in self.scenario.sites
-            for number in range(self.scenario.readers.workstations)
-        ]
 
     def _target(self, site: str) -> Target:
         return self._targets.get(site) or next(iter(self._targets.values()))
@@ -219,6 +218,24 @@ class Replay:
             if found and chance.random() < self.scenario.readers.opened:
                 uid = chance.choice(found)["StudyInstanceUID"]
                 self._ask("open", site, partial(_open, uid))
+
+    def _researcher(self, site: str, number: int) -> None:
+        chance = Random(f"researcher {self.scenario.seed} {site} {number}")
+        pause = DAY / self.scenario.readers.exports_a_day / self.scenario.faster
+        while not self._stop.wait(chance.expovariate(1 / pause)):
+            date = f"{self.scenario.start + timedelta(days=chance.randrange(self.scenario.days)):%Y%m%d}"
+            self._ask(
+                "export", site, partial(self._export, date, chance.choice(sorted(self.scenario.devices)))
+            )
+
+    def _export(self, date: str, modality: str, target: Target) -> None:
+        with target.finder() as finder:
+            found = finder.find("STUDY", StudyDate=date, ModalitiesInStudy=modality, StudyInstanceUID="")
+        with target.retriever() as retriever:
+            for each in found:
+                if self._stop.is_set():
+                    return
+                retriever.study(each["StudyInstanceUID"])
 
     def _ask(self, what: str, site: str, ask: Callable[[Target], object]) -> None:
         began, error = time.monotonic(), ""

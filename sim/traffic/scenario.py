@@ -24,7 +24,7 @@ from .week import scaled, week
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readers:
-    """People at workstations, at every site: they look for studies and open them."""
+    """People at every site: at workstations they look for studies and open them, researchers export."""
 
     workstations: int = 0
     questions_an_hour: float = 12.0
@@ -33,6 +33,9 @@ class Readers:
     """The share of questions after which a study is opened."""
     commitment: float = 0.0
     """The share of series for which the device asks for Storage Commitment."""
+    researchers: int = 0
+    exports_a_day: float = 2.0
+    """Of each researcher, who fetches all studies that have a modality, of a day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +73,8 @@ _LIMITS: Final = {
     "questions_an_hour": (0.01, 100_000),
     "opened": (0, 1),
     "commitment": (0, 1),
+    "researchers": (0, 1000),
+    "exports_a_day": (0.01, 100_000),
 }
 
 

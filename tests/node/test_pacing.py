@@ -39,6 +39,19 @@ def test_under_constant_load_the_index_waits_four_seconds_and_then_takes_its_sha
     assert pace.rest_first() > 0
 
 
+def test_the_index_gives_way_to_who_retrieves_as_to_who_stores() -> None:
+    clock = Ticking()
+    pace = Pace(clock)
+    pace.arrived()
+    clock.now += 0.4
+    pace.asked()
+    assert pace.rest_first() > 0
+    clock.now += 4.0
+    pace.asked()
+    assert pace.rest_first() == 0
+    assert pace.rest_after(0.5, is_behind=True) == 1.5
+
+
 def test_a_clock_set_back_stops_nothing() -> None:
     clock = Ticking()
     pace = Pace(clock)

@@ -76,8 +76,10 @@ def test_recorded_traffic_is_replayed_as_it_was(tmp_path: Path) -> None:
     assert [burst.time for burst in sent] == pytest.approx([b.time - first for b in recorded], abs=0.01)
 
 
-def test_readers_query_and_open_and_devices_ask_for_commitment(tmp_path: Path) -> None:
-    readers = Readers(workstations=2, questions_an_hour=1.0, opened=1.0, commitment=1.0)
+def test_readers_query_and_open_researchers_export_and_devices_ask_for_commitment(tmp_path: Path) -> None:
+    readers = Readers(
+        workstations=2, questions_an_hour=1.0, opened=1.0, commitment=1.0, researchers=1, exports_a_day=20.0
+    )
     with serving(tmp_path / "home") as node:
         target = Target(name="ALPHA", address=Address("ALPHA", node.ports["dicom"]))
         run = Replay(small(readers=readers), {"alpha": target}).play()
@@ -85,6 +87,7 @@ def test_readers_query_and_open_and_devices_ask_for_commitment(tmp_path: Path) -
     asked = Counter(each.what for each in run.asked if not each.error)
     assert asked["query"]
     assert asked["open"]
+    assert asked["export"]
     assert asked["commitment"] == len(run.sent)
 
 
