@@ -1,8 +1,8 @@
 """How background work gives way: senders and readers wait for an answer, the index and uploads may be late.
 
-While objects arrive, the index rests for a few seconds and then takes a share of the time; in a lull it goes
-on at once. What it has not taken in yet is found all the same, only slower, so under a load that its share
-cannot follow it may fall further behind without a wrong answer.
+While objects arrive or leave, the index rests for a few seconds and then takes a share of the time; in a lull
+it goes on at once. What it has not taken in yet is found all the same, only slower, so under a load that its
+share cannot follow it may fall further behind without a wrong answer.
 
 Uploads to a bucket that nobody waits for take a tenth of one thread's time, until one of them has waited for
 a minute: from then on they go as fast as they can.
@@ -49,11 +49,12 @@ class Pace:
     @property
     def is_busy(self) -> bool:
         """Whether somebody stores or retrieves just now."""
-        return self._is_busy() or 0 <= self._clock() - self._asked < _LULL
+        # A clock that was set back makes nobody wait.
+        return 0 <= self._clock() - max(self._last, self._asked) < _LULL
 
     def rest_first(self) -> float:
         """Return how long to rest before the next step; 0 if it is due."""
-        if self._waiting_since is None or not self._is_busy():
+        if self._waiting_since is None or not self.is_busy:
             return 0.0
         left = self._waiting_since + _PATIENCE - self._clock()
         return min(_REST, left) if left > 0 else 0.0
@@ -63,11 +64,7 @@ class Pace:
         if not is_behind:
             self._waiting_since = None
             return _REST
-        return max(_BREATH, spent * (1 / _SHARE - 1)) if self._is_busy() else _BREATH
-
-    def _is_busy(self) -> bool:
-        # A clock that was set back makes nobody wait.
-        return 0 <= self._clock() - self._last < _LULL
+        return max(_BREATH, spent * (1 / _SHARE - 1)) if self.is_busy else _BREATH
 
 
 class GivingWay:
