@@ -163,6 +163,26 @@ def test_the_first_person_logs_in_with_the_one_time_password_and_sets_one_of_his
 
 
 @pytest.mark.slow
+def test_what_somebody_types_stays_while_the_page_looks_again(site: Web, chromium: Browser) -> None:
+    with person(chromium, root_of(site)) as somebody:
+        somebody.go("/devices")
+        somebody.page.get_by_role("button", name="Add a device").click()
+        somebody.page.get_by_label("Address").fill("10.1.2.3")
+        somebody.page.get_by_label("move").check()
+        with somebody.page.expect_response("**/api/devices"):
+            pass
+        with somebody.page.expect_response("**/api/devices"):
+            pass
+        assert somebody.page.get_by_label("Address").input_value() == "10.1.2.3"
+        assert somebody.page.get_by_label("move").is_checked()
+        somebody.go("/")
+        with somebody.page.expect_response("**/api/studies?*"):
+            somebody.page.get_by_label("Patient ID").press_sequentially("PP0011", delay=120)
+        until(lambda: somebody.page.url.endswith("PatientID=PP0011"))
+        assert somebody.page.get_by_label("Patient ID").input_value() == "PP0011"
+
+
+@pytest.mark.slow
 def test_a_wrong_password_is_told_in_a_sentence(tmp_path: Path, chromium: Browser) -> None:
     with (
         serving(
