@@ -20,8 +20,8 @@ from node.routing.checking import RouteDesk, Ways
 from node.routing.filing import FileDelivery
 from node.routing.prefetching import RecallCarrier
 from node.routing.routes import Detail, detail_of
-from node.routing.stow import Root, StowDelivery
 from node.standing import RouteRule, Standing
+from node.stow import Root, StowDelivery
 from node.transfers import Kind, Order
 from node.transfers.messages import Job
 from node.transfers.worker import Carrier

@@ -7,20 +7,19 @@ sent is told by its SOP Instance UID and may come twice, and a bucket gets its m
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
-import urllib.error
-import urllib.request
-import uuid
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-from catalog import BadRequest, Unavailable
+from catalog import BadRequest, Busy, Unavailable
 from node.contracts import Caller, Ingest
 from node.storage import read_meta
+from node.stow import Root, StowDelivery
 
 from .release import MANIFEST, Made
 
@@ -28,13 +27,12 @@ OUTBOX: Final = "outbox:"
 """The target of what another site ordered."""
 DOWNLOAD: Final = "download:"
 """The target of what is taken over the web: it lies in the outbox too."""
-_AT_ONCE: Final = 64 << 20
-"""Bytes of one STOW-RS request."""
 _PIECE: Final = 1 << 20
 _PART: Final = 16 << 20
 """Bytes of one part of an upload; what has no more goes in one request."""
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
-_PATIENCE: Final = 120.0
+_HEAD: Final = 1 << 16
+"""Bytes at the beginning of a file that hold its File Meta Information."""
 
 
 class Bucket(Protocol):
@@ -209,7 +207,7 @@ def take_in(ingest: Ingest, caller: Caller, content: bytes) -> str:
     Raises:
         Unavailable: it was not taken.
     """
-    meta = read_meta(content[:65536])
+    meta = read_meta(content[:_HEAD])
     uids = (meta.SOPClassUID, meta.SOPInstanceUID, meta.TransferSyntaxUID)
     reception = ingest.begin(caller, *uids, is_held=False)
     try:
@@ -228,44 +226,49 @@ def take_in(ingest: Ingest, caller: Caller, content: bytes) -> str:
     return result.StudyInstanceUID
 
 
+class _Filed:
+    """A file of the release on its way out; satisfies `Outgoing`."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        meta = read_meta(self._file.read(_HEAD))
+        self.SOPClassUID, self.SOPInstanceUID = meta.SOPClassUID, meta.SOPInstanceUID
+        self.TransferSyntaxUID = meta.TransferSyntaxUID
+        self._begin = meta.offset
+        self.size = path.stat().st_size - meta.offset
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """See `Outgoing.read_into`."""
+        self._file.seek(self._begin + offset)
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        """See `Outgoing.close`."""
+        self._file.close()
+
+
 def _to_web(release: Made, root: str) -> None:
-    url = root.rstrip("/") + ("" if root.rstrip("/").endswith("/studies") else "/studies")
-    for names in _bundles(release):
-        _store(url, [(release.folder / name).read_bytes() for name in names])
-
-
-def _bundles(release: Made) -> Iterator[list[str]]:
-    bundle: list[str] = []
-    size = 0
-    for name in release.files:
-        length = (release.folder / name).stat().st_size
-        if bundle and size + length > _AT_ONCE:
-            yield bundle
-            bundle, size = [], 0
-        bundle.append(name)
-        size += length
-    if bundle:
-        yield bundle
-
-
-def _store(url: str, files: Sequence[bytes]) -> None:
-    """STOW-RS, PS3.18 10.5."""
-    boundary = uuid.uuid4().hex
-    head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
-    body = b"".join(head + file + b"\r\n" for file in files) + f"--{boundary}--\r\n".encode()
-    kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
-    headers = {"Content-Type": kind, "Accept": "application/dicom+json"}
-    request = urllib.request.Request(url, body, headers, method="POST")
+    delivery = StowDelivery(Root(root))
     try:
-        with urllib.request.urlopen(request, timeout=_PATIENCE) as response:
-            status = response.status
-    except urllib.error.HTTPError as error:
-        status = error.code
-        error.close()
-    except OSError as error:
-        raise Unavailable(f"{url} does not answer: {error}.", "Check the address; then try again.") from None
-    if status != 200:
-        what = f"{url} answered {status}: it did not store everything."
+        for name in release.files:
+            _store(delivery, root, release.folder / name)
+    finally:
+        delivery.close()
+
+
+def _store(delivery: StowDelivery, root: str, path: Path) -> None:
+    with contextlib.closing(_Filed(path)) as outgoing:
+        delivery.begin(outgoing)
+        try:
+            result = delivery.end()
+        except Busy as error:
+            raise Unavailable(
+                error.what, "Have it let this node store; then: peerpacs export retry ID"
+            ) from None
+    if result.status:
+        what = (
+            f"{root} did not store {outgoing.SOPInstanceUID}: {result.comment} (status {result.status:04X})."
+        )
         raise Unavailable(what, "Look at its log; then: peerpacs export retry ID")
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from catalog import NotFound, PacsError, Selection
+from node import stow
 from node.bucket.client import Bucket
 from node.dimse import Requestor
 from node.listing import INSTANCE, SERIES, Listing, value
 from node.standing import RouteRule
 
-from . import filing, stow
+from . import filing
 from .routes import Routing
 
 _SHOWN: Final = 1000
