@@ -69,6 +69,7 @@ class ArchiveDesk:
             self.trace,
             self.references,
             self.start_import,
+            self._node.imports.imports,
             self._node.imports.import_progress,
             self._node.imports.stop_import,
         )

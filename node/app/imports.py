@@ -25,6 +25,7 @@ class Imports:
         self._background = background
         self._audit = audit
         self.jobs: dict[str, ImportJob] = {}
+        self._told: dict[str, dict[str, str]] = {}
 
     def start(self, source: str, archive: Archive, issuer: str = "", patient: str = "", who: str = "") -> str:
         """Import a folder, zip file or DICOMDIR in the background; return the job's name.
@@ -42,11 +43,17 @@ class Imports:
         adoption = Adoption(archive.catalog, archive.register, issuer, patient, SOURCE, who)
         job = ImportJob(Path(source), archive.ingest, journals, adopt=adoption.adopt)
         name = f"import-{len(self.jobs) + 1}"
+        self._told[name] = {"id": name, "archive": archive.name, "source": source}
         self.jobs[name] = job
         self._audit.record("import", None, "started", {"job": name, "archive": archive.name})
         for number in range(_THREADS):
             self._background.run(f"{name}-{number}", lambda: self._work_off(job))
         return name
+
+    def imports(self) -> list[dict[str, Any]]:
+        """Return every import since the node started, the newest first, with how far it has come."""
+        jobs = reversed(list(self.jobs.items()))
+        return [{**self._told[name], **job.progress()} for name, job in jobs]
 
     def import_progress(self, name: str) -> dict[str, Any]:
         """Return how far an import has come.

@@ -18,6 +18,7 @@ from node.drain import REMEDY, WHAT
 from node.grid_view import GridView
 from node.sections import GRID_SUFFIX
 from node.viewer import FOLDER
+from node.viewer_links import ViewerLinks
 
 if TYPE_CHECKING:
     from node.oidc import Provider
@@ -42,6 +43,7 @@ def make_web(node: Node, folder: Path) -> WebServer:
         node.audit,
         node.clock,
         lambda: _is_trusting(node),
+        ViewerLinks(node.state, node.clock),
         _provider(node),
     )
     pages = Pages(
@@ -51,7 +53,7 @@ def make_web(node: Node, folder: Path) -> WebServer:
         lambda: list(node.archives),
         node.home / FOLDER,
     )
-    roots = _roots(node)
+    roots = _roots(node, doorkeeper.links)
     return WebServer(
         roots,
         node.audit,
@@ -97,7 +99,7 @@ def _provider(node: Node) -> Provider | None:
     return Provider(settings, node.clock)
 
 
-def _roots(node: Node) -> dict[str, Callable[..., Scope | None]]:
+def _roots(node: Node, links: ViewerLinks) -> dict[str, Callable[..., Scope | None]]:
     """Return what the DICOMweb roots open."""
 
     def scope(archive: str = DEFAULT) -> Scope | None:
@@ -111,6 +113,10 @@ def _roots(node: Node) -> dict[str, Callable[..., Scope | None]]:
         kept = [a for a in tuple(node.archives.values()) if a.plan.research == project.upper() != ""]
         return kept[0].scope(kept[0].plan.ae_title) if kept else None
 
+    def linked(link: str) -> Scope | None:
+        found = links.find(link)
+        return grid() if found.is_everywhere else scope(found.archive)
+
     def unless_drained(resolve: Callable[..., Scope | None], **named: str) -> Scope | None:
         if node.drain.is_on:
             raise Busy(WHAT, REMEDY)
@@ -121,6 +127,7 @@ def _roots(node: Node) -> dict[str, Callable[..., Scope | None]]:
         "/grid/dicom-web": grid,
         "/archives/{archive}/dicom-web": scope,
         "/research/{project}/dicom-web": research,
+        "/t/{link}/dicom-web": linked,
     }
     return {path: partial(unless_drained, resolve) for path, resolve in opened.items()}
 

@@ -10,8 +10,9 @@ from typing import Any, Final, NamedTuple
 import falcon
 
 from catalog import NotFound, PacsError
-from node.contracts import Scope
+from node.contracts import Scope, Verdict
 from node.rights import Right
+from node.viewer_links import ViewerLink
 
 from . import searching
 from .bulkdata import retrieve_all_bulk_data, retrieve_bulk_data
@@ -39,6 +40,8 @@ _SERIES: Final = _STUDY + "/series/{series}"
 _INSTANCE: Final = _SERIES + "/instances/{instance}"
 
 
+_STUDY_UID: Final = ("StudyInstanceUID", "0020000D", "0020000d", "studyUID")
+"""What a question may call it: in QIDO-RS, and in WADO-URI."""
 NOWHERE: Final = "?"
 """In place of the name of an archive that is not there."""
 OPEN: Final = frozenset(
@@ -203,6 +206,8 @@ def _responder(
         visitor = request.context.visitor
         # Whoever may not look learns nothing here, not even which archives and projects there are.
         verdict = services.gate.may(visitor, route.right, scope.name if scope else NOWHERE)
+        if visitor.link is not None and not is_within(visitor.link, route, named, request.params):
+            verdict = Verdict(False, "This link opens one study, to read it.", "Log in for anything else.")
         if scope is None:
             if not verdict.is_allowed:
                 raise falcon.HTTPForbidden(title=verdict.why, description=verdict.remedy)
@@ -221,6 +226,17 @@ def _responder(
         route.handler(exchange)
 
     return respond
+
+
+def is_within(link: ViewerLink, route: Route, named: Mapping[str, str], asked: Mapping[str, Any]) -> bool:
+    """Say whether a request stays in the study that a viewer's link opens, and only reads."""
+    if route.right not in (Right.SEARCH, Right.RETRIEVE):
+        return False
+    if route is _CAPABILITIES:
+        return True
+    studies = [named[_OF_A_PATH[0]]] if _OF_A_PATH[0] in named else []
+    studies += [asked[name] for name in _STUDY_UID if name in asked]
+    return bool(studies) and all(study == link.study for study in studies)
 
 
 def _serialize(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:

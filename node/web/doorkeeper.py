@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import falcon
 
-from catalog import Clock, NotPermitted, Unavailable
+from catalog import Clock, NotPermitted, PacsError, Unavailable
 from node.access import Refusals
 from node.accounts import Accounts, Ended, token_may
 from node.archives import DEFAULT
@@ -22,11 +22,14 @@ from node.contracts import Audit, Caller, Verdict
 from node.oidc import Person, Provider
 from node.patience import Patience
 from node.rights import EVERY, OF_THE_NODE, Right, rights_in, role_for
+from node.viewer_links import ViewerLinks
 
 from .gate import SOURCE, LoopbackGate, Refused, Visitor, address_of, is_from_elsewhere
 
 COOKIE: Final = "__Host-peerpacs"
 """The prefix has browsers refuse it without Secure, with a Domain, or for less than the whole site."""
+LINKED: Final = "/t/"
+"""Below it are the viewers' links."""
 CSRF: Final = "X-CSRF-Token"
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 _LONGEST_FOR_ADDRESS: Final = 900.0
@@ -47,10 +50,12 @@ class Doorkeeper:
         audit: Audit,
         clock: Clock,
         is_trusting: Callable[[], bool],
+        links: ViewerLinks,
         provider: Provider | None = None,
     ) -> None:
         """`provider` vouches for people whom this node does not know itself."""
         self.accounts = accounts
+        self.links = links
         self.provider = provider
         self._refusals = refusals
         self._audit = audit
@@ -66,6 +71,8 @@ class Doorkeeper:
 
     def who(self, request: falcon.Request) -> Visitor | Refused:
         """See `Gate.who`."""
+        if request.path.startswith(LINKED):
+            return self._by_link(address_of(request), request.path.removeprefix(LINKED).partition("/")[0])
         told = request.get_header("Authorization", default="")
         if told:
             return self._by_token(request, told)
@@ -157,6 +164,21 @@ class Doorkeeper:
             return Refused(401, error.what, error.next)
         caller = Caller(SOURCE, address, "", user=f"{user.name} (token {token.id})")
         return Visitor(caller, user, token)
+
+    def _by_link(self, address: str, secret: str) -> Visitor | Refused:
+        """Let in a viewer with the link to one study that a person made."""
+        try:
+            link = self.links.find(secret)
+            user = self.accounts.find(link.user) if link.user else None
+        except PacsError as error:
+            if refused := self._must_wait(address, ""):
+                return refused
+            self._mistaken(Caller("", address, ""), f"{address} shows a viewer's link that does not count.")
+            return Refused(401, error.what, error.next)
+        if user is not None and user.is_disabled:
+            return Refused(401, f"{user.name} may not come any more.", "Ask an administrator.")
+        who = f"{link.user or 'somebody on this machine'} (viewer)"
+        return Visitor(Caller(SOURCE, address, "", user=who), user, link=link)
 
     def _by_provider(self, provider: Provider, address: str, text: str) -> Visitor | Refused:
         """Let in a program with a token of the identity provider."""

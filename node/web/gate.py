@@ -10,6 +10,7 @@ import falcon
 from node.accounts import Token, User
 from node.contracts import Caller, Verdict
 from node.rights import Right
+from node.viewer_links import ViewerLink
 
 SOURCE: Final = "DICOMWEB"
 """What instances that came over the web have as their source."""
@@ -35,6 +36,8 @@ class Visitor(NamedTuple):
     token: Token | None = None
     session: str = ""
     """Secret of the session, if a browser shows one."""
+    link: ViewerLink | None = None
+    """What a viewer's link opens, if one is shown: that study, and only to read."""
 
 
 class Gate(Protocol):

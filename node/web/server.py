@@ -17,7 +17,7 @@ from catalog import BadRequest, Busy, Clock
 from node.contracts import Audit
 from node.pixels import Codecs
 
-from .api import TABLE, Backing, add_api
+from .api import TABLE, Backing, Lookup, add_api
 from .application import Roots, make_application
 from .crowding import Crowd
 from .exchange import Convert, Services
@@ -82,7 +82,8 @@ class WebServer:
         if backing is not None:
             add_api(self._application, TABLE, backing, services)
         if pages is not None:
-            add_pages(self._application, pages, services)
+            lookup = Lookup(TABLE, backing, services) if backing is not None else None
+            add_pages(self._application, pages, services, lookup)
         self._servers: list[tuple[Server, threading.Thread]] = []
 
     def start(self, host: str, port: int, tls: Callable[[], ssl.SSLContext] | None = None) -> int:

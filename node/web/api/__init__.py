@@ -3,6 +3,6 @@
 from .idempotency import Remembered
 from .operation import Backing
 from .operations import TABLE
-from .router import add_api
+from .router import Lookup, add_api
 
-__all__ = ["TABLE", "Backing", "Remembered", "add_api"]
+__all__ = ["TABLE", "Backing", "Lookup", "Remembered", "add_api"]

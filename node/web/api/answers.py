@@ -330,6 +330,23 @@ class Why(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reason: Reason
 
 
+class ViewerWish(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a viewer is to look."""
+
+    everywhere: bool = False
+    """At all sites of the grid, in place of this archive."""
+
+
+class ViewerUrl(Struct, frozen=True, kw_only=True):
+    """How a viewer without a cookie opens one study, for reading and for some minutes."""
+
+    weasis: str
+    """Starts Weasis where it is installed."""
+    dicomweb: str
+    """The DICOMweb service, of that study alone; whoever knows the URL may read it."""
+    ends: float
+
+
 class ImportOrder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to import."""
 

@@ -133,7 +133,7 @@ def _fetch(call: Call) -> None:
 EVERYWHERE: Final = (
     Operation(
         "GET", "/grid/studies", _FIND, "Find studies of all sites", _studies, GridStudies,
-        query=StudyQuery, is_node=True,
+        query=StudyQuery, is_node=True, is_polled=True,
     ),
     Operation(
         "GET", "/grid/studies/{study}", _FIND, "Who holds what of a study", _study, GridStudy, is_node=True

@@ -104,6 +104,8 @@ class Call:
         # The archive of a project is called as the project is.
         self.archive = named.pop("archive", named.get("project", DEFAULT).lower())
         self.named = named
+        self.asked: msgspec.Struct | None = None
+        """In place of what the URL says, where the operation is part of another answer."""
         self._text: bytes | None = None
 
     @property
@@ -156,6 +158,8 @@ class Call:
         Raises:
             BadRequest: one is unknown or cannot be.
         """
+        if self.asked is not None:
+            return self.asked
         struct = self.operation.query
         kinds = get_type_hints(struct)
         told: dict[str, Any] = {}

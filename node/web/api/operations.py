@@ -25,7 +25,7 @@ from .operation import verb as _verb
 from .people import PEOPLE
 from .research import RESEARCH
 from .session import ComingBack, begin_oidc, change_password, end_oidc, log_in, log_out, session_now
-from .studies import changes, dictionary, studies, study, study_zip
+from .studies import changes, dictionary, studies, study, study_zip, viewer_link
 from .traffic import traffic
 
 _READ, _FIND, _DECIDE = Right.RETRIEVE, Right.SEARCH, Right.DECIDE
@@ -156,11 +156,18 @@ TABLE: Final = (
         "GET", "/status", _WATCH, "How the node is", _verb("status"), dict[str, Any], is_node=True,
         is_polled=True,
     ),
-    Operation("GET", "/studies", _FIND, "Find studies", studies, list[a.Attributes], query=a.StudyQuery),
+    Operation(
+        "GET", "/studies", _FIND, "Find studies", studies, list[a.Attributes], query=a.StudyQuery,
+        is_polled=True,
+    ),
     Operation("GET", "/studies/{study}", _FIND, "One study", study, a.Study),
     Operation(
         "GET", "/studies/{study}/zip", _READ, "A study as a zip file, streamed", study_zip,
         query=a.ZipQuery, media_type="application/zip",
+    ),
+    Operation(
+        "POST", "/studies/{study}/viewer-link", _READ, "A link for a viewer that brings no cookie, as Weasis",
+        viewer_link, a.ViewerUrl, body=a.ViewerWish, is_secret=True,
     ),
     Operation(
         "POST", "/series/move", _DECIDE, "Move series to another study, or split them off",
@@ -309,6 +316,10 @@ TABLE: Final = (
     Operation(
         "GET", "/audit", Right.AUDIT, "Who did what, oldest first", _audit, list[Line],
         query=a.AuditQuery, is_node=True,
+    ),
+    Operation(
+        "GET", "/imports", _MANAGE, "The imports since the node started", _verb("imports"),
+        list[dict[str, Any]], is_polled=True,
     ),
     Operation(
         "POST", "/imports", _MANAGE, "Import a folder, zip file or DICOMDIR of the node's machine", _import,

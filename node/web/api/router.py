@@ -17,6 +17,7 @@ from ..application import PathResource
 from ..exchange import Services
 from ..gate import Visitor
 from ..problems import status_of
+from .answers import StudyQuery
 from .idempotency import HEADER
 from .openapi import document
 from .operation import JSON, Backing, Call, Operation
@@ -83,6 +84,42 @@ def add_api(
     resources.setdefault("/openapi.json", PathResource()).add("GET", describe)
     for path, resource in resources.items():
         application.add_route(path, resource)
+
+
+class Lookup:
+    """Asks for studies while a page is made, as REST does: by the same right, and on record."""
+
+    def __init__(self, table: tuple[Operation, ...], backing: Backing, services: Services) -> None:
+        rows = {each.path: each for each in table if each.method == "GET"}
+        self._here, self._everywhere = rows["/studies"], rows["/grid/studies"]
+        self._backing, self._services = backing, services
+
+    def __call__(
+        self,
+        request: falcon.Request,
+        response: falcon.Response,
+        archive: str,
+        is_everywhere: bool,
+        keys: list[str],
+        limit: int,
+    ) -> Any:
+        """Return what the operation answers; None if it would not: the page's script asks and tells why."""
+        operation = self._everywhere if is_everywhere else self._here
+        call = Call(operation, request, response, self._backing, self._services, {"archive": archive})
+        call.asked = StudyQuery(tuple(keys), limit)
+        visitor, right = call.visitor, operation.right
+        who = visitor.user.name if visitor.user else visitor.caller.address
+        if self._services.crowd.enter(who, request.env) or right is None:
+            return None
+        try:
+            if not self._services.gate.may(visitor, right, archive).is_allowed:
+                return None
+            call.scope  # noqa: B018
+            answer = operation.handler(call)
+        except PacsError:
+            return None
+        _record(call, "ok")
+        return msgspec.to_builtins(answer)
 
 
 def _responder(

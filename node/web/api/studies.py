@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote_plus
 
-from catalog import Attributes
+from catalog import Attributes, NotFound, Selection
 from catalog.statements import is_tombstone
+from node.archives import DEFAULT
 from node.keys import keyword_of
 
+from ..doorkeeper import LINKED
 from . import answers
 from .operation import Call
 from .zipped import Member, Packed, instances, medium
@@ -64,6 +67,26 @@ def study_zip(call: Call) -> None:
     exchange.stream(Packed(members), "application/zip")
     call.response.downloadable_as = f"{call.named['study']}.zip"
     exchange.record("retrieve", what="zip", instances=len(entries))
+
+
+def viewer_link(call: Call) -> answers.ViewerUrl:
+    """Make a link that lets a viewer read this study, in the name of whoever asks and only while he may.
+
+    Raises:
+        NotFound: nobody who can be asked has the study.
+    """
+    wish: answers.ViewerWish = call.body()
+    uid, is_everywhere = call.named["study"], wish.everywhere and call.archive == DEFAULT
+    scope = call.backing.everywhere(call.visitor.caller) if is_everywhere else call.scope
+    if not scope.catalog.select(Selection(studies=(uid,))):
+        raise NotFound("There is no such study here.", "Search for it: it may be known elsewhere.")
+    user = call.visitor.user
+    link, secret = call.backing.doorkeeper.links.make(
+        user.name if user else "", uid, call.archive, is_everywhere=is_everywhere
+    )
+    root = f"{call.request.scheme}://{call.request.netloc}{LINKED}{secret}/dicom-web"
+    query = f'$dicom:rs --url "{root}" -r "studyUID={uid}"'
+    return answers.ViewerUrl(weasis=f"weasis://?{quote_plus(query)}", dicomweb=root, ends=link.ends)
 
 
 def changes(call: Call) -> answers.Changes:

@@ -16,8 +16,9 @@ from node.viewer import ROOT as OHIF
 from ..exchange import Services
 from ..gate import Visitor
 from .files import Files
+from .listing import First, Lookup, Words, drawn, first
 from .ohif import Ohif
-from .shell import AGAIN, CSP, reader_of, shell
+from .shell import AGAIN, CSP, LANGUAGES, reader_of, shell
 
 
 class PageRow(NamedTuple):
@@ -29,9 +30,10 @@ class PageRow(NamedTuple):
 
 
 LOGIN: Final = "/login"
+HOME: Final = "/"
 PAGES: Final = (
     PageRow(LOGIN, "login", None),
-    PageRow("/", "studies", Right.SEARCH),
+    PageRow(HOME, "studies", Right.SEARCH),
     PageRow("/study/{study}", "study", Right.SEARCH),
     PageRow("/view/{study}", "view", Right.RETRIEVE),
     PageRow("/open/{study}", "open", Right.RETRIEVE),
@@ -42,6 +44,9 @@ PAGES: Final = (
     PageRow("/peers", "peers", Right.MANAGE),
     PageRow("/devices", "devices", Right.MANAGE),
     PageRow("/research", "research", Right.RESEARCH),
+    PageRow("/users", "people", Right.MANAGE),
+    PageRow("/imports", "imports", Right.MANAGE),
+    PageRow("/retention", "retention", Right.DECIDE),
     PageRow("/audit", "audit", Right.AUDIT),
     PageRow("/help", "help", None),
 )
@@ -79,9 +84,12 @@ class _Static:
 
 
 class _Page:
-    def __init__(self, row: PageRow, files: Files, pages: Pages, ohif: Ohif, services: Services) -> None:
+    def __init__(
+        self, row: PageRow, files: Files, pages: Pages, ohif: Ohif, services: Services, lookup: Lookup | None
+    ) -> None:
         self._row, self._files, self._pages, self._services = row, files, pages, services
-        self._ohif = ohif
+        self._ohif, self._lookup = ohif, lookup
+        self._words = {language: Words(files, language) for language in LANGUAGES}
 
     def on_get(self, request: falcon.Request, response: falcon.Response, **named: str) -> None:
         """Answer with the shell of the page."""
@@ -104,11 +112,17 @@ class _Page:
         reader, files = reader_of(request), self._files
         archive = request.get_param("archive", default=DEFAULT)
         modules = (*_SHARED, self._row.module)
+        told = self._told(visitor, archive, named, reader.language)
+        found = self._first(visitor, request, response, told)
+        content = ""
+        if found is not None:
+            told["first"] = found._asdict()
+            content = drawn(found, told["is_in_grid"], self._words[reader.language], archive)
         response.content_type = "text/html; charset=utf-8"
         response.data = shell(
             reader,
             f"{self._pages.name} · PeerPACS",
-            self._told(visitor, archive, named, reader.language),
+            told,
             {
                 "icon": files.url("icon.svg"),
                 "style": files.url("style.css"),
@@ -116,9 +130,26 @@ class _Page:
                 "script": files.url(f"{self._row.module}.js"),
             },
             [files.url(f"{module}.js") for module in modules],
+            content,
         )
 
     on_head = on_get
+
+    def _first(
+        self,
+        visitor: Visitor | None,
+        request: falcon.Request,
+        response: falcon.Response,
+        told: dict[str, Any],
+    ) -> First | None:
+        """Return what the study list asks at first, if it is this page and whoever looks may see it."""
+        if visitor is None or self._lookup is None or self._row.path != HOME or request.method != "GET":
+            return None
+        if Right.SEARCH not in told["rights"]:
+            return None
+        request.context.visitor = visitor
+        has_grid = told["is_in_grid"] and told["archive"] == DEFAULT
+        return first(request, response, told["archive"], has_grid, self._lookup)
 
     def _told(
         self, visitor: Visitor | None, archive: str, named: dict[str, str], language: str
@@ -174,8 +205,10 @@ def _is_at(pattern: str, path: str) -> bool:
     )
 
 
-def add_pages(application: falcon.App[Any, Any], pages: Pages, services: Services) -> None:
-    """Add every page, and the files that they are made of."""
+def add_pages(
+    application: falcon.App[Any, Any], pages: Pages, services: Services, lookup: Lookup | None = None
+) -> None:
+    """Add every page, and the files that they are made of; with `lookup` the study list comes with rows."""
     files = Files()
     application.add_route(STATIC + "{digest}/{name}", _Static(files))
     application.add_route("/favicon.ico", _Icon(files))
@@ -183,4 +216,4 @@ def add_pages(application: falcon.App[Any, Any], pages: Pages, services: Service
     for path in (OHIF, OHIF + "{path:path}"):
         application.add_route(path, ohif)
     for row in PAGES:
-        application.add_route(row.path, _Page(row, files, pages, ohif, services))
+        application.add_route(row.path, _Page(row, files, pages, ohif, services, lookup))

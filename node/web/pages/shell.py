@@ -32,7 +32,7 @@ _SHELL: Final = Template("""<!doctype html>
 $preloads
 <script type="module" src="$script"></script>
 </head>
-<body><div id="page"><noscript>$noscript</noscript></div></body>
+<body><div id="page"><noscript>$noscript</noscript>$content</div></body>
 </html>
 """)
 AGAIN: Final = (
@@ -63,9 +63,17 @@ def reader_of(request: falcon.Request) -> Reader:
 
 
 def shell(
-    reader: Reader, title: str, told: Mapping[str, Any], urls: Mapping[str, str], preloads: Collection[str]
+    reader: Reader,
+    title: str,
+    told: Mapping[str, Any],
+    urls: Mapping[str, str],
+    preloads: Collection[str],
+    content: str = "",
 ) -> bytes:
-    """Return the HTML of a page; `told` is what its script reads, `urls` names what it is made of."""
+    """Return the HTML of a page; `told` is what its script reads, `urls` names what it is made of.
+
+    `content` is HTML that stands there until the script draws the page.
+    """
     quoted = {name: html.escape(url) for name, url in urls.items()}
     return _SHELL.substitute(
         quoted,
@@ -75,4 +83,5 @@ def shell(
         told=html.escape(json.dumps(told, ensure_ascii=False)),
         preloads="\n".join(f'<link rel="modulepreload" href="{html.escape(url)}">' for url in preloads),
         noscript=_NO_SCRIPT[reader.language],
+        content=content,
     ).encode()

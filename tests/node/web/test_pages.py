@@ -14,7 +14,7 @@ import numpy
 import pydicom
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 from pydicom.data import get_testdata_file
 from pydicom.pixels.processing import apply_modality_lut, apply_windowing
 
@@ -25,7 +25,7 @@ from node.web.pages.files import FOLDER
 from node.web.pages.serving import LOGIN, PAGES
 from node.web.pages.shell import CSP
 from sim.ports import free_port
-from tests.homes import phantoms, serving
+from tests.homes import edited, phantoms, serving
 from tests.node.web.asking import Web, path_of, web
 from tests.node.web.browsing import Person, browser, person
 from tests.running import dcmtk, until
@@ -162,6 +162,28 @@ def test_the_first_person_logs_in_with_the_one_time_password_and_sets_one_of_his
             assert not [row.why for row in node.access.refusals.last()], "whoever looks is no intruder"
 
 
+@pytest.mark.parametrize("language", ["en", "cs"])
+def test_the_first_rows_come_with_the_page_and_are_those_that_its_script_draws(
+    site: Web, chromium: Browser, language: str
+) -> None:
+    send(site, get_testdata_file("CT_small.dcm"))
+    for query in ("", "?PatientName=compressed&ModalitiesInStudy=ct", "?StudyDescription=phan"):
+        seen = []
+        for has_script in (False, True):
+            with person(chromium, root_of(site), locale=language, java_script_enabled=has_script) as somebody:
+                asked: list[str] = []
+                somebody.page.on("request", lambda request, asked=asked: asked.append(request.url))
+                somebody.go(f"/{query}")
+                rows = somebody.page.locator("tbody tr")
+                rows.first.wait_for()
+                seen.append([" ".join(row.split()) for row in rows.all_inner_texts()])
+                assert not [url for url in asked if "/api/" in url], "the script asked again"
+                if not has_script:
+                    somebody.picture(f"studies-before-script-{language}")
+        assert seen[0] == seen[1]
+        assert seen[0], query
+
+
 @pytest.mark.slow
 def test_what_somebody_types_stays_while_the_page_looks_again(site: Web, chromium: Browser) -> None:
     with person(chromium, root_of(site)) as somebody:
@@ -180,6 +202,23 @@ def test_what_somebody_types_stays_while_the_page_looks_again(site: Web, chromiu
             somebody.page.get_by_label("Patient ID").press_sequentially("PP0011", delay=120)
         until(lambda: somebody.page.url.endswith("PatientID=PP0011"))
         assert somebody.page.get_by_label("Patient ID").input_value() == "PP0011"
+
+
+@pytest.mark.slow
+def test_what_arrives_appears_by_itself_but_never_below_the_pointer(site: Web, chromium: Browser) -> None:
+    with person(chromium, root_of(site)) as somebody:
+        somebody.go("/?PatientName=Arrival")
+        somebody.sees("No study matches.")
+        site.store(edited(phantoms(21, instances=1)[0], PatientName="Arrival^First"))
+        rows = somebody.page.locator("tbody tr")
+        expect(rows).to_have_count(1, timeout=60_000)
+        rows.first.locator("td").nth(1).hover()
+        site.store(edited(phantoms(22, instances=1)[0], PatientName="Arrival^Second"))
+        show = somebody.page.get_by_role("button", name="The list has changed: show it")
+        show.wait_for(timeout=60_000)
+        expect(rows).to_have_count(1)
+        show.click()
+        expect(rows).to_have_count(2)
 
 
 @pytest.mark.slow

@@ -50,6 +50,15 @@ export async function ask(method, path, options) {
 export const get = (path, options) => ask('GET', path, options)
 export const post = (path, body) => ask('POST', path, { body: body ?? undefined })
 
+/** Return the answer to a question that came with the page itself, once; undefined where there is none. */
+export function given(path) {
+  const { first } = told
+  if (first?.path !== path) return undefined
+  delete told.first
+  remember('GET', path, { Accept: 'application/json' })
+  return first.answer
+}
+
 /** Search by QIDO-RS; returns the matches, and what the node warns of. */
 export async function search(path, options) {
   const answer = await fetched('GET', path, { accept: 'application/dicom+json', ...options })

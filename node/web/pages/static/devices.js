@@ -85,7 +85,7 @@ function Edit({ row, close, done }) {
     ${row.isNew && html`<${Field} label=${t('AE title')} name="ae_title" value=${row.ae_title} required maxlength="16" hint=${t('As the device calls itself; upper and lower case differ.')} />`}
     <${Field} label=${t('Address')} name="address" value=${row.address ?? ''} hint=${t('A host or network it calls from; empty for any.')} />
     <${Field} label=${t('Port')} name="port" type="number" min="0" max="65535" value=${row.port || ''} hint=${t('Where it listens, for C-ECHO and for what is sent to it; empty if it does not.')} />
-    <fieldset><legend>${t('It may')}</legend>${SERVICES.map((service) => html`<label class="inline"><input type="checkbox" name="services" value=${service} checked=${row.services.includes(service)} /> ${service}</label> `)}</fieldset>
+    <fieldset><legend>${t('It may')}</legend>${SERVICES.map((service) => html`<label class="inline"><input type="checkbox" name="services" value=${service} defaultChecked=${row.services.includes(service)} /> ${service}</label> `)}</fieldset>
     <${Field} label=${t('It may C-MOVE to')} name="moves" value=${(row.move_destinations ?? []).join(' ')} hint=${t('AE titles; empty for itself only, * for every device with a port.')} />
     <${Field} label=${t('Note')} name="note" value=${row.note ?? ''} />
     <${Trouble} error=${error} /><div class="actions"><button class="main">${t('Save')}</button></div></form></${Dialog}>`

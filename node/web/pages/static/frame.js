@@ -14,6 +14,9 @@ const PLACES = [
   ['/sites', 'sites', t('Sites'), 'manage'],
   ['/peers', 'peers', t('Peers'), 'manage'],
   ['/devices', 'devices', t('Devices'), 'manage'],
+  ['/users', 'people', t('Users'), 'manage'],
+  ['/imports', 'imports', t('Imports'), 'manage'],
+  ['/retention', 'retention', t('Retention'), 'decide'],
   ['/audit', 'audit', t('Audit'), 'audit'],
 ]
 

@@ -7,6 +7,8 @@ import { t, told } from './words.js'
 
 const SHORTEST = 12
 
+const COMMAND = `curl -c cookies -H 'Content-Type: application/json' -d '{"name": "NAME", "password": "PASSWORD"}' '${location.origin}/api/session'`
+
 function wanted() {
   const next = new URLSearchParams(location.search).get('next') ?? '/'
   // Only to a place of this node: what begins with two slashes is another one.
@@ -54,7 +56,9 @@ function Login() {
       <button class="main" disabled=${isBusy}>${t('Log in')}</button>
       ${told.has_provider && html`<p><a href="/api/session/oidc">${t('Log in with an account of the hospital')}</a></p>`}
       <p class="hint">${t('The first time, use the name admin and the one-time password that "peerpacs init" showed.')}</p>
-    </form>`}</main>`
+    </form>`}
+    <details><summary>${t('as API')}</summary><div class="commands"><pre><code>${COMMAND}</code></pre></div>
+      <p class="hint">${t('Programs need no session: a token from "peerpacs tokens make" goes with each request.')}</p></details></main>`
 }
 
 document.title = `${t('Log in')} · ${told.node} · PeerPACS`

@@ -81,11 +81,11 @@ export function Deed({ title, says, fields = [], verb, does, close, danger }) {
 
 export const REASON = { name: 'reason', label: t('Reason'), required: true, maxlength: 1000, hint: t('It goes on record with your name.') }
 
-/** A labelled field of a form. */
-export function Field({ label, hint, options, ...rest }) {
+/** A labelled field of a form; `value` is what it begins with, and what is typed stays when the page is drawn again. */
+export function Field({ label, hint, options, value, ...rest }) {
   const field = options
-    ? html`<select ...${rest}>${options.map(([key, says]) => html`<option value=${key}>${says}</option>`)}</select>`
-    : html`<input ...${rest} />`
+    ? html`<select ...${rest}>${options.map(([key, says]) => html`<option value=${key} selected=${key === value}>${says}</option>`)}</select>`
+    : html`<input ...${rest} defaultValue=${value} />`
   return html`<label class="field"><span>${label}</span>${field}${hint && html`<small>${hint}</small>`}</label>`
 }
 
@@ -109,7 +109,8 @@ export function Table({ label, columns, rows, open, empty, keyOf = (row) => row.
   })
   if (!rows.length) return html`<p class="empty">${empty}</p>`
   return html`<div class="scroll"><table aria-label=${label}>
-    <thead><tr>${columns.map((column) => html`<th class=${column.kind} scope="col">${column.head}</th>`)}</tr></thead>
+    <thead><tr>${columns.map((column) => column.head
+      ? html`<th class=${column.kind} scope="col">${column.head}</th>` : html`<td></td>`)}</tr></thead>
     <tbody ref=${body}>${rows.map((row, number) => html`<tr key=${keyOf(row)} class="${number === at ? 'at' : ''} ${mark?.(row) ?? ''}"
       onClick=${(event) => { if (open && !event.target.closest('a, button, input, label')) open(row) }}>
       ${columns.map((column) => html`<td class=${column.kind}>${column.cell(row)}</td>`)}</tr>`)}</tbody></table></div>`

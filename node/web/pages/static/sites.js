@@ -70,7 +70,7 @@ function Graph({ grid }) {
     ${places.map(({ peer, x, y }) => { const [kind] = standing(peer)
     return html`<line x1=${width / 2} y1=${height / 2} x2=${x} y2=${y} style=${{ stroke: colour[kind], strokeWidth: kind === 'bad' ? 2 : 4, strokeDasharray: kind === 'bad' ? '6 6' : '' }} />` })}
     ${places.map(({ peer, x, y }) => { const [kind, says] = standing(peer)
-    return html`<g><circle cx=${x} cy=${y} r="17" style=${{ fill: colour[kind] }} /><text class="name" x=${x} y=${y + 34} text-anchor="middle">${peer.site || peer.name}</text><text x=${x} y=${y + 48} text-anchor="middle">${says}</text></g>` })}
+    return html`<g><circle cx=${x} cy=${y} r="17" style=${{ fill: colour[kind] }} /><text class="name" x=${x} y=${y < height / 2 ? y - 38 : y + 34} text-anchor="middle">${peer.site || peer.name}</text><text x=${x} y=${y < height / 2 ? y - 24 : y + 48} text-anchor="middle">${says}</text></g>` })}
     <circle cx=${width / 2} cy=${height / 2} r="24" style=${{ fill: 'var(--node)' }} /><text class="name" x=${width / 2} y=${height / 2 + 42} text-anchor="middle">${grid.site} (${t('this node')})</text></svg>`
 }
 

@@ -1,8 +1,8 @@
 // Studies: one list over everything this node knows of, with who holds what and which sites answered.
 
-import { api, fetched, get, may } from './api.js'
+import { api, fetched, get, given, may } from './api.js'
 import { show } from './frame.js'
-import { html, link, Progress, Site, State, Table, Trouble, useAnswer, useEffect, useRef, useState } from './parts.js'
+import { html, link, Progress, Site, State, Table, Trouble, useEffect, useRef, useState } from './parts.js'
 import { count, day, identity, person, span, t, told } from './words.js'
 
 const FIELDS = [
@@ -16,6 +16,7 @@ const FIELDS = [
 const BEGINNINGS = new Set(['PatientName', 'StudyDescription'])
 const SHOWN = ['PatientBirthDate', 'PatientSex', 'IssuerOfPatientID', 'NumberOfStudyRelatedSeries', 'InstanceAvailability']
 const STEP = 50
+const AGAIN = 5
 const hasGrid = told.is_in_grid && (told.archive ?? 'main') === 'main'
 
 /** The question stands in the address, with the names that QIDO-RS uses, so that it can be mailed. */
@@ -42,20 +43,44 @@ function query({ keys }, limit) {
   return [...asked, ...SHOWN].map((key) => `key=${encodeURIComponent(key)}`).join('&') + `&limit=${limit}`
 }
 
-async function look(question, limit, signal) {
-  const began = performance.now()
-  if (question.isHere) {
-    const studies = await get(`${api}/studies?${query(question, limit + 1)}`, { signal })
-    return { studies, seconds: (performance.now() - began) / 1000 }
-  }
-  return get(`/api/grid/studies?${query(question, limit + 1)}`, { signal })
+const pathOf = (question, limit) => `${question.isHere ? api : '/api/grid'}/studies?${query(question, limit + 1)}`
+const shaped = (answer, began = performance.now()) => Array.isArray(answer)
+  ? { studies: answer, seconds: (performance.now() - began) / 1000 } : answer
+const uids = (answer) => (answer?.studies ?? []).map((row) => row.StudyInstanceUID).join()
+/** Whether somebody is about to choose a row: then no other one may come under the pointer. */
+const isPointedAt = () => document.querySelector('tbody tr:hover, tbody tr.at, tbody :focus') !== null
+
+/** The studies that match, asked again every few seconds; what would move the rows in use waits as `arrived`. */
+function useStudies(question, limit) {
+  const path = pathOf(question, limit)
+  const [state, set] = useState(() => { const first = given(path); return first ? { answer: shaped(first), isGiven: true } : {} })
+  const [turn, setTurn] = useState(0)
+  useEffect(() => {
+    let timer
+    const stop = new AbortController()
+    const step = async (isAgain) => {
+      const began = performance.now()
+      try {
+        const answer = shaped(await get(path, { signal: stop.signal }), began)
+        if (!stop.signal.aborted) set((before) => isAgain && isPointedAt() && uids(answer) !== uids(before.answer)
+          ? { answer: before.answer, arrived: answer } : { answer })
+      } catch (error) {
+        if (!stop.signal.aborted) set((before) => ({ ...before, error }))
+      }
+      if (!stop.signal.aborted) wait()
+    }
+    const wait = () => { timer = setTimeout(() => (document.hidden ? wait() : step(true)), AGAIN * 1000) }
+    if (state.isGiven && turn === 0) { state.isGiven = false; wait() } else step(false)
+    return () => { stop.abort(); clearTimeout(timer) }
+  }, [path, turn])
+  return { ...state, again: () => setTurn((n) => n + 1), showArrived: () => set({ answer: state.arrived }) }
 }
 
 function Studies() {
   const [question, setQuestion] = useState(fromAddress)
   const [limit, setLimit] = useState(STEP)
   const typing = useRef()
-  const { answer, error, again } = useAnswer((signal) => look(question, limit, signal), [question, limit])
+  const { answer, error, again, arrived, showArrived } = useStudies(question, limit)
   const ask = (changed) => { const next = { ...question, ...changed }; toAddress(next); setLimit(STEP); setQuestion(next) }
   const type = (name) => (event) => {
     const { value } = event.target
@@ -67,14 +92,15 @@ function Studies() {
   return html`
     <form class="filters" role="search" onSubmit=${(event) => { event.preventDefault(); again() }}>
       ${FIELDS.map(([name, label, hint], number) => html`<label class="field ${number > 1 && number < 4 ? 'narrow' : ''}"><span>${label}</span>
-        <input name=${name} value=${question.keys[name]} placeholder=${hint} onInput=${type(name)} autocomplete="off" spellcheck=${false} /></label>`)}
+        <input name=${name} defaultValue=${question.keys[name]} placeholder=${hint} onInput=${type(name)} autocomplete="off" spellcheck=${false} /></label>`)}
       ${hasGrid && html`<span class="choice" role="group" aria-label=${t('Where to look')}>
         <button type="button" aria-pressed=${!question.isHere} onClick=${() => ask({ isHere: false })}>${t('All sites')}</button>
         <button type="button" aria-pressed=${question.isHere} onClick=${() => ask({ isHere: true })}>${t('Here')}</button></span>`}
     </form>
     <${Upload} done=${again} />
     <${Trouble} error=${error} again=${again} />
-    ${answer ? html`<${Answered} answer=${answer} isHere=${question.isHere} limit=${limit} />` : !error && html`<${Progress} says=${t('Looking for studies')} />`}
+    ${answer ? html`<${Answered} answer=${answer} isHere=${question.isHere} limit=${limit}
+      arrived=${arrived && html`<button class="small" onClick=${showArrived}>${t('The list has changed: show it')}</button>`} />` : !error && html`<${Progress} says=${t('Looking for studies')} />`}
     ${answer && html`<${Table} label=${t('Studies')} rows=${rows} open=${open} keyOf=${(row) => row.StudyInstanceUID}
       columns=${question.isHere ? COLUMNS.filter((column) => !column.isOfGrid) : COLUMNS} empty=${empty(question)} />`}
     ${answer?.studies.length > limit && html`<div class="actions"><button onClick=${() => setLimit(limit + STEP * 2)}>${t('Show more')}</button></div>`}`
@@ -84,13 +110,13 @@ const empty = ({ keys }) => Object.values(keys).some(Boolean) ? t('No study matc
   : t('No studies yet. Send some with C-STORE, or drop DICOM files onto this page.')
 
 /** Which sites answered, how quickly, and how old the copies are that stood in for the others. */
-function Answered({ answer, isHere, limit }) {
+function Answered({ answer, isHere, limit, arrived }) {
   const number = Math.min(answer.studies.length, limit)
   const shown = answer.studies.length > limit ? t('The newest {n} of more studies', { n: number }) : t('{n} studies', { n: number })
-  if (isHere || !answer.sites) return html`<p class="answered" role="status">${shown} ${t('here')}.</p>`
+  if (isHere || !answer.sites) return html`<p class="answered" role="status">${shown} ${t('here')}. ${arrived}</p>`
   const silent = answer.sites.filter((site) => site.is_silent)
   const all = answer.sites.length + 1
-  return html`<p class="answered" role="status">${shown}. ${t('{k} of {n} sites answered in {span}.', { k: all - silent.length, n: all, span: span(answer.seconds) })}
+  return html`<p class="answered" role="status">${shown}. ${t('{k} of {n} sites answered in {span}.', { k: all - silent.length, n: all, span: span(answer.seconds) })} ${arrived}
     ${silent.map((site) => html` <strong class="state warn">▲ ${site.age === null
       ? t('{site} did not answer, and there is no copy of its catalog here.', { site: site.site })
       : t('{site} did not answer; its studies are from its catalog of {age} ago.', { site: site.site, age: span(site.age) })}</strong>`)}</p>`

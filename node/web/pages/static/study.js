@@ -24,6 +24,7 @@ function Study() {
   const { answer, error, again } = useAnswer(whole)
   const [deed, setDeed] = useState('')
   const [says, setSays] = useState('')
+  const [trouble, setTrouble] = useState()
   if (error) return html`<${Trouble} error=${error} again=${again} />`
   if (!answer) return html`<${Progress} says=${t('Looking for the study')} />`
   const { root, study, sites, series } = answer
@@ -45,10 +46,12 @@ function Study() {
       <div class="actions">
         ${may('retrieve') && series.some(isPicture) && html`<a class="button main" href=${link(`/view/${uid}${from}`)}>${t('Quick look')}</a>`}
         ${may('retrieve') && told.has_ohif && (told.archive ?? 'main') === 'main' && html`<a class="button" href=${`/ohif/viewer/${root === grid ? 'everywhere' : 'node'}?StudyInstanceUIDs=${uid}`}>OHIF</a>`}
+        ${may('retrieve') && html`<button onClick=${() => openWeasis(root === grid).catch(setTrouble)} title=${t('For whom Weasis is installed on this computer')}>Weasis</button>`}
         ${may('retrieve') && root !== grid && html`<a class="button" href=${`${api}/studies/${uid}/zip`} download>${t('Download as zip')}</a>`}
         ${may('transfer') && root !== grid && html`<button onClick=${() => setDeed('send')}>${t('Send')}</button>`}
         ${may('decide') && root !== grid && html`<button onClick=${() => setDeed('hide')}>${t('Hide')}</button>`}
       </div>
+      <${Trouble} error=${trouble} />
       ${says && html`<div class="notice" role="status">${says}</div>`}
     </section>
     ${sites.length > 0 && html`<${Holdings} sites=${sites} />`}</div>
@@ -59,6 +62,12 @@ function Study() {
     ${deed === 'send' && html`<${Send} close=${() => setDeed('')} done=${setSays} />`}
     ${deed === 'hide' && html`<${Deed} title=${t('Hide this study')} says=${t('It is no longer found or sent. Its bytes stay, and this can be taken back.')} danger
       fields=${[REASON]} verb=${t('Hide')} close=${() => setDeed('')} does=${async ({ reason }) => { await post(`${api}/studies/${uid}/reject`, { reason }); location.assign(link('/')) }} />`}`
+}
+
+/** Weasis is another program and brings no cookie: it gets a link that opens this study, for some minutes. */
+async function openWeasis(everywhere) {
+  const { weasis } = await post(`${api}/studies/${uid}/viewer-link`, { everywhere })
+  location.assign(weasis)
 }
 
 function Series({ root, from, series }) {
