@@ -25,6 +25,7 @@ from .operation import verb as _verb
 from .people import PEOPLE
 from .research import RESEARCH
 from .session import ComingBack, begin_oidc, change_password, end_oidc, log_in, log_out, session_now
+from .standing import STANDING
 from .studies import changes, dictionary, studies, study, study_zip, viewer_link
 from .traffic import traffic
 
@@ -333,4 +334,5 @@ TABLE: Final = (
     *EVERYWHERE,
     *GRID,
     *RESEARCH,
+    *STANDING,
 )  # fmt: skip

@@ -44,6 +44,7 @@ PAGES: Final = (
     PageRow("/peers", "peers", Right.MANAGE),
     PageRow("/devices", "devices", Right.MANAGE),
     PageRow("/research", "research", Right.RESEARCH),
+    PageRow("/rules", "rules", Right.MANAGE),
     PageRow("/users", "people", Right.MANAGE),
     PageRow("/imports", "imports", Right.MANAGE),
     PageRow("/retention", "retention", Right.DECIDE),
