@@ -104,7 +104,7 @@ class Doorkeeper:
         user, token = visitor.user, visitor.token
         if user is None:
             return Verdict(True)
-        if user.one_time_until and token is None:
+        if user.one_time_until and token is None and visitor.link is None:
             return Verdict(False, "A password of your own comes first.", "PUT /api/session/password sets it.")
         where = EVERY if right in OF_THE_NODE else archive
         is_his = right in rights_in(user.grants, where)

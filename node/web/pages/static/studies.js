@@ -128,8 +128,7 @@ const AVAILABLE = {
 }
 const list = (value) => [].concat(value ?? []).filter(Boolean).join(', ')
 const COLUMNS = [
-  { head: t('Patient'), cell: (row) => html`<a href=${link(`/study/${row.StudyInstanceUID}`)}>${person(row.PatientName) || t('(no name)')}</a>
-    
+  { head: t('Patient'), cell: (row) => html`<a href=${link(`/study/${row.StudyInstanceUID}`)}>${person(row.PatientName) || t('(no name)')}</a>${' '}
     <span class="aside">${[day(row.PatientBirthDate), row.PatientSex].filter(Boolean).join(' ')}</span><span class="under">${identity(row.PatientID, row.IssuerOfPatientID)}</span>` },
   { head: t('Date'), kind: 'nowrap', cell: (row) => day(row.StudyDate, row.StudyTime) },
   { head: t('Modality'), cell: (row) => list(row.ModalitiesInStudy) },
