@@ -14,7 +14,7 @@ const PLACES = [
   ['/sites', 'sites', t('Sites'), 'manage'],
   ['/peers', 'peers', t('Peers'), 'manage'],
   ['/devices', 'devices', t('Devices'), 'manage'],
-  ['/rules', 'rules', t('By itself'), 'manage'],
+  ['/rules', 'rules', t('Automation'), 'manage'],
   ['/users', 'people', t('Users'), 'manage'],
   ['/imports', 'imports', t('Imports'), 'manage'],
   ['/retention', 'retention', t('Retention'), 'decide'],

@@ -1,4 +1,4 @@
-// By itself: routes, old PACS that are asked too, what is moved in, and copies at other sites.
+// Automation: routes, old PACS that are asked too, what is moved in, and copies at other sites.
 
 import { get, post } from './api.js'
 import { show } from './frame.js'
@@ -65,4 +65,4 @@ const begin = { title: t('Move in'), verb: t('Begin'), says: t('Everything that 
     { name: 'rate', label: t('Not faster than'), maxlength: 32, placeholder: '200/min' }],
   does: (form) => post('/api/migrations', form) }
 
-show(t('By itself'), Rules)
+show(t('Automation'), Rules)
