@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from dicomweb_client import DICOMwebClient
 
 from node.contracts import Device, Service
 from sim.ports import free_port
@@ -147,6 +148,11 @@ def test_the_projects_web_root_shows_the_de_identified_set_and_takes_nothing(tmp
         with urllib.request.urlopen(f"{root}/studies") as answer:
             [study] = json.load(answer)
         assert study["00100020"]["Value"] == list(export["subjects"])
+        client = DICOMwebClient(root)
+        uid = client.search_for_studies()[0]["0020000D"]["Value"][0]
+        [image] = client.retrieve_study(uid)
+        assert [image.PatientID] == list(export["subjects"])
+        assert len(client.retrieve_study_metadata(uid)) == len(client.search_for_instances(uid)) == 1
         identified = site.export(root)
         assert identified["standing"] == "failed"
         with pytest.raises(urllib.error.HTTPError) as missing:
