@@ -167,7 +167,7 @@ def test_the_first_rows_come_with_the_page_and_are_those_that_its_script_draws(
     site: Web, chromium: Browser, language: str
 ) -> None:
     send(site, get_testdata_file("CT_small.dcm"))
-    for query in ("", "?PatientName=compressed&ModalitiesInStudy=ct", "?StudyDescription=phan"):
+    for query in ("", "?PatientName=compressed&ModalitiesInStudy=ct", "?StudyDescription=Phan"):
         seen = []
         for has_script in (False, True):
             with person(chromium, root_of(site), locale=language, java_script_enabled=has_script) as somebody:
