@@ -10,7 +10,7 @@ from catalog import Damaged, Holding, LmdbCatalog, Verb
 from catalog.find import IsAway
 from node.archives import Plan
 from node.bucket import BucketStore
-from node.catching_up import CatchUp, CaughtUp, Presence
+from node.catching_up import CatchUp, CaughtUp
 from node.clock_guard import ClockGuard
 from node.completeness import Completeness
 from node.config import DISK
@@ -19,10 +19,8 @@ from node.pacing import GivingWay
 from node.reading import header_reader, pixel_comparer
 from node.recovery import Recovered
 from node.retention import Retention, Rule
-from node.roles.remote_store import RemoteStore
 from node.rollback import RollbackWatch
-from node.storage import SegmentStore, has_objects
-from node.storage.removal import erase_decisions
+from node.storage import SegmentStore
 from node.study_events import StudyComplete, StudyEvents, described
 from node.verification import Verification
 
@@ -103,11 +101,7 @@ class Archive(Doors):
 
     def erase_decisions(self, ids: Collection[str]) -> None:
         """Overwrite decisions and notes by their ids, wherever the archive keeps them."""
-        if isinstance(self.segments, RemoteStore):
-            self.segments.erase_decisions(ids)
-        stores = [self.segments] if isinstance(self.segments, SegmentStore) else self.segments.present()
-        for store in stores:
-            erase_decisions(store.objects, ids)
+        self.ground.erase_decisions(ids)
         if self.bucket:
             for id in ids:
                 self.bucket.decisions.erase(id)
@@ -145,7 +139,7 @@ class Archive(Doors):
             self.segments = spool = SegmentStore(folder / "objects", folder / "incoming", clock, settings)
             self.store = self.bucket = self._open_bucket(spool)
         self.opened.callback(self.store.close)
-        if is_new and self._has_objects():
+        if is_new and self.ground.has_objects():
             what = f"The catalog of {folder} is gone, but its objects are there."
             raise Damaged(what, "Run peerpacs rebuild: it makes the catalog again from the objects.")
         self.catalog = LmdbCatalog(
@@ -158,11 +152,6 @@ class Archive(Doors):
         )
         # Closed before the store, which then notes that nothing is left to replay.
         self.opened.callback(self.catalog.close)
-
-    def _has_objects(self) -> bool:
-        if isinstance(self.segments, RemoteStore):
-            return not self.segments.condition().is_empty
-        return has_objects(self.folder)
 
     def _open_bucket(self, spool: SegmentStore) -> BucketStore:
         """Open the bucket over the segments."""
@@ -195,11 +184,11 @@ class Archive(Doors):
         """Return what says whether an object can be read, as far as that costs little."""
         if self.bucket:
             return self.bucket.listing.is_there
-        return self.segments.is_safe if isinstance(self.segments, RemoteStore) else Presence(self.segments)
+        return self.ground.presence()
 
     def _replay_anew(self) -> bool:
         """Take in what a storage that began anew knows, so that it keeps again."""
-        if isinstance(self.segments, RemoteStore) and not self.segments.condition().is_replayed:
+        if not self.ground.is_replayed():
             self.recover()
         return False
 
@@ -228,7 +217,7 @@ class Archive(Doors):
         # Not among the chores: how soon peers know of a study must not depend on how long those take.
         yield Loop(f"{self.name} log", self._state_changes, idle_pause=_STATED_EVERY)
         yield from self.care.loops(self.recovery.take)
-        if isinstance(self.segments, RemoteStore):
+        if self.ground.is_apart:
             yield Loop(f"{self.name} storage", self._replay_anew, idle_pause=0.5)
         if self.bucket is None:
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -47,9 +46,10 @@ from node.second_person import SecondPerson
 from node.sections import REJECTED_SUFFIX, Config
 from node.sent_again import SentAgain
 from node.state import State, Tables
-from node.storage import SegmentStore, VolumeStore
+from node.storage import VolumeStore
 
 from .care import Care
+from .ground import Ground, Segments, ground_of
 from .settings import MB, storage_settings
 
 
@@ -81,7 +81,7 @@ class Doors:
     """An archive as one process of the node has it; close it when everything that uses it has ended."""
 
     catalog: LmdbCatalog | GatewayCatalog | RemoteCatalog
-    segments: SegmentStore | VolumeStore | RemoteStore
+    segments: Segments
     store: VolumeStore | BucketStore | RemoteStore
     bucket: BucketStore | None = None
     rest: float = 0.0
@@ -221,11 +221,9 @@ class Doors:
         return self.catalog.totals().stored + self.held.size
 
     def _held_allowance(self) -> int:
-        if isinstance(self.segments, VolumeStore):
-            size = sum(state.room.size for state in self.segments.states())
-        elif isinstance(self.segments, RemoteStore):
-            size = self.segments.condition().size
-        else:
-            disk = os.statvfs(self.folder)
-            size = disk.f_blocks * disk.f_frsize
-        return int(size * self.shared.config.storage.held_percent / 100)
+        return int(self.ground.size() * self.shared.config.storage.held_percent / 100)
+
+    @property
+    def ground(self) -> Ground:
+        """Where the segments lie."""
+        return ground_of(self.segments, self.folder)

@@ -10,13 +10,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
 
 from catalog import Availability
 from node.certificates import describe
 from node.importer import Fate, ImportJob
 from node.measures import Measures, Sample
-from node.roles.remote_store import RemoteStore
 from node.sections import Config
 from node.storage import VolumeStore
 from node.watching import Check, Heartbeats, Pages, Readiness, WatchServer
@@ -28,8 +26,6 @@ from .gateways import Front
 from .settings import MB
 
 logger = logging.getLogger(__name__)
-_ANSWER: Final = 3.0
-"""Seconds within which a storage on another host says how it is."""
 
 
 class Watch:
@@ -88,9 +84,7 @@ class Watch:
 
     def _stores(self) -> str:
         for archive in tuple(self._archives.values()):
-            if isinstance(archive.segments, RemoteStore):
-                # Raises Unavailable, which names the URL: nothing can be stored without it.
-                archive.segments.condition(_ANSWER)
+            archive.ground.look()
         folders = [archive.folder / "incoming" for archive in tuple(self._archives.values())]
         return next((f"{folder}: {why}" for folder in folders if (why := is_writable(folder))), "")
 
