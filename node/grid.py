@@ -345,8 +345,7 @@ class Membership:
 
     def renew(self) -> bool:
         """Have another key certified by whichever authority can be reached; say whether one was."""
-        key = make_key()
-        identity = self.credentials.pair.identity
+        key, identity = make_key(), self.credentials.pair.identity
         chain: tuple[bytes, ...] = ()
         if self.authority is not None:
             chain = self.authority.renew(identity, key.public_key())
@@ -387,12 +386,13 @@ class Membership:
                 self.outside.alarm(Alarm(kind, own, what, "See: peerpacs peers"))
 
     def close(self) -> None:
-        """End sessions, servers and channels."""
-        if not self._servers:
-            return
+        """End sessions, servers and channels; what serves nobody has no more than a splicer."""
         if self._nearby is not None:
             self._nearby.close()
-        self.links.close()
+        if self._links is None:
+            self.splicer.close()
+            return
+        self._links.close()
         for server in self._servers:
             server.stop()
         self.channels.close()

@@ -112,8 +112,8 @@ class Splicer:
             self._tasks.popleft()()
 
     def close(self) -> None:
-        """Close every socket."""
-        for key in list(self._selector.get_map().values()):
+        """Close every socket; closing twice is harmless."""
+        for key in list((self._selector.get_map() or {}).values()):
             if isinstance(key.fileobj, socket.socket):
                 key.fileobj.close()
         for end in list(self._pairs):
