@@ -192,6 +192,14 @@ class InFile(Protocol):
         """Return where the data set begins, behind its File Meta Information; good until `close`."""
 
 
+@runtime_checkable
+class InMemory(Protocol):
+    """What an `Outgoing` may be besides: one whose data set may lie in this process's memory as it is."""
+
+    def view(self) -> memoryview | None:
+        """Return the data set, which does not change any more."""
+
+
 class Retriever(Protocol):
     """The one door out."""
 

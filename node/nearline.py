@@ -19,7 +19,8 @@ from federation.sourcing import Source, nobody_of
 from federation.trust.assertion import Asker
 from node.measures import Sample
 from node.nearline_cache import CopyCache
-from node.nearline_copy import Copy, Part, Said
+from node.nearline_copy import Copy, Said
+from node.nearline_way import Call, Way
 
 STALLED: Final = 10.0
 """Seconds without a byte after which a stream is given up."""
@@ -30,6 +31,9 @@ _SLOWEST: Final = 256 << 10
 _DOWN_FOR: Final = 1.0
 """Seconds for which a peer that broke off is asked last."""
 _TURN: Final = 1.0
+_JUST_NOW: Final = 2.0
+"""Seconds for which what its owner said with an object counts, when it is taken for the first time."""
+_MOST_CAME: Final = 256
 
 
 class Link(Protocol):
@@ -46,46 +50,6 @@ class Link(Protocol):
 
     def letters(self, node_id: str) -> AbstractContextManager[None]:
         """Turn what a call raises inside into PacsErrors."""
-
-
-class _Way:
-    """One object on its way: who waits, what came so far, where it was asked for."""
-
-    def __init__(self, entry: Entry, asker: Asker, priority: int, sources: list[Source]) -> None:
-        self.entry = entry
-        self.asker = asker
-        self.priority = priority
-        self.sources = sources
-        self.part: Part | None = None
-        self.said: tuple[list[Decision], str] = ([], "")
-        self.source: Source | None = None
-        self.call: _Call | None = None
-        self.error: PacsError | None = None
-        self.is_over = False
-        self.waiting = 0
-        """Threads that wait for it."""
-
-    def leave(self, error: PacsError) -> None:
-        """Give a source up."""
-        self.error, self.call = error, None
-        if self.source is not None and self.source in self.sources:
-            self.sources.remove(self.source)
-
-
-class _Call:
-    """One stream, and when its last byte came."""
-
-    def __init__(self, source: Source, ways: list[_Way], now: float) -> None:
-        self.source = source
-        self.ways = ways
-        self.moved = now
-        self.stream: Any = None
-        self.is_cancelled = False
-
-    def cancel(self) -> None:
-        self.is_cancelled = True
-        if self.stream is not None:
-            self.stream.cancel()
 
 
 class Fetches:
@@ -110,14 +74,16 @@ class Fetches:
         """Told to as many threads as can do something now: waking all for each object costs more than it."""
         self._landed = threading.Condition(self._lock)
         """Told when something is over that somebody waits for."""
-        self._ways: dict[bytes, _Way] = {}
+        self._ways: dict[bytes, Way] = {}
         """By SHA-256, until they are over."""
-        self._waiting: list[_Way] = []
+        self._came: dict[bytes, tuple[float, bytes]] = {}
+        """By SHA-256: when what nobody has taken yet came, and from which owner."""
+        self._waiting: list[Way] = []
         self._streams: Counter[bytes] = Counter()
         self._queued: Counter[bytes] = Counter()
         self._rates: dict[bytes, float] = {}
         self._down: dict[bytes, float] = {}
-        self._calls: set[_Call] = set()
+        self._calls: set[Call] = set()
         self._is_ending = False
         self._sizes: Counter[str] = Counter()
         self._failures: Counter[tuple[str, str]] = Counter()
@@ -153,10 +119,13 @@ class Fetches:
                 return copy
         raise Unavailable("There is no room for what is fetched.", "Raise grid.cache_mb, or free some disk.")
 
-    def _open_or_begin(self, entry: Entry, asker: Asker, priority: int) -> tuple[Copy | None, _Way | None]:
+    def _open_or_begin(self, entry: Entry, asker: Asker, priority: int) -> tuple[Copy | None, Way | None]:
         with self._lock:
             if (way := self._on_its_way(entry.holding.sha256, priority)) is not None:
                 return None, way
+            came, owner = self._came.pop(entry.holding.sha256, (0.0, b""))
+        if owner and self._now() - came < _JUST_NOW and (copy := self.cache.open(owner, entry)) is not None:
+            return copy, None
         found = self.sources(entry)
         for source in found:
             copy = self.cache.open(source.owner, entry)
@@ -169,13 +138,13 @@ class Fetches:
             self.cache.drop(source.owner, entry)
         return None, self._begin(entry, asker, priority, found)
 
-    def _on_its_way(self, name: bytes, priority: int) -> _Way | None:
+    def _on_its_way(self, name: bytes, priority: int) -> Way | None:
         way = self._ways.get(name)
         if way is not None:
             way.priority = min(way.priority, priority)
         return way
 
-    def _begin(self, entry: Entry, asker: Asker, priority: int, sources: list[Source]) -> _Way | None:
+    def _begin(self, entry: Entry, asker: Asker, priority: int, sources: list[Source]) -> Way | None:
         """Have one object come; None if it came a moment ago."""
         name = entry.holding.sha256
         with self._lock:
@@ -183,12 +152,12 @@ class Fetches:
                 return way
             if any(self.cache.has(source.owner, entry) for source in sources):
                 return None
-            way = _Way(entry, asker, priority, [each for each in sources if each.is_reachable])
+            way = Way(entry, asker, priority, [each for each in sources if each.is_reachable])
             self._ways[name] = way
             self._enqueue(way, nobody_of(sources))
             return way
 
-    def _wait(self, way: _Way) -> None:
+    def _wait(self, way: Way) -> None:
         while True:
             with self._lock:
                 way.waiting += 1
@@ -203,7 +172,7 @@ class Fetches:
 
     # The queue.
 
-    def _enqueue(self, way: _Way, otherwise: PacsError) -> None:
+    def _enqueue(self, way: Way, otherwise: PacsError) -> None:
         """Have the way go on at its best source, or end it; the lock is held."""
         if not way.sources:
             self._end(way, way.error or otherwise)
@@ -221,7 +190,7 @@ class Fetches:
         seconds = self._queued[owner] / self._rates.get(owner, 1e8)
         return is_down, source.site != self._site, seconds
 
-    def _end(self, way: _Way, error: PacsError | None) -> None:
+    def _end(self, way: Way, error: PacsError | None) -> None:
         way.error, way.is_over = error, True
         if way.part is not None and error is not None:
             way.part.discard()
@@ -229,7 +198,7 @@ class Fetches:
         if way.waiting:
             self._landed.notify_all()
 
-    def _next(self) -> _Call | None:
+    def _next(self) -> Call | None:
         """Take the most urgent objects of one source and one asker; the lock is held."""
         ready = [way for way in self._waiting if way.source and self._streams[way.source.owner] < STREAMS]
         if not ready:
@@ -244,7 +213,7 @@ class Fetches:
         chosen = sorted(ways, key=lambda way: way.priority)[:AT_ONCE]
         taken = set(map(id, chosen))
         self._waiting = [way for way in self._waiting if id(way) not in taken]
-        call = _Call(first.source, chosen, self._now())
+        call = Call(first.source, chosen, self._now())
         self._streams[first.source.owner] += 1
         self._calls.add(call)
         for way in chosen:
@@ -270,7 +239,7 @@ class Fetches:
             self._is_ending = True
             self._work.notify_all()
 
-    def _run(self, call: _Call) -> None:
+    def _run(self, call: Call) -> None:
         source, owner = call.source, owner_of(call.source.owner)
         landing = _Landing(self, call)
         started, problem = self._now(), None
@@ -294,7 +263,7 @@ class Fetches:
                 call.stream.cancel()
             self._over(call, problem, landing.size, self._now() - started)
 
-    def _over(self, call: _Call, problem: PacsError | None, size: int, seconds: float) -> None:
+    def _over(self, call: Call, problem: PacsError | None, size: int, seconds: float) -> None:
         source = call.source
         with self._lock:
             self._calls.discard(call)
@@ -312,22 +281,26 @@ class Fetches:
             if self._waiting:
                 self._work.notify()
 
-    def _failed(self, way: _Way, error: PacsError) -> None:
+    def _failed(self, way: Way, error: PacsError) -> None:
         """Go on at another source; the lock is held."""
         assert way.source is not None
         self._failures[way.source.site, type(error).__name__] += 1
         way.leave(error)
         self._enqueue(way, error)
 
-    def failed(self, way: _Way, error: PacsError) -> None:
+    def failed(self, way: Way, error: PacsError) -> None:
         """Hear from a stream that one of its objects does not come."""
         with self._lock:
             self._failed(way, error)
 
-    def landed(self, way: _Way) -> None:
+    def landed(self, way: Way) -> None:
         """Hear from a stream that one of its objects is whole."""
         with self._lock:
             self._end(way, None)
+            if not way.waiting and way.source is not None:
+                self._came[way.entry.holding.sha256] = self._now(), way.source.owner
+                while len(self._came) > _MOST_CAME:
+                    del self._came[next(iter(self._came))]
 
     def now(self) -> float:
         """Return the monotonic time."""
@@ -354,10 +327,10 @@ class Fetches:
 class _Landing:
     """Writes what one stream brings; satisfies `Receiver`."""
 
-    def __init__(self, fetches: Fetches, call: _Call) -> None:
+    def __init__(self, fetches: Fetches, call: Call) -> None:
         self._fetches = fetches
         self._call = call
-        self._current: _Way | None = None
+        self._current: Way | None = None
         self.size = 0
 
     def begin(self, index: int, size: int, corrections: list[Decision], system: str) -> None:

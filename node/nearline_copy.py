@@ -75,11 +75,12 @@ class MemoryCopy:
     def __init__(self, data: bytes | memoryview, said: Said) -> None:
         self.said = said
         self.size = len(data)
-        self._data = memoryview(data)
+        self.data = memoryview(data)
+        """All of it; it does not change."""
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """Fill the buffer from `offset`; return how many bytes there were."""
-        piece = self._data[offset : offset + len(buffer)]
+        piece = self.data[offset : offset + len(buffer)]
         buffer[: len(piece)] = piece
         return len(piece)
 

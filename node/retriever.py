@@ -24,6 +24,7 @@ from catalog import (
 from node.contracts import Outgoing, Place
 from node.correction import MODIFYING, correct, correct_head
 from node.damage import DamageBook
+from node.nearline_copy import MemoryCopy
 from node.storage import StoredFile, file_meta
 
 _HEAD: Final = 1 << 16
@@ -54,6 +55,11 @@ class StoredInstance:
         if not isinstance(reader, StoredFile):
             return None
         return Place(reader.fileno(), reader.offset + self._start, reader.is_there)
+
+    def view(self) -> memoryview | None:
+        """Return the data set, if it lies in memory."""
+        reader = self._reader
+        return reader.data[self._start :] if isinstance(reader, MemoryCopy) else None
 
     def close(self) -> None:
         """Give back what reading took."""

@@ -137,10 +137,10 @@ def get(node: GridNode, uid: str, as_ae: str = "ALPHAWS", called: str = "", on_o
 
 
 @contextmanager
-def listening(folder: Path) -> Iterator[int]:
+def listening(folder: Path, port: int = 0) -> Iterator[int]:
     """Run storescp with the AE title WS; yield its port. What it is sent lies in the folder."""
     folder.mkdir()
-    port = free_port()
+    port = port or free_port()
     command = ["storescp", "-aet", "WS", "-od", str(folder), str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
