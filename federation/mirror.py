@@ -23,6 +23,9 @@ from .mirror_writing import DIGEST_ROW, OutOfStep, WouldVanish, Writing, listing
 
 MAP_SIZE: Final = 256 << 30
 _SWEPT_AT_ONCE: Final = 20_000
+_BUILT_AT_ONCE: Final = 100_000
+"""Rows of a first snapshot that are indexed in one transaction: keys of indexes are scattered, so that each
+transaction writes most of their pages, however few rows it is about."""
 
 
 class Mirror:
@@ -182,8 +185,10 @@ class Mirror:
         while True:
             with self._writing(source) as writing:
                 snapshot = writing.state.snapshot
-                is_first = snapshot is not None and snapshot.is_first
-                after = (writing.build if is_first else writing.sweep)(after, _SWEPT_AT_ONCE)
+                if snapshot is not None and snapshot.is_first:
+                    after = writing.build(after, _BUILT_AT_ONCE)
+                else:
+                    after = writing.sweep(after, _SWEPT_AT_ONCE)
                 if not after:
                     writing.finish()
                     return
