@@ -2,81 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from catalog import Entry, Move, Moved
-from node.app import Node
-from node.copies.homecoming import Homecoming
-from node.copies.ledger import Ledger, Placed
-from node.copies.slimming import Mark, Slimming
-from node.storage.elsewhere import is_elsewhere
-from tests.homes import Peer, phantoms, serving
-
-KEEPER = "keeper"
-
-
-class Hospital:
-    """A serving node with one study that a keeper has proved to have; `at_proof` happens as it is asked."""
-
-    def __init__(self, node: Node, folder: Path) -> None:
-        self.archive = node.archive("main")
-        assert set(Peer(node).store(*phantoms(1, instances=3))) == {0}
-        self.uid = next(entry.StudyInstanceUID for _, entry in self.archive.care.inspector.entries())
-        self.ledger = Ledger(folder, time.time)
-        self.ledger.received(self.uid, KEEPER, [each.holding.sha256 for each in self.entries()])
-        self.ledger.place(self.uid, Placed(archive="main", rule="all", nodes=(KEEPER,), is_met=True))
-        self.at_proof: Callable[[], object] = lambda: None
-        self.now = time.monotonic()
-        self.others = {KEEPER}
-        self.asked: list[str] = []
-        self.homecoming = Homecoming(
-            self.ledger,
-            self,
-            lambda: [KEEPER],
-            str,
-            lambda: self.others,
-            lambda: self.now,
-            self.is_for_nobody,
-        )
-
-    def entries(self) -> list[Entry]:
-        return self.archive.catalog.versions((self.uid,))
-
-    def are_away(self) -> set[bool]:
-        return {is_elsewhere(each.holding) for each in self.entries()}
-
-    def have_all(self, archive: str, uid: str, nodes: Sequence[str]) -> bool:
-        """Stand in for the keeper's proof."""
-        self.at_proof()
-        return True
-
-    def fetch_back(self, study: str) -> int:
-        """Note what is asked for; nothing comes, as the keeper is none."""
-        self.asked.append(study)
-        return 0
-
-    def is_for_nobody(self, study: str) -> bool:
-        placed = self.ledger.placed(study)
-        return placed is not None and not placed.nodes
-
-    def slimming(self, catalog: Any = None) -> Slimming:
-        return Slimming(
-            "main",
-            catalog or self.archive.catalog,
-            self.archive.store.remove,
-            lambda: self.archive.catalog.totals().stored,
-            self.ledger,
-            self,
-            Mark(lambda here: here, 0.0),
-            lambda uid: 0.0,
-            lambda: time.time() + 60,
-            self.homecoming.lets_go,
-        )
+from catalog import Move, Moved
+from node.copies.ledger import Placed
+from tests.homes import serving
+from tests.node.slimmed import KEEPER, Hospital
 
 
 @pytest.fixture
