@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -132,6 +132,11 @@ class Copying:
     def ledger(self) -> Ledger:
         """The default archive's."""
         return self.each[DEFAULT].ledger
+
+    @property
+    def archives(self) -> Collection[str]:
+        """The names of all archives."""
+        return self._archives.keys()
 
     @property
     def ledgers(self) -> list[Ledger]:

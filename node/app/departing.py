@@ -146,7 +146,8 @@ class Departing:
     def _alone_here(self, member: Membership, others: list[PeerRow]) -> dict[str, int]:
         """Ask the owners of what is kept here how much of theirs is nowhere else; return bytes by name."""
         names, found = {row.node_id: row.name for row in others}, {}
-        for node_id in dict.fromkeys(owner_of(each).node_id for each in self._copying.store.owners()):
+        owners = self._copying.store.owners() if self._copying.is_open else []
+        for node_id in dict.fromkeys(owner_of(each).node_id for each in owners):
             if node_id not in names:
                 continue
             try:

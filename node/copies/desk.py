@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import chain
 from typing import Any, Final, Protocol
 
@@ -31,6 +31,10 @@ class Around(Protocol):
     @property
     def is_open(self) -> bool:
         """Whether the node runs, so that there is more to say than the rules."""
+
+    @property
+    def archives(self) -> Collection[str]:
+        """The names of the archives."""
 
     @property
     def ledgers(self) -> list[Ledger]:
@@ -71,6 +75,8 @@ class CopiesDesk:
             rule = check_rule(msgspec.convert(told, CopyRule))
         except msgspec.ValidationError as error:
             raise BadRequest(f"That cannot be a rule: {error}.", "See: peerpacs copies add --help") from None
+        if rule.archive and rule.archive not in self._around.archives:
+            raise NotFound(f"There is no archive {rule.archive!r}.", "List them with: peerpacs archives list")
         self._around.rules.put(name.encode(), rule)
         self._audit.record(_CHANGE, None, "rule for copies made", {"who": who, **_told(rule)})
         return _told(rule)

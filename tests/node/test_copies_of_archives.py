@@ -65,6 +65,7 @@ def test_a_study_of_two_archives_has_its_copies_twice_and_comes_home_into_each(
 
     alpha.say("copies", "add", "all", "--copies", "1")
     alpha.say("copies", "add", "lab", "--copies", "2", "--number", "1", "--archive", "lab")
+    assert "archives list" in alpha.say("copies", "add", "no", "--archive", "no", code=1)
     until(lambda: kept(beta) == 3, 90)
     assert [row["archive"] for row in ask(alpha.home, "copy_rules")] == ["lab", ""]
 
