@@ -45,8 +45,7 @@ class Keepsake:
 
         A file that cannot be read is left alone, and told of in the log.
         """
-        has_any = next(iter(self._documents.scan()), None) is not None
-        if has_any or not (self._folder / FILE).exists() or not (self._folder / NODE_FILE).exists():
+        if self._knows_a_grid() or not all((self._folder / each).exists() for each in (FILE, NODE_FILE)):
             return False
         try:
             rows = msgspec.msgpack.decode(read_secret(self._folder / FILE), type=_Packed)
@@ -61,9 +60,12 @@ class Keepsake:
         logger.warning("state/ knew nothing of this node's grid; what lay beside its identity counts again.")
         return True
 
+    def _knows_a_grid(self) -> bool:
+        return next(iter(self._documents.scan()), None) is not None
+
     def step(self) -> None:
-        """Write down what is new, as long as the node is in a grid."""
-        if not (self._folder / NODE_FILE).exists():
+        """Write down what is new, as long as the node is in a grid; what it knew is never made nothing."""
+        if not (self._folder / NODE_FILE).exists() or not self._knows_a_grid():
             return
         rows = [(name, key, row) for name, (table, _) in self._kept.items() for key, row in table.scan()]
         if (packed := msgspec.msgpack.encode(rows)) != self._written:

@@ -299,7 +299,7 @@ class Neighbourhood:
         """Yield what is done now and then."""
         yield Chore("shares", 1.0, self._sharing.state)
         yield Chore("who left", 1.0, self.departing.step)
-        yield Chore("the grid beside the identity", 5.0, Keepsake(self._grid.folder, self._grid.tables).step)
+        yield Chore("the grid beside the identity", 1.0, Keepsake(self._grid.folder, self._grid.tables).step)
         yield Chore("grid conflicts", 1.0, self._check_own)
         yield Chore("tombstones", 600.0, lambda: self._sharing.forget_tombstones(self.announcer))
         yield from self.fetching.chores()

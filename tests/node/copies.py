@@ -40,11 +40,13 @@ def hospitals(home: Path, *names: str, **environment: str) -> list[GridNode]:
 def keeping_pair(home: Path, **environment: str) -> Iterator[tuple[GridNode, GridNode]]:
     """Yield alpha, and beta that keeps copies of all its studies; stop them."""
     alpha, beta = nodes = hospitals(home, "alpha", "beta", **environment)
-    alpha.say("copies", "add", "all", "--copies", "2")
-    yield alpha, beta
-    for node in nodes:
-        if node.process is not None:
-            node.stop()
+    try:
+        alpha.say("copies", "add", "all", "--copies", "2")
+        yield alpha, beta
+    finally:
+        for node in nodes:
+            if node.process is not None:
+                node.stop()
 
 
 def sent(

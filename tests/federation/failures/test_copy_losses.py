@@ -103,6 +103,8 @@ def test_a_node_that_has_nothing_left_but_its_identity_gets_its_studies_back(tmp
     with contextmanager(keeping_pair)(tmp_path / "grid") as (alpha, beta):
         uid = corrected(alpha, tmp_path / "sent")
         had = ask(alpha.home, "status")["archive"]
+        member = beta.node_id.encode()
+        until(lambda: member in (alpha.home / "identity" / "grid.rows").read_bytes())
         assert alpha.stop() == 0
         left = {alpha.home / name for name in ("identity", "peerpacs.toml", "log.txt")}
         for path in set(alpha.home.iterdir()) - left:
