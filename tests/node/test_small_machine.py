@@ -43,6 +43,7 @@ def anonymous(root: int) -> int:
     return total
 
 
+@pytest.mark.timeout(900)
 def test_a_hospitals_day_fits_into_two_gigabytes_and_two_cores(tmp_path: Path) -> None:
     node = RunningNode(tmp_path / "home")
     node.prefix = ("taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[:2])))
