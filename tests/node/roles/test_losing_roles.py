@@ -147,7 +147,8 @@ def ready(node: SplitNode) -> str:
         with urllib.request.urlopen(url, timeout=30) as page:
             return str(page.read().decode())
     except urllib.error.HTTPError as error:
-        return error.read().decode()
+        with error:
+            return error.read().decode()
 
 
 def test_without_its_catalog_a_gateway_lets_nobody_in_and_recovers_by_itself(node: SplitNode) -> None:

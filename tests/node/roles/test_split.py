@@ -44,7 +44,7 @@ def test_what_was_stored_is_found_and_given(node: SplitNode) -> None:
 @pytest.mark.slow
 def test_who_has_another_key_is_answered_by_no_role(node: SplitNode) -> None:
     keys = read_keys(node.home / SERVER_KEYS)
-    public, secret = zmq.curve_keypair()
+    public, secret = map(bytes.decode, zmq.curve_keypair())
     roles = load_config(node.home).roles
     for role, url, question in (
         ("catalog", roles.catalog, catalog.PRESENT),
