@@ -26,6 +26,7 @@ _FIELDS: Final = {
     "AccessionNumber": "Accession number",
     "StudyDescription": "Description",
 }
+_NARROW: Final = {"StudyDate": "narrow", "ModalitiesInStudy": "narrow"}
 _SHOWN: Final = (
     "PatientBirthDate", "PatientSex", "IssuerOfPatientID", "NumberOfStudyRelatedSeries",
     "InstanceAvailability",
@@ -110,7 +111,8 @@ def drawn(found: First, has_grid: bool, words: Words, archive: str) -> str:
     heads = [head for head in _HEADS if has_grid or head[0] != "Sites"]
     rows = "".join(_row(row, isinstance(found.answer, dict), words, archive) for row in studies[:STEP])
     fields = "".join(
-        f'<label class="field"><span>{words(label)}</span><input></label>' for label in _FIELDS.values()
+        f'<label class="field {_NARROW.get(name, "")}"><span>{words(label)}</span><input></label>'
+        for name, label in _FIELDS.items()
     )
     table = "".join(f'<th class="{kind}" scope="col">{words(head)}</th>' for head, kind in heads)
     return (

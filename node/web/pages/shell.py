@@ -32,7 +32,7 @@ _SHELL: Final = Template("""<!doctype html>
 $preloads
 <script type="module" src="$script"></script>
 </head>
-<body><div id="page"><noscript>$noscript</noscript>$content</div></body>
+<body><noscript><p class="notice">$noscript</p></noscript><div id="page">$content</div></body>
 </html>
 """)
 AGAIN: Final = (
