@@ -14,18 +14,12 @@ from node.web.pages.serving import PAGES
 from sim.ports import free_port
 from tests.homes import phantoms
 from tests.node.web.asking import Web, path_of, web
-from tests.node.web.browsing import Person, browser, person
+from tests.node.web.browsing import Person, person
 from tests.running import until
 
 pytestmark = pytest.mark.slow
 _RULES: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 _LOOKS: Final = ("light", "dark")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as begun:
-        yield begun
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from pydicom.data import get_testdata_file
 from catalog import BadRequest, NotFound
 from node.viewer import URL, VERSION, install, remove
 from tests.node.web.asking import Web, web
-from tests.node.web.browsing import browser, person
+from tests.node.web.browsing import person
 from tests.running import dcmtk
 
 PACKAGE = Path(os.environ.get("PEERPACS_CACHE", ".cache")) / f"ohif-app-{VERSION}.tgz"
@@ -52,12 +52,6 @@ def site(tmp_path_factory: pytest.TempPathFactory, package: Path) -> Iterator[We
     with web(tmp_path_factory.mktemp("ohif") / "alpha") as site:
         install(site.node.home, package)
         yield site
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as begun:
-        yield begun
 
 
 @pytest.mark.slow

@@ -27,17 +27,11 @@ from node.web.pages.shell import CSP
 from sim.ports import free_port
 from tests.homes import edited, phantoms, serving
 from tests.node.web.asking import Web, path_of, web
-from tests.node.web.browsing import Person, browser, person
+from tests.node.web.browsing import Person, person
 from tests.running import dcmtk, until
 
 ORANGE = "four-plain-orange-words"
 _CANVAS = "() => document.querySelector('canvas').toDataURL('image/png')"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as begun:
-        yield begun
 
 
 @pytest.fixture(scope="module")

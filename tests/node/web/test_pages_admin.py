@@ -13,17 +13,11 @@ from pydicom.data import get_testdata_file
 from node.web.pages.serving import PAGES
 from tests.homes import phantoms
 from tests.node.web.asking import Web, path_of, web
-from tests.node.web.browsing import browser, person
+from tests.node.web.browsing import person
 from tests.running import until
 
 pytestmark = pytest.mark.slow
 STUDY = path_of(phantoms(11, instances=1)[0], levels=1).removeprefix("/studies/")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as begun:
-        yield begun
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pydicom.data import get_testdata_file
 
 from sim.ports import free_port
 from tests.grid import GridNode
-from tests.node.web.browsing import Person, browser, person
+from tests.node.web.browsing import Person, person
 from tests.running import dcmtk, until
 
 pytestmark = pytest.mark.slow
@@ -38,12 +38,6 @@ class Site(GridNode):
         path = get_testdata_file(name)
         dcmtk("storescu", "-aet", "CT1", "-aec", self.ae_title, "127.0.0.1", str(self.port), str(path))
         return pydicom.dcmread(path)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as begun:
-        yield begun
 
 
 @pytest.fixture(scope="module")
