@@ -87,6 +87,9 @@ function Who() {
   return html`<span class="who">${told.user}</span><button class="quiet" onClick=${leave}>${t('Log out')}</button>`
 }
 
+/** What a page that asked nothing shows: where all that can be asked is described. */
+const NOTHING_ASKED = { method: 'GET', path: '/openapi.json', accept: 'application/json' }
+
 function AsApi({ close }) {
   const [, again] = useState(0)
   useEffect(() => onAsked(() => again((n) => n + 1)), [])
@@ -94,7 +97,7 @@ function AsApi({ close }) {
   return html`<${Dialog} title=${t('as API')} close=${close}>
     <p>${t('What this page asked, newest first. With a token from "peerpacs tokens make" it works anywhere.')}
       <a href="/openapi.json">/openapi.json</a></p>
-    <div class="commands">${[...asked.values()].reverse().map(({ method, path, accept, body }) => html`<pre><code>${
+    <div class="commands">${[...(asked.size ? asked.values() : [NOTHING_ASKED])].reverse().map(({ method, path, accept, body }) => html`<pre><code>${
       `curl -H "Authorization: Bearer $TOKEN"${method === 'GET' ? '' : ` -X ${method}`}${accept === 'application/json' ? '' : ` -H 'Accept: ${accept}'`}${
         body ? ` -H 'Content-Type: application/json' -d '${JSON.stringify(body).replaceAll("'", "'\\''")}'` : ''} '${host}${path}'`}</code></pre>`)}</div>
   </${Dialog}>`
