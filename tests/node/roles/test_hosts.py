@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydicom.data import get_testdata_file
 
+from tests.hosts import Host, ip
 from tests.running import until
 from tests.split import SplitNode
 
@@ -20,50 +20,7 @@ pytestmark = [
 CT = str(get_testdata_file("CT_small.dcm"))
 MR = str(get_testdata_file("MR_small.dcm"))
 PORT = 7446
-BRIDGE = "sp-bridge"
-
-
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
-class Host:
-    """A network namespace with one line to the others."""
-
-    def __init__(self, name: str, address: str) -> None:
-        self.space, self.address = f"sp-{name}", address
-        self._line = f"sp-{name}-l"
-        ip("netns", "add", self.space)
-        ip("link", "add", self._line, "type", "veth", "peer", "name", "eth0", "netns", self.space)
-        ip("link", "set", self._line, "master", BRIDGE, "up")
-        self.run("ip", "address", "add", f"{address}/24", "dev", "eth0")
-        self.run("ip", "link", "set", "eth0", "up")
-        self.run("ip", "link", "set", "lo", "up")
-
-    @property
-    def prefix(self) -> tuple[str, ...]:
-        """What stands before a command that is to run on this host."""
-        return "ip", "netns", "exec", self.space
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command on this host; it must succeed."""
-        return subprocess.run([*self.prefix, *command], check=True, capture_output=True, text=True)
-
-    def is_well(self, *command: str) -> bool:
-        """Run a command on this host; say whether it succeeded."""
-        return subprocess.run([*self.prefix, *command], capture_output=True).returncode == 0
-
-    def cut(self) -> None:
-        """Take the line away."""
-        ip("link", "set", self._line, "down")
-
-    def mend(self) -> None:
-        """Bring the line back."""
-        ip("link", "set", self._line, "up")
-
-    def close(self) -> None:
-        """Remove it."""
-        ip("netns", "delete", self.space)
+BRIDGE = "sp"
 
 
 @pytest.fixture
@@ -73,7 +30,7 @@ def hosts() -> Iterator[dict[str, Host]]:
     try:
         ip("link", "set", BRIDGE, "up")
         for number, name in enumerate(("gateway", "catalog", "storage", "device"), 1):
-            made[name] = Host(name, f"10.77.0.{number}")
+            made[name] = Host(BRIDGE, name, f"10.77.0.{number}")
         yield made
     finally:
         for host in made.values():
