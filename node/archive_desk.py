@@ -22,7 +22,7 @@ from catalog import (
 from node.archives import DEFAULT
 from node.audit import Line, read
 from node.keys import attributes_of, check_values, question
-from node.life import life_of
+from node.life import decisions_of, life_of
 from node.research.senders import is_used
 from node.retention_desk import RetentionDesk
 from node.review import Review
@@ -67,6 +67,7 @@ class ArchiveDesk:
             self.deletions,
             self.undo,
             self.trace,
+            self.decisions,
             self.references,
             self.start_import,
             self._node.imports.imports,
@@ -238,6 +239,10 @@ class ArchiveDesk:
         """Tell the life of a study in sentences, oldest first."""
         lines = self._node.home / "audit"
         return life_of(study, self._archive.catalog, self._archive.held, lines, self._is_ours)
+
+    def decisions(self, study: str) -> list[dict[str, Any]]:
+        """Return what persons decided about a study, newest first, and what of it can be taken back."""
+        return decisions_of(study, self._archive.catalog)
 
     def _is_ours(self, line: Line) -> bool:
         """Say whether a line of the audit, which all archives share, is about this one."""

@@ -25,6 +25,10 @@ _DONE = {
     Verb.UNDO: "took back a decision about",
 }
 
+_UNDOABLE = (Verb.CORRECT, Verb.REJECT, Verb.DELETE, Verb.HOLD, Verb.MOVE)
+_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
+"""The component groups of a Person Name, PS3.5 6.2.1.1."""
+
 
 def life_of(
     study: str, catalog: CatalogWriter, held: HeldShelf, audit: Path, is_ours: Callable[[Line], bool]
@@ -45,6 +49,43 @@ def life_of(
         raise NotFound(f"This node has never heard of study {study}.", "Look it up with: peerpacs find")
     events.sort(key=lambda event: event["time"])
     return {"StudyInstanceUID": study, "events": events, "now": now or "Nothing of it can be seen here now."}
+
+
+def decisions_of(study: str, catalog: CatalogWriter) -> list[dict[str, Any]]:
+    """Return what persons decided about a study, newest first, and what of it can be taken back.
+
+    A row is what `Decided` of the REST interface says; what was taken back stays, as what it was.
+    """
+    decisions = catalog.decisions(study)
+    undone: set[str] = set()
+    for each in reversed(decisions):
+        if each.verb is Verb.UNDO and each.id not in undone:
+            undone.add(each.detail)
+    return [
+        {
+            "decision": each.id,
+            "verb": each.verb.value,
+            "target": "/".join(each.target),
+            "who": each.who,
+            "when": each.when,
+            "reason": each.reason,
+            "attributes": {keyword_of(tag): _text(value) for tag, value in each.attributes.items()},
+            "to": each.detail if each.verb is Verb.MOVE else "",
+            "is_undone": each.id in undone,
+            "can_be_undone": each.verb in _UNDOABLE and each.id not in undone,
+        }
+        for each in reversed(decisions)
+    ]
+
+
+def _text(element: Mapping[str, Any]) -> str:
+    values = (
+        "=".join(str(value.get(group, "")) for group in _GROUPS).rstrip("=")
+        if isinstance(value, Mapping)
+        else str(value)
+        for value in element.get("Value", ())
+    )
+    return "\\".join(values)
 
 
 def _begun(entries: list[Entry]) -> Iterator[dict[str, str]]:

@@ -182,6 +182,10 @@ TABLE: Final = (
         "GET", "/studies/{study}/life", Right.AUDIT, "What happened to a study", _verb("trace"), a.Life
     ),
     Operation(
+        "GET", "/studies/{study}/decisions", _DECIDE, "What was decided about a study", _verb("decisions"),
+        list[a.Decided],
+    ),
+    Operation(
         "GET", "/dictionary", _FIND, "Keywords of the tags of the standard", dictionary, dict[str, str]
     ),
     Operation(

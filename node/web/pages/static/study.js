@@ -1,6 +1,7 @@
 // Study: who it is about, what it consists of, who holds it, and what can be done with it.
 
 import { api, dicomweb, get, grid, may, post, search, value } from './api.js'
+import { Decisions } from './decide.js'
 import { show } from './frame.js'
 import { Deed, Facts, html, link, Progress, REASON, Site, State, Trouble, useAnswer, useState } from './parts.js'
 import { isPicture, seriesOf, thumbnail } from './series.js'
@@ -28,7 +29,7 @@ function Study() {
   if (error) return html`<${Trouble} error=${error} again=${again} />`
   if (!answer) return html`<${Progress} says=${t('Looking for the study')} />`
   const { root, study, sites, series } = answer
-  if (!study) return html`<p class="empty">${t('This study is not here.')} <a href=${link(`/open/${uid}`)}>${t('Look for it at all sites')}</a></p>`
+  if (!study) return html`<p class="empty">${t('This study is not here.')} <a href=${link(`/open/${uid}`)}>${t('Look for it at all sites')}</a></p><${Decisions} changed=${again} />`
   const from = root === grid ? '?sites=all' : ''
   return html`
     <div class="columns"><section class="card" aria-label=${t('Patient and study')}>
@@ -57,6 +58,7 @@ function Study() {
     ${sites.length > 0 && html`<${Holdings} sites=${sites} />`}</div>
     <h2>${t('Series')}</h2>
     <ul class="series">${series.map((each) => html`<li key=${value(each, '0020000E')}><${Series} root=${root} from=${from} series=${each} /></li>`)}</ul>
+    ${root !== grid && html`<${Decisions} study=${study} series=${series} changed=${again} />`}
     ${root !== grid && may('audit') && html`<${Life} />`}
     ${series.length > 0 && may('retrieve') && html`<${Attributes} root=${root} series=${series} />`}
     ${deed === 'send' && html`<${Send} close=${() => setDeed('')} done=${setSays} />`}
