@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,14 @@ def states(tmp_path: Path) -> Iterator[tuple[State, State, State]]:
         yield a, b, c
 
 
-def owner(state: State, peer: Peer, key: bytes, taken: list[Decision], heard: Heard) -> Receipts:
-    sites = [Site("b", "beta", "BETA", True)]
+def owner(
+    state: State,
+    peer: Peer,
+    key: bytes,
+    taken: list[Decision],
+    heard: Heard,
+    sites: Sequence[Site] = (Site("b", "beta", "BETA", True),),
+) -> Receipts:
     parts = (lambda: sites, lambda node_id: peer, taken.append, lambda: key, heard, Clock())
     return Receipts("main", state, Orders(state), *parts)
 
@@ -113,6 +119,19 @@ def test_a_site_owes_a_receipt_until_nothing_is_left_there(states: tuple[State, 
     assert kept.copies == [("c", "1.2")], "another owner's copies are not this one's to erase"
     assert ("receipt", "erased") in heard.told
     assert kept.forgotten == [("e1", (mark("e1", "A", "4711"),))]
+
+
+def test_who_is_no_member_any_more_is_not_waited_for(states: tuple[State, State, State]) -> None:
+    heard, sites = Heard(), [Site("b", "beta", "BETA", False)]
+    peer = Peer(Obedience(states[1], Kept(), heard, Clock()), "a")
+    receipts = owner(states[0], peer, b"k" * 32, [], heard, sites)
+    order(states[0], "e1", "1.2")
+    receipts.note()
+    assert [row["is_owed"] for row in receipts.of("e1")] == [True]
+    sites.clear()
+    [row] = receipts.of("e1")
+    assert (row["is_owed"], row["done"]) == (False, 0)
+    assert "no member" in str(row["what"])
 
 
 def test_what_a_peer_holds_as_its_own_stays_and_is_told(states: tuple[State, State, State]) -> None:
