@@ -193,7 +193,7 @@ class ArchiveDesk:
         exports = node.research.exports.all() if is_used(node.state) else []
         return {
             "receipts": receipts,
-            "owing": [row["node"] for row in receipts if not row["done"]],
+            "owing": [row["node"] for row in receipts if row["is_owed"]],
             "backups": backups,
             "exports": [
                 f"{each.project} {each.id[:8]}" for each in exports if each.archive == self._archive.name

@@ -25,6 +25,9 @@ _AGAIN: Final = 2000
 """Milliseconds between two times that a site is asked for a receipt."""
 
 
+_GONE: Final = "it gave no receipt and is no member of the grid any more"
+
+
 class Owed(Struct, frozen=True, array_like=True):
     """A site's receipt for one erasure, by the decision's id and the node's; owed until `done`."""
 
@@ -94,10 +97,17 @@ class Receipts:
 
     def of(self, id: str) -> list[dict[str, object]]:
         """Return how each site stands with one erasure."""
-        prefix = id.encode() + b"\0"
+        prefix, members = id.encode() + b"\0", {site.node_id for site in self._sites()}
         return [
-            {"node": row.name, "site": row.site, "since": row.since, "done": row.done, "what": row.what}
-            for _, row in self._table.scan(prefix)
+            {
+                "node": row.name,
+                "site": row.site,
+                "since": row.since,
+                "done": row.done,
+                "is_owed": not row.done and (is_member := key[len(prefix) :].decode() in members),
+                "what": row.what if row.done or is_member else _GONE,
+            }
+            for key, row in self._table.scan(prefix)
         ]
 
     def _ask(self, site: Site, now: int) -> None:

@@ -148,7 +148,7 @@ def _left_of(order: dict[str, Any]) -> Iterator[str]:
     if order.get("owing"):
         yield f"! {name}: no receipt yet from {', '.join(order['owing'])}; they are asked when they are back."
     for row in order.get("receipts", ()):
-        if row["done"] and row["what"]:
+        if row["what"] and not row["is_owed"]:
             yield f"! {name}: {row['node']}: {row['what']}."
     if order.get("backups"):
         yield f"! {name}: these backups may hold it: {', '.join(order['backups'])}"

@@ -285,7 +285,9 @@ def peer_allow(session: Session, peer: str) -> int:
 def revoke_command(session: Session, peer: str, yes: bool) -> int:
     """Expel a node from the grid: its connections end everywhere within seconds.
 
-    What it has copied already stays with it.
+    What it has copied already stays with it. Revoke also what is lost for good: its copies count no more,
+    so others make new ones at once instead of after copies.lost_after_hours, and no receipt of it is
+    waited for.
 
     Example: peerpacs revoke olomouc
     """
