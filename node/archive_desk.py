@@ -21,6 +21,7 @@ from catalog import (
 )
 from node.archives import DEFAULT
 from node.audit import Line, read
+from node.inventory import page_of
 from node.keys import attributes_of, check_values, question
 from node.life import decisions_of, life_of
 from node.research.senders import is_used
@@ -69,6 +70,7 @@ class ArchiveDesk:
             self.trace,
             self.decisions,
             self.references,
+            self.inventory,
             self.start_import,
             self._node.imports.imports,
             self._node.imports.import_progress,
@@ -97,6 +99,10 @@ class ArchiveDesk:
         """Return SOP Class and SOP Instance UID of every instance of a study that can be seen."""
         entries = self._archive.catalog.select(Selection(studies=(study,)))
         return [(entry.SOPClassUID, entry.SOPInstanceUID) for entry in entries]
+
+    def inventory(self, after: str) -> dict[str, Any]:
+        """Return a page of all that is stored, hidden versions too, and where the next one begins."""
+        return page_of(self._archive.catalog, self.find, after)
 
     def start_import(self, source: str, issuer: str = "", patient: str = "", who: str = "") -> str:
         """Import a folder, zip file or DICOMDIR into this archive; return the job's name."""

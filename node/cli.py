@@ -42,6 +42,7 @@ _COMMANDS: Final = {
     "revoke": "grid",
     "authority": "authority",
     "leave": "leaving",
+    "retire": "retiring",
     "grants": "granting",
     "book": "book",
     "copies": "copies",

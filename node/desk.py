@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -22,10 +22,14 @@ from node.grid_desk import GridDesk
 from node.grid_health import GridHealth
 from node.neighbour_desk import NeighbourDesk
 from node.research.senders import RESEARCH_VERBS
+from node.retirement import Retirement
 from node.transfers.model import Standing
 
 if TYPE_CHECKING:
     from node.app import Archive, Node
+
+
+_RETIRED: Final = "This node is retired and takes nothing new. To go on with it: peerpacs retire --off"
 
 
 class Desk:
@@ -48,6 +52,7 @@ class Desk:
             self.put_archive,
             self.peer,
             self.drain,
+            self.retire,
         )
         node, grid = self._node, self._grid()
         near = NeighbourDesk(node.neighbourhood, node.audit, grid.node_id, node.clock)
@@ -75,7 +80,10 @@ class Desk:
 
     def notices(self) -> list[str]:
         """Return what a person should know of the grid although the node can do its work."""
-        return [f"grid: {each['what']} {each['next']}".rstrip() for each in self._grid_health().problems()]
+        since = Retirement(self._node.state, self._node.clock).since
+        retired = [_RETIRED] if since is not None else []
+        health = self._grid_health().problems()
+        return retired + [f"grid: {each['what']} {each['next']}".rstrip() for each in health]
 
     def _book(self) -> BookDesk:
         node = self._node
@@ -97,6 +105,16 @@ class Desk:
             NotFound: there is none of that name.
         """
         return ArchiveDesk(self._node, self._node.archive(archive))
+
+    def retire(self, who: str, is_wanted: bool) -> None:
+        """Have the node take nothing new, over starts too, or take it again."""
+        node = self._node
+        retirement = Retirement(node.state, node.clock)
+        if is_wanted:
+            retirement.begin(who)
+        else:
+            retirement.end()
+        node.audit.record("change", None, "retired" if is_wanted else "not retired any more", {"who": who})
 
     def drain(self, who: str = "", is_wanted: bool | None = None) -> dict[str, Any]:
         """Have the node take no new work, or take it again; say what is under way."""

@@ -74,11 +74,13 @@ class NodeIngest:
         on_new: Callable[[Entry, Recorded], None] = lambda entry, recorded: None,
         claim: Callable[[int], None] = lambda size: None,
         mender: Mender | None = None,
+        may_begin: Callable[[], None] = lambda: None,
         judgement: Judgement | None = None,
     ) -> None:
         """Take the parts; `claim(size)` raises OutOfSpace when the archive may have no more bytes.
 
-        Equal bytes of what the `mender` knows as damaged take its place.
+        `may_begin` raises NotPermitted where nothing new is taken. Equal bytes of what the `mender` knows
+        as damaged take its place.
         """
         self.store = store
         self.catalog = catalog
@@ -89,6 +91,7 @@ class NodeIngest:
         self.on_new = on_new
         self.claim = claim
         self._mender = mender
+        self.may_begin = may_begin
         self.judgement = judgement
         self._underway = Underway()
 

@@ -10,7 +10,7 @@ from typing import Any
 from catalog import CatalogWriter, Decision, Entry, NotFound, Selection, Verb
 from node.audit import Line, read
 from node.held import HeldShelf
-from node.keys import keyword_of
+from node.keys import keyword_of, text_of
 
 _DONE = {
     Verb.CORRECT: "corrected",
@@ -26,8 +26,6 @@ _DONE = {
 }
 
 _UNDOABLE = (Verb.CORRECT, Verb.REJECT, Verb.DELETE, Verb.HOLD, Verb.MOVE)
-_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
-"""The component groups of a Person Name, PS3.5 6.2.1.1."""
 
 
 def life_of(
@@ -69,23 +67,13 @@ def decisions_of(study: str, catalog: CatalogWriter) -> list[dict[str, Any]]:
             "who": each.who,
             "when": each.when,
             "reason": each.reason,
-            "attributes": {keyword_of(tag): _text(value) for tag, value in each.attributes.items()},
+            "attributes": {keyword_of(tag): text_of(value) for tag, value in each.attributes.items()},
             "to": each.detail if each.verb is Verb.MOVE else "",
             "is_undone": each.id in undone,
             "can_be_undone": each.verb in _UNDOABLE and each.id not in undone,
         }
         for each in reversed(decisions)
     ]
-
-
-def _text(element: Mapping[str, Any]) -> str:
-    values = (
-        "=".join(str(value.get(group, "")) for group in _GROUPS).rstrip("=")
-        if isinstance(value, Mapping)
-        else str(value)
-        for value in element.get("Value", ())
-    )
-    return "\\".join(values)
 
 
 def _begun(entries: list[Entry]) -> Iterator[dict[str, str]]:

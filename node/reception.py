@@ -101,8 +101,9 @@ class InstanceReception:
 
         Raises:
             OutOfSpace: nothing was kept.
-            NotPermitted: the held shelf is full, or a person had it erased.
+            NotPermitted: the held shelf is full, a person had it erased, or the node is retired.
         """
+        self._ingest.may_begin()
         judgement, caller = self._ingest.judgement, self._caller
         if judgement is None:
             return self._keep(header)

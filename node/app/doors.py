@@ -38,6 +38,7 @@ from node.recovery import Recovery
 from node.register import Register
 from node.rejected import RejectedShelf
 from node.retention import Accesses
+from node.retirement import Retirement
 from node.retriever import NodeRetriever
 from node.roles.calls import RoleClient
 from node.roles.remote_catalog import RemoteCatalog
@@ -139,6 +140,7 @@ class Doors:
             on_new=self._arrived,
             claim=self.quota.claim,
             mender=self.care.mender,
+            may_begin=Retirement(self.shared.state, clock).check,
             judgement=SentAgain(
                 self.catalog.standing, self.orders.is_erased, self.register.take, self.audit, clock
             ),

@@ -34,18 +34,18 @@ def leave_command(session: Session, yes: bool, force: bool) -> int:
     if not yes and not session.is_json:
         click.confirm("Leave the grid? The others drop their copies of what this node holds.", abort=True)
     with session.desk("leave") as ask:
-        done = _wait_until_home(session, lambda: ask("leave_grid", who=who(), is_forced=force))
-    if waits := _what_waits(done):
+        done = wait_until_home(session, lambda: ask("leave_grid", who=who(), is_forced=force))
+    if waits := what_waits(done):
         session.say(done, [f"! {waits} Nothing more comes, so this node stays. See: peerpacs peers"])
         return PARTIAL
-    session.say(done, _lines(done))
+    session.say(done, told_of_leaving(done))
     return PARTIAL if done["owing"] else 0
 
 
-def _wait_until_home(session: Session, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def wait_until_home(session: Session, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Ask again as long as something comes home; return the last answer."""
     told, since = "", time.monotonic()
-    while waits := _what_waits(done := ask()):
+    while waits := what_waits(done := ask()):
         if waits != told:
             told, since = waits, time.monotonic()
             if not session.is_json:
@@ -56,7 +56,7 @@ def _wait_until_home(session: Session, ask: Callable[[], dict[str, Any]]) -> dic
     return done
 
 
-def _what_waits(done: dict[str, Any]) -> str:
+def what_waits(done: dict[str, Any]) -> str:
     """Return a sentence about what has to go or come home first; nothing where this node has left."""
     if "going_home" in done:
         parts = [f"{readable(size)} of {name}" for name, size in done["going_home"].items()]
@@ -66,7 +66,8 @@ def _what_waits(done: dict[str, Any]) -> str:
     return ""
 
 
-def _lines(done: dict[str, Any]) -> Iterator[str]:
+def told_of_leaving(done: dict[str, Any]) -> Iterator[str]:
+    """Yield who dropped what, who owes it, and where the receipts are."""
     for each in done["receipts"]:
         yield f"✓ {each['name']} of {each['site']} dropped {_what(each)}."
     for each in done["owing"]:

@@ -49,8 +49,8 @@ def verify_command(session: Session, sample: float, since: Any, rate: float, is_
             return _list(session, ask("damaged"))
         began = int(since.timestamp() * 1000) if since else 0
         name = ask("start_verify", who=who(), share=sample, since=began, rate=rate * 1e6)
-        found = _follow(session, ask, name)
-    session.say(found, _lines(found))
+        found = follow(session, ask, name)
+    session.say(found, told_of_reading(found))
     return 0 if found["is_good"] and not found["failure"] else FAILED
 
 
@@ -69,7 +69,8 @@ def _list(session: Session, damaged: list[dict[str, Any]]) -> int:
     return FAILED if damaged else 0
 
 
-def _follow(session: Session, ask: Callable[..., Any], name: str) -> dict[str, Any]:
+def follow(session: Session, ask: Callable[..., Any], name: str) -> dict[str, Any]:
+    """Wait until objects are read, showing how far it is; return what was found."""
     pause = _PAUSE
     try:
         with _counting(is_shown=not session.is_json and sys.stderr.isatty()) as show:
@@ -99,7 +100,8 @@ def _counting(*, is_shown: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
         yield lambda progress: bar.update(task, completed=progress["objects"])
 
 
-def _lines(found: dict[str, Any]) -> Iterator[str]:
+def told_of_reading(found: dict[str, Any]) -> Iterator[str]:
+    """Yield how much was read, and what was wrong with it."""
     mark = "✓" if found["is_good"] else "✗"
     yield f"{mark} {plural(found['objects'], 'object')} read, {readable(found['bytes'])}."
     counts = {
