@@ -13,7 +13,7 @@ from catalog import Clock, NotPermitted
 from node.state import Tables
 
 _KEY: Final = b"retired"
-_LOOK_EVERY: Final = 1.0
+LOOK_EVERY: Final = 1.0
 """Seconds for which the row is believed without a look: each instance asks."""
 
 
@@ -52,7 +52,7 @@ class Retirement:
             NotPermitted: the node is retired.
         """
         now = self._clock()
-        if not 0 <= now - self._looked < _LOOK_EVERY:
+        if not 0 <= now - self._looked < LOOK_EVERY:
             self._looked, self._is_on = now, self.since is not None
         if self._is_on:
             what = "This node is retired and takes nothing new."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -50,6 +51,7 @@ def retire_command(session: Session, folder: Path | None, yes: bool, off: bool) 
 
 def _retire(session: Session, ask: Callable[..., Any], folder: Path) -> int:
     from catalog import NotFound
+    from node.retirement import LOOK_EVERY
 
     try:
         left = wait_until_home(session, lambda: ask("leave_grid", who=who(), is_forced=False))
@@ -60,6 +62,8 @@ def _retire(session: Session, ask: Callable[..., Any], folder: Path) -> int:
         session.say({"left": left, "retired": False}, lines)
         return PARTIAL
     ask("retire", who=who(), is_wanted=True)
+    # What came before every process of the node knows is listed too.
+    time.sleep(LOOK_EVERY + 0.2)
     folder.mkdir(parents=True, exist_ok=True)
     archives = {
         row["name"]: _hand_over(

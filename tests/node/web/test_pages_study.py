@@ -36,8 +36,8 @@ def decide(somebody: Person, button: str, verb: str, **fields: str) -> None:
     """Press a button of the page, fill in what its dialog asks, and have it done."""
     page = somebody.page
     page.get_by_role("button", name=button, exact=True).first.click()
-    for label, text in {**fields, "Reason": "the wrong patient"}.items():
-        page.get_by_label(label.replace("_", " ")).fill(text)
+    for name, text in {**fields, "reason": "the wrong patient"}.items():
+        page.locator(f"dialog [name={name}]").fill(text)
     somebody.picture(f"study-{verb}")
     page.locator("dialog").get_by_role("button", name=verb, exact=True).click()
     page.locator("dialog").wait_for(state="detached")
@@ -48,7 +48,7 @@ def test_a_study_is_corrected_and_the_correction_taken_back(site: Web, chromium:
     with person(chromium, f"http://127.0.0.1:{site.port}") as somebody:
         somebody.go(f"/study/{uid(0)}")
         somebody.sees("Nobody decided anything about this study.")
-        decide(somebody, "Correct", "Correct", Patient_name="RIGHT^PATIENT", Patient_ID="RIGHT-1")
+        decide(somebody, "Correct", "Correct", PatientName="RIGHT^PATIENT", PatientID="RIGHT-1")
         somebody.page.get_by_role("heading", name="RIGHT, PATIENT").wait_for()
         somebody.sees("corrected")
         somebody.picture("study-corrected")
@@ -64,10 +64,10 @@ def test_series_are_moved_studies_joined_and_what_is_hidden_comes_back(site: Web
     catalog = site.node.catalog
     with person(chromium, f"http://127.0.0.1:{site.port}") as somebody:
         somebody.go(f"/study/{uid(1)}")
-        decide(somebody, "Move a series", "Move the series", To_the_study=uid(2))
+        decide(somebody, "Move a series", "Move the series", to=uid(2))
         somebody.sees("into another study")
         assert len({each.SeriesInstanceUID for each in catalog.versions((uid(2),))}) == 3
-        decide(somebody, "Join with another study", "Join", Into_the_study=uid(2))
+        decide(somebody, "Join with another study", "Join", into=uid(2))
         somebody.page.wait_for_url(f"**/study/{uid(2)}")
         somebody.page.get_by_text("into this study").first.wait_for()
         assert len({each.SeriesInstanceUID for each in catalog.versions((uid(2),))}) == 4
