@@ -29,7 +29,7 @@ function Study() {
   if (error) return html`<${Trouble} error=${error} again=${again} />`
   if (!answer) return html`<${Progress} says=${t('Looking for the study')} />`
   const { root, study, sites, series } = answer
-  if (!study) return html`<p class="empty">${t('This study is not here.')} <a href=${link(`/open/${uid}`)}>${t('Look for it at all sites')}</a></p><${Decisions} changed=${again} />`
+  if (!study) return html`<p class="empty">${t('This study is not here.')} <a href=${link(`/open/${uid}`)}>${t('Look for it at all sites')}</a></p>${may('decide') && html`<${Decisions} changed=${again} />`}`
   const from = root === grid ? '?sites=all' : ''
   return html`
     <div class="columns"><section class="card" aria-label=${t('Patient and study')}>
@@ -58,7 +58,7 @@ function Study() {
     ${sites.length > 0 && html`<${Holdings} sites=${sites} />`}</div>
     <h2>${t('Series')}</h2>
     <ul class="series">${series.map((each) => html`<li key=${value(each, '0020000E')}><${Series} root=${root} from=${from} series=${each} /></li>`)}</ul>
-    ${root !== grid && html`<${Decisions} study=${study} series=${series} changed=${again} />`}
+    ${root !== grid && may('decide') && html`<${Decisions} study=${study} series=${series} changed=${again} />`}
     ${root !== grid && may('audit') && html`<${Life} />`}
     ${series.length > 0 && may('retrieve') && html`<${Attributes} root=${root} series=${series} />`}
     ${deed === 'send' && html`<${Send} close=${() => setDeed('')} done=${setSays} />`}
