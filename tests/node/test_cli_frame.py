@@ -52,8 +52,8 @@ def test_every_command_takes_a_home_and_speaks_json(name: str) -> None:
 def test_the_commands_are_those_of_the_design() -> None:
     wanted = (
         "init run status drain check health config devices archives users tokens invite join "
-        "approve peers revoke authority leave grants book copies old-pacs link unlink import migrate echo "
-        "find send get move commit forward transfers worker routes prefetch conflicts held "
+        "approve peers revoke authority leave retire grants book copies old-pacs link unlink import migrate "
+        "echo find send get move commit forward transfers worker routes prefetch conflicts held "
         "rejected correct move-series join-studies reject delete erase hold confirm deletions "
         "retention undo trace projects export quarantine anonymize backup restore rebuild verify "
         "storage viewer audit conformance bench completion"
