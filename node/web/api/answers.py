@@ -54,25 +54,6 @@ class Life(Struct, frozen=True, kw_only=True):
     now: str
 
 
-class Decided(Struct, frozen=True, kw_only=True):
-    """What a person decided about a study, or about something in it."""
-
-    decision: str
-    verb: str
-    target: str
-    """StudyInstanceUID, and behind slashes the series and instance, if it is about one."""
-    who: str
-    when: int
-    """Milliseconds since 1970."""
-    reason: str
-    attributes: dict[str, str]
-    """By keyword, as corrected; several values with a backslash between them."""
-    to: str
-    """For a moved series the study it went to."""
-    is_undone: bool
-    can_be_undone: bool
-
-
 class ZipQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """How a study is packed."""
 

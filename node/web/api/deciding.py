@@ -28,6 +28,25 @@ class Correcting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Empty for the whole study, or SeriesInstanceUID, or SeriesInstanceUID/SOPInstanceUID."""
 
 
+class Decided(Struct, frozen=True, kw_only=True):
+    """What a person decided about a study, or about something in it."""
+
+    decision: str
+    verb: str
+    target: str
+    """StudyInstanceUID, and behind slashes the series and instance, if it is about one."""
+    who: str
+    when: int
+    """Milliseconds since 1970."""
+    reason: str
+    attributes: dict[str, str]
+    """By keyword, as corrected; several values with a backslash between them."""
+    to: str
+    """For a moved series the study it went to."""
+    is_undone: bool
+    can_be_undone: bool
+
+
 class Moving(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which series belong to which study."""
 

@@ -183,7 +183,7 @@ TABLE: Final = (
     ),
     Operation(
         "GET", "/studies/{study}/decisions", _DECIDE, "What was decided about a study", _verb("decisions"),
-        list[a.Decided],
+        list[d.Decided],
     ),
     Operation(
         "GET", "/dictionary", _FIND, "Keywords of the tags of the standard", dictionary, dict[str, str]

@@ -54,14 +54,13 @@ function Made({ rows, undo }) {
 }
 
 function Correct({ study, close, done }) {
-  const before = Object.fromEntries(CORRECTABLE.map(([keyword, tag]) => [keyword, whole(study, tag)]))
-  const fields = CORRECTABLE.map(([name, , label]) => ({ name, label, defaultValue: before[name], maxlength: 200,
+  const fields = CORRECTABLE.map(([name, tag, label]) => ({ name, label, placeholder: whole(study, tag), maxlength: 200,
     ...(name === 'PatientName' ? { hint: t('Family name, given name and more, with ^ between them.') } : {}),
     ...(name.endsWith('Date') ? { pattern: '[0-9]{8}|', hint: t('Year, month, day: YYYYMMDD') } : {}) }))
-  return html`<${Deed} title=${t('Correct this study')} says=${t('What is changed here holds at every site, in answers and in all that is sent. The stored bytes stay, and this can be taken back.')}
+  return html`<${Deed} title=${t('Correct this study')} says=${t('What is filled in holds at every site, in answers and in all that is sent; what is left empty stays. The stored bytes stay, and this can be taken back.')}
     fields=${[...fields, REASON]} verb=${t('Correct')} close=${close} does=${async ({ reason, ...form }) => {
-    const attributes = Object.entries(form).filter(([keyword, text]) => text.trim() !== before[keyword]).map(([keyword, text]) => `${keyword}=${text.trim()}`)
-    if (!attributes.length) throw new Error(t('Nothing is different from before.'))
+    const attributes = Object.entries(form).filter(([, text]) => text.trim()).map(([keyword, text]) => `${keyword}=${text.trim()}`)
+    if (!attributes.length) throw new Error(t('Fill in what is to be different.'))
     await post(`${api}/studies/${uid}/correct`, { reason, attributes })
     done()
   }} />`
