@@ -167,6 +167,34 @@ def test_a_code_string_is_no_place_for_names_and_numbers() -> None:
     assert (root[0x00180015].data.strip(), root[0x00180022].data) == (b"TLSPINE", b"HELICAL MODE")
 
 
+@pytest.mark.parametrize("keyword", ["ScanOptions", "FilterType", "PatientPosition", "AnodeTargetMaterial"])
+def test_a_code_string_that_is_no_term_of_the_standard_names_nobody(keyword: str) -> None:
+    assert says(stored(patient(**{keyword: "HOLLINGBERRY"})), "HOLLINGBERRY") == []
+    assert says(stored(patient(ImageType=["ORIGINAL", "PRIMARY", "HOLLINGBERRY"])), "HOLLINGBERRY") == []
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        "ORIGINAL\\PRIMARY\\AXIAL",
+        "DERIVED\\SECONDARY\\MPR\\CSA MPR\\\\CSAPARALLEL",
+        "ORIGINAL\\PRIMARY\\M_FFE\\M\\FFE",
+    ],
+)
+def test_terms_of_the_standard_and_of_scanners_stay_as_they_are(terms: str) -> None:
+    source = patient(ImageType=terms.split("\\"), ScanOptions=["FC_FREQ_AX_GEMS", "FAST"])
+    root = released(stored(source))
+    assert root is not None
+    assert root[0x00080008].data.decode().strip() == terms
+    assert root[0x00180022].data.decode().strip() == "FC_FREQ_AX_GEMS\\FAST"
+
+
+def test_of_several_code_strings_only_what_is_no_term_goes() -> None:
+    root = released(stored(patient(ImageType=["ORIGINAL", "PRIMARY", "HOLLINGBERRY", "M_FFE"])))
+    assert root is not None
+    assert root[0x00080008].data.decode().strip() == "ORIGINAL\\PRIMARY\\\\M_FFE"
+
+
 def test_a_timezone_is_an_offset_or_goes() -> None:
     assert says(stored(patient(TimezoneOffsetFromUTC="Hobbs")), "hobbs") == []
     root = released(stored(patient(TimezoneOffsetFromUTC="-0500")))
