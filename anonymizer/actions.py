@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pydicom.datadict import keyword_for_tag
 
-from anonymizer import structured, values
+from anonymizer import codes, structured, values
 from anonymizer.dates import UNSHIFTABLE, is_date, is_time, shifted
 from anonymizer.elements import BINARY, TEXTUAL, Element, Item, tags, vr_of
 from anonymizer.iod import Path, Types
@@ -22,10 +22,9 @@ from anonymizer.private import SafeList, safe_members
 from anonymizer.quarantine import Quarantined, Reason
 from anonymizer.subject import Subject, charset_of, decode
 from anonymizer.table import RESOLVED, Option
-from anonymizer.text import cleaned, spans_of, vocabulary, without_identifiers
+from anonymizer.text import cleaned, without_identifiers
 
 _CODE_VALUE, _CODE_MEANING, _TIMEZONE = 0x00080100, 0x00080104, 0x00080201
-_BODY_PART = 0x00180015
 # Codes, schemes, versions and kernels: their digits are no dates and no phone numbers.
 _CODES = tags("00080100 00080102 00080103 00080105 0008010F 00181020 00181210 00540081 00209056")
 _CODE_SEQUENCES = tags("00080082 00401101 0040A168")
@@ -287,11 +286,7 @@ class Work:
                 return self._emptied(tag, element, where[1])
             return Element("AS", values.capped_age(data))
         text = data.decode("latin-1").strip(" \0")
-        is_code = values.is_code_string(data) and tag != _BODY_PART
-        found = spans_of(text, self.subject.identifiers) if is_code else [(0, len(text))]
-        if all(text[start:end].casefold() in vocabulary() or end - start < 4 for start, end in found):
-            return element
-        kept = cleaned(text, self.subject.identifiers, self.policy.words).text
+        kept = codes.without_names(tag, text, self.subject.identifiers, self.policy.words)
         if kept == text:
             return element
         return Element("CS", kept.encode("latin-1")) if kept else self._emptied(tag, element, where[1])

@@ -14,11 +14,9 @@ _ZEROS = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "UV": 8, "SV": 8
 _ENUMERATED = {0x04000565: (b"CORRECT", b"COERCE"), 0x00102203: (b"UNALTERED", b"ALTERED")}
 
 _NUMBER = re.compile(rb"[ 0-9+\-.eE\\]*[ \0]*")
-_CODE_STRING = re.compile(rb"[A-Z0-9 _\\]*[ \0]?")
 _OFFSET = re.compile(rb"[+-]\d{4}[ \0]*")
 _WRITING = re.compile(rb"[\t\n\r -~]{8,}\0*")
 _WORD = re.compile(rb"[A-Za-z]{4}")
-_LONG_RUN = re.compile(rb"\d{5}")
 _AGE = re.compile(rb"(\d{3}[DWMY] ?)?")
 _UID = re.compile(r"[0-9.]{1,64}")
 
@@ -71,15 +69,6 @@ def _candidates(tag: int, vr: str) -> tuple[bytes, ...]:
 def is_number(data: bytes) -> bool:
     """Whether a DS or IS holds numbers only."""
     return _NUMBER.fullmatch(data) is not None
-
-
-def is_code_string(data: bytes) -> bool:
-    """Whether a CS keeps to its repertoire and 16 characters a value (PS3.5 6.2), and is no number."""
-    return (
-        _CODE_STRING.fullmatch(data) is not None
-        and not _LONG_RUN.search(data)
-        and all(len(value.strip()) <= 16 for value in data.split(b"\\"))
-    )
 
 
 def is_offset(data: bytes) -> bool:
