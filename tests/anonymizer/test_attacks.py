@@ -167,7 +167,9 @@ def test_a_code_string_is_no_place_for_names_and_numbers() -> None:
     assert (root[0x00180015].data.strip(), root[0x00180022].data) == (b"TLSPINE", b"HELICAL MODE")
 
 
-@pytest.mark.parametrize("keyword", ["ScanOptions", "CollimatorType", "PatientPosition", "AnodeTargetMaterial"])
+@pytest.mark.parametrize(
+    "keyword", ["ScanOptions", "CollimatorType", "PatientPosition", "AnodeTargetMaterial"]
+)
 def test_a_code_string_that_is_no_term_of_the_standard_names_nobody(keyword: str) -> None:
     assert says(stored(patient(**{keyword: "HOLLINGBERRY"})), "HOLLINGBERRY") == []
     assert says(stored(patient(ImageType=["ORIGINAL", "PRIMARY", "HOLLINGBERRY"])), "HOLLINGBERRY") == []

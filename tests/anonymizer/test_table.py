@@ -31,7 +31,7 @@ PLANTED = {
     "DS": b"41.5",
     "IS": b"41",
     "AS": b"041Y",
-    "CS": b"XYZZYPLUGH",
+    "CS": b"ATTENUATED",  # a term, as others do not stay whatever their row says
     "US": b"\x29\0",
     "FL": b"\0\0\x24\x42",
     "UR": b"http://xyzzy.example/plugh",
