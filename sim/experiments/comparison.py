@@ -27,6 +27,9 @@ def page(outcomes: Sequence[Outcome], facts: Mapping[str, object]) -> str:
         "<!doctype html><html lang='en'><meta charset='utf-8'><title>PACS benchmark</title>",
         f"<style>{_STYLE}</style><h1>{escape(' and '.join(targets))}</h1>",
     ]
+    if broken := [each for each in outcomes if each.stopped]:
+        parts.append(f"<p class='partial'>{len(broken)} of {len(outcomes)} measurements are not complete; "
+                     "each says below how far it came, and why not further.</p>")  # fmt: skip
     for name in dict.fromkeys(each.experiment for each in outcomes):
         parts += _section(name, [each for each in outcomes if each.experiment == name], targets)
     told = "; ".join(f"{name}: {value}" for name, value in facts.items())

@@ -81,6 +81,7 @@ def test_a_target_that_refuses_is_told_of_for_every_experiment(tmp_path: Path) -
     for name in EXPERIMENTS:
         assert f"BAD, {name}: not complete" in html
     assert html.count("nobody listens there") >= len(EXPERIMENTS)
+    assert f"{len(EXPERIMENTS)} of {len(EXPERIMENTS)} measurements are not complete" in html
 
 
 def test_a_target_that_hangs_is_told_of_for_every_experiment(tmp_path: Path) -> None:
