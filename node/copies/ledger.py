@@ -184,12 +184,18 @@ class Ledger:
         """Return the studies of which something lies at other sites alone."""
         return [study for study, _ in self._lying()]
 
-    def studies_at(self, node_id: str) -> Iterator[str]:
-        """Yield the studies of which a keeper has something; looks at every row."""
-        for key, _ in self._receipts.scan():
+    def proved_at(self, node_id: str) -> dict[str, float]:
+        """Return when a keeper proved or took what it has, by study; looks at every row."""
+        found = {}
+        for key, row in self._receipts.scan():
             study, _, keeper = key.partition(b"\0")
             if keeper.decode() == node_id:
-                yield study.decode()
+                found[study.decode()] = row.proved
+        return found
+
+    def studies_at(self, node_id: str) -> Iterator[str]:
+        """Yield the studies of which a keeper has something; looks at every row."""
+        yield from self.proved_at(node_id)
 
 
 def _key(study: str, node_id: str) -> bytes:

@@ -12,6 +12,7 @@ import secrets
 import threading
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from heapq import nlargest
 from typing import Final
 
 from catalog import Clock, Entry, PacsError, Reader
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 64
 _SAMPLE: Final = 3
-"""Studies that a keeper proves when it is connected anew."""
+"""Studies that a keeper proves when it is connected anew: of those it took last, and of all by chance."""
 _NONCE: Final = 16
 _PIECE: Final = 1 << 20
 FRESH: Final = 3600.0
@@ -169,9 +170,10 @@ class Proofs:
             self._returned.append(node_id)
 
     def _look_over(self, node_id: str) -> None:
-        """Have a keeper prove a few studies, and everything if it cannot."""
-        studies = [*self._ledger.studies_at(node_id)]
-        sample = random.sample(studies, min(_SAMPLE, len(studies)))
+        """Have a keeper prove a few studies, those it took last among them; everything if it cannot."""
+        studies = self._ledger.proved_at(node_id)
+        last = nlargest(_SAMPLE, studies, key=studies.__getitem__)
+        sample = {*last, *random.sample([*studies], min(_SAMPLE, len(studies)))}
         proved = [self._prove_placed(uid, node_id) for uid in sample]
         if not all(proved):
             for uid in studies:

@@ -14,6 +14,7 @@ from federation import copying
 from federation.copying import Told
 from federation.lanes import BULK, URGENT, Lanes
 from node.copies import pulling
+from node.copies.ledger import Placed
 from tests.federation.nodes import wait_for
 from tests.homes import edited, phantoms
 from tests.node.keepers import MB, Keeper, flip, pair
@@ -129,6 +130,19 @@ def test_a_keeper_that_lost_or_changed_a_copy_cannot_prove_it(two: tuple[Keeper,
     assert not alpha.proofs.have_all("main", uid, [node_id])
     assert alpha.copied(beta, uid) == (4, [])
     assert alpha.proofs.have_all("main", uid, [node_id], within=0)
+
+
+def test_a_keeper_that_comes_back_proves_what_it_took_last(two: tuple[Keeper, Keeper]) -> None:
+    alpha, beta = two
+    node_id = beta.peer.node_id
+    for number in range(12):
+        uid = alpha.store(phantoms(16, number, instances=1))
+        assert alpha.copied(beta, uid) == (1, [])
+        alpha.ledger.place(uid, Placed(archive="main", rule="all", nodes=(node_id,), is_met=True))
+    beta.copies.drop(alpha.owner, uid)
+    alpha.proofs.returned(node_id)
+    assert alpha.proofs.audit_step()
+    assert not alpha.ledger.receipts(uid, node_id).all()
 
 
 def test_a_keeper_answers_each_owner_about_its_own_copies_only(two: tuple[Keeper, Keeper]) -> None:
