@@ -18,7 +18,6 @@ import pytest
 from click.testing import CliRunner
 
 from node.cli import main
-from node.control import ask
 from sim.experiments import command, figures, paper
 from sim.experiments.catalogue import EXPERIMENTS, carry_out
 from sim.experiments.comparison import page
@@ -28,7 +27,6 @@ from sim.filling import grow
 from sim.grids import pair
 from sim.pdu import Address
 from sim.phantoms import Instance
-from sim.plays.actors import ALL
 from sim.ports import free_port
 from sim.servers import PeerPACS, StoreSCP
 from sim.targets import Stored, Target
@@ -85,25 +83,18 @@ def test_a_filled_archive_is_asked_while_it_grows(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_another_site_finds_and_keeps_what_the_target_took(tmp_path: Path) -> None:
+def test_another_site_finds_what_the_target_took(tmp_path: Path) -> None:
     sites = pair(tmp_path / "sites", Address("SINK", free_port()))
     try:
         sites.start()
         [owner] = sites.others
-        sites.first.say("grants", "add", owner.called, "everything", *ALL, "host_replicas")
-        owner.say("copies", "add", "all", "--copies", "2", "--min-sites", "2", "--commit-sites", "2")
         target = Target(name="owner", address=owner.address, elsewhere=sites.first.grid)
         found = carry_out("sync", target, Plan(share=0.01), quiet)
-        kept = carry_out("replicate", target, Plan(share=0.05), quiet)
         again = carry_out("sync", target, Plan(share=0.01), quiet)
-        objects = ask(sites.first.home, "copies")["kept_for_others"]["objects"]
     finally:
         sites.stop()
     assert (found.stopped, found.done) == ("", 220)
     assert found.summary["found elsewhere, median ms"] > 0
-    assert (kept.stopped, kept.done) == ("", 6)
-    assert kept.summary["committed so long after the last was stored, s"] > 0
-    assert objects >= 6 * 16
     assert "Use another --seed" in again.stopped
 
 
