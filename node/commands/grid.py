@@ -285,9 +285,8 @@ def peer_allow(session: Session, peer: str) -> int:
 def revoke_command(session: Session, peer: str, yes: bool) -> int:
     """Expel a node from the grid: its connections end everywhere within seconds.
 
-    What it has copied already stays with it. Revoke also what is lost for good: its copies count no more,
-    so others make new ones at once instead of after copies.lost_after_hours, and no receipt of it is
-    waited for.
+    What it has copied already stays with it. Revoke also what is lost for good: no receipt of it is
+    waited for any more.
 
     Example: peerpacs revoke olomouc
     """

@@ -167,7 +167,7 @@ def test_rejected_deleted_and_erased_with_one_site_down(three: Three, tmp_path: 
         for kind, uid in uids.items():
             assert len(get(node, uid, tmp_path / f"{node.name}-{kind}")) == 3
     for node in three:
-        node.cli("link", "ALPHA", SECRET["PatientID"], "UNI", "4712")
+        node.cli("link", "PHANTOMS", SECRET["PatientID"], "UNI", "4712")
         node.cli("link", "UNI", "4713", "LAB", "9")
     words.add(SECRET["PatientID"].encode().hex())
     assert {node for node, _, _ in traces(three, words)} == {"alpha", "beta", "gamma"}
