@@ -143,7 +143,7 @@ def test_the_pages_work_without_a_mouse(site: Web, chromium: Browser) -> None:
         add = page.get_by_role("button", name="Add a device")
         add.focus()
         page.keyboard.press("Enter")
-        expect(page.get_by_label("AE title")).to_be_visible()
+        expect(page.locator("dialog [name=ae_title]")).to_be_visible()
         for _ in range(30):
             page.keyboard.press("Tab")
             inside = (
