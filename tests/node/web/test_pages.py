@@ -186,13 +186,13 @@ def test_what_somebody_types_stays_while_the_page_looks_again(site: Web, chromiu
         somebody.go("/devices")
         somebody.page.get_by_role("button", name="Add a device").click()
         somebody.page.get_by_label("Address").fill("10.1.2.3")
-        somebody.page.get_by_label("move").check()
+        somebody.page.get_by_role("checkbox", name="move").check()
         with somebody.page.expect_response("**/api/devices"):
             pass
         with somebody.page.expect_response("**/api/devices"):
             pass
         assert somebody.page.get_by_label("Address").input_value() == "10.1.2.3"
-        assert somebody.page.get_by_label("move").is_checked()
+        assert somebody.page.get_by_role("checkbox", name="move").is_checked()
         somebody.go("/")
         with somebody.page.expect_response("**/api/studies?*"):
             somebody.page.get_by_label("Patient ID").press_sequentially("PP0011", delay=120)
