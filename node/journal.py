@@ -1,6 +1,6 @@
 """What people changed in the node's state and must outlive it: written into the segments too, like decisions.
 
-Links between patients, grants and shares, rules of retention: each change is a note that a rebuild or a
+Links between patients, grants and shares, rules of retention, pins: each change is a note that a rebuild or a
 restore replays before anybody is answered. The newest note about a row wins, whatever order they come in.
 """
 
@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from catalog import Clock, Decision, Verb
 from federation.trust.policy import Grant, Share
+from node.copies.pins import TABLE, Pin
 from node.patient_links import PatientLink
 from node.retention import Rule
 from node.state import State, Table
@@ -25,6 +26,7 @@ _KEPT: Final[Mapping[str, type[Struct]]] = {
     "grid-grants": Grant,
     "grid-shares": Share,
     "retention rules": Rule,
+    TABLE: Pin,
 }
 """Tables whose changes are noted, and what their rows are."""
 

@@ -24,6 +24,7 @@ from node.copies.commit_level import CommitLevel
 from node.copies.homecoming import Homecoming
 from node.copies.ledger import Ledger
 from node.copies.members import Members
+from node.copies.pins import Pins
 from node.copies.planning import Around, Planner
 from node.copies.proofs import Proofs
 from node.copies.pulling import Fetch
@@ -59,6 +60,7 @@ class Shared(NamedTuple):
     fetches: Callable[[], Fetches]
     here: Callable[[], int]
     """Counts the bytes that lie here of all archives."""
+    pins: Pins
 
 
 class ArchiveCopies:
@@ -213,11 +215,13 @@ class ArchiveCopies:
     def homecoming(self) -> Homecoming:
         """Brings home what lies at other sites alone, before this hospital leaves them."""
         members, name = self.members, self._shared.name
-        parts = (members.connected, name, members.counted, time.monotonic, self._is_for_nobody)
+        parts = (members.connected, name, members.counted, time.monotonic, self._belongs_here)
         return Homecoming(self.ledger, self.returning, *parts)
 
-    def _is_for_nobody(self, uid: str) -> bool:
-        """Say whether there are rules, and none asks for copies of a study."""
+    def _belongs_here(self, uid: str) -> bool:
+        """Say whether a study is pinned, or there are rules, and none asks for copies of it."""
+        if self._shared.pins.has(uid):
+            return True
         placed = self.ledger.placed(uid)
         return bool(self._rules()) and (placed is None or not (placed.nodes or placed.lacking))
 
@@ -235,6 +239,7 @@ class ArchiveCopies:
             self._last_read,
             self._shared.clock,
             self.homecoming.lets_go,
+            self._shared.pins.has,
         )
 
     @property

@@ -23,6 +23,7 @@ from node.commitment import Elsewhere, nobody_else
 from node.copies.keeping import Keeping
 from node.copies.ledger import Ledger
 from node.copies.members import Members
+from node.copies.pins import Pins
 from node.copies.pulling import Fetch
 from node.copies.store import CopyStore
 from node.grid import Grid
@@ -114,6 +115,7 @@ class Copying:
             self._order,
             lambda: self._fetching.fetches,
             lambda: sum(each.bytes_here() for each in self.each.values()),
+            self.pins,
         )
         self.each[archive.name] = ArchiveCopies(archive, ledger, members, shared)
 
@@ -142,6 +144,15 @@ class Copying:
     def ledgers(self) -> list[Ledger]:
         """Of all archives."""
         return [each.ledger for each in self.each.values()]
+
+    @property
+    def pins(self) -> Pins:
+        """Which studies stay on this node's disk; their changes are noted among the objects."""
+        return Pins(self._archives[DEFAULT].shared.journal, self._clock)
+
+    def has_study(self, StudyInstanceUID: str) -> bool:
+        """Say whether any archive has something of a study, here or at other sites."""
+        return any(each.catalog.versions((StudyInstanceUID,)) for each in self._archives.values())
 
     @property
     def members(self) -> Members:

@@ -1,9 +1,10 @@
-"""`peerpacs copies`: how many copies there are to be of which studies, where, and which are lacking."""
+"""`peerpacs copies`: how many copies there are to be of which studies, where, which lack, what stays here."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -52,6 +53,8 @@ def _status(found: dict[str, Any]) -> Iterator[str]:
         yield f"! Lost, so that what they had is copied to others: {', '.join(found['lost'])}"
     kept = found["kept_for_others"]
     owners = f" of {', '.join(kept['owners'])}" if kept["owners"] else ""
+    if found["pinned"]:
+        yield f"Pinned to this node's disk: {plural(found['pinned'], 'study')}; see: peerpacs copies pins"
     yield f"Kept here for others: {plural(kept['objects'], 'object')}, {readable(kept['bytes'])}{owners}"
 
 
@@ -152,3 +155,69 @@ def _lacking(found: list[dict[str, Any]]) -> Iterator[str]:
         there = ", ".join(f"{node['name']} has {node['objects']}" for node in row["nodes"]) or "nobody"
         yield f"{row['StudyInstanceUID']}  {row['rule']}  {there}  {row['why']}".rstrip()
     yield "What is under way: peerpacs transfers"
+
+
+@copies_command.command("pin")
+@click.argument("study")
+@shared
+def pin(session: Session, study: str) -> int:
+    """Have a study stay on this node's disk whatever the fill mark says; what is away of it comes home.
+
+    It is no legal hold: deletion and retention go on as before. For that say: peerpacs hold
+
+    Example: peerpacs copies pin 1.2.840.113619.2.1
+    """
+    with session.desk("copies") as ask:
+        row = ask("pin", study=study, who=who())
+    later = (
+        ""
+        if row["where"] == "here"
+        else " What is at other sites alone comes home as soon as one of them gives it."
+    )
+    undo = session.pasteable(f"To let it go again: peerpacs copies unpin {study}")
+    session.say(row, [f"✓ It stays on this node's disk.{later}", undo])
+    return 0
+
+
+@copies_command.command("unpin")
+@click.argument("study")
+@shared
+def unpin(session: Session, study: str) -> int:
+    """Let a study go from this node's disk like any other, once other sites have proved their copies.
+
+    Example: peerpacs copies unpin 1.2.840.113619.2.1
+    """
+    with session.desk("copies") as ask:
+        ask("unpin", study=study, who=who())
+    session.say({"unpinned": study}, ["✓ It may go from the disk as any other."])
+    return 0
+
+
+_WHERE: Final = {
+    "here": "here",
+    "away": "comes home when a site gives it",
+    "nowhere": "gone; to forget the pin: unpin",
+}
+
+
+@copies_command.command("pins")
+@shared
+def pins(session: Session) -> int:
+    """List the studies that stay on this node's disk whatever the fill mark says.
+
+    Example: peerpacs copies pins
+    """
+    with session.desk("copies") as ask:
+        found = ask("pins")
+    rows = [
+        (
+            row["StudyInstanceUID"],
+            row["who"],
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(row["when"] / 1000)),
+            _WHERE[row["where"]],
+        )
+        for row in found
+    ]
+    none = "No study is pinned. To pin one: peerpacs copies pin STUDY"
+    session.say(found, columns(rows, ("STUDY", "BY", "SINCE", "WHERE")) if rows else [none])
+    return 0

@@ -1,4 +1,4 @@
-"""What a person can ask about copies: rules, who has what, what is lacking; verbs for JSON."""
+"""What a person can ask about copies: rules, who has what, what lacks, what is pinned; verbs for JSON."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from node.state import Table
 
 from .ledger import Ledger
 from .members import Members
+from .pins import Pin, Pins
 from .store import CopyStore
 
 _CHANGE: Final = "change"
@@ -44,6 +45,13 @@ class Around(Protocol):
     def store(self) -> CopyStore:
         """What this node keeps for others."""
 
+    @property
+    def pins(self) -> Pins:
+        """Which studies stay on this node's disk."""
+
+    def has_study(self, StudyInstanceUID: str) -> bool:
+        """Say whether any archive has something of a study."""
+
     def name(self, node_id: str) -> str:
         """Return how a node is called."""
 
@@ -61,7 +69,8 @@ class CopiesDesk:
 
     def verbs(self) -> dict[str, Callable[..., Any]]:
         """Return the verbs by name."""
-        own = (self.copy_rules, self.put_copy_rule, self.remove_copy_rule, self.copies, self.copies_lacking)
+        rules = (self.copy_rules, self.put_copy_rule, self.remove_copy_rule)
+        own = (*rules, self.copies, self.copies_lacking, self.pins, self.pin, self.unpin)
         return {verb.__name__: verb for verb in own}
 
     def copy_rules(self) -> list[dict[str, Any]]:
@@ -91,6 +100,7 @@ class CopiesDesk:
         """Say how many studies have their copies, what this node keeps for others, and what is in the way."""
         around = self._around
         told: dict[str, Any] = {"rules": self.copy_rules(), "is_running": around.is_open}
+        told["pinned"] = len(around.pins.all())
         if not around.is_open:
             return told
         met: Counter[str] = Counter()
@@ -134,6 +144,41 @@ class CopiesDesk:
                         "why": placed.lacking,
                         "nodes": [self._node(ledger, uid, node_id) for node_id in placed.nodes],
                     }
+
+    def pins(self) -> list[dict[str, Any]]:
+        """Return the studies that stay on this node's disk, who said so, and where they are now."""
+        return [self._pinned(uid, pin) for uid, pin in self._around.pins.all().items()]
+
+    def pin(self, study: str, who: str) -> dict[str, Any]:
+        """Have a study stay on this node's disk whatever the fill mark says; what of it is away comes home.
+
+        Raises:
+            NotFound: no archive of this node has it.
+        """
+        if not self._around.has_study(study):
+            what = f"No archive of this node has a study {study!r}, so it cannot stay on its disk."
+            raise NotFound(what, "Look for its StudyInstanceUID: peerpacs find")
+        pin = self._around.pins.add(study, who)
+        self._audit.record(_CHANGE, None, "study pinned", {"who": who, "StudyInstanceUID": [study]})
+        return self._pinned(study, pin)
+
+    def unpin(self, study: str, who: str) -> None:
+        """Let a study go from the disk like any other.
+
+        Raises:
+            NotFound: it is not pinned.
+        """
+        if not self._around.pins.remove(study):
+            raise NotFound(f"The study {study!r} is not pinned.", "List what is: peerpacs copies pins")
+        self._audit.record(
+            _CHANGE, None, "study not pinned any more", {"who": who, "StudyInstanceUID": [study]}
+        )
+
+    def _pinned(self, study: str, pin: Pin) -> dict[str, Any]:
+        where = "here" if self._around.has_study(study) else "nowhere"
+        if self._around.is_open and any(each.is_away(study) for each in self._around.ledgers):
+            where = "away"
+        return {"StudyInstanceUID": study, **msgspec.to_builtins(pin), "where": where}
 
     def _node(self, ledger: Ledger, uid: str, node_id: str) -> dict[str, Any]:
         receipts = ledger.receipts(uid, node_id)

@@ -1,6 +1,7 @@
 """What lies at other sites alone comes home: this hospital is about to leave the grid, or who keeps it.
 
-Or nobody is to keep it any more: then it lies where it is until it is here, where there is room.
+Or nobody is to keep it any more, or it is pinned: then it lies where it is until it is here, where there is
+room.
 
 Nothing goes meanwhile. Whoever waits for it asks again and again; when nobody does any more, all stay.
 """
@@ -18,7 +19,7 @@ from .ledger import Ledger
 logger = logging.getLogger(__name__)
 
 _PAUSE: Final = 60.0
-"""Seconds between two tries to bring home what nobody is to keep, where nothing came."""
+"""Seconds between two tries to bring home what belongs here, where nothing came."""
 _ASKS_AGAIN: Final = 90.0
 """Seconds within which whoever waits for all to be home asks again."""
 
@@ -41,16 +42,19 @@ class Homecoming:
         name: Callable[[str], str],
         others: Callable[[], Collection[str]],
         monotonic: Clock,
-        is_for_nobody: Callable[[str], bool] = lambda study: False,
+        belongs_here: Callable[[str], bool] = lambda study: False,
     ) -> None:
-        """`others` returns the nodes whose copies count; `is_for_nobody` says that no rule asks for any."""
+        """`others` returns the nodes whose copies count; `belongs_here` says of a study that it comes home.
+
+        That is so where no rule asks for copies of it, or somebody pinned it.
+        """
         self._ledger = ledger
         self._returning = returning
         self._connected = connected
         self._name = name
         self._others = others
         self._monotonic = monotonic
-        self._is_for_nobody = is_for_nobody
+        self._belongs_here = belongs_here
         self._rests_until = float("-inf")
         self._until = float("-inf")
         self._leaving: dict[str, float] = {}
@@ -109,13 +113,13 @@ class Homecoming:
 
     def step(self) -> bool:
         """Bring one study home; say whether anything of it came."""
-        return self._bring(self._wanted()) or self._bring_what_is_for_nobody()
+        return self._bring(self._wanted()) or self._bring_what_belongs_here()
 
-    def _bring_what_is_for_nobody(self) -> bool:
+    def _bring_what_belongs_here(self) -> bool:
         now = self._monotonic()
         if now < self._rests_until:
             return False
-        if self._bring([study for study in self._ledger.lying_away() if self._is_for_nobody(study)]):
+        if self._bring([study for study in self._ledger.lying_away() if self._belongs_here(study)]):
             return True
         self._rests_until = now + _PAUSE
         return False

@@ -159,6 +159,10 @@ class Ledger:
                 self._away.change({study.encode(): lambda _: size or None})
                 self.away_bytes += size - before
 
+    def is_away(self, study: str) -> bool:
+        """Say whether something of a study lies at other sites alone."""
+        return self._away.get(study.encode()) is not None
+
     def recount(self, study: str, away: Callable[[], int]) -> None:
         """Have counted how many bytes of a study lie at other sites alone, while none goes there."""
         with self.moving:

@@ -1,8 +1,8 @@
 """Above a mark, own objects go from the disk, the least recently used first, if others have proved theirs.
 
-Never what came in the last days or is under a legal hold. The rows name the other place before the bytes
-go, so that whatever moment the node ends at, each object can be read from somewhere. That something of a
-study is away is written down before it is: who leaves the grid has to know.
+Never what came in the last days, is pinned or is under a legal hold. The rows name the other place before
+the bytes go, so that whatever moment the node ends at, each object can be read from somewhere. That something
+of a study is away is written down before it is: who leaves the grid has to know.
 """
 
 from __future__ import annotations
@@ -76,10 +76,12 @@ class Slimming:
         used: Callable[[str], float],
         clock: Clock,
         may_go: Callable[[], bool] = lambda: True,
+        is_pinned: Callable[[str], bool] = lambda uid: False,
     ) -> None:
         """`stored` counts the bytes of all objects, here or not; `used` says when a study was last read.
 
         `may_go` says whether anything may go at all; what it says counts while `ledger.moving` is held.
+        `is_pinned` says that a study stays whatever the mark says.
         """
         self._archive = archive
         self._catalog = catalog
@@ -91,6 +93,7 @@ class Slimming:
         self._used = used
         self._clock = clock
         self._may_go = may_go
+        self._is_pinned = is_pinned
         self._line: deque[str] = deque()
         self._rests_until = float("-inf")
 
@@ -143,7 +146,7 @@ class Slimming:
     def _let_go(self, uid: str) -> bool:
         """Have a study's bytes go; say whether any did."""
         placed = self._ledger.placed(uid)
-        if placed is None or not placed.is_met or self._is_held(uid):
+        if placed is None or not placed.is_met or self._is_pinned(uid) or self._is_held(uid):
             return False
         if not self._proofs.have_all(self._archive, uid, placed.nodes):
             return False
@@ -151,8 +154,10 @@ class Slimming:
             return self._is_still_met(uid, placed) and self._go(uid)
 
     def _is_still_met(self, uid: str, placed: Placed) -> bool:
-        """Say whether, since the proofs, nobody took back what they rest on."""
+        """Say whether, since the proofs, nobody took back what they rest on, or pinned the study."""
         now = self._ledger.placed(uid)
+        if self._is_pinned(uid):
+            return False
         return self._may_go() and now is not None and now.is_met and now.nodes == placed.nodes
 
     def _go(self, uid: str) -> bool:

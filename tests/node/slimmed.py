@@ -22,6 +22,7 @@ class Hospital:
     """A serving node with studies that a keeper has proved to have; `at_proof` happens as it is asked."""
 
     def __init__(self, node: Node, folder: Path, studies: int = 1) -> None:
+        self.node = node
         self.archive = node.archive("main")
         for number in range(studies):
             assert set(Peer(node).store(*phantoms(1, number, instances=3))) == {0}
@@ -36,6 +37,7 @@ class Hospital:
         self.now = time.monotonic()
         self.others = {KEEPER}
         self.asked: list[str] = []
+        self.pins = node.neighbourhood.copying.pins
         self.homecoming = Homecoming(
             self.ledger,
             self,
@@ -43,7 +45,7 @@ class Hospital:
             str,
             lambda: self.others,
             lambda: self.now,
-            self.is_for_nobody,
+            self.belongs_here,
         )
 
     def entries(self, uid: str = "") -> list[Entry]:
@@ -64,10 +66,10 @@ class Hospital:
         self.asked.append(study)
         return 0
 
-    def is_for_nobody(self, study: str) -> bool:
-        """Say whether no node is to have a study."""
+    def belongs_here(self, study: str) -> bool:
+        """Say whether a study is pinned, or no node is to have it."""
         placed = self.ledger.placed(study)
-        return placed is not None and not placed.nodes
+        return self.pins.has(study) or (placed is not None and not placed.nodes)
 
     def slimming(
         self,
@@ -88,4 +90,5 @@ class Hospital:
             used,
             lambda: time.time() + 60,
             self.homecoming.lets_go,
+            self.pins.has,
         )

@@ -73,4 +73,10 @@ STANDING: Final = (
     _op("GET", "/copies", "How many studies have their copies at other nodes", _verb("copies"),
         is_polled=True),
     _op("GET", "/copies/lacking", "Studies that lack copies, and why", _verb("copies_lacking"), _Rows),
+    _op("GET", "/copies/pins", "Studies that stay on this node's disk, and where they are now",
+        _verb("pins"), _Rows),
+    _op("PUT", "/copies/pins/{study}", "Have a study stay on this node's disk, whatever the fill mark says",
+        _verb("pin", who=True)),
+    _op("DELETE", "/copies/pins/{study}", "Let a study go from the disk like any other",
+        _verb("unpin", who=True), None, status=204),
 )  # fmt: skip

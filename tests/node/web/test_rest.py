@@ -15,7 +15,7 @@ from node.web.api import TABLE
 from node.web.api.router import paths_of
 from node.web.application import OPEN
 from sim.ports import free_port
-from tests.homes import edited, phantoms
+from tests.homes import attribute, edited, phantoms
 from tests.node.web.asking import Answer, Web, file_of, path_of, web
 from tests.running import until
 
@@ -174,3 +174,14 @@ def test_status_archives_and_numbers_are_there_too(site: Web) -> None:
     assert archive["name"] == "main"
     assert b"peerpacs_build_info" in site.ask("GET", "/metrics").body
     assert b"[+]storage ok" in site.ask("GET", "/readyz?verbose").body
+
+
+def test_a_study_is_pinned_to_the_disk_listed_and_let_go(site: Web) -> None:
+    study = phantoms(77, 1, instances=1)
+    site.store(*study)
+    uid = str(attribute(study[0], "StudyInstanceUID"))
+    assert site.ask("PUT", f"/api/copies/pins/{uid}").json["where"] == "here"
+    assert uid in [row["StudyInstanceUID"] for row in site.ask("GET", "/api/copies/pins").json]
+    assert site.ask("DELETE", f"/api/copies/pins/{uid}").status == 204
+    assert site.ask("DELETE", f"/api/copies/pins/{uid}").status == 404
+    assert site.ask("PUT", "/api/copies/pins/1.2.3").status == 404
