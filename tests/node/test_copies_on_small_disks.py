@@ -85,6 +85,35 @@ def test_a_node_of_64_mb_takes_ten_times_as_much_and_gives_all_of_it_back(tmp_pa
             assert state(alpha)["studies"]["all"] == {"met": 80, "lacking": 0}
 
 
+def test_of_two_studies_above_the_mark_the_pinned_one_stays_and_one_pinned_late_comes_home(
+    tmp_path: Path,
+) -> None:
+    mark = {"PEERPACS__COPIES__NEARLINE_ABOVE_MB": "1", "PEERPACS__COPIES__NEARLINE_AFTER_DAYS": "0"}
+    nodes = alpha, _beta = hospitals(tmp_path / "grid", "alpha", "beta")
+    with running(nodes):
+        pinned, _ = sent(alpha, tmp_path / "pinned", 961, 4, 500_000)
+        other, _ = sent(alpha, tmp_path / "other", 962, 4, 500_000)
+        alpha.say("copies", "pin", pinned)
+        alpha.say("copies", "add", "all", "--copies", "2")
+        until(lambda: is_done(alpha))
+        alpha.stop()
+        alpha.start(**alpha.env, **mark)
+        until(lambda: availability(alpha, other) == "NEARLINE", 60)
+        assert availability(alpha, pinned) == "ONLINE"
+        alpha.say("copies", "pin", other)
+        until(lambda: availability(alpha, other) == "ONLINE", 120)
+        assert [row["where"] for row in alpha.told("copies", "pins")] == ["here", "here"]
+        alpha.say("copies", "unpin", pinned)
+        until(lambda: availability(alpha, pinned) == "NEARLINE", 120)
+        assert availability(alpha, other) == "ONLINE"
+
+
+def availability(node: GridNode, uid: str) -> str:
+    """Return where a node says that a study is."""
+    [found] = Peer.at(node.port).find(StudyInstanceUID=uid, InstanceAvailability="")
+    return str(found["InstanceAvailability"])
+
+
 def digests(sent: list[RawInstance]) -> set[str]:
     """Return the SHA-256 of each data set."""
     return {sha256(each.data).hexdigest() for each in sent}
