@@ -188,7 +188,7 @@ def test_the_owner_says_what_a_peer_may_do_and_when_whatever_the_peer_knows(
         assert (got, status.Status) == ([], 0xA702), "not for treatment"
         beta.say("devices", "add", "TRIAL", "--services", "find,get", "--purpose", "research")
         until(lambda: get(beta, uid, "TRIAL")[1].Status == 0)
-        assert "research" in {each["purpose"] for each in _fetches_asked_of(alpha)}
+        until(lambda: "research" in {each["purpose"] for each in _fetches_asked_of(alpha)})
     finally:
         alpha.say("grants", "remove", everything)
         alpha.grant(beta)

@@ -263,7 +263,8 @@ def test_a_node_that_is_killed_in_the_middle_sends_only_the_rest(tmp_path: Path,
     until(lambda: node.json("transfers", "show", id)["standing"] == "done", 40)
     assert node.stop() == 0
     assert set(receiver.stored) == {one.SOPInstanceUID for one in made}
-    assert len(receiver.stored) <= 41, "only the one whose answer was under way may go twice"
+    again = len(receiver.stored) - len(made)
+    assert again <= 3, "only those whose answers were under way, here or to the queue, may go twice"
 
 
 def test_dcmtk_takes_what_is_forwarded_once_it_is_started(
