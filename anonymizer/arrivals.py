@@ -30,6 +30,7 @@ class Arrivals:
         self._issuer = worker.engine.assignment.issuer
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._leaking: set[str] = set()
+        self._suspects: OrderedDict[str, bool] = OrderedDict()
 
     def take(self, data: bytes, issuer: str = "") -> tuple[Outcome, bytes]:
         """The outcome, and the finished file if it may be released; never raises for what came.
@@ -45,6 +46,7 @@ class Arrivals:
         before = self._known.pop(identity, Known(Identifiers(), Needles()))
         known = Known(before.identifiers | surveyed.subject.identifiers, before.needles | surveyed.needles)
         self._known[identity] = known
+        known = replace(known, suspects=self._suspected(surveyed.series, data, known))
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         outcome, file = self._worker.process_bytes(_ARRIVAL, data, known, surveyed.digest)
@@ -54,6 +56,18 @@ class Arrivals:
             sentence = "Another instance of its subject leaked, so the whole subject is held."
             return replace(outcome, name="", reason=Reason.LEAK_FOUND, sentence=sentence), b""
         return outcome, file
+
+    def _suspected(self, series: str, data: bytes, known: Known) -> frozenset[str]:
+        """The series, if each image of it must be read by OCR; its first image tells."""
+        if not series:
+            return frozenset()
+        is_suspect = self._suspects.pop(series, None)
+        if is_suspect is None:
+            is_suspect = self._worker.engine.is_suspect(data, known.identifiers)
+        self._suspects[series] = is_suspect
+        while len(self._suspects) > _REMEMBERED:
+            self._suspects.popitem(last=False)
+        return frozenset([series]) if is_suspect else frozenset()
 
 
 _arrivals: Arrivals | None = None

@@ -33,7 +33,7 @@ from anonymizer.policy import Policy
 from anonymizer.quarantine import Reason
 from anonymizer.subject import Subject
 from anonymizer.text import Identifiers
-from anonymizer.worker import Known, Outcome, Surveyed, process_many, start, survey_many
+from anonymizer.worker import Known, Outcome, Surveyed, process_many, start, survey_many, suspects_among
 
 CHUNK = 16
 
@@ -114,6 +114,7 @@ def _staged(
     batch: Batch, files: list[Path], crew: _Crew, progress: Progress
 ) -> tuple[list[Outcome], Journal]:
     surveyed, known = _surveyed(files, crew, progress)
+    known = _sampled(surveyed, known, crew)
     journal = Journal(batch.staging, _header(batch, surveyed))
     outcomes, left = _sorted_out(surveyed, journal)
     for outcome in _processed(left, known, len(files), crew, progress):
@@ -157,6 +158,23 @@ def _surveyed(files: list[Path], crew: _Crew, progress: Progress) -> tuple[list[
         found.append(replace(file, subject=Subject(identity, Identifiers()), needles=Needles()))
         progress("survey", len(found), len(files))
     return sorted(found, key=lambda file: file.source), known
+
+
+def _sampled(surveyed: list[Surveyed], known: dict[str, Known], crew: _Crew) -> dict[str, Known]:
+    """What is known of each subject, with the series of it whose images must each be read by OCR.
+
+    One image of a series is looked at, the same however many processes there are.
+    """
+    samples: dict[tuple[str, str], Path] = {}
+    for file in surveyed:
+        if file.series and not file.reason:
+            samples.setdefault((file.subject.identity, file.series), Path(file.source))
+    tasks = [(partial(suspects_among, known=known[who]), [path]) for (who, _), path in samples.items()]
+    suspect = {path for path, is_suspect in crew.results(tasks, lambda path: (path, True)) if is_suspect}
+    series: dict[str, set[str]] = defaultdict(set)
+    for (who, uid), path in samples.items():
+        series[who] |= {uid} if path in suspect else set()
+    return {who: replace(about, suspects=frozenset(series[who])) for who, about in known.items()}
 
 
 def _sorted_out(

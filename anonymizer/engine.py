@@ -91,27 +91,57 @@ class Engine:
         )
         return subject._replace(identity=self.assignment.same.get(subject.identity, subject.identity))
 
-    def deidentify(self, data: bytes | memoryview, known: Identifiers | None = None) -> Deidentified:
-        """The de-identified instance; raises Quarantined with the reason if there can be none.
+    def is_suspect(self, data: bytes | memoryview, known: Identifiers | None = None) -> bool:
+        """Whether OCR must read each image of this one's series: it names the subject, or cannot be read.
 
-        `known` is what the batch has learned about this subject from its other instances.
+        `known` as for `deidentify`.
         """
         try:
-            return self._deidentify(data, known)
+            source = read_part10(data)
+            if not pixels.needs_sample(source.root, self.policy):
+                return False
+            if markers.is_sealed(source.root, self.policy, self.key):
+                return False
+            found = self.subject(source.root).identifiers
+            return ocr.names_subject(source, data, found | known if known else found)
+        except Exception:
+            # Whatever it is, reading each image will tell, and hold it.
+            return True
+
+    def deidentify(
+        self,
+        data: bytes | memoryview,
+        known: Identifiers | None = None,
+        suspects: frozenset[str] | None = None,
+    ) -> Deidentified:
+        """The de-identified instance; raises Quarantined with the reason if there can be none.
+
+        `known` is what the batch has learned about this subject from its other instances, `suspects` the
+        Series Instance UIDs for which `is_suspect` was true of an image; None = this image is its own sample.
+        """
+        try:
+            return self._deidentify(data, known, suspects)
         except Quarantined:
             raise
         except Exception as error:
             sentence = f"The engine did not foresee this instance ({type(error).__name__})."
             raise Quarantined(Reason.INTERNAL_ERROR, sentence) from error
 
-    def _deidentify(self, data: bytes | memoryview, known: Identifiers | None) -> Deidentified:
+    def _deidentify(
+        self, data: bytes | memoryview, known: Identifiers | None, suspects: frozenset[str] | None
+    ) -> Deidentified:
         source = read_part10(data)
         root = source.root
         is_ours = markers.is_sealed(root, self.policy, self.key)
         self._admit(root)
         was_cleaned = is_ours and markers.claims(root, Option.CLEAN_PIXEL_DATA)
         look = partial(ocr.text_boxes, source, data, ocr.SURE_ENOUGH_TO_BLANK)
-        plan = pixels.plan(root, self.policy, look, is_ours=is_ours, was_cleaned=was_cleaned)
+        is_suspect = (
+            self.is_suspect(data, known) if suspects is None else text_value(root, _SERIES) in suspects
+        )
+        plan = pixels.plan(
+            root, self.policy, look, is_ours=is_ours, was_cleaned=was_cleaned, is_suspect=is_suspect
+        )
         work = self._work(root, known, is_ours=is_ours)
         copy = work.root(root)
         if work.unknown_words and self.policy.document["text"]["review"] == "hold":

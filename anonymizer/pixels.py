@@ -31,6 +31,8 @@ _RISKY_CLASSES = tuple(
 )
 _RISKY_PREFIXES = ("1.2.840.10008.5.1.4.1.1.77.1.",)
 _RISKY_MODALITIES = frozenset(("US", "IVUS", "SC", "OT", "XC", "ES", "OP", "GM", "DOC", "HC"))
+# Seldom burned in, so that one image of each series is read.
+_SAMPLED_MODALITIES = frozenset(("CT", "MR", "PT"))
 # RT Dose, Segmentation, Parametric Map: numbers, not pictures of a screen.
 _NO_RENDERING = tuple(f"1.2.840.10008.5.1.4.1.1.{arc}" for arc in ("481.2", "66.4", "30"))
 
@@ -82,13 +84,19 @@ class Geometry:
 
 
 def plan(
-    root: Item, policy: Policy, look: Callable[[], tuple[Box, ...]], *, is_ours: bool, was_cleaned: bool
+    root: Item,
+    policy: Policy,
+    look: Callable[[], tuple[Box, ...]],
+    *,
+    is_ours: bool,
+    was_cleaned: bool,
+    is_suspect: bool = False,
 ) -> Plan:
     """What to do about burned-in text; raises Quarantined (BURNED_IN_RISK) if nothing vouches for it.
 
     `look` finds text by OCR; it is asked only where the policy says so and nothing better is known.
     `is_ours` says that this engine has released the instance before, `was_cleaned` that it then vouched
-    for its pixels.
+    for its pixels, `is_suspect` that burned-in text was met in its series.
     """
     if PIXEL_DATA not in root:
         return Plan()
@@ -100,7 +108,7 @@ def plan(
         for rule in policy.document["pixel"]["rules"]:
             if _matches(rule, root):
                 return Plan(tuple(Box(*box) for box in rule["boxes"]), True, spare)
-    if not _is_risky(root):
+    if not (is_suspect or _is_risky(root)):
         return Plan(clears_spare_bits=spare)
     boxes = (*_outside_regions(root), *_known_scanner(root, policy)) if _is_cleaning(policy) else ()
     if not boxes and _is_cleaning(policy) and policy.document["pixel"]["ocr"]:
@@ -111,6 +119,15 @@ def plan(
             "Its kind of image often has names burned in, and neither a rule nor declared regions say where.",
         )
     return Plan(boxes, True, spare)
+
+
+def needs_sample(root: Item, policy: Policy) -> bool:
+    """Whether OCR is to read one image of its series: the policy asks for it, and nothing else vouches."""
+    if PIXEL_DATA not in root or not (_is_cleaning(policy) and policy.document["pixel"]["ocr"]):
+        return False
+    if text_value(root, 0x00080060) not in _SAMPLED_MODALITIES or _is_risky(root):
+        return False
+    return not any(_matches(rule, root) for rule in policy.document["pixel"]["rules"])
 
 
 def carry_out(plan: Plan, copy: Item, source: Part10, data: bytes | memoryview) -> str:

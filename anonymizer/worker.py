@@ -18,6 +18,7 @@ from anonymizer.elements import read_part10, text_value
 from anonymizer.engine import Deidentified, Engine
 from anonymizer.keys import ProjectKey, read_key
 from anonymizer.leaks import Needles
+from anonymizer.pixels import needs_sample
 from anonymizer.policy import Policy
 from anonymizer.promises import Expected
 from anonymizer.quarantine import Quarantined, Reason
@@ -45,6 +46,8 @@ class Surveyed:
     needles: Needles = field(default_factory=Needles)
     study: str = ""
     instance: str = ""
+    series: str = ""
+    """Its Series Instance UID if one image of the series is to be read by OCR."""
     stamp: tuple[int, ...] = ()
     reason: str = ""
     sentence: str = ""
@@ -56,6 +59,8 @@ class Known:
 
     identifiers: Identifiers
     needles: Needles
+    suspects: frozenset[str] | None = None
+    """The series of which each image must be read by OCR; None = each image tells for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +126,17 @@ class Worker:
         except Exception as error:
             sentence = f"The survey did not foresee this file ({type(error).__name__})."
             return Surveyed(source, reason=Reason.INTERNAL_ERROR, sentence=sentence)
-        uids = (text_value(file.root, 0x0020000D), text_value(file.root, 0x00080018))
-        return Surveyed(source, digest, subject, needles, *uids)
+        is_sampled = needs_sample(file.root, self.engine.policy)
+        uids = (text_value(file.root, tag) for tag in (0x0020000D, 0x00080018, 0x0020000E))
+        study, instance, series = uids
+        return Surveyed(source, digest, subject, needles, study, instance, series if is_sampled else "")
+
+    def is_suspect(self, source: Path, known: Known) -> bool:
+        """`Engine.is_suspect` of a file; so is one that cannot be read from the disk any more."""
+        try:
+            return self.engine.is_suspect(_read(source)[0], known.identifiers)
+        except OSError:
+            return True
 
     def process(self, source: Path, known: Known | None, surveyed: Surveyed | None = None) -> Outcome:
         """De-identifies, writes and verifies one file; whatever goes wrong holds it back."""
@@ -131,7 +145,8 @@ class Worker:
             data, stamp = _read(source)
             is_same = surveyed is not None and surveyed.stamp == stamp
             digest = surveyed.digest if surveyed and is_same else hashlib.sha256(data).hexdigest()
-            result = self.engine.deidentify(data, known.identifiers if known else None)
+            about = (known.identifiers, known.suspects) if known else (None, None)
+            result = self.engine.deidentify(data, *about)
             return self._finished(source, digest, data, result, known)
         except Quarantined as held:
             return Outcome(str(source), digest, reason=held.reason, sentence=held.sentence)
@@ -145,7 +160,7 @@ class Worker:
         `digest` is the SHA-256 of `data`, which the survey told.
         """
         try:
-            result = self.engine.deidentify(data, known.identifiers)
+            result = self.engine.deidentify(data, known.identifiers, known.suspects)
             written = b"".join(result.chunks())
             outcome = self._judged(source, digest, data, written, result, known)
         except Quarantined as held:
@@ -255,6 +270,12 @@ def survey_many(sources: list[Path]) -> list[Surveyed]:
     """`Worker.survey` in a worker process."""
     assert _worker is not None
     return [_worker.survey(source) for source in sources]
+
+
+def suspects_among(sources: list[Path], known: Known) -> list[tuple[Path, bool]]:
+    """`Worker.is_suspect` in a worker process."""
+    assert _worker is not None
+    return [(source, _worker.is_suspect(source, known)) for source in sources]
 
 
 def process_many(sources: list[Path], known: Known, surveyed: dict[Path, Surveyed]) -> list[Outcome]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import struct
+from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage
 
-from anonymizer import PRESETS, Engine, ProjectKey, Quarantined, policy_from
+from anonymizer import PRESETS, Batch, Engine, ProjectKey, Quarantined, policy_from, read_key, run
+from anonymizer.arrivals import Arrivals
 from anonymizer.elements import read_part10
-from anonymizer.ocr import SURE_ENOUGH_TO_HOLD, text_boxes
+from anonymizer.ocr import SURE_ENOUGH_TO_HOLD, names_subject, text_boxes
+from anonymizer.worker import Worker
 from tests.anonymizer.conftest import SECRET, deidentified, stored, written
 from tests.anonymizer.test_pixels import cine
 
@@ -70,3 +75,69 @@ def test_without_tesseract_an_image_that_needs_it_is_held(monkeypatch: pytest.Mo
 def test_ocr_is_not_asked_unless_the_policy_says_so() -> None:
     with pytest.raises(Quarantined, match="neither a rule nor declared regions"):
         deidentified(burned("CUTHBERT"))
+
+
+def slice_with(text: str, number: int = 1) -> Dataset:
+    """A CT slice of signed 12-bit words with `text` burned in, of a patient called Cuthbert."""
+    source = burned(text)
+    grey = source.PixelData
+    source.SOPClassUID = source.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    source.Modality, source.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
+    source.PatientName, source.SOPInstanceUID = "Cuthbert^Ada", f"1.2.3.4.{number}"
+    source.file_meta.MediaStorageSOPInstanceUID = source.SOPInstanceUID
+    source.BitsAllocated, source.BitsStored, source.HighBit, source.PixelRepresentation = 16, 12, 11, 1
+    source.PixelData = b"".join(struct.pack("<h", value * 12 - 1000) for value in grey)
+    del source.NumberOfFrames
+    return source
+
+
+@needs_tesseract
+def test_a_series_whose_sample_names_the_subject_is_read_image_by_image(
+    tmp_path: Path, key_file: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        (tmp_path / "in" / f"{number}.dcm").write_bytes(stored(slice_with("CUTHBERT", number)))
+    report = run(Batch(tmp_path / "in", tmp_path / "out", READS, key_file))
+    assert (report.released, report.by_ocr, report.quarantined) == (2, 2, {})
+    for path in (tmp_path / "out").rglob("*.dcm"):
+        assert names_nobody(path.read_bytes())
+
+
+def names_nobody(data: bytes) -> bool:
+    """Whether OCR reads nothing in a file."""
+    return text_boxes(read_part10(data), data, SURE_ENOUGH_TO_HOLD) == ()
+
+
+@needs_tesseract
+def test_one_image_of_a_series_is_read_and_what_names_nobody_stays(
+    tmp_path: Path, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+    monkeypatch.setattr(
+        "anonymizer.ocr.names_subject", lambda *given: looked.append(1) or names_subject(*given)
+    )
+    arrivals = Arrivals(Worker(READS, read_key(key_file), tmp_path))
+    for number in range(3):
+        source = slice_with("BUTCHER", number)
+        outcome, file = arrivals.take(stored(source))
+        assert (outcome.reason, outcome.is_by_ocr) == ("", False)
+        assert read_part10(file).root[0x7FE00010].data == source.PixelData
+    assert looked == [1]
+    named = slice_with("CUTHBERT")
+    named.SeriesInstanceUID = "1.2.3.5"
+    outcome, file = arrivals.take(stored(named))
+    assert outcome.is_by_ocr
+    assert names_nobody(file)
+
+
+def test_a_series_that_cannot_be_sampled_is_held(
+    tmp_path: Path, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    arrivals = Arrivals(Worker(READS, read_key(key_file), tmp_path))
+    outcome, file = arrivals.take(stored(slice_with("")))
+    assert (outcome.reason, file) == ("BURNED_IN_RISK", b"")
+    with pytest.raises(Quarantined, match="BURNED_IN_RISK: The policy asks for OCR"):
+        deidentified(slice_with(""), READS)
+    assert deidentified(slice_with(""), "research").PixelData == slice_with("").PixelData
