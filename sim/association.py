@@ -44,6 +44,7 @@ COMMITMENT: Final = "1.2.840.10008.1.20.1"
 COMMITMENT_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
 _IN_ONE_PIECE: Final = 4096
 PENDING: Final = (0xFF00, 0xFF01)
+_ERROR_COMMENT: Final = 0x0902
 
 
 class Retrieved(NamedTuple):
@@ -138,14 +139,17 @@ class Association:
         self._send(self._context(STUDY_ROOT_FIND), command, identifier)
         answers: list[bytes] = []
         while True:
-            status = status_of(self._read_command()[1])
+            received = self._read_command()[1]
+            status = status_of(received)
             if status not in PENDING:
                 break
             answer = bytearray()
             self._read_data_set(answer.extend)
             answers.append(bytes(answer))
         if status:
-            raise ProtocolError(f"C-FIND ended with status {status:04X}.")
+            comment = received.get(_ERROR_COMMENT, b"").decode("ascii", "replace").strip(" \0")
+            said = f', and said "{comment}"' if comment else ""
+            raise ProtocolError(f"C-FIND ended with status {status:04X}{said}.")
         return answers
 
     def store(self, instance: Instance) -> int:

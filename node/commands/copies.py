@@ -16,7 +16,8 @@ from node.cli import PARTIAL, Session, by_default, columns, plural, readable, sh
 def copies_command(session: Session) -> None:
     """Show whether every study has the copies that its rule asks for; change the rules.
 
-    Who may keep them is said by grants: peerpacs grants add NODE everything host_replicas
+    Who may keep them is said by grants, and a grant names all that NODE may do with a share: peerpacs grants
+    add NODE everything catalog find_live retrieve host_replicas
 
     Example: peerpacs copies
     """

@@ -53,7 +53,8 @@ def list_grants(session: Session) -> int:
 def add_grant(session: Session, peer: str, share: str, ops: tuple[str, ...], **limits: Any) -> int:
     """Let a node (its name or id) or site:NAME do something with a share.
 
-    OPS are catalog, find_live, retrieve, host_replicas and export_deid.
+    OPS are catalog, find_live, retrieve, host_replicas and export_deid. Name all of them: what it might do
+    with the share before is replaced.
 
     \b
     Example: peerpacs grants add site:HOSP-B everything catalog find_live retrieve

@@ -150,7 +150,16 @@ class Replicate:
     def _commit(target: Target, made: Study) -> None:
         # A Transaction UID is new each time, whatever the seed (PS3.4 J.3.2.1.1).
         asked = [(each.SOPClassUID, each.SOPInstanceUID) for each in instances(made)]
-        if target.commit(request_of(f"2.25.{uuid4().int}", asked)) != _COMMITTED:
+        try:
+            kind = target.commit(request_of(f"2.25.{uuid4().int}", asked))
+        except TimeoutError:
+            # The rule is with the target, and who may keep copies of its studies is for it to say.
+            raise ProtocolError(
+                f"No result of Storage Commitment came in {target.timeout:g} s on the same association. "
+                "Where a rule asks for copies first, see whether they can be made: at a PeerPACS node, "
+                "peerpacs copies lacking says why not."
+            ) from None
+        if kind != _COMMITTED:
             raise ProtocolError("It did not commit to all instances that it acknowledged.")
 
     def _fetch(self, there: Target, made: Study, outcome: Outcome) -> float:

@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from node.cli import main
+from node.control import ask
 from sim.experiments import command, figures, paper
 from sim.experiments.catalogue import EXPERIMENTS, carry_out
 from sim.experiments.comparison import page
@@ -27,8 +28,9 @@ from sim.filling import grow
 from sim.grids import pair
 from sim.pdu import Address
 from sim.phantoms import Instance
+from sim.plays.actors import ALL
 from sim.ports import free_port
-from sim.servers import PeerPACS, StoreSCP
+from sim.servers import PeerPACS, StoreSCP, wait
 from sim.targets import Stored, Target
 from sim.web import WebOrthanc
 from tests.homes import serving
@@ -96,6 +98,34 @@ def test_another_site_finds_what_the_target_took(tmp_path: Path) -> None:
     assert (found.stopped, found.done) == ("", 220)
     assert found.summary["found elsewhere, median ms"] > 0
     assert "Use another --seed" in again.stopped
+
+
+@pytest.mark.slow
+def test_the_target_commits_when_another_site_that_may_keep_copies_has_them(tmp_path: Path) -> None:
+    sites = pair(tmp_path / "sites", Address("SINK", free_port()))
+    try:
+        sites.start()
+        [owner] = sites.others
+        owner.say("copies", "add", "all", "--copies", "2", "--min-sites", "2", "--commit-sites", "2")
+        target = Target(name="owner", address=owner.address, elsewhere=sites.first.grid)
+        # What the other site lets the target keep is another matter.
+        sites.first.say("grants", "add", owner.called, "everything", *ALL, "host_replicas")
+        waiting = carry_out("replicate", replace(target, timeout=5.0), Plan(share=0.01), quiet)
+        before = kept_for_others(sites.first.home)
+        owner.say("grants", "add", sites.first.called, "everything", *ALL, "host_replicas")
+        kept = carry_out("replicate", target, Plan(share=0.05, seed=2), quiet)
+        wait(lambda: kept_for_others(sites.first.home) == 8 * 16)
+    finally:
+        sites.stop()
+    assert "copies lacking says why not" in waiting.stopped
+    assert (waiting.done, before) == (0, 0)
+    assert (kept.stopped, kept.done, kept.of) == ("", 6, 6)
+    assert kept.summary["committed so long after the last was stored, s"] > 0
+
+
+def kept_for_others(home: Path) -> int:
+    """Return how many objects a node keeps for other owners."""
+    return int(ask(home, "copies")["kept_for_others"]["objects"])
 
 
 def test_orthanc_is_measured_with_the_same_words(tmp_path: Path) -> None:
