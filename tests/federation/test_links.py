@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from federation.links.joining import diagnose
 from federation.links.roll import FEATURES, PROTOCOL
 from federation.links.rpc import letter_of
 from federation.trust.assertion import Asker
+from federation.trust.rows import PeerRow
+from federation.trust.trust import Trust
 from protos import trust_pb2 as wire
 from sim.links import Link
 from tests.federation.nodes import Peer, copy_home, wait_for
@@ -110,6 +113,41 @@ def test_an_expelled_node_loses_its_streams_within_five_seconds(three: tuple[Pee
     for asker, owner in ((beta, alpha), (gamma, beta)):
         with pytest.raises((Unavailable, NotPermitted, grpc.RpcError)):
             asker.ask(owner, timeout=2)
+
+
+def test_who_is_expelled_is_a_member_nowhere_any_more_until_it_is_let_in_again(
+    three: tuple[Peer, Peer, Peer], make: Make
+) -> None:
+    """Also after a restart, when no certificate of it was seen yet."""
+    alpha, beta, gamma = three
+    authority, registrar, tables = alpha.member.authority, alpha.member.registrar, beta.grid.tables
+    assert authority is not None
+    assert registrar is not None
+
+    def row() -> PeerRow:
+        found = tables.peers.get(gamma.node_id.encode())
+        assert found is not None
+        return found
+
+    assert row().state == "member"
+    gamma.close()
+    authority.revoke(gamma.node_id)
+    wait_for(lambda: row().state == "revoked")
+    assert row().site == "gamma"
+
+    again = make("again", node_id=gamma.node_id)
+    address = f"127.0.0.1:{alpha.member.ports['join']}"
+    again.grid.ask(registrar.invite(address, "gamma", "peer", 3600, "admin", gamma.node_id))
+    registrar.approve(registrar.requests()[0][0], "admin")
+    assert again.grid.collect()
+    wait_for(lambda: beta.knows(again) and row().state == "member")
+    other = str(uuid.uuid4())
+    alpha.grid.tables.peers.put(other.encode(), PeerRow(node_id=other, name="other", site="other"))
+    authority.revoke(other)  # the newer list says of gamma too that it was expelled once
+    wait_for(lambda: beta.member.trust.revoked_since(other) > 0)
+    restarted = Trust(tables.documents, beta.member.trust.grid_id, time.time)
+    assert not restarted.is_expelled(gamma.node_id, row().since)
+    assert row().state == "member"
 
 
 def test_a_cloned_node_is_refused_and_everybody_is_told(
