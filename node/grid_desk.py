@@ -195,7 +195,8 @@ class GridDesk:
         """Return how a peer stands."""
         member = self._grid.member()
         standing = member.roll.standing(row.node_id)
-        failure = member.links.failure(row.node_id) if member.is_serving and standing is None else None
+        is_missed = member.is_serving and standing is None and row.state == "member"
+        failure = member.links.failure(row.node_id) if is_missed else None
         names = (f"node:{row.node_id}", f"site:{row.site}")
         grants = [grant for _, grant in self._grid.tables.grants.scan() if grant.peer in names]
         return {

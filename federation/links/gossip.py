@@ -89,11 +89,13 @@ def merged(row: PeerRow | None, member: wire.Member, sure: Identity | None, now:
     """Return the row with what is newer in the message; pure."""
     if row is not None and row.state != "member" and sure is None:
         return row
+    if row is not None and row.state != "member" and sure is not None:
+        row = replace(row, state="member", since=sure.issued)
     name = sure.name if sure else row.name if row else member.name[:64]
     site = sure.site if sure else row.site if row else member.site[:64]
     is_newer = row is None or member.revision > row.revision
     if row is not None and not is_newer:
-        return _named(row, name, site)
+        return replace(row, name=name, site=site)
     return PeerRow(
         node_id=member.node_id,
         name=name,
@@ -109,10 +111,6 @@ def merged(row: PeerRow | None, member: wire.Member, sure: Identity | None, now:
         since=row.since if row and row.since else now,
         desk=member.desk if is_address(member.desk) else "",
     )
-
-
-def _named(row: PeerRow, name: str, site: str) -> PeerRow:
-    return replace(row, name=name, site=site, state="member")
 
 
 def _addresses(found: Sequence[str]) -> tuple[str, ...]:

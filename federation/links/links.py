@@ -176,7 +176,7 @@ class Links(services.LinkServicer):
         node_id = row.node_id
         return (
             not self._is_closed
-            and row.state == "member"
+            and row.state != "left"  # who was expelled may have been let in again since
             and node_id != self._talk.own_id
             and node_id not in self._dialing
             and self._talk.roll.standing(node_id) is None

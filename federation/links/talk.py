@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from msgspec.structs import replace
+
 from catalog import Clock, NotPermitted, PacsError
 from federation.trust.credentials import Credentials
 from federation.trust.departure import read_departure
@@ -226,11 +228,25 @@ class Talk:
     def trust_changed(self) -> None:
         """Act on newer documents at once: cut who counts no more, and pass the news on."""
         self._acted_on = self.trust.generation
+        self._expel()
         self.gate.step()
         self.channels.refresh()
         for session in list(self._live.values()):
             self._give(session)
         self._cut()
+
+    def _expel(self) -> None:
+        """Count who was expelled as no member; where it was reached stays, for it may be let in again."""
+
+        def expel(row: PeerRow | None) -> PeerRow | None:
+            if row is None or row.state != "member" or not self.trust.is_expelled(row.node_id, row.since):
+                return row
+            return replace(row, state="revoked", since=self.trust.revoked_since(row.node_id))
+
+        for key, row in list(self.tables.peers.scan()):
+            if expel(row) != row:
+                logger.info("The node %s was expelled; it is no member any more.", row.node_id)
+                self.tables.peers.change({key: expel})
 
     def _give(self, session: Conversation) -> None:
         """Send the documents that the other side lacks."""

@@ -304,7 +304,7 @@ class Registrar:
             ae_titles=request.ae_titles,
             is_dial_only=request.is_dial_only,
             static=known.static if known else (),
-            since=int(self._clock()),
+            since=max(int(self._clock()), self._trust.revoked_since(request.node_id) + 1),
         )
         self._tables.peers.put(request.node_id.encode(), row)
         self._tables.departed.delete(request.node_id.encode())

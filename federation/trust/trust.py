@@ -171,10 +171,14 @@ class Trust:
         """Return when this node was expelled, seconds since 1970, or 0."""
         return self._revoked.get(node_serial(node_id), 0)
 
-    def is_expelled(self, node_id: str) -> bool:
-        """Say whether this node was expelled and, as far as is known here, has not come back since."""
+    def is_expelled(self, node_id: str, joined: int = 0) -> bool:
+        """Say whether this node was expelled and, as far as is known here, has not come back since.
+
+        `joined` is when it is known to have been let in, in seconds since 1970: none of its certificates may
+        have been seen since this node started.
+        """
         since = self.revoked_since(node_id)
-        return bool(since) and self._issued.get(node_id, 0) <= since
+        return bool(since) and max(self._issued.get(node_id, 0), joined) <= since
 
     def stale_lists(self) -> float:
         """Return the age in seconds of the oldest CRL of an authority in force; 0 when each is fresh."""

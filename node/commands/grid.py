@@ -286,7 +286,7 @@ def revoke_command(session: Session, peer: str, yes: bool) -> int:
     """Expel a node from the grid: its connections end everywhere within seconds.
 
     What it has copied already stays with it. Revoke also what is lost for good: no receipt of it is
-    waited for any more.
+    waited for any more, and others are given at once what it kept.
 
     Example: peerpacs revoke olomouc
     """
