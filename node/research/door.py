@@ -75,6 +75,8 @@ class _Lane:
         self._persons = persons
         self._pool: ProcessPoolExecutor | None = None
         self._digest = ""
+        self._assignment = Assignment(issuer=issuer)
+        self._assigned = self._assignment.digest
         self._lock = Lock()
 
     def take(self, project: Project, content: bytes, issuer: str) -> tuple[Outcome, bytes]:
@@ -94,15 +96,17 @@ class _Lane:
             self._drop(self._pool)
 
     def _ready(self, project: Project) -> ProcessPoolExecutor:
-        policy = self._projects.policy(project)
-        assignment = Assignment(issuer=self._issuer, same=self._persons.same())
-        digest = policy.digest + assignment.digest
+        policy, same = self._projects.policy(project), self._persons.same()
         with self._lock:
+            if self._assignment.same is not same:
+                self._assignment = Assignment(issuer=self._issuer, same=same)
+                self._assigned = self._assignment.digest
+            digest = policy.digest + self._assigned
             if self._pool is not None and self._digest != digest:
                 self._pool.shutdown(wait=False)
                 self._pool = None
             if self._pool is None:
-                arguments = (policy, self._projects.key_file(project.name), assignment)
+                arguments = (policy, self._projects.key_file(project.name), self._assignment)
                 context = get_context("spawn")
                 self._pool = ProcessPoolExecutor(1, context, initializer=process.begin, initargs=arguments)
                 self._digest = digest

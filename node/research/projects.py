@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -22,12 +22,29 @@ _NAME: Final = re.compile(r"[A-Z0-9][A-Z0-9-]{0,23}")
 _LISTS: Final = ("members", "approvers", "reviewers", "senders", "words", "trusted")
 
 
+class _Digest(msgspec.Struct, frozen=True):
+    """What tells that a row of `OwnPolicy` is another, without reading its document."""
+
+    digest: str
+
+
+class _Built(NamedTuple):
+    """A policy and what it was made of."""
+
+    rules: tuple[dict[str, Any], ...]
+    words: tuple[str, ...]
+    digest: str
+    policy: Policy
+
+
 class ProjectBook:
     """Rows of `Project` by name, the policies they go by, and who was withdrawn; keys lie in `secrets/`."""
 
     def __init__(self, state: State, secrets: Path, clock: Clock) -> None:
         self._projects = state.table("research-projects", Project)
         self._policies = state.table("research-policies", OwnPolicy)
+        self._digests = state.table("research-policies", _Digest)
+        self._built: dict[tuple[str, str], _Built] = {}
         self._withdrawn = state.table("research-withdrawn", Withdrawal)
         self._keys = secrets / "projects"
         self._clock = clock
@@ -115,10 +132,21 @@ class ProjectBook:
     def policy(self, project: Project, profile: str = "") -> Policy:
         """Return what the project's instances go by: its profile with what its curators added.
 
+        It is the same object as long as nothing of that changed: a private list has thousands of rows.
+
         Raises:
             NotFound: there is no profile of that name.
         """
         name = profile or project.profile
+        row = None if name in PRESETS else self._digests.get(name.encode())
+        made_of = project.rules, project.words, row.digest if row else ""
+        built = self._built.get((project.name, name))
+        if built is None or built[:3] != made_of or not (row or name in PRESETS):
+            built = _Built(*made_of, self._build(project, name))
+            self._built[project.name, name] = built
+        return built.policy
+
+    def _build(self, project: Project, name: str) -> Policy:
         document: dict[str, Any] = dict(self._document(name))
         pixel, text = dict(document.get("pixel", {})), dict(document.get("text", {}))
         pixel["rules"] = [*pixel.get("rules", ()), *project.rules]

@@ -10,6 +10,7 @@ import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
+from anonymizer import Policy
 from catalog import BadRequest, PacsError
 from node.contracts import Device, Service
 from node.dimse import Requestor
@@ -181,3 +182,25 @@ def test_what_does_not_fit_into_memory_is_told_to_come_again_and_touches_no_disk
     assert {answer.status for answer in door(site).store(sent)} == {0xA700}
     assert files_with(attribute(sent[0], "PatientID"), site.node.home) == []
     budget.take(3_000, 0)
+
+
+def test_a_projects_policy_is_built_once_and_anew_for_each_change_of_it(site: Site) -> None:
+    projects = site.node.research.projects
+    research = {"profile": "basic", "options": ["113105"]}
+    projects.put_policy("own", research, "novak")
+    site.project(profile="own")
+
+    def built() -> Policy:
+        return projects.policy(projects.find(PROJECT))
+
+    first = built()
+    assert built() is first
+    projects.put(PROJECT, is_new=False, words=["+Cuthbert"])
+    assert built() is not first
+    assert built().words == {"cuthbert"}
+    projects.put_policy("own", {**research, "private": {"list": [ROW]}}, "novak")
+    assert built().document["private"]["list"] == [ROW]
+    assert built() is built()
+
+
+ROW = {"group": "0019", "creator": "ACME", "element": "10", "vr": "DS"}
