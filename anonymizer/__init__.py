@@ -12,7 +12,7 @@ from anonymizer.batch import Batch, BatchRefused, Report, run, stage
 from anonymizer.description import describe
 from anonymizer.engine import Deidentified, Engine
 from anonymizer.keys import ProjectKey, make_key, read_key
-from anonymizer.policy import PRESETS, Policy, PolicyRejected, load_policy, policy_from
+from anonymizer.policy import PRESETS, Policy, PolicyRejected, document_in, load_policy, policy_from
 from anonymizer.promises import Expected
 from anonymizer.quarantine import Quarantined, Reason
 from anonymizer.table import Option
@@ -35,6 +35,7 @@ __all__ = [
     "Reason",
     "Report",
     "describe",
+    "document_in",
     "load_policy",
     "make_key",
     "policy_from",

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from anonymizer.private_csv import UnreadableList, private_list
 from anonymizer.table import Option, load_table
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -137,11 +138,27 @@ def load_policy(profile: str | Path) -> Policy:
         raise PolicyRejected(
             f"There is no profile {name!r}: name one of {', '.join(PRESETS)}, or a JSON file."
         )
+    return policy_from(path.stem, document_in(path))
+
+
+def document_in(path: Path) -> Any:
+    """The JSON document in a file, with the rows of the CSV file that its `private.csv` names beside it.
+
+    Raises PolicyRejected with what to change.
+    """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise PolicyRejected(f"{path.name} is not JSON: {error}.") from error
-    return policy_from(path.stem, document)
+    private = document.get("private") if isinstance(document, dict) else None
+    if not isinstance(private, dict) or not private.get("csv"):
+        return document
+    _reject_unknown(private, {**_DEFAULTS["private"], "csv": ""}, "private")
+    try:
+        more = private_list(path.parent / str(private["csv"]))
+    except UnreadableList as error:
+        raise PolicyRejected(str(error)) from error
+    return {**document, "private": {"list": [*private.get("list", ()), *more]}}
 
 
 def policy_from(name: str, document: Any) -> Policy:

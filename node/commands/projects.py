@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -114,14 +113,17 @@ def edit_project(session: Session, name: str, **settings: Any) -> int:
 def put_policy(session: Session, name: str, file: Path) -> int:
     """Put in a policy of your own, which projects can then name as their profile.
 
+    Its "private": {"csv": "FILE.csv"} takes in TCIA's list of private attributes, which lies beside it.
+
     Example: peerpacs projects policy our-ct ./our-ct.json
     """
+    from anonymizer import PolicyRejected, document_in
     from catalog import BadRequest
 
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadRequest(f"{file.name} is not JSON: {error}.", "Mend it.") from None
+        document = document_in(file)
+    except PolicyRejected as error:
+        raise BadRequest(str(error), "Mend it and put it in again.") from None
     with session.desk("projects policy") as ask:
         made = ask("put_policy", name=name, document=document, who=who())
     session.say(made, [f"✓ The policy {name} is in (digest {made['digest'][:12]})."])
