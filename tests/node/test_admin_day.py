@@ -9,6 +9,7 @@ import signal
 import subprocess
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pydicom
@@ -134,7 +135,10 @@ def test_ctrl_c_stops_an_import_and_the_next_one_goes_on(tmp_path: Path) -> None
         (folder / f"{number:04d}").write_bytes(one.data)
     with running(tmp_path / "home") as node:
         command = [PEERPACS, "import", "--home", str(node.home), str(folder)]
-        person = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # What a shell has in the background would not hear of Ctrl-C at all.
+        hears = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+        pipe = subprocess.PIPE
+        person = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=hears)
         # Asking the node would take a busy machine as long as the import takes.
         segments = node.home / "archives" / "main" / "objects"
         until(lambda: sum(path.stat().st_size for path in segments.rglob("*.tar")) > 50_000)
