@@ -245,9 +245,3 @@ def _read(message: Message, kind: type[T]) -> T:
         return msgspec.convert(told, kind, strict=False)
     except msgspec.ValidationError as error:
         raise BadRequest(f"A peer said what cannot be: {error}.") from None
-
-
-# msgspec learns a struct when it first meets one; two threads that have it learn the same one at once crash
-# the process, and sites are asked side by side.
-for _kind in (Offer, Order, Name, ReleaseName, Withdrawal, Accepted, Preview, Standing, Withdrawn):
-    msgspec.json.Decoder(_kind)

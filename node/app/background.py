@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 from catalog import Clock
+from catalog.structs import learn_structs
 
 from .archive import Archive
 from .chores import Chore, Loop
@@ -22,6 +23,7 @@ class Background:
     """Gives work threads of its own, and ends them all."""
 
     def __init__(self, clock: Clock) -> None:
+        learn_structs()
         self._clock = clock
         self._failing: set[str] = set()
         self._wakes: list[Callable[[], object]] = []

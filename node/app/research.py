@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from catalog import BadRequest, NotFound, Selection, Verb
+from catalog.structs import learn_structs
 from node.archives import DEFAULT, Plan
 from node.bucket.client import Bucket
 from node.keys import attributes_of, question, tag_of, text_of
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 _QUICK = 0.2
 _MOST_LANES = 8
+
+# Imported while threads run, which are about to use what was imported with it.
+learn_structs()
 
 
 class ResearchDoors:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from catalog import BadRequest, Busy
+from catalog.structs import learn_structs
 from node.accounts import Accounts
 from node.archives import DEFAULT
 from node.audit import read, verify
@@ -37,6 +38,7 @@ def make_web(node: Node, folder: Path) -> WebServer:
     # Only a node that serves the web pays for its libraries.
     from node.web import Doorkeeper, Pages, WebLimits, WebServer
 
+    learn_structs()
     doorkeeper = Doorkeeper(
         Accounts(node.state, node.clock),
         node.access.refusals,
