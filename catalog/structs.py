@@ -1,8 +1,8 @@
 """Has msgspec learn all structs before there are threads.
 
-msgspec 0.22 learns a struct's fields when it first meets it, and two threads that have it learn the same one at
-once crash the process (a segmentation fault). Whoever is about to make threads, or has just imported rows and
-messages beside them, calls this.
+msgspec 0.22 learns a struct's fields when it first meets it, and two threads that have it learn the same one
+at once crash the process (a segmentation fault). Whoever is about to make threads, or has just imported rows
+and messages beside them, calls this.
 """
 
 from __future__ import annotations

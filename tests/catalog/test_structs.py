@@ -1,4 +1,4 @@
-"""msgspec crashes when two threads have it learn one struct at once, so a node has it learn all of them before."""
+"""msgspec crashes when two threads have it learn one struct at once: a node has it learn all before."""
 
 from __future__ import annotations
 
