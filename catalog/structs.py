@@ -8,6 +8,7 @@ and messages beside them, calls this.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -20,7 +21,7 @@ def learn_structs() -> None:
             msgspec.json.Decoder(struct)
 
 
-def _below(kind: type) -> Iterator[type]:
+def _below(kind: type[Any]) -> Iterator[type[Any]]:
     for struct in kind.__subclasses__():
         yield struct
         yield from _below(struct)
