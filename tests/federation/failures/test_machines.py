@@ -168,12 +168,12 @@ def test_a_certificate_that_ended_closes_the_grid_to_its_node_which_works_on_alo
 def test_who_is_expelled_in_the_middle_of_a_retrieve_gets_no_more_within_five_seconds(
     pair: Pair, tmp_path: Path
 ) -> None:
-    """The line is slow, so that the stream is alive for half a minute."""
+    """The line is slow, so that the stream is alive for half a minute; what is on it passes in a second."""
     alpha, beta = pair
-    uid, paths = kept_at(alpha, tmp_path / "sent", 31, 60, 500_000)
+    uid, paths = kept_at(alpha, tmp_path / "sent", 31, 180, 500_000)
     until(lambda: uid in seen(beta))
     until(lambda: seen(beta)[uid] == "NEARLINE")
-    beta.be(got=Weather(rate=1e6))
+    beta.be(got=Weather(rate=3e6))
     ended: list[float] = []
 
     def expel(count: int) -> None:
