@@ -53,9 +53,14 @@ class Remote:
         self.port = port
 
     @property
+    def address(self) -> str:
+        """The URL of the server, without a path."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
     def url(self) -> str:
         """The URL of the service."""
-        return f"http://127.0.0.1:{self.port}{self.root}"
+        return f"{self.address}{self.root}"
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Send one request; headers are given as `Content_Type`."""

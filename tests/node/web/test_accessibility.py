@@ -53,7 +53,7 @@ def judged(somebody: Person) -> list[str]:
 @pytest.mark.parametrize("page", [row.module for row in PAGES])
 def test_a_page_meets_wcag_aa_in_light_and_dark(site: Web, chromium: Browser, page: str, look: str) -> None:
     [path] = [row.path for row in PAGES if row.module == page]
-    root = f"http://127.0.0.1:{site.port}"
+    root = site.address
     with person(chromium, root, color_scheme=look) as somebody:
         somebody.go(path.replace("{study}", "1.2.3" if page == "open" else study_uid()))
         assert judged(somebody) == []
@@ -61,7 +61,7 @@ def test_a_page_meets_wcag_aa_in_light_and_dark(site: Web, chromium: Browser, pa
 
 @pytest.mark.parametrize("look", _LOOKS)
 def test_dialogs_meet_wcag_aa_too(site: Web, chromium: Browser, look: str) -> None:
-    with person(chromium, f"http://127.0.0.1:{site.port}", color_scheme=look) as somebody:
+    with person(chromium, site.address, color_scheme=look) as somebody:
         for path, button in (
             ("/devices", "Add a device"),
             (f"/study/{study_uid()}", "Send"),

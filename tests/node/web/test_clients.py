@@ -23,7 +23,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
 
 @pytest.fixture(scope="module", params=["/dicom-web", "/archives/main/dicom-web"])
 def client(site: Web, request: pytest.FixtureRequest) -> DICOMwebClient:
-    return DICOMwebClient(f"http://127.0.0.1:{site.port}{request.param}")
+    return DICOMwebClient(f"{site.address}{request.param}")
 
 
 def datasets(instances: list[RawInstance]) -> list[pydicom.Dataset]:

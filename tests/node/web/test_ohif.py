@@ -58,7 +58,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, package: Path) -> Iterator[We
 def test_a_study_stored_by_dcmtk_opens_in_ohif_which_asks_nobody_else(site: Web, chromium: Browser) -> None:
     path = get_testdata_file("CT_small.dcm")
     dcmtk("storescu", "-aec", "ALPHA", "127.0.0.1", str(site.node.ports["dicom"]), str(path))
-    with person(chromium, f"http://127.0.0.1:{site.port}") as somebody:
+    with person(chromium, site.address) as somebody:
         page = somebody.page
         somebody.go("/")
         page.get_by_role("link", name="CompressedSamples, CT1").click()

@@ -35,7 +35,7 @@ def test_whatever_the_document_allows_is_answered_as_it_says(tmp_path: Path) -> 
         program = Path(sys.executable).with_name("schemathesis")
         asked = subprocess.run(
             [
-                *(program, "run", f"http://127.0.0.1:{site.port}/openapi.json"),
+                *(program, "run", f"{site.address}/openapi.json"),
                 *("--header", f"Authorization: Bearer {token}"),
                 *("--checks", ",".join(_CHECKS), "--phases", "coverage,fuzzing"),
                 *("--max-examples", str(_EXAMPLES), "--seed", "6", "--continue-on-failure", "--no-color"),

@@ -42,10 +42,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
         yield site
 
 
-def root_of(site: Web) -> str:
-    return f"http://127.0.0.1:{site.port}"
-
-
 def send(site: Web, path: str | Path) -> pydicom.Dataset:
     """Have DCMTK store a file; return what it holds."""
     dcmtk("storescu", "-aet", "CT1", "-aec", "ALPHA", "127.0.0.1", str(site.node.ports["dicom"]), str(path))
@@ -54,7 +50,7 @@ def send(site: Web, path: str | Path) -> pydicom.Dataset:
 
 def test_every_page_opens_without_an_error_and_asks_nobody_else(site: Web, chromium: Browser) -> None:
     study = path_of(phantoms(11, instances=1)[0], levels=1).removeprefix("/studies/")
-    with person(chromium, root_of(site)) as somebody:
+    with person(chromium, site.address) as somebody:
         for row in PAGES:
             # The page that only leads to another one is asked for a study that nobody has.
             somebody.go(row.path.replace("{study}", "1.2.3" if row.module == "open" else study))
@@ -88,7 +84,7 @@ def test_a_study_stored_by_dcmtk_appears_and_opens_with_the_pixels_of_a_referenc
     site: Web, chromium: Browser
 ) -> None:
     sent = send(site, get_testdata_file("CT_small.dcm"))
-    with person(chromium, root_of(site)) as somebody:
+    with person(chromium, site.address) as somebody:
         somebody.go(f"/?PatientID={sent.PatientID}")
         somebody.page.get_by_role("link", name="CompressedSamples, CT1").click()
         somebody.page.get_by_role("link", name="Quick look").click()
@@ -164,7 +160,7 @@ def test_the_first_rows_come_with_the_page_and_are_those_that_its_script_draws(
     for query in ("", "?PatientName=compressed&ModalitiesInStudy=ct", "?StudyDescription=Phan"):
         seen = []
         for has_script in (False, True):
-            with person(chromium, root_of(site), locale=language, java_script_enabled=has_script) as somebody:
+            with person(chromium, site.address, locale=language, java_script_enabled=has_script) as somebody:
                 asked: list[str] = []
                 somebody.page.on("request", lambda request, asked=asked: asked.append(request.url))
                 somebody.go(f"/{query}")
@@ -182,7 +178,7 @@ def test_the_first_rows_come_with_the_page_and_are_those_that_its_script_draws(
 
 @pytest.mark.slow
 def test_what_somebody_types_stays_while_the_page_looks_again(site: Web, chromium: Browser) -> None:
-    with person(chromium, root_of(site)) as somebody:
+    with person(chromium, site.address) as somebody:
         somebody.go("/devices")
         somebody.page.get_by_role("button", name="Add a device").click()
         somebody.page.get_by_label("Address").fill("10.1.2.3")
@@ -202,7 +198,7 @@ def test_what_somebody_types_stays_while_the_page_looks_again(site: Web, chromiu
 
 @pytest.mark.slow
 def test_what_arrives_appears_by_itself_but_never_below_the_pointer(site: Web, chromium: Browser) -> None:
-    with person(chromium, root_of(site)) as somebody:
+    with person(chromium, site.address) as somebody:
         somebody.go("/?PatientName=Arrival")
         somebody.sees("No study matches.")
         site.store(edited(phantoms(21, instances=1)[0], PatientName="Arrival^First"))
@@ -237,7 +233,7 @@ def test_a_wrong_password_is_told_in_a_sentence(tmp_path: Path, chromium: Browse
 @pytest.mark.slow
 def test_the_list_is_searched_while_one_types_and_walked_by_keys(site: Web, chromium: Browser) -> None:
     sent = send(site, get_testdata_file("MR_small.dcm"))
-    with person(chromium, root_of(site)) as somebody:
+    with person(chromium, site.address) as somebody:
         somebody.go("/")
         page = somebody.page
         page.keyboard.press("/")
@@ -269,7 +265,7 @@ def test_every_sentence_of_the_pages_has_its_czech(site: Web, chromium: Browser)
     for sentence, told in czech.items():
         for form in told.values() if isinstance(told, dict) else (told,):
             assert set(re.findall(r"{\w+}", form)) <= set(re.findall(r"{\w+}", sentence)), sentence
-    with person(chromium, root_of(site), locale="cs-CZ") as somebody:
+    with person(chromium, site.address, locale="cs-CZ") as somebody:
         somebody.go("/")
         somebody.sees("Jméno pacienta")
         assert somebody.page.locator("html").get_attribute("lang") == "cs"
@@ -316,7 +312,7 @@ def test_a_refused_device_is_allowed_and_called_from_its_page(tmp_path: Path, ch
         host = ["127.0.0.1", str(site.node.ports["dicom"])]
         asked = ["-S", "-k", "QueryRetrieveLevel=STUDY", "-aet", "VIEW1", "-aec", "ALPHA", *host]
         dcmtk("findscu", *asked, exit_code=None)
-        with person(chromium, root_of(site)) as somebody:
+        with person(chromium, site.address) as somebody:
             _become_admin(site, somebody)
             somebody.go("/devices")
             page = somebody.page
@@ -335,7 +331,7 @@ def test_what_an_unknown_sender_stored_is_released_by_a_person(tmp_path: Path, c
     with web(tmp_path / "alpha") as site:
         site.node.devices.remove("*")
         sent = send(site, get_testdata_file("CT_small.dcm"))
-        with person(chromium, root_of(site)) as somebody:
+        with person(chromium, site.address) as somebody:
             _become_admin(site, somebody)
             somebody.go("/waiting")
             somebody.picture("waiting-held")

@@ -28,22 +28,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
         yield site
 
 
-def root_of(site: Web) -> str:
-    return f"http://127.0.0.1:{site.port}"
-
-
 @pytest.mark.parametrize("row", PAGES, ids=lambda row: row.module)
 def test_every_page_says_how_a_program_asks_the_same(
     site: Web, chromium: Browser, row: tuple[str, str, object]
 ) -> None:
-    with person(chromium, root_of(site)) as somebody:
+    with person(chromium, site.address) as somebody:
         somebody.go(row[0].replace("{study}", "1.2.3" if row[1] == "open" else STUDY))
         somebody.page.get_by_text("as API", exact=True).click()
         expect(somebody.page.get_by_text("curl").first).to_be_visible()
 
 
 def test_a_person_is_let_in_and_a_token_is_made_and_taken_back(site: Web, chromium: Browser) -> None:
-    with person(chromium, root_of(site)) as somebody:
+    with person(chromium, site.address) as somebody:
         page = somebody.page
         somebody.go("/users")
         page.get_by_role("button", name="Let somebody in").click()
@@ -92,7 +88,7 @@ def test_a_folder_is_imported_and_what_it_brought_is_counted(
     (tmp_path / "disc").mkdir()
     (tmp_path / "disc" / "IM1").write_bytes(Path(str(get_testdata_file("MR_small.dcm"))).read_bytes())
     (tmp_path / "disc" / "readme.txt").write_text("no image")
-    with person(chromium, root_of(site)) as somebody:
+    with person(chromium, site.address) as somebody:
         somebody.go("/imports")
         somebody.sees("Nothing was imported since the node started.")
         somebody.page.get_by_role("button", name="Import", exact=True).click()
@@ -107,7 +103,7 @@ def test_a_folder_is_imported_and_what_it_brought_is_counted(
 
 
 def test_a_rule_of_retention_is_made_looked_at_and_activated(site: Web, chromium: Browser) -> None:
-    with person(chromium, root_of(site)) as somebody:
+    with person(chromium, site.address) as somebody:
         page = somebody.page
         somebody.go("/retention")
         somebody.sees("There is no rule: everything is kept.")
@@ -128,7 +124,7 @@ def test_a_rule_of_retention_is_made_looked_at_and_activated(site: Web, chromium
 
 
 def test_the_pages_work_without_a_mouse(site: Web, chromium: Browser) -> None:
-    with person(chromium, root_of(site)) as somebody:
+    with person(chromium, site.address) as somebody:
         page = somebody.page
         somebody.go("/")
         page.keyboard.press("Tab")

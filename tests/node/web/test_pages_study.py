@@ -45,7 +45,7 @@ def decide(somebody: Person, button: str, verb: str, **fields: str) -> None:
 
 def test_a_study_is_corrected_and_the_correction_taken_back(site: Web, chromium: Browser) -> None:
     before = str(attribute(phantoms(31, 0)[0], "PatientID"))
-    with person(chromium, f"http://127.0.0.1:{site.port}") as somebody:
+    with person(chromium, site.address) as somebody:
         somebody.go(f"/study/{uid(0)}")
         somebody.sees("Nobody decided anything about this study.")
         decide(somebody, "Correct", "Correct", PatientName="RIGHT^PATIENT", PatientID="RIGHT-1")
@@ -62,7 +62,7 @@ def test_a_study_is_corrected_and_the_correction_taken_back(site: Web, chromium:
 
 def test_series_are_moved_studies_joined_and_what_is_hidden_comes_back(site: Web, chromium: Browser) -> None:
     catalog = site.node.catalog
-    with person(chromium, f"http://127.0.0.1:{site.port}") as somebody:
+    with person(chromium, site.address) as somebody:
         somebody.go(f"/study/{uid(1)}")
         decide(somebody, "Move a series", "Move the series", to=uid(2))
         somebody.sees("into another study")
