@@ -278,16 +278,11 @@ def look_at(address: str, node_id: str, own: Pair, now: float, proxy: str = "") 
 def diagnose(address: str, own: Pair | None, clock: Clock, proxy: str = "") -> list[str]:
     """Return sentences about why a node's enrolment port, and with it the node, may not answer this one."""
     try:
-        shown = parse(peer_certificate(address, proxy))
-        identity = identity_in(shown)
-    except PacsError as error:
-        return [str(error)]
-    now = clock()
-    if found := _what_is_wrong(identity, own, now):
-        return found
-    try:
-        with _pinned(address, identity.node_id, to_pem([shown]), proxy) as channel:
-            reply = probe(channel, now, own.leaf if own else b"")
+        shown, now = peer_certificate(address, proxy), clock()
+        identity = identity_in(parse(shown))
+        if found := _what_is_wrong(identity, own, now):
+            return found
+        reply = _probe_pinned(address, shown, now, own, proxy)
     except PacsError as error:
         return [str(error)]
     skew = reply.now_ms / 1000 - now
@@ -296,3 +291,20 @@ def diagnose(address: str, own: Pair | None, clock: Clock, proxy: str = "") -> l
     if reply.HasField("refusal"):
         found.append(f"It refuses this node: {reply.refusal.what} {reply.refusal.next}".strip())
     return found or [f"{identity.name} answers and would accept this node."]
+
+
+def _probe_pinned(address: str, shown: bytes, now: float, own: Pair | None, proxy: str) -> wire.ProbeReply:
+    """Ask over a channel pinned to the certificate shown, or to its successor. Raises as `probe`."""
+    try:
+        return _probe_at(address, shown, now, own, proxy)
+    except PacsError:
+        renewed = peer_certificate(address, proxy)
+        if renewed == shown:
+            raise
+        return _probe_at(address, renewed, now, own, proxy)
+
+
+def _probe_at(address: str, shown: bytes, now: float, own: Pair | None, proxy: str) -> wire.ProbeReply:
+    leaf = parse(shown)
+    with _pinned(address, identity_in(leaf).node_id, to_pem([leaf]), proxy) as channel:
+        return probe(channel, now, own.leaf if own else b"")

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from node.cli import FAILED, PARTIAL
+
 from ..clocks import by_clock
 from ..links import Line, Link
 from ..pdu import Address
@@ -83,7 +85,7 @@ class Actor(Server):
 
     def is_connected(self, others: Sequence[Actor]) -> bool:
         """Say whether it is connected with all of them."""
-        rows = self.told("peers", codes=(0, 1))["peers"]
+        rows = self.told("peers", codes=(0, FAILED, PARTIAL))["peers"]
         up = {row["name"] for row in rows if row["state"] == "connected"}
         return up >= {other.called for other in others}
 

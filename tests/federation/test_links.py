@@ -13,7 +13,9 @@ import grpc
 import pytest
 
 from catalog import NotPermitted, Unavailable
+from federation.links import joining
 from federation.links.channels import asking
+from federation.links.dialing import peer_certificate
 from federation.links.joining import diagnose
 from federation.links.roll import FEATURES, PROTOCOL
 from federation.links.rpc import letter_of
@@ -274,6 +276,25 @@ def test_a_node_whose_certificate_ended_is_refused_and_the_join_port_says_why(ma
     port = alpha.member.ports["join"]
     said = diagnose(f"127.0.0.1:{port}", beta.member.credentials.pair, time.time)
     assert any("ended on" in sentence for sentence in said), said
+
+
+def test_a_certificate_renewed_while_it_is_looked_at_is_looked_at_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alpha, beta = make("alpha", lifetime=5), make("beta")
+    alpha.grid.found("A")
+    alpha.admit(beta)
+    looks: list[bytes] = []
+
+    def slowly(address: str, proxy: str) -> bytes:
+        looks.append(peer_certificate(address, proxy))
+        if len(looks) == 1:
+            wait_for(lambda: peer_certificate(address) != looks[0])
+        return looks[-1]
+
+    monkeypatch.setattr(joining, "peer_certificate", slowly)
+    said = diagnose(f"127.0.0.1:{alpha.member.ports['join']}", beta.member.credentials.pair, time.time)
+    assert said == ["alpha answers and would accept this node."]
 
 
 def test_a_silent_peer_is_noticed_by_its_heartbeat(three: tuple[Peer, Peer, Peer]) -> None:
