@@ -30,6 +30,9 @@ run: $(VENV)/demo
 run-one: $(VENV)/installed
 	@$(BIN)/python tools/run_one.py
 
+# Tests start hundreds of nodes: each would compile all modules anew where the environment forbids to keep bytecode.
+test test-slow: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(VENV)/developer
 	PATH="$$(sh tools/programs.sh):$$PATH" $(BIN)/pytest -m 'not slow' -n $(WORKERS)
 
