@@ -38,7 +38,7 @@ from .rows import (
     STUDY_CODEC,
     OutboxRow,
 )
-from .search import SearchIndex
+from .search import IndexGone, SearchIndex
 from .selecting import claimed
 from .terms import UNKNOWN, marks_of, terms_of, text_of
 from .truth import INSTANCE, META, NUMBER, OUTBOX, STUDY, Environment, Reading, joined, scan, series_at
@@ -104,6 +104,13 @@ class Indexer:
         """Take in some of what arrived; return how many instances, 0 when all is taken in and on disk."""
         if self.search.is_gone:
             self._begin_anew()
+        try:
+            return self._follow(now)
+        except IndexGone:
+            self._begin_anew()
+            return 1
+
+    def _follow(self, now: float) -> int:
         taken = self._take_up() or self._regrow()
         is_pending = bool(self._works) or self._regrown is not None
         if is_pending and now - self._committed >= COMMIT_EVERY:

@@ -29,6 +29,10 @@ _FIRST_PAGE: Final = 128
 _HIGHEST: Final = 1 << 64
 
 
+class IndexGone(Exception):
+    """Somebody removed the index while it was written: it is to begin anew, and no disk is full."""
+
+
 class Hit(NamedTuple):
     """A proposed series, and the order of its study when it was indexed (see `order.ordinal`)."""
 
@@ -92,8 +96,13 @@ class SearchIndex:
         return not (self._path / _TOKEN).exists()
 
     def remove(self) -> None:
-        """Remove it from the disk; what is open still answers."""
-        shutil.rmtree(self._path, ignore_errors=True)
+        """Remove it from the disk, whoever writes it just now; what is open still answers."""
+        removed = self._path.with_name(f"{self._path.name}.removed")
+        shutil.rmtree(removed, ignore_errors=True)
+        # Out of the writer's reach first: it would put new files beside those that are being removed.
+        with suppress(FileNotFoundError):
+            self._path.rename(removed)
+        shutil.rmtree(removed, ignore_errors=True)
 
     def begin_anew(self, token: bytes) -> None:
         """Go on with an empty index in the place of one that is gone."""
@@ -140,6 +149,7 @@ class SearchIndex:
 
         Raises:
             OutOfSpace: it could not be written; whatever was put since the last commit must be put again.
+            IndexGone: it was removed, see `begin_anew`.
         """
         with self._writing() as writer:
             writer.commit()
@@ -156,6 +166,8 @@ class SearchIndex:
         except ValueError as error:
             # A writer whose disk was full is dead for good; a new one takes up where the last commit was.
             self._writer = None
+            if self.is_gone:
+                raise IndexGone from error
             raise OutOfSpace(
                 "The search index could not be written.",
                 "Free space on its disk; it catches up by itself, and until then searches are slower.",

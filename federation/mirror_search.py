@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from catalog import Attributes
 from catalog.order import decoded, ordinal, study_order
-from catalog.search import SearchIndex
+from catalog.search import IndexGone, SearchIndex
 from catalog.terms import terms_of, text_of
 from catalog.truth import Reading, counted, scan, scan_keys
 
@@ -70,14 +70,21 @@ class MirrorSearch:
             OutOfSpace: the index could not be written; it catches up later.
         """
         if self.index.is_gone:
-            self.index.begin_anew(self._token)
-            self._taken = {}
-            self._mark_all()
-        taken = self._take_up()
-        if self._taken and (not taken or now - self._committed >= COMMIT_EVERY):
-            self._commit()
-            self._committed = now
+            self._begin_anew()
+        try:
+            taken = self._take_up()
+            if self._taken and (not taken or now - self._committed >= COMMIT_EVERY):
+                self._commit()
+                self._committed = now
+        except IndexGone:
+            self._begin_anew()
+            return 1
         return taken
+
+    def _begin_anew(self) -> None:
+        self.index.begin_anew(self._token)
+        self._taken = {}
+        self._mark_all()
 
     def _take_up(self) -> int:
         with self._mirror.reading() as reading:

@@ -10,6 +10,7 @@ import pytest
 import tantivy
 
 from catalog import Attributes, Decision, Level, LmdbCatalog, Verb
+from catalog.search import SearchIndex
 from tests.catalog.samples import Shelf, Ticking, data_set, index_all, open_catalog, query
 
 CREATOR = {"vr": "LO", "Value": ["ACME 1.0"]}
@@ -224,6 +225,25 @@ def test_a_deleted_index_grows_back(archive: Archive) -> None:
     archive.settle()
     assert archive.found(StudyDescription="*17") == ["17"]
     assert archive.shelf.reads == 0
+
+
+def test_an_index_that_is_removed_while_it_is_written_grows_back_and_no_disk_is_called_full(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, removed = SearchIndex.put, list[int]()
+
+    def removing(index: SearchIndex, number: int, ordinal: int, terms: list[str], text: str) -> None:
+        if not removed:
+            removed.append(number)
+            index.remove()
+        put(index, number, ordinal, terms, text)
+
+    monkeypatch.setattr(SearchIndex, "put", removing)
+    archive.store(*(data_set(f"{n}", f"{n}.1", f"{n}.1.1", StudyDescription=f"D{n}") for n in range(30)))
+    archive.settle()
+    assert removed
+    assert archive.found(StudyDescription="*17") == ["17"]
+    assert [path.name for path in archive.home.iterdir() if "search" in path.name] == ["search"]
 
 
 def test_indexing_reads_each_object_once_and_finding_none(archive: Archive) -> None:

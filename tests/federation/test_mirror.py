@@ -142,3 +142,18 @@ def test_the_search_index_grows_back_after_it_was_removed(tmp_path: Path) -> Non
     assert len(grid.find(question)) == 1
     assert not any(is_tombstone(row) for _, row in alpha.mirror.rows(1))
     grid.close()
+
+
+def test_the_search_index_that_is_removed_while_it_is_written_grows_back(tmp_path: Path) -> None:
+    clock = Ticking()
+    alpha, beta = Node(tmp_path / "alpha", clock), Node(tmp_path / "beta", clock)
+    beta.catalog.record([arrival(f"{n}", f"{n}.1", f"{n}.1.1", PatientName=f"P{n}X^Y") for n in range(5)])
+    grid = Seen(alpha, beta)
+    grid.sync()
+    put, index = grid.search.index.put, grid.search.index
+    index.put = lambda *row: (index.remove(), put(*row))  # type: ignore[method-assign, assignment, func-returns-value]
+    assert grid.search.step(clock()) == 1, "there is more to do, and nothing failed"
+    index.put = put  # type: ignore[method-assign]
+    grid.index()
+    assert len(grid.find(query(Level.STUDY, PatientName="*3X*"))) == 1
+    grid.close()
