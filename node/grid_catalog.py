@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context, copy_context
+from threading import Lock
 from typing import Final, NamedTuple
 
 from catalog import Attributes, Change, Entry, Head, Level, PatientKey, Query, Selection
@@ -23,6 +24,40 @@ from node.measures import Sample
 
 logger = logging.getLogger(__name__)
 _OF_USERS: Final = "treatment"
+_CALLERS: Final = 1000
+
+
+class Tellings:
+    """Tells the log which sites an answer lacked, once for each change of what one caller gets."""
+
+    def __init__(self) -> None:
+        self._told: OrderedDict[tuple[str, Mode], tuple[str, str]] = OrderedDict()
+        self._lock = Lock()
+
+    def tell(self, ae_title: str, mode: Mode, missing: Sequence[str], silent: Sequence[str]) -> None:
+        """Say what this answer may lack, unless the caller's last one lacked the same; and when it is over.
+
+        A page that is left open asks again and again, and a site may be away for days. Answers from copies
+        and answers of the owners are told apart: the ones may lack nothing while the others do.
+        """
+        who = ae_title, mode
+        now = (", ".join(missing), ", ".join(silent))
+        with self._lock:
+            before = self._told.pop(who, ("", ""))
+            if any(now):
+                self._told[who] = now
+                if len(self._told) > _CALLERS:
+                    self._told.popitem(last=False)
+        if now == before:
+            return
+        if any(now):
+            logger.warning(
+                "Answers to %s may lack what these sites have: %s; from copies, because they did not "
+                "answer: %s. This is said again when it changes. See: peerpacs peers",
+                ae_title, now[0] or "none", now[1] or "none",
+            )  # fmt: skip
+        else:
+            logger.info("Answers to %s lack no site any more.", ae_title)
 
 
 class Tallies:
@@ -51,6 +86,7 @@ class GridParts(NamedTuple):
     grid: Grid
     live: LiveGrid
     tallies: Tallies
+    tellings: Tellings
     issuer: str
     """Whose Patient IDs devices mean that have no issuer of their own."""
     pseudonym: Callable[[str], str]
@@ -103,7 +139,7 @@ class DeviceGrid:
             matches, outcomes = self._parts.live.ask(query, self._asker, mode, block=block)
             context = copy_context()
         self._parts.tallies.count(outcomes, self._manners)
-        self._tell(outcomes)
+        self._tell(mode, outcomes)
         found = _within(context, matches)
         if block:
             about = of_answer(block, outcomes, self._manners)
@@ -123,15 +159,10 @@ class DeviceGrid:
         grid = self._parts.grid
         return Mode.LIVE if Answers(query, grid.own, grid.manifest).unmirrored else Mode.SYNCED
 
-    def _tell(self, outcomes: Sequence[Outcome]) -> None:
+    def _tell(self, mode: Mode, outcomes: Sequence[Outcome]) -> None:
         missing = [each.site for each in outcomes if is_missing(each, self._manners)]
         silent = [each.site for each in outcomes if each.part is Part.FALLBACK]
-        if missing or silent:
-            logger.warning(
-                "An answer to %s may lack what these sites have: %s; from copies, because they did not "
-                "answer: %s. See: peerpacs peers",
-                self._caller.ae_title, ", ".join(missing) or "none", ", ".join(silent) or "none",
-            )  # fmt: skip
+        self._parts.tellings.tell(self._caller.ae_title, mode, missing, silent)
 
     def select(self, selection: Selection) -> list[Entry]:
         """See `Catalog.select`; what nobody has who can be reached is in it, and fails when it is opened."""

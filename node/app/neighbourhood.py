@@ -44,7 +44,7 @@ from node.archives import DEFAULT
 from node.contracts import Caller, Scope
 from node.erasures import Obedience
 from node.grid import Grid, Membership
-from node.grid_catalog import DeviceGrid, GridParts, Tallies
+from node.grid_catalog import DeviceGrid, GridParts, Tallies, Tellings
 from node.grid_conflicts import GridConflicts
 from node.keepsake import Keepsake
 from node.measures import Sample
@@ -138,7 +138,7 @@ class Neighbourhood:
         self.fetching.begin(self.seen, self.helping.link(link), self.old.objects)
         self.fetching.instead = self.helping.instead
         named = partial(pseudonym_of, self._sharing.secret)
-        self.parts = GridParts(self.seen, live, self.tallies, issuer, named)
+        self.parts = GridParts(self.seen, live, self.tallies, Tellings(), issuer, named)
         self.copying.open(self._channel, self.neighbours.name, self.fetching)
         self.erasing = self._make_erasing()
         self._is_open = True
