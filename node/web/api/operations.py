@@ -292,6 +292,10 @@ TABLE: Final = (
         _verb("remove_retention", who=True), status=204,
     ),
     Operation(
+        "POST", "/retention-clock", _DECIDE, "Say that the node's clock is right, though it was doubted",
+        _verb("believe_clock", who=True), status=204,
+    ),
+    Operation(
         "POST", "/decisions/{decision}/undo", _DECIDE, "Take a decision back", _verb("undo", who=True),
         dict[str, Any], body=a.Why,
     ),

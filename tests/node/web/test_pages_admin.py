@@ -123,6 +123,22 @@ def test_a_rule_of_retention_is_made_looked_at_and_activated(site: Web, chromium
         somebody.sees("There is no rule: everything is kept.")
 
 
+def test_a_doubted_clock_is_told_on_the_page_and_a_person_says_there_that_it_is_right(
+    site: Web, chromium: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site.node.main, "peers_skew", lambda: -7200.0)
+    with person(chromium, site.address) as somebody:
+        page = somebody.page
+        somebody.go("/retention")
+        somebody.sees("2.0 hours ahead of the peers'")
+        page.get_by_role("button", name="The clock is right").click()
+        somebody.sees("Compare it with a clock that you trust.")
+        somebody.picture("retention-clock")
+        page.get_by_role("button", name="It is right").click()
+        expect(page.get_by_text("No rule works now:")).to_have_count(0)
+    assert not site.node.main.clock_guard.why_not()
+
+
 def test_the_pages_work_without_a_mouse(site: Web, chromium: Browser) -> None:
     with person(chromium, site.address) as somebody:
         page = somebody.page

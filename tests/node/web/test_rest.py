@@ -185,3 +185,15 @@ def test_a_study_is_pinned_to_the_disk_listed_and_let_go(site: Web) -> None:
     assert site.ask("DELETE", f"/api/copies/pins/{uid}").status == 204
     assert site.ask("DELETE", f"/api/copies/pins/{uid}").status == 404
     assert site.ask("PUT", "/api/copies/pins/1.2.3").status == 404
+
+
+def test_a_person_says_over_rest_that_the_clock_is_right_and_that_is_on_record(
+    site: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site.node.main, "peers_skew", lambda: 7200.0)
+    assert "2.0 hours behind" in site.ask("GET", "/api/retention").json["clock"]
+    assert told(site, "POST", "/api/retention-clock").status == 204
+    assert site.ask("GET", "/api/retention").json["clock"] == ""
+    site.node.audit.step()
+    [line] = site.ask("GET", "/api/audit?word=clock%20believed").json
+    assert line["detail"]["who"]

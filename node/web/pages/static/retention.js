@@ -15,7 +15,8 @@ function Retention() {
   if (!answer) return error ? html`<${Trouble} error=${error} again=${again} />` : html`<${Progress} says=${t('Reading the rules')} />`
   const close = () => { setDeed(); setPlan(); again() }
   return html`<${Trouble} error=${error} again=${again} />
-    ${answer.clock && html`<div class="notice bad" role="alert">${t('No rule works now:')} ${answer.clock}</div>`}
+    ${answer.clock && html`<div class="notice bad" role="alert">${t('No rule works now:')} ${answer.clock}
+      <button onClick=${() => setDeed(believe(answer.clock))}>${t('The clock is right')}</button></div>`}
     <p>${t('A study that no rule matches is kept for good. Of several rules the longest counts, and a legal hold beats them all.')}</p>
     <div class="actions"><button onClick=${() => setDeed(rule())}>${t('Make a rule')}</button></div>
     <${Table} label=${t('Rules')} rows=${answer.rules} keyOf=${(row) => row.name} empty=${t('There is no rule: everything is kept.')} columns=${[
@@ -50,5 +51,6 @@ const rule = () => ({ title: t('Make a rule'), verb: t('Make it'), says: t('It d
   does: ({ name, keys, years, basis, until_age: age }) => ask('PUT', `${api}/retention/${encodeURIComponent(name)}`, { body: { keys: keys.split(/ +/).filter(Boolean), years: Number(years), basis, until_age: Number(age) } }) })
 const activate = (row) => ({ title: t('Activate {name}', row), danger: true, verb: t('Activate'), says: t('From today on, studies that are due by it are hidden and, after the time in which that can be taken back, deleted.'), does: () => post(`${api}/retention/${encodeURIComponent(row.name)}/activate`) })
 const remove = (row) => ({ title: t('Remove {name}', row), verb: t('Remove'), says: t('Studies that only this rule matches are kept for good from now on.'), does: () => ask('DELETE', `${api}/retention/${encodeURIComponent(row.name)}`) })
+const believe = (why) => ({ title: t('The clock is right'), danger: true, verb: t('It is right'), says: html`${why} ${t('Compare it with a clock that you trust. If it is wrong, what is due by it is deleted too early, and cannot be brought back.')}`, does: () => post(`${api}/retention-clock`) })
 
 show(t('Retention'), Retention)
