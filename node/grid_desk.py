@@ -11,7 +11,7 @@ import msgspec
 from catalog import BadRequest, NotFound, PacsError, Unavailable
 from federation.links.joining import Waiting
 from federation.trust.enrolment import Registrar
-from federation.trust.names import spoken
+from federation.trust.names import check_node_id, spoken
 from federation.trust.policy import ALL, Grant, Share, check_grant, check_share
 from federation.trust.rows import PeerRow
 from federation.trust.ticket import is_address, read, write
@@ -75,6 +75,7 @@ class GridDesk:
         if is_new:
             if grid.joiner().waiting() is not None:
                 raise BadRequest("This node waits to join a grid.", "See how it stands: peerpacs join")
+            self._check_own_id()
             grid.found(name or grid.settings.name)
             self._audit.record(
                 _CHANGE, None, "grid founded", {"who": who, "name": name or grid.settings.name}
@@ -93,6 +94,16 @@ class GridDesk:
             "is_new_grid": is_new,
         }
 
+    def _check_own_id(self) -> None:
+        """Raises BadRequest before anything is founded or asked: no certificate can name such a node."""
+        own = self._grid.settings.node_id
+        try:
+            check_node_id(own)
+        except BadRequest:
+            what = f"The id of this node, {own!r}, is no UUID: it can be in no grid. Nothing was changed."
+            remedy = "Give [node] node_id in peerpacs.toml a UUID (uuidgen makes one), and start it anew."
+            raise BadRequest(what, remedy) from None
+
     def _join_address(self) -> str:
         settings, ports = self._grid.settings, self._grid.member().ports
         host = settings.host if settings.host not in ("0.0.0.0", "::") else socket.gethostname()
@@ -108,6 +119,8 @@ class GridDesk:
     def join(self, ticket: str, who: str, at: str = "") -> dict[str, Any]:
         """Ask to join with a ticket; without one, return the request that waits, or ask to come back."""
         grid = self._grid
+        if ticket:
+            self._check_own_id()
         waiting = grid.ask(read(ticket)) if ticket else grid.joiner().waiting()
         is_new = bool(ticket) or waiting is None
         waiting = waiting or self._come_back(at)

@@ -197,3 +197,12 @@ def test_a_person_says_over_rest_that_the_clock_is_right_and_that_is_on_record(
     site.node.audit.step()
     [line] = site.ask("GET", "/api/audit?word=clock%20believed").json
     assert line["detail"]["who"]
+
+
+def test_a_node_whose_id_no_certificate_can_carry_founds_and_joins_no_grid_and_says_why(site: Web) -> None:
+    asked = told(site, "POST", "/api/peer-invitations", {"site": "BETA"})
+    assert asked.status == 400
+    assert "is no UUID" in asked.json["detail"]
+    assert "uuidgen" in asked.json["next"]
+    assert site.ask("GET", "/api/peers").status == 404, "it is in no grid, and none was begun"
+    assert told(site, "POST", "/api/peer-invitations", {"site": "BETA"}).status == 400
