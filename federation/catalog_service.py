@@ -11,6 +11,7 @@ from protos import catalog_pb2 as pb
 from protos import catalog_pb2_grpc as services
 
 from . import catalog_wire as wire
+from .ahead import ahead
 from .asking import (
     Asked,
     LiveMatch,
@@ -57,8 +58,7 @@ class CatalogService(services.CatalogServicer):
     def Pull(self, request: pb.PullRequest, context: Any) -> Iterator[pb.PullReply]:
         """Answer what changed behind what the follower has seen."""
         granted = self._grants.catalog(context, request.archive, request.share)
-        for reply in granted.owner.pull(wire.read_pull_request(request)):
-            yield wire.pull_reply(reply)
+        yield from ahead(map(wire.pull_reply, granted.owner.pull(wire.read_pull_request(request))))
 
     def Digests(self, request: pb.DigestRequest, context: Any) -> pb.DigestReply:
         """Answer the digests of all buckets."""
@@ -127,8 +127,9 @@ class RemoteOwner:
     def pull(self, request: PullRequest) -> Iterator[PullReply]:
         """See `Owner.pull`; what came before the time was up stays, and the next pull goes on behind it."""
         with self._letters():
-            for reply in self._stub.Pull(wire.pull_request(self._archive, request), timeout=self._timeout):
-                yield wire.read_pull_reply(reply)
+            call = self._stub.Pull(wire.pull_request(self._archive, request), timeout=self._timeout)
+            # While a part of a snapshot is written into the mirror, the next one comes and is unpacked.
+            yield from ahead(map(wire.read_pull_reply, call), call.cancel)
 
     def digests(self, share: int) -> DigestReply:
         """See `Owner.digests`."""
