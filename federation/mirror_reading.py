@@ -6,10 +6,10 @@ from collections.abc import Iterator, Set
 from typing import Final, NamedTuple
 
 from catalog.order import decoded, study_order
-from catalog.statements import Stated
+from catalog.statements import Stated, StudyStatement
 from catalog.truth import Reading, scan, scan_keys
 
-from .foreign import UNREADABLE, series_of, study_of
+from .foreign import series_of, study_of
 from .mirror_rows import HASHED, HOLDER, ROW, SOURCE_BYTES, STAMP, STATE, STATE_CODEC, part_of
 
 _OLDEST: Final = 0
@@ -44,17 +44,25 @@ def mirrored(reading: Reading, study: bytes, wanted: Set[int] | None = None) -> 
 
 
 def _stated(reading: Reading, source: int, study: bytes) -> Mirrored | None:
-    place = ROW + part_of(source) + study
-    stored = reading.get(place)
+    row = _row_of(reading, source, study)
+    if row is None:
+        return None
+    stored, statement = row
+    series = [
+        found
+        for _, each in scan(reading, ROW + part_of(source) + study + b"\0")
+        if (found := series_of(each[STAMP.size :])) is not None
+    ]
+    return Mirrored(source, Stated(statement, series), _is_confirmed(reading, source, stored))
+
+
+def _row_of(reading: Reading, source: int, study: bytes) -> tuple[bytes, StudyStatement] | None:
+    """Return a source's row of a study, as it is stored and what it states; None if it cannot be believed."""
+    stored = reading.get(ROW + part_of(source) + study)
     statement = study_of(stored[STAMP.size :]) if stored else None
     if stored is None or statement is None or statement.StudyInstanceUID.encode() != study:
         return None
-    series = [
-        found
-        for _, row in scan(reading, place + b"\0")
-        if (found := series_of(row[STAMP.size :])) is not None
-    ]
-    return Mirrored(source, Stated(statement, series), _is_confirmed(reading, source, stored))
+    return stored, statement
 
 
 def _is_confirmed(reading: Reading, source: int, stored: bytes) -> bool:
@@ -65,13 +73,9 @@ def _is_confirmed(reading: Reading, source: int, stored: bytes) -> bool:
 
 def tails_of(reading: Reading, study: bytes) -> list[bytes]:
     """Return order and UID of a study as its holders state it: one, unless they differ in its date."""
-    found = set()
-    for each in mirrored(reading, study):
-        try:
-            found.add(study_order(decoded(each.stated.study.attributes)) + study)
-        except UNREADABLE:
-            continue
-    return sorted(found)
+    rows = [_row_of(reading, source, study) for source in list(sources_of(reading, study))]
+    # What was just believed can be decoded.
+    return sorted({study_order(decoded(row[1].attributes)) + study for row in rows if row is not None})
 
 
 def hashed_at(reading: Reading, hash: bytes) -> list[int]:

@@ -199,15 +199,16 @@ class Sight:
         """
         if (own := self._grid.own.stated(StudyInstanceUID)) is not None:
             yield Holder(HERE, issued(own, self._grid.issuer), own.is_here), True
-        found: dict[int, tuple[Stated, bool, bool]] = {}
-        if self._sources:
+        found = {
+            source: (stated, True, True)
+            for source, live in self._live.items()
+            if (stated := live.stated.get(StudyInstanceUID)) is not None
+        }
+        if mirrors := self._sources - found.keys():
             with self._grid.mirror.reading() as reading:
-                for each in mirrored(reading, StudyInstanceUID.encode(), self._sources):
+                for each in mirrored(reading, StudyInstanceUID.encode(), mirrors):
                     live = self._live.get(each.source)
                     found[each.source] = each.stated, each.is_confirmed, live is None or not live.is_all
-        for source, live in self._live.items():
-            if (stated := live.stated.get(StudyInstanceUID)) is not None:
-                found[source] = stated, True, True
         for source, (stated, is_confirmed, is_current) in found.items():
             standing = self.standing[source]
             named = issued(stated, standing.issuer)
