@@ -200,16 +200,25 @@ class InMemory(Protocol):
         """Return the data set, which does not change any more."""
 
 
+class Unwanted(Exception):
+    """Whoever asked for something does not want it any more; nothing has failed."""
+
+
 class Retriever(Protocol):
     """The one door out."""
 
-    def expect(self, entries: Sequence[Entry]) -> None:
-        """Hear which instances will be opened soon, in this order, so that far ones can be fetched ahead."""
+    def expect(self, entries: Sequence[Entry], is_unwanted: Callable[[], bool] = bool) -> None:
+        """Hear which instances will be opened soon, in this order, so that far ones can be fetched ahead.
+
+        `is_unwanted` is asked a few times a second while one is awaited, by the thread that opens it. What
+        was expected before is expected no more; with no entries, nothing is.
+        """
 
     def open(self, entry: Entry) -> Outgoing:
         """Open an instance for sending.
 
         Raises:
+            Unwanted: it was awaited until nobody wanted it any more.
             NotFound: it is gone.
             Damaged: its bytes are not what was stored; they are never sent.
             Unavailable: whoever holds it does not answer.

@@ -16,6 +16,7 @@ from federation.trust.assertion import Asker as OnBehalf
 from node.contracts import Outgoing, Retriever
 from node.correction import COERCING
 from node.nearline_copy import Copy
+from node.nearline_way import Wish
 from node.retriever import StoredInstance, corrected
 
 _AHEAD: Final = 48
@@ -28,11 +29,14 @@ _SOON: Final = 1
 class Fetching(Protocol):
     """What brings objects here from wherever they lie; `Fetches` does from peers, and says what each does."""
 
-    def expect(self, entries: Iterable[Entry], asker: OnBehalf, priority: int) -> None:
+    def expect(self, entries: Iterable[Entry], wish: Wish, priority: int) -> None:
         """Have objects fetched that are not here; nobody waits."""
 
-    def get(self, entry: Entry, asker: OnBehalf, priority: int = 0) -> Copy:
-        """Return an object's copy; wait until it is here."""
+    def get(self, entry: Entry, wish: Wish, priority: int = 0) -> Copy:
+        """Return an object's copy; wait until it is here, or the wish counts no more."""
+
+    def leave(self, wish: Wish) -> None:
+        """Give up what nobody else wants."""
 
 
 class GridRetriever:
@@ -54,6 +58,7 @@ class GridRetriever:
         self._local = local
         self._fetches = fetches
         self._behalf = behalf
+        self._wish = Wish(behalf)
         self._asker = asker
         self._patient_of = patient_of
         self._system = system
@@ -64,8 +69,10 @@ class GridRetriever:
         self._begun = 0
         self._seen: tuple[str, Decision | None] = "", None
 
-    def expect(self, entries: Sequence[Entry]) -> None:
+    def expect(self, entries: Sequence[Entry], is_unwanted: Callable[[], bool] = bool) -> None:
         """Have what is elsewhere fetched ahead, in this order and never far."""
+        self._fetches.leave(self._wish)
+        self._wish = Wish(self._behalf, is_unwanted)
         self._local.expect([entry for entry in entries if not holder_of(entry)])
         self._expected = [entry for entry in entries if holder_of(entry) and entry.SOPInstanceUID]
         self._places = {entry.holding.sha256: at for at, entry in enumerate(self._expected)}
@@ -86,7 +93,7 @@ class GridRetriever:
         place = self._places.get(entry.holding.sha256)
         if place is not None:
             self._ahead(place)
-        copy = self._fetches.get(entry, self._behalf, _URGENT)
+        copy = self._fetches.get(entry, self._wish, _URGENT)
         stored = StoredInstance(copy.said.entry, copy)
         said = copy.said
         return corrected(stored, said.corrections, said.system) if said.corrections else stored
@@ -99,7 +106,7 @@ class GridRetriever:
             end += 1
         if end > self._begun and (end - self._begun >= _AHEAD // 3 or end == len(self._expected)):
             soon, self._begun = self._expected[self._begun : end], end
-            self._fetches.expect(soon, self._behalf, _SOON)
+            self._fetches.expect(soon, self._wish, _SOON)
 
     def _coercion(self, study: str) -> Decision | None:
         """Return what writes the identity into objects of a study; None where theirs is right.

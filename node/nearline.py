@@ -2,6 +2,7 @@
 
 What is waited for comes first, what is only expected soon behind it. A stream that breaks, or an object that
 fails, goes on at the next holder from the byte it had reached; an object counts once its SHA-256 is right.
+What nobody wants any more is given up.
 """
 
 from __future__ import annotations
@@ -9,18 +10,16 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
-from typing import Any, Final, Protocol
+from typing import Final
 
 from catalog import Clock, Damaged, Decision, Entry, PacsError, Unavailable
 from federation.objects import AT_ONCE, Wanted, receive, request_of
 from federation.owners import owner_of
 from federation.sourcing import Source, nobody_of
-from federation.trust.assertion import Asker
 from node.measures import Sample
 from node.nearline_cache import CopyCache
 from node.nearline_copy import Copy, Said
-from node.nearline_way import Call, Way
+from node.nearline_way import Call, Link, Way, Wish
 
 STALLED: Final = 10.0
 """Seconds without a byte after which a stream is given up."""
@@ -31,25 +30,11 @@ _SLOWEST: Final = 256 << 10
 _DOWN_FOR: Final = 1.0
 """Seconds for which a peer that broke off is asked last."""
 _TURN: Final = 1.0
+_LISTEN: Final = 0.25
+"""Seconds after which whoever waits is asked whether the object is still wanted."""
 _JUST_NOW: Final = 2.0
 """Seconds for which what its owner said with an object counts, when it is taken for the first time."""
 _MOST_CAME: Final = 256
-
-
-class Link(Protocol):
-    """How peers are called."""
-
-    def fetch(self, node_id: str, asker: Asker, request: Any, timeout: float, *, patient: bool) -> Any:
-        """Begin a Fetch on behalf of an asker; return the call, which yields replies and can be cancelled.
-
-        A `patient` one waits while the connection is made anew: the node has said that it is there.
-
-        Raises:
-            Unavailable: the node is not connected.
-        """
-
-    def letters(self, node_id: str) -> AbstractContextManager[None]:
-        """Turn what a call raises inside into PacsErrors."""
 
 
 class Fetches:
@@ -90,28 +75,29 @@ class Fetches:
 
     # What retrievers ask.
 
-    def expect(self, entries: Iterable[Entry], asker: Asker, priority: int) -> None:
+    def expect(self, entries: Iterable[Entry], wish: Wish, priority: int) -> None:
         """Have objects fetched that are not here; nobody waits."""
         found: dict[tuple[str, str], list[Source]] = {}
         for entry in entries:
             series = entry.StudyInstanceUID, entry.SeriesInstanceUID
             if series not in found:
                 found[series] = self.sources(entry)
-            self._begin(entry, asker, priority, found[series])
+            self._begin(entry, wish, priority, found[series])
 
-    def get(self, entry: Entry, asker: Asker, priority: int = 0) -> Copy:
+    def get(self, entry: Entry, wish: Wish, priority: int = 0) -> Copy:
         """Return an object's copy; wait until it is here.
 
         Raises:
             NotFound, Damaged, OutOfSpace, Unavailable: no holder gave it; the last one's reason.
+            Unwanted: the wish says so.
         """
         for _ in range(3):
-            copy, way = self._open_or_begin(entry, asker, priority)
+            copy, way = self._open_or_begin(entry, wish, priority)
             if copy is not None:
                 return copy
             if way is None:
                 continue
-            self._wait(way)
+            self._wait(way, wish)
             if way.error is not None:
                 raise way.error
             # What its owner says of it is what it said a moment ago.
@@ -119,9 +105,30 @@ class Fetches:
                 return copy
         raise Unavailable("There is no room for what is fetched.", "Raise grid.cache_mb, or free some disk.")
 
-    def _open_or_begin(self, entry: Entry, asker: Asker, priority: int) -> tuple[Copy | None, Way | None]:
+    def leave(self, wish: Wish) -> None:
+        """Give up what nobody else wants; streams that carry such objects go on with the others alone."""
         with self._lock:
-            if (way := self._on_its_way(entry.holding.sha256, priority)) is not None:
+            gone = []
+            for way in self._ways.values():
+                if wish in way.wishes:
+                    del way.wishes[wish]
+                    if not way.wishes:
+                        gone.append(way)
+            calls = {way.call for way in gone if way.call is not None}
+            for call in calls:
+                call.is_given_up = True
+            names = {id(way) for way in gone if way.call is None}
+            self._waiting = [way for way in self._waiting if id(way) not in names]
+            for way in gone:
+                if way.call is None and way.source is not None:
+                    self._queued[way.source.owner] -= way.entry.holding.size
+                    self._end(way, _given_up())
+        for call in calls:
+            call.cancel()
+
+    def _open_or_begin(self, entry: Entry, wish: Wish, priority: int) -> tuple[Copy | None, Way | None]:
+        with self._lock:
+            if (way := self._on_its_way(entry.holding.sha256, wish, priority)) is not None:
                 return None, way
             came, owner = self._came.pop(entry.holding.sha256, (0.0, b""))
         if owner and self._now() - came < _JUST_NOW and (copy := self.cache.open(owner, entry)) is not None:
@@ -136,39 +143,41 @@ class Fetches:
             # Its owner says something else of the study since: a correction is to be had with it.
             copy.close()
             self.cache.drop(source.owner, entry)
-        return None, self._begin(entry, asker, priority, found)
+        return None, self._begin(entry, wish, priority, found)
 
-    def _on_its_way(self, name: bytes, priority: int) -> Way | None:
+    def _on_its_way(self, name: bytes, wish: Wish, priority: int) -> Way | None:
         way = self._ways.get(name)
         if way is not None:
+            way.wishes[wish] = None
             way.priority = min(way.priority, priority)
         return way
 
-    def _begin(self, entry: Entry, asker: Asker, priority: int, sources: list[Source]) -> Way | None:
+    def _begin(self, entry: Entry, wish: Wish, priority: int, sources: list[Source]) -> Way | None:
         """Have one object come; None if it came a moment ago."""
         name = entry.holding.sha256
         with self._lock:
-            if (way := self._on_its_way(name, priority)) is not None:
+            if (way := self._on_its_way(name, wish, priority)) is not None:
                 return way
             if any(self.cache.has(source.owner, entry) for source in sources):
                 return None
-            way = Way(entry, asker, priority, [each for each in sources if each.is_reachable])
+            way = Way(entry, wish, priority, [each for each in sources if each.is_reachable])
             self._ways[name] = way
             self._enqueue(way, nobody_of(sources))
             return way
 
-    def _wait(self, way: Way) -> None:
+    def _wait(self, way: Way, wish: Wish) -> None:
         while True:
             with self._lock:
                 way.waiting += 1
                 try:
-                    if way.is_over or self._landed.wait_for(lambda: way.is_over, _TURN):
+                    if way.is_over or self._landed.wait_for(lambda: way.is_over, _LISTEN):
                         return
                 finally:
                     way.waiting -= 1
                 call = way.call
             if call is not None and self._now() - call.moved > STALLED:
                 call.cancel()
+            wish.check()
 
     # The queue.
 
@@ -213,7 +222,7 @@ class Fetches:
         chosen = sorted(ways, key=lambda way: way.priority)[:AT_ONCE]
         taken = set(map(id, chosen))
         self._waiting = [way for way in self._waiting if id(way) not in taken]
-        call = Call(first.source, chosen, self._now())
+        call = Call(first.source, chosen, first.asker, self._now())
         self._streams[first.source.owner] += 1
         self._calls.add(call)
         for way in chosen:
@@ -249,8 +258,8 @@ class Fetches:
             request = request_of(owner.archive, wanted, call.ways[0].priority)
             timeout = STALLED + size / _SLOWEST
             with self._link.letters(owner.node_id):
-                asker, patient = call.ways[0].asker, started >= self._down.get(source.owner, 0.0)
-                call.stream = self._link.fetch(owner.node_id, asker, request, timeout, patient=patient)
+                patient = started >= self._down.get(source.owner, 0.0)
+                call.stream = self._link.fetch(owner.node_id, call.asker, request, timeout, patient=patient)
                 if call.is_cancelled:
                     call.stream.cancel()
                 receive(call.stream, landing)
@@ -271,13 +280,15 @@ class Fetches:
             self._sizes[source.site] += size
             if size and seconds:
                 self._rates[source.owner] = size / seconds
-            if isinstance(problem, Unavailable):
+            if isinstance(problem, Unavailable) and not call.is_given_up:
                 self._down[source.owner] = self._now() + _DOWN_FOR
             for way in call.ways:
                 self._queued[source.owner] -= way.entry.holding.size
             for way in [way for way in call.ways if not way.is_over and way.call is call]:
-                error = problem or Unavailable(f"{source.site} ended its answer too early.")
-                self._failed(way, error)
+                if call.is_given_up:
+                    self._go_on(way, _given_up())
+                else:
+                    self._failed(way, problem or Unavailable(f"{source.site} ended its answer too early."))
             if self._waiting:
                 self._work.notify()
 
@@ -286,7 +297,15 @@ class Fetches:
         assert way.source is not None
         self._failures[way.source.site, type(error).__name__] += 1
         way.leave(error)
-        self._enqueue(way, error)
+        self._go_on(way, error)
+
+    def _go_on(self, way: Way, error: PacsError) -> None:
+        """Have somebody asked again for what is wanted; the lock is held."""
+        way.call = None
+        if way.wishes:
+            self._enqueue(way, error)
+        else:
+            self._end(way, error)
 
     def failed(self, way: Way, error: PacsError) -> None:
         """Hear from a stream that one of its objects does not come."""
@@ -322,6 +341,10 @@ class Fetches:
             yield Sample("transfer_bytes_total", size, (site, "in"))
         for (site, error), count in failures.items():
             yield Sample("transfer_failures_total", count, (site, error))
+
+
+def _given_up() -> PacsError:
+    return Unavailable("Nobody wanted it any more while it came.")
 
 
 class _Landing:

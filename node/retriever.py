@@ -117,7 +117,7 @@ class NodeRetriever:
         self._on_open = on_open
         self._on_access = on_access
 
-    def expect(self, entries: Sequence[Entry]) -> None:
+    def expect(self, entries: Sequence[Entry], is_unwanted: Callable[[], bool] = bool) -> None:
         """Have the store fetch ahead what will be opened soon, in this order."""
         self._store.prefetch(entry.holding for entry in entries)
 

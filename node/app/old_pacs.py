@@ -181,7 +181,7 @@ class _Nothing:
         """Refuse."""
         raise NotPermitted("Nothing is stated at this AE title.")
 
-    def expect(self, entries: Any) -> None:
+    def expect(self, entries: Any, is_unwanted: Any = bool) -> None:
         """Nothing will be opened."""
 
     def open(self, entry: Entry) -> Outgoing:

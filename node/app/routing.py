@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -200,9 +200,9 @@ class _Passing:
         self._node, self._archive, self._detail = node, archive, detail
         self._passing: Retriever | None = None
 
-    def expect(self, entries: Any) -> None:
+    def expect(self, entries: Any, is_unwanted: Callable[[], bool] = bool) -> None:
         """See `Retriever.expect`."""
-        self._archive.retriever.expect(entries)
+        self._archive.retriever.expect(entries, is_unwanted)
 
     def open(self, entry: Entry) -> Outgoing:
         """See `PassingRetriever.open`."""

@@ -13,6 +13,7 @@ from federation.owners import Owner, place_at
 from federation.sourcing import Source
 from federation.trust.assertion import Asker
 from node.nearline import Fetches
+from node.nearline_way import Wish
 from node.storage.elsewhere import names_of
 
 from .ledger import Ledger
@@ -50,11 +51,11 @@ class Away:
         Raises:
             NotFound, Damaged, OutOfSpace, Unavailable: no keeper gave it.
         """
-        return self._fetches().get(self._entry(holding), Asker(), URGENT)
+        return self._fetches().get(self._entry(holding), Wish(Asker()), URGENT)
 
     def prefetch(self, holdings: Sequence[Holding]) -> None:
         """Have fetched what will be opened soon."""
-        self._fetches().expect([self._entry(each) for each in holdings[:_AHEAD]], Asker(), SOON)
+        self._fetches().expect([self._entry(each) for each in holdings[:_AHEAD]], Wish(Asker()), SOON)
 
     def verify(self, holding: Holding) -> None:
         """Have a keeper prove it, unless one did lately.

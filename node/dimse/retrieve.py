@@ -8,7 +8,7 @@ from collections.abc import Callable
 from catalog import Attributes, Entry, Matching, PacsError, selection
 from node.contracts import Device, Outgoing, Service, StoreResult
 
-from .commands import C_STORE_RQ, MEDIUM, RESPONSE, Command
+from .commands import MEDIUM, Command
 from .delivery import Delivery, NotAccepted, Originator, store_request
 from .dialing import Peer
 from .find import Refused, receive_identifier, why_refused
@@ -36,11 +36,12 @@ def serve_move(session: Session, context: Context, request: Command) -> None:
                 session.caller.ae_title, title,
             )  # fmt: skip
             raise Refused(DESTINATION_UNKNOWN, f"Move destination {title} is unknown here")
-        entries = _entries(session, context, identifier)
+        ears = Ears(session, request)
+        entries = _entries(session, context, identifier, ears)
         delivery = _delivery(session, request, device, entries)
         retrieve = SubOperations(session, context, request, entries, title)
         try:
-            retrieve.run(delivery, Ears(session, request))
+            retrieve.run(delivery, ears)
         finally:
             delivery.close()
 
@@ -51,8 +52,8 @@ def serve_get(session: Session, context: Context, request: Command) -> None:
     """Answer one C-GET-RQ."""
 
     def get(identifier: Attributes) -> None:
-        entries = _entries(session, context, identifier)
         ears = Ears(session, request)
+        entries = _entries(session, context, identifier, ears)
         SubOperations(session, context, request, entries).run(Back(session, request, ears), ears)
 
     _answer(session, context, request, Service.GET, get)
@@ -80,7 +81,7 @@ def _answer(
         session.tally.tell(f"was refused a C-{service.name} ({status:04X})")
 
 
-def _entries(session: Session, context: Context, identifier: Attributes) -> list[Entry]:
+def _entries(session: Session, context: Context, identifier: Attributes, ears: Ears) -> list[Entry]:
     device = session.caller.device
     chosen = selection(
         identifier,
@@ -89,7 +90,7 @@ def _entries(session: Session, context: Context, identifier: Attributes) -> list
         is_lenient=device is not None and device.is_lenient,
     )
     entries = session.scope.catalog.select(chosen)
-    session.scope.retriever.expect(entries)
+    session.scope.retriever.expect(entries, ears.is_cancelled)
     return entries
 
 
@@ -146,6 +147,7 @@ class Back:
         command = store_request(converted, self._message_id, priority, None)
         context = accepted[converted.TransferSyntaxUID]
         self._sender.load(converted)
+        self._ears.await_answer(self._message_id)
         try:
             self._sender.send(self._association, context, command, converted)
         except PacsError as error:
@@ -157,12 +159,6 @@ class Back:
 
     def end(self, is_unwanted: Callable[[], bool]) -> StoreResult:
         """Return the caller's answer, whatever else it says before."""
-        while True:
-            context, command = self._association.receive_command()
-            if self._association.took_answer(context, command):
-                continue
-            is_answer = command.CommandField == C_STORE_RQ | RESPONSE
-            if is_answer and command.MessageIDBeingRespondedTo == self._message_id:
-                status = UNABLE_TO_PROCESS if command.Status is None else command.Status
-                return StoreResult(status, command.ErrorComment or "")
-            self._ears.heard(command)
+        answer = self._ears.answer()
+        status = UNABLE_TO_PROCESS if answer.Status is None else answer.Status
+        return StoreResult(status, answer.ErrorComment or "")

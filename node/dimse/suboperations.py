@@ -13,10 +13,18 @@ from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from catalog import Attributes, Entry, PacsError, encode_identifier
-from node.contracts import Outgoing, Service, StoreResult
+from node.contracts import Outgoing, Service, StoreResult, Unwanted
 
-from .commands import C_CANCEL_RQ, C_MOVE_RQ, NO_DATA_SET, RESPONSE, Command, encode_command, error_comment
-from .find import is_cancel
+from .commands import (
+    C_CANCEL_RQ,
+    C_MOVE_RQ,
+    C_STORE_RQ,
+    NO_DATA_SET,
+    RESPONSE,
+    Command,
+    encode_command,
+    error_comment,
+)
 from .negotiation import Context
 from .pdu import UNEXPECTED_PARAMETER, Violation
 from .session import Session, trail
@@ -51,7 +59,7 @@ class Way(Protocol):
 
 
 class Ears:
-    """What the caller says while it is being served: C-CANCEL, or the end of its association."""
+    """What the caller says while it is being served: C-CANCEL, C-STORE-RSP, or the end of its association."""
 
     def __init__(self, session: Session, request: Command) -> None:
         self.ended: Ended | None = None
@@ -59,22 +67,47 @@ class Ears:
         self._association = session.association
         self._request = request
         self._is_cancelled = False
+        self._awaited: int | None = None
+        self._answer: Command | None = None
 
     def is_cancelled(self) -> bool:
         """Listen without waiting."""
         try:
             while not self._is_cancelled and self._association.connection.has_input():
-                self._is_cancelled = is_cancel(self._association, self._request)
+                self._listen()
         except Ended as error:
             self.ended = error
             self._is_cancelled = True
         return self._is_cancelled
 
-    def heard(self, command: Command) -> None:
-        """Take a command that came in place of a C-STORE-RSP."""
-        if command.CommandField != C_CANCEL_RQ:
-            raise Violation(UNEXPECTED_PARAMETER, "something else came where a C-STORE-RSP was due")
-        self._is_cancelled |= command.MessageIDBeingRespondedTo == self._request.MessageID
+    def await_answer(self, message_id: int) -> None:
+        """Hear that a C-STORE-RQ with this Message ID goes to the caller, and that one alone."""
+        self._awaited, self._answer = message_id, None
+
+    def answer(self) -> Command:
+        """Return the C-STORE-RSP that is awaited; it may have come while something else was.
+
+        Raises:
+            Ended: the caller left, or said what nobody asked for.
+        """
+        while self._answer is None:
+            if self.ended:
+                raise self.ended
+            self._listen()
+        return self._answer
+
+    def _listen(self) -> None:
+        """Take in one message."""
+        context, command = self._association.receive_command()
+        if self._association.took_answer(context, command):
+            return
+        if command.CommandField == C_CANCEL_RQ:
+            self._is_cancelled |= command.MessageIDBeingRespondedTo == self._request.MessageID
+            return
+        is_answer = command.CommandField == C_STORE_RQ | RESPONSE
+        if not is_answer or self._awaited is None or command.MessageIDBeingRespondedTo != self._awaited:
+            raise Violation(UNEXPECTED_PARAMETER, "something came that nobody waits for")
+        self._answer, self._awaited = command, None
 
 
 class SubOperations:
@@ -115,6 +148,8 @@ class SubOperations:
         except Ended:
             self._record("broken", 0)
             raise
+        finally:
+            self._session.scope.retriever.expect(())
         outcome = "failure" if status == CANNOT_PERFORM_SUBOPERATIONS else "partial" if status else "success"
         self._record(outcome, status)
 
@@ -139,13 +174,15 @@ class SubOperations:
                 current[1].close()
 
     def _opened(self, way: Way) -> Iterator[tuple[Entry, Outgoing]]:
-        """Yield what can be sent, with its beginning read; the rest counts as failed."""
+        """Yield what can be sent, with its beginning read, until nothing is wanted; the rest has failed."""
         retriever = self._session.scope.retriever
         for entry in self._entries:
             outgoing = None
             try:
                 outgoing = retriever.open(entry)
                 way.prepare(outgoing)
+            except Unwanted:
+                return
             except Exception as error:
                 self._fail(entry, error.what if isinstance(error, PacsError) else trail(error))
                 if outgoing is not None:

@@ -26,18 +26,20 @@ from catalog import (
 )
 from catalog.statements import SeriesStatement
 from federation.owners import holder_of, place_at
-from federation.trust.assertion import Asker
 from node.contracts import Caller, StoreResult
 from node.dimse.commands import HIGH, LOW, MEDIUM
 from node.grid_retriever import Fetching
 from node.listing import CLASS, INSTANCE, value, where
 from node.nearline_cache import CopyCache
 from node.nearline_copy import Copy, Part, Said
+from node.nearline_way import Wish
 from node.storage import file_meta
 
 from .reaching import Reach
 
 _TURN: Final = 1.0
+_LISTEN: Final = 0.25
+"""Seconds after which whoever waits is asked whether the object is still wanted."""
 _WHOLE: Final = 12
 """Objects of one series that are asked for together from which on the series is moved whole."""
 _REMEMBERED: Final = 5000
@@ -58,6 +60,7 @@ class _Way:
 
     def __init__(self, entry: Entry, priority: int) -> None:
         self.entry = entry
+        self.wishes: set[Wish] = set()
         self.priority = priority
         self.is_moving = False
         self.is_over = False
@@ -118,18 +121,19 @@ class OldObjects:
 
     # What retrievers ask.
 
-    def expect(self, entries: Iterable[Entry], asker: Asker, priority: int) -> None:
+    def expect(self, entries: Iterable[Entry], wish: Wish, priority: int) -> None:
         """See `Fetching.expect`."""
         wanted = [entry for entry in entries if self._copy(entry) is None]
         with self._lock:
             for entry in wanted:
-                self._begin(entry, priority)
+                self._begin(entry, wish, priority)
 
-    def get(self, entry: Entry, asker: Asker, priority: int = 0) -> Copy:
+    def get(self, entry: Entry, wish: Wish, priority: int = 0) -> Copy:
         """See `Fetching.get`.
 
         Raises:
             Unavailable: the old PACS did not send it; the sentence says what it answered.
+            Unwanted: the wish says so.
         """
         self._reach.check()
         for _ in range(2):
@@ -137,12 +141,26 @@ class OldObjects:
             if copy is not None:
                 return copy
             with self._lock:
-                way = self._begin(entry, priority)
-                while not way.is_over:
-                    self._lock.wait(_TURN)
+                way = self._begin(entry, wish, priority)
+            while not self._is_over(way):
+                wish.check()
             if way.error is not None:
                 raise way.error
         raise Unavailable("There is no room for what is fetched.", "Raise its cache_mb in peerpacs.toml.")
+
+    def leave(self, wish: Wish) -> None:
+        """Give up what nobody else wants; a C-MOVE that has begun goes on."""
+        with self._lock:
+            for way in list(self._ways.values()):
+                if wish in way.wishes:
+                    way.wishes.discard(wish)
+                    if not way.wishes and not way.is_moving:
+                        self._over(way, Unavailable("Nobody wants it any more."))
+
+    def _is_over(self, way: _Way) -> bool:
+        """Wait a moment for an object; say whether it is over."""
+        with self._lock:
+            return self._lock.wait_for(lambda: way.is_over, _LISTEN)
 
     def _copy(self, entry: Entry) -> Entry | None:
         """Return the entry of an object's copy; None while there is none."""
@@ -168,9 +186,10 @@ class OldObjects:
         known = entry if self.cache.has(self.owner, entry) else self._copy(entry)
         return self.cache.open(self.owner, known) if known else None
 
-    def _begin(self, entry: Entry, priority: int) -> _Way:
+    def _begin(self, entry: Entry, wish: Wish, priority: int) -> _Way:
         """Have one object come; the lock is held."""
         way = self._ways.setdefault(entry.SOPInstanceUID, _Way(entry, priority))
+        way.wishes.add(wish)
         way.priority = min(way.priority, priority)
         self._lock.notify_all()
         return way
@@ -335,15 +354,20 @@ class Everywhere:
         self._peers = peers
         self._old = old
 
-    def expect(self, entries: Iterable[Entry], asker: Asker, priority: int) -> None:
+    def expect(self, entries: Iterable[Entry], wish: Wish, priority: int) -> None:
         """See `Fetching.expect`."""
         by_owner: dict[bytes, list[Entry]] = {}
         for entry in entries:
             owner = holder_of(entry)
             by_owner.setdefault(owner if owner in self._old else b"", []).append(entry)
         for owner, some in by_owner.items():
-            self._old.get(owner, self._peers).expect(some, asker, priority)
+            self._old.get(owner, self._peers).expect(some, wish, priority)
 
-    def get(self, entry: Entry, asker: Asker, priority: int = 0) -> Copy:
+    def get(self, entry: Entry, wish: Wish, priority: int = 0) -> Copy:
         """See `Fetching.get`."""
-        return self._old.get(holder_of(entry), self._peers).get(entry, asker, priority)
+        return self._old.get(holder_of(entry), self._peers).get(entry, wish, priority)
+
+    def leave(self, wish: Wish) -> None:
+        """See `Fetching.leave`."""
+        for each in (self._peers, *self._old.values()):
+            each.leave(wish)

@@ -69,9 +69,9 @@ class PassingRetriever:
             what = f"Persons approve or review what leaves in the project {project}, so no rule may send it."
             raise NotPermitted(what, "Order an export: peerpacs export --help")
 
-    def expect(self, entries: Sequence[Entry]) -> None:
+    def expect(self, entries: Sequence[Entry], is_unwanted: Callable[[], bool] = bool) -> None:
         """See `Retriever.expect`."""
-        self._retriever.expect(entries)
+        self._retriever.expect(entries, is_unwanted)
 
     def open(self, entry: Entry) -> Outgoing:
         """Open an instance, de-identified.

@@ -23,6 +23,7 @@ from federation.sight import Grid, Sight
 from node.contracts import Caller, Device
 from node.grid_catalog import DeviceGrid, GridParts
 from node.grid_retriever import Fetching
+from node.nearline_way import Wish
 from node.rule_match import holds
 from node.standing import PrefetchRule
 from node.state import Tables
@@ -245,14 +246,14 @@ class RecallCarrier:
         hands.plan(Counter(entry.SeriesInstanceUID for entry in away))
         left = [entry for entry in entries if entry.SOPInstanceUID not in done]
         behalf = grid.behalf._replace(request_id=secrets.token_hex(8))
-        fetches, priority = self._fetches(), _PRIORITY[job.lane]
+        fetches, priority, wish = self._fetches(), _PRIORITY[job.lane], Wish(behalf)
         for at, entry in enumerate(left):
             if hands.is_unwanted():
                 return Outcome(Verdict.YIELDED)
             if at % _AHEAD == 0:
-                fetches.expect(left[at : at + _AHEAD], behalf, priority)
+                fetches.expect(left[at : at + _AHEAD], wish, priority)
             try:
-                fetches.get(entry, behalf, priority).close()
+                fetches.get(entry, wish, priority).close()
             except Unavailable:
                 raise
             except PacsError as error:

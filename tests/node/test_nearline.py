@@ -12,6 +12,7 @@ import pytest
 
 from catalog import Damaged, NotPermitted, PacsError, PatientKey, Unavailable
 from federation.identities import Asker, ForeignIds
+from node.contracts import Unwanted
 from node.nearline_cache import name_of
 from tests.federation.nodes import wait_for
 from tests.homes import attribute, phantoms
@@ -179,6 +180,60 @@ def test_a_silent_owner_hangs_nobody(two: tuple[Hospital, Reader], monkeypatch: 
         beta.door().open(entries[0])
     held.set()
     assert time.monotonic() - started < 4
+
+
+def test_what_nobody_wants_any_more_is_given_up_within_a_second(two: tuple[Hospital, Reader]) -> None:
+    alpha, beta = two
+    held = _held(two)
+    entries = alpha.entries(alpha.store(phantoms(12, instances=6, size=2_000_000)))
+    door, unwanted = beta.door(), threading.Event()
+    door.expect(entries, unwanted.is_set)
+    threading.Timer(0.3, unwanted.set).start()
+    started = time.monotonic()
+    with pytest.raises(Unwanted):
+        door.open(entries[0])
+    assert 0.3 <= time.monotonic() - started < 1.3
+    door.expect(())
+    wait_for(lambda: "Fetch" in {each.method.rpartition("/")[2] for each in beta.hospital.peer.visits})
+    held.set()
+    wait_for(lambda: alpha.given)
+    assert sum(each.objects for each in alpha.given) < len(entries)
+    assert not [each for each in entries if beta.cache.has(alpha.owner, each)]
+    assert list(beta.fetches.samples())[1:] == [], "nothing failed"
+    alpha.grants.clear()
+    alpha.grant(beta.hospital)
+    assert [len(content(beta.door().open(each))) for each in entries], "and can be had again at once"
+
+
+def test_who_shares_a_fetch_gets_it_when_the_other_gives_up(two: tuple[Hospital, Reader]) -> None:
+    alpha, beta = two
+    held = _held(two)
+    sent = phantoms(13, instances=6, size=2_000_000)
+    entries = alpha.entries(alpha.store(sent))
+    first, second, got = beta.door(request_id="first"), beta.door(request_id="second"), []
+    first.expect(entries)
+    second.expect(entries[1:3])
+    reader = threading.Thread(target=lambda: got.extend(content(second.open(each)) for each in entries[1:3]))
+    reader.start()
+    first.expect(())
+    alpha.grants.clear()
+    alpha.grant(beta.hospital)
+    held.set()
+    reader.join(20)
+    assert len(got) == 2
+    assert set(got) < {each.data for each in sent}
+    wait_for(lambda: "second" in {each.visitor.asker.request_id for each in alpha.given if each.objects})
+    assert not [each for each in entries[3:] if beta.cache.has(alpha.owner, each)]
+
+
+def _held(two: tuple[Hospital, Reader]) -> threading.Event:
+    """Have alpha send nothing more after a few bytes until the event is set, or for five seconds."""
+    alpha, beta = two
+    held = threading.Event()
+    alpha.grants.clear()
+    alpha.grant(beta.hospital, rate=1000)
+    alpha.rest = lambda seconds: held.wait(5)
+    return held
 
 
 def test_copies_stay_within_their_limit_and_age(tmp_path: Path, stack: ExitStack) -> None:

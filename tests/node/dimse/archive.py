@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -13,7 +14,7 @@ import pydicom
 from pydicom.filereader import read_dataset
 
 from catalog import Attributes, Change, Entry, Head, Holding, NotFound, OutOfSpace, Query, Selection
-from node.contracts import Caller, Device, Rejection, Scope, Service, StoreResult, Verdict
+from node.contracts import Caller, Device, Rejection, Scope, Service, StoreResult, Unwanted, Verdict
 from node.dimse import DimseServer, Limits, Security
 from node.storage import file_meta
 from tests.node.dimse.peers import SECURED
@@ -84,6 +85,11 @@ class Archive:
         self.room = 1 << 40
         self.result = StoreResult(0)
         self.missing: set[str] = set()
+        self.far: set[str] = set()
+        """They never come; whoever opens one waits until nobody wants it any more."""
+        self.awaited = threading.Event()
+        self.expected: list[Entry] = []
+        self._is_unwanted: Callable[[], bool] = bool
         self.answers: Callable[[Query], Iterator[Attributes]] = self._studies
         self.queries: list[Query] = []
         self.selections: list[Selection] = []
@@ -126,10 +132,16 @@ class Archive:
     def head(self, share: int = 0) -> Head:
         return Head(0, 0, b"")
 
-    def expect(self, entries: Sequence[Entry]) -> None:
+    def expect(self, entries: Sequence[Entry], is_unwanted: Callable[[], bool] = bool) -> None:
         """Nothing is fetched ahead in memory."""
+        self.expected, self._is_unwanted = list(entries), is_unwanted
 
     def open(self, entry: Entry) -> Stored:
+        if entry.SOPInstanceUID in self.far:
+            self.awaited.set()
+            while not self._is_unwanted():
+                time.sleep(0.02)
+            raise Unwanted
         if entry.SOPInstanceUID in self.missing:
             raise NotFound(f"Instance {entry.SOPInstanceUID} is gone.")
         return self.instances[entry.SOPInstanceUID]

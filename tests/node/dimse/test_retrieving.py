@@ -378,6 +378,57 @@ def test_a_get_is_cancelled_between_two_instances(alpha: Node) -> None:
     asker.close()
 
 
+def test_a_move_that_awaits_a_far_instance_is_cancelled_within_a_second(alpha: Node) -> None:
+    alpha.archive.far = {alpha.archive.entries[4].SOPInstanceUID}
+    with Destination() as destination:
+        to(alpha, destination.port)
+        asker = Asker(alpha, STUDY_MOVE)
+        asker.ask(0x21, study(), "DEST")
+        assert alpha.archive.awaited.wait(10)
+        assert asker.next().Status == 0xFF00
+        asker.cancel()
+        started = time.monotonic()
+        final = asker.final()
+        asker.close()
+    assert time.monotonic() - started < 1
+    assert (final.Status, final.NumberOfCompletedSuboperations) == (0xFE00, 4)
+    assert (final.NumberOfFailedSuboperations, final.NumberOfRemainingSuboperations) == (0, 16)
+    assert alpha.archive.expected == [], "what was fetched ahead is wanted no more"
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_a_get_that_awaits_a_far_instance_is_cancelled_and_counts_what_was_sent(
+    alpha: Node, is_answered: bool
+) -> None:
+    """The answer to the one before may come before the C-CANCEL, while the next one is awaited, or after."""
+    alpha.archive.far = {alpha.archive.entries[1].SOPInstanceUID}
+    asker = Asker(alpha, STUDY_GET, CT_IMAGE)
+    asker.ask(0x10, study())
+    while (command := asker.next()).CommandField != 1:
+        assert command.Status == 0xFF00
+    answer = Command(CommandField=0x8001, MessageIDBeingRespondedTo=command.MessageID, Status=0)
+    assert alpha.archive.awaited.wait(10)
+    if is_answered:
+        asker.association.send(asker.association.contexts[3], encode_command(answer))
+    asker.cancel()
+    if not is_answered:
+        asker.association.send(asker.association.contexts[3], encode_command(answer))
+    final = asker.final()
+    asker.close()
+    assert (final.Status, final.NumberOfCompletedSuboperations) == (0xFE00, 1)
+    assert (final.NumberOfFailedSuboperations, final.NumberOfRemainingSuboperations) == (0, 19)
+
+
+def test_a_caller_that_leaves_while_a_far_instance_is_awaited_ends_its_get(alpha: Node) -> None:
+    alpha.archive.far = {alpha.archive.entries[1].SOPInstanceUID}
+    asker = Asker(alpha, STUDY_GET, CT_IMAGE)
+    asker.ask(0x10, study())
+    assert alpha.archive.awaited.wait(10)
+    hang_up(asker.association, release=False)
+    until(lambda: alpha.trail.of("get"))
+    assert alpha.trail.of("get")[0][0] == "broken"
+
+
 def test_a_get_without_role_selection_fails_every_sub_operation(alpha: Node) -> None:
     peer = Peer("ALPHA", "127.0.0.1", alpha.port, "VIEWER")
     asker = Asker(alpha, STUDY_GET)
