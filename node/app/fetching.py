@@ -22,8 +22,9 @@ from node.contracts import Retriever
 from node.grid_catalog import DeviceGrid
 from node.grid_retriever import GridRetriever
 from node.measures import Sample
-from node.nearline import Fetches, Link
+from node.nearline import Fetches
 from node.nearline_cache import CopyCache
+from node.nearline_way import Link
 from node.oldpacs import OldObjects
 from node.oldpacs.fetching import Everywhere
 from node.shelf import ArchiveShelf
