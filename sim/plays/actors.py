@@ -83,9 +83,13 @@ class Actor(Server):
         """Run a command with --json; return what it says. Raises as `say`."""
         return json.loads(self.say(*words, "--json", codes=codes))
 
+    def peers(self) -> Any:
+        """Return what it says of its peers, whichever of them are away. Raises as `say`."""
+        return self.told("peers", codes=(0, FAILED, PARTIAL))
+
     def is_connected(self, others: Sequence[Actor]) -> bool:
         """Say whether it is connected with all of them."""
-        rows = self.told("peers", codes=(0, FAILED, PARTIAL))["peers"]
+        rows = self.peers()["peers"]
         up = {row["name"] for row in rows if row["state"] == "connected"}
         return up >= {other.called for other in others}
 

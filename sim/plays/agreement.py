@@ -87,7 +87,7 @@ def differing(members: Sequence[Actor]) -> list[str]:
 
     Both logs are read as they lie on disk, bucket by bucket, while the nodes run.
     """
-    by_id = {str(member.told("peers", codes=(0, 1))["node_id"]): member for member in members}
+    by_id = {str(member.peers()["node_id"]): member for member in members}
     found = []
     for reader in members:
         mirror = Mirror(reader.home / _MIRROR, clock=lambda: 0.0, is_read_only=True)
