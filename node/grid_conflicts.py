@@ -69,7 +69,11 @@ class GridConflicts:
         if known is not None and (known.nodes, known.instances) == (conflict.nodes, conflict.instances):
             return ""
         self._rows.put(key, conflict)
-        return ", ".join(self._name(node_id) if node_id else "this node" for node_id in conflict.nodes)
+        return ", ".join(self.names(conflict))
+
+    def names(self, conflict: StudyConflict) -> list[str]:
+        """Return what the nodes of a conflict are called."""
+        return [self._name(node_id) if node_id else "this node" for node_id in conflict.nodes]
 
     @property
     def _now(self) -> int:

@@ -79,6 +79,7 @@ class NeighbourDesk:
             {
                 "StudyInstanceUID": each.StudyInstanceUID,
                 "nodes": list(each.nodes),
+                "names": self._around.conflicts.names(each),
                 "since": each.since,
                 "instances": list(each.instances),
             }

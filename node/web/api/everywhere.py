@@ -68,11 +68,15 @@ class GridStudy(Struct, frozen=True, kw_only=True):
 
 
 class GridConflict(Struct, frozen=True, kw_only=True):
-    """A study under whose UID different nodes state different patients."""
+    """A study under whose UID different nodes state different patients, or keep other bytes."""
 
     StudyInstanceUID: str
     nodes: list[str]
+    names: list[str]
+    """What these nodes are called."""
     since: float
+    instances: list[str]
+    """SOP Instance UIDs that the nodes have with other bytes; none where the patients differ."""
 
 
 def _studies(call: Call) -> GridStudies:
@@ -143,7 +147,7 @@ EVERYWHERE: Final = (
         _fetch, is_node=True, media_type="application/x-ndjson",
     ),
     Operation(
-        "GET", "/grid/conflicts", Right.DECIDE, "Studies that several patients claim",
+        "GET", "/grid/conflicts", Right.DECIDE, "Studies about which sites do not agree",
         verb("grid_conflicts"), list[GridConflict], is_node=True, is_polled=True,
     ),
 )  # fmt: skip

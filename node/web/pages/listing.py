@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -105,11 +105,12 @@ class Words:
         return f"{int(number or 0):,}".replace(",", self._gap)
 
 
-def drawn(found: First, has_grid: bool, words: Words, archive: str) -> str:
+def drawn(found: First, words: Words, archive: str) -> str:
     """Return the HTML of the page's content: its heading, its fields, and the first rows."""
     studies = found.answer["studies"] if isinstance(found.answer, dict) else found.answer
-    heads = [head for head in _HEADS if has_grid or head[0] != "Sites"]
-    rows = "".join(_row(row, isinstance(found.answer, dict), words, archive) for row in studies[:STEP])
+    is_of_grid = isinstance(found.answer, dict)
+    heads = [head for head in _HEADS if is_of_grid or head[0] != "Sites"]
+    rows = "".join(_row(row, heads, words, archive) for row in studies[:STEP])
     fields = "".join(
         f'<label class="field {_NARROW.get(name, "")}"><span>{words(label)}</span><input></label>'
         for name, label in _FIELDS.items()
@@ -123,26 +124,29 @@ def drawn(found: First, has_grid: bool, words: Words, archive: str) -> str:
     )
 
 
-def _row(row: Mapping[str, Any], is_of_grid: bool, words: Words, archive: str) -> str:
+def _row(row: Mapping[str, Any], heads: Sequence[tuple[str, str]], words: Words, archive: str) -> str:
     tail = "" if archive == "main" else f"?archive={quote(archive)}"
     link = html.escape(f"/study/{row.get('StudyInstanceUID', '')}{tail}")
     born = " ".join(filter(None, (_day(row.get("PatientBirthDate")), str(row.get("PatientSex") or ""))))
     whose = _identity(row.get("PatientID"), row.get("IssuerOfPatientID"))
     kind, mark, says = _AVAILABLE.get(row.get("InstanceAvailability") or "ONLINE", _AVAILABLE["UNAVAILABLE"])
-    cells = [
-        f'<td><a href="{link}">{html.escape(_person(row.get("PatientName")) or words("(no name)"))}</a> '
-        f'<span class="aside">{html.escape(born)}</span>{_under(whose)}</td>',
-        f'<td class="nowrap">{html.escape(_day(row.get("StudyDate"), row.get("StudyTime")))}</td>',
-        f"<td>{html.escape(_list(row.get('ModalitiesInStudy')))}</td>",
-        f"<td>{html.escape(_list(row.get('StudyDescription')))}{_under(row.get('AccessionNumber'))}</td>",
-        f'<td class="number">{_images(row, words)}</td>',
-        f'<td class="nowrap"><span class="state {kind}"><span aria-hidden="true">{mark}</span> '
-        f"{words(says)}</span></td>",
-    ]
-    if is_of_grid:
-        badges = "".join(_badge(site, words) for site in row.get("sites") or ())
-        cells.insert(5, f'<td><span class="badges">{badges}</span></td>')
-    return f"<tr>{''.join(cells)}</tr>"
+    name = html.escape(_person(row.get("PatientName"))) or words("(no name)")
+    badges = "".join(_badge(site, words) for site in row.get("sites") or ())
+    cells = {
+        "Patient": f'<a href="{link}">{name}</a> '
+        f'<span class="aside">{html.escape(born)}</span>{_under(whose)}',
+        "Date": html.escape(_day(row.get("StudyDate"), row.get("StudyTime"))),
+        "Modality": html.escape(_list(row.get("ModalitiesInStudy"))),
+        "Description": html.escape(_list(row.get("StudyDescription"))) + _under(row.get("AccessionNumber")),
+        "Images": _images(row, words),
+        "Sites": f'<span class="badges">{badges}</span>',
+        "Availability": f'<span class="state {kind}"><span aria-hidden="true">{mark}</span> '
+        f"{words(says)}</span>",
+    }
+    shown = "".join(
+        f'<td class="{kind}" data-head="{words(head)}">{cells[head]}</td>' for head, kind in heads
+    )
+    return f"<tr>{shown}</tr>"
 
 
 def _images(row: Mapping[str, Any], words: Words) -> str:

@@ -118,7 +118,7 @@ class _Page:
         content = ""
         if found is not None:
             told["first"] = found._asdict()
-            content = drawn(found, told["is_in_grid"], self._words[reader.language], archive)
+            content = drawn(found, self._words[reader.language], archive)
         response.content_type = "text/html; charset=utf-8"
         response.data = shell(
             reader,

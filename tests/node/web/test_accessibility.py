@@ -21,6 +21,21 @@ pytestmark = pytest.mark.slow
 _RULES: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 _LOOKS: Final = ("light", "dark")
 
+_TOO_WIDE: Final = """() => {
+    const room = document.documentElement.clientWidth
+    const isMoved = (each) => each.closest('.pan, .places, .rail, .skip, thead, .scroll')
+    const told = (each) => `${each.tagName}.${each.className}: ${each.textContent.slice(0, 40)}`
+    const wide = [...document.querySelectorAll('body *')].filter((each) => {
+        const { width, left, right } = each.getBoundingClientRect()
+        return width && !isMoved(each) && (right > room + 1 || left < -1 && right > 0) && !each.closest('h1')
+    })
+    const cut = [...document.querySelectorAll('main button, .scroll, td, .badge, .state, dd, label')]
+        .filter((each) => each.clientWidth && each.scrollWidth > each.clientWidth + 2)
+    const page = document.documentElement.scrollWidth
+    return [...(page > room ? [`the page: ${page}`] : []), ...wide.map(told), ...cut.map(told)]
+}"""
+"""What is beyond the window, and what is wider than its place. Charts and the list of pages may be moved."""
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
@@ -72,3 +87,15 @@ def test_dialogs_meet_wcag_aa_too(site: Web, chromium: Browser, look: str) -> No
             somebody.page.get_by_role("button", name=button, exact=True).click()
             expect(somebody.page.locator("dialog h2")).to_be_visible()
             assert judged(somebody) == [], button
+
+
+@pytest.mark.parametrize(("width", "language"), [(320, "cs"), (360, "en"), (768, "cs"), (1280, "en")])
+def test_no_page_is_wider_than_its_window_and_no_text_of_it_is_cut_off(
+    site: Web, chromium: Browser, width: int, language: str
+) -> None:
+    viewport = {"width": width, "height": 760}
+    with person(chromium, site.address, viewport=viewport, locale=language) as somebody:
+        for row in PAGES:
+            somebody.go(row.path.replace("{study}", "1.2.3" if row.module == "open" else study_uid()))
+            somebody.picture(f"{row.module}-{width}-{language}")
+            assert somebody.page.evaluate(_TOO_WIDE) == [], row.module

@@ -1,7 +1,7 @@
 // What persons decide about a study: correct it, move or join what belongs elsewhere, and take each of it back.
 
 import { api, dicomweb, get, post, search, value } from './api.js'
-import { Deed, html, link, REASON, State, Trouble, useAnswer, useState } from './parts.js'
+import { Deed, html, link, REASON, State, Table, Trouble, useAnswer, useState } from './parts.js'
 import { day, identity, moment, person, t, told } from './words.js'
 
 const uid = told.named.study
@@ -43,15 +43,15 @@ export function Decisions({ study, series, changed }) {
   </section>`
 }
 
-function Made({ rows, undo }) {
-  return html`<div class="scroll"><table aria-label=${t('Decisions')}><thead><tr><th scope="col">${t('When')}</th><th scope="col">${t('Who')}</th><th scope="col">${t('What')}</th><th scope="col">${t('Reason')}</th><th scope="col"></th></tr></thead>
-    <tbody>${rows.map((row) => html`<tr key=${row.decision}><td class="nowrap">${moment(row.when / 1000, 'short')}</td><td>${row.who}</td>
-      <td>${VERBS[row.verb] ?? row.verb}${row.target.includes('/') && html` <small>(${t('a part of it')})</small>`}
-        ${Object.entries(row.attributes).map(([keyword, text]) => html`<br /><code>${keyword}</code> ${text || t('(empty)')}`)}
-        ${row.to && (row.to === uid ? html`<br />${t('into this study')}` : html`<br /><a href=${link(`/study/${row.to}`)}>${t('into another study')}</a>`)}</td>
-      <td>${row.reason}</td>
-      <td>${row.is_undone ? html`<${State} kind="waiting">${t('taken back')}</${State}>` : row.can_be_undone && html`<button onClick=${() => undo(row)}>${t('Take back')}</button>`}</td></tr>`)}</tbody></table></div>`
-}
+const Made = ({ rows, undo }) => html`<${Table} label=${t('Decisions')} rows=${rows} keyOf=${(row) => row.decision} empty="" columns=${[
+  { head: t('When'), kind: 'nowrap', cell: (row) => moment(row.when / 1000, 'short') },
+  { head: t('Who'), cell: (row) => row.who },
+  { head: t('What'), cell: (row) => html`${VERBS[row.verb] ?? row.verb}${row.target.includes('/') && html` <small>(${t('a part of it')})</small>`}
+    ${Object.entries(row.attributes).map(([keyword, text]) => html`<br /><code>${keyword}</code> ${text || t('(empty)')}`)}
+    ${row.to && (row.to === uid ? html`<br />${t('into this study')}` : html`<br /><a href=${link(`/study/${row.to}`)}>${t('into another study')}</a>`)}` },
+  { head: t('Reason'), cell: (row) => row.reason },
+  { head: '', cell: (row) => row.is_undone ? html`<${State} kind="waiting">${t('taken back')}</${State}>` : row.can_be_undone && html`<button onClick=${() => undo(row)}>${t('Take back')}</button>` },
+]} />`
 
 function Correct({ study, close, done }) {
   const fields = CORRECTABLE.map(([name, tag, label]) => ({ name, label, placeholder: whole(study, tag), maxlength: 200,

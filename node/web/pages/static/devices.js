@@ -34,10 +34,10 @@ function Devices() {
     <${Table} label=${t('Device book')} rows=${answer.devices} keyOf=${(row) => row.ae_title} empty=${t('The book is empty: nobody may do more than C-ECHO.')}
       columns=${[
     { head: t('AE title'), kind: 'nowrap', cell: (row) => html`<strong>${row.ae_title}</strong>${row.note && html`<span class="under">${row.note}</span>`}` },
-    { head: t('Address'), kind: 'nowrap', cell: (row) => `${row.address || t('any')}${row.port ? `:${row.port}` : ''}` },
+    { head: t('Address'), kind: 'breaks', cell: (row) => `${row.address || t('any')}${row.port ? `:${row.port}` : ''}` },
     { head: t('May'), cell: (row) => html`<span class="badges">${row.services.map((service) => html`<span class="badge tag">${service}</span>`)}</span>` },
     { head: t('Moves to'), cell: (row) => row.move_destinations.join(', ') },
-    { head: t('C-ECHO'), kind: 'nowrap', cell: (row) => row.port > 0 && html`<${Echo} row=${row} />` },
+    { head: t('C-ECHO'), cell: (row) => row.port > 0 && html`<${Echo} row=${row} />` },
     { head: '', kind: 'nowrap', cell: (row) => html`<button class="small" onClick=${() => change(row)}>${t('Edit')}</button> <${Forget} row=${row} done=${again} />` },
   ]} />
     ${changed && html`<${Edit} row=${changed} close=${() => change()} done=${done} />`}`

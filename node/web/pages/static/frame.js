@@ -40,6 +40,8 @@ function Frame({ title, isWide, children }) {
       if (event.key === '?') setDialog('keys')
     }
     addEventListener('keydown', hear)
+    // Where they are one line, that of this page is to be seen.
+    document.querySelector('.places [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' })
     return () => removeEventListener('keydown', hear)
   }, [])
   return html`

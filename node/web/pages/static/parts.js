@@ -89,7 +89,7 @@ export function Field({ label, hint, options, value, ...rest }) {
   return html`<label class="field"><span>${label}</span>${field}${hint && html`<small>${hint}</small>`}</label>`
 }
 
-/** Rows one can walk through with j and k and open with o or Enter. */
+/** Rows one can walk through with j and k and open with o or Enter; where it is narrow, each is a card of its own. */
 export function Table({ label, columns, rows, open, empty, keyOf = (row) => row.id, mark }) {
   const [at, setAt] = useState(-1)
   const now = useRef(-1)
@@ -108,12 +108,12 @@ export function Table({ label, columns, rows, open, empty, keyOf = (row) => row.
     return () => removeEventListener('keydown', hear)
   })
   if (!rows.length) return html`<p class="empty">${empty}</p>`
-  return html`<div class="scroll"><table aria-label=${label}>
-    <thead><tr>${columns.map((column) => column.head
-      ? html`<th class=${column.kind} scope="col">${column.head}</th>` : html`<td></td>`)}</tr></thead>
-    <tbody ref=${body}>${rows.map((row, number) => html`<tr key=${keyOf(row)} class="${number === at ? 'at' : ''} ${mark?.(row) ?? ''}"
+  return html`<div class="scroll"><table role="table" aria-label=${label}>
+    <thead role="rowgroup"><tr role="row">${columns.map((column) => column.head
+      ? html`<th role="columnheader" class=${column.kind} scope="col">${column.head}</th>` : html`<td role="cell"></td>`)}</tr></thead>
+    <tbody role="rowgroup" ref=${body}>${rows.map((row, number) => html`<tr role="row" key=${keyOf(row)} class="${number === at ? 'at' : ''} ${mark?.(row) ?? ''}"
       onClick=${(event) => { if (open && !event.target.closest('a, button, input, label')) open(row) }}>
-      ${columns.map((column) => html`<td class=${column.kind}>${column.cell(row)}</td>`)}</tr>`)}</tbody></table></div>`
+      ${columns.map((column) => html`<td role="cell" class=${column.kind} data-head=${column.head}>${column.cell(row)}</td>`)}</tr>`)}</tbody></table></div>`
 }
 
 /** Two columns: what it is, and its value. */

@@ -120,11 +120,17 @@ function Wizard({ name, done }) {
     <label class="inline"><input type="checkbox" name="standing" /> ${t('Also what comes later')}</label>
     <${Trouble} error=${error} />
     ${isBusy && html`<${Progress} says=${preview ? t('Ordering it') : t('Counting at each site')} />`}
-    ${preview && html`<table><thead><tr><th>${t('Site')}</th><th class="number">${t('Subjects')}</th><th class="number">${t('Studies')}</th><th class="number">${t('Size')}</th><th>${t('State')}</th></tr></thead><tbody>
-      ${preview.sites.map((site) => html`<tr><td>${site.site}</td><td class="number">${few(site.subjects, site)}</td><td class="number">${few(site.studies, site)}</td><td class="number">${site.megabytes < 0 ? '–' : bytes(site.megabytes * 1e6)}</td><td>${site.state}</td></tr>`)}</tbody></table>`}
+    ${preview && html`<${Table} label=${t('What each site has')} rows=${preview.sites} keyOf=${(site) => site.site} empty="" columns=${COUNTED} />`}
     <div class="actions">${preview ? html`<button class="main" disabled=${isBusy}>${t('Order this export')}</button>` : html`<button class="main" disabled=${isBusy}>${t('Count')}</button>`}</div></form>`
 }
 
+const COUNTED = [
+  { head: t('Site'), cell: (site) => site.site },
+  { head: t('Subjects'), kind: 'number', cell: (site) => few(site.subjects, site) },
+  { head: t('Studies'), kind: 'number', cell: (site) => few(site.studies, site) },
+  { head: t('Size'), kind: 'number', cell: (site) => site.megabytes < 0 ? '–' : bytes(site.megabytes * 1e6) },
+  { head: t('State'), cell: (site) => site.state },
+]
 const few = (number, site) => number < 0 ? `< ${site.smallest}` : count(number)
 
 show(t('Research'), Research)

@@ -3,7 +3,7 @@
 import { api, dicomweb, get, grid, may, post, search, value } from './api.js'
 import { Decisions } from './decide.js'
 import { show } from './frame.js'
-import { Deed, Facts, html, link, Progress, REASON, Site, State, Trouble, useAnswer, useState } from './parts.js'
+import { Deed, Facts, html, link, Progress, REASON, Site, State, Table, Trouble, useAnswer, useState } from './parts.js'
 import { isPicture, seriesOf, thumbnail } from './series.js'
 import { bytes, count, day, identity, moment, person, t, told } from './words.js'
 
@@ -83,10 +83,16 @@ function Series({ root, from, series }) {
 
 function Holdings({ sites }) {
   return html`<section class="card" aria-label=${t('Who holds it')}><h2>${t('Who holds it')}</h2>
-    <table><thead><tr><th scope="col">${t('Site')}</th><th class="number" scope="col">${t('Images')}</th><th class="number" scope="col">${t('Size')}</th><th scope="col">${t('Since')}</th><th scope="col">${t('Now')}</th></tr></thead>
-    <tbody>${sites.map((site) => html`<tr><td><${Site} site=${site} /></td><td class="number">${count(site.instances)}</td><td class="number">${bytes(site.bytes)}</td><td class="nowrap">${moment(site.received, 'short')}</td>
-      <td>${site.is_here ? html`<${State} kind="good">${t('here')}</${State}>` : site.is_reachable ? html`<${State} kind="moving">${t('can be fetched')}</${State}>` : html`<${State} kind="bad">${t('not reachable')}</${State}>`}</td></tr>`)}</tbody></table></section>`
+    <${Table} label=${t('Who holds it')} rows=${sites} keyOf=${(site) => site.site} empty="" columns=${HOLDINGS} /></section>`
 }
+
+const HOLDINGS = [
+  { head: t('Site'), cell: (site) => html`<${Site} site=${site} />` },
+  { head: t('Images'), kind: 'number', cell: (site) => count(site.instances) },
+  { head: t('Size'), kind: 'number', cell: (site) => bytes(site.bytes) },
+  { head: t('Since'), kind: 'nowrap', cell: (site) => moment(site.received, 'short') },
+  { head: t('Now'), cell: (site) => site.is_here ? html`<${State} kind="good">${t('here')}</${State}>` : site.is_reachable ? html`<${State} kind="moving">${t('can be fetched')}</${State}>` : html`<${State} kind="bad">${t('not reachable')}</${State}>` },
+]
 
 function Send({ close, done }) {
   const { answer: devices } = useAnswer(async () => may('manage') ? (await get('/api/devices')).filter((device) => device.port) : [])

@@ -66,6 +66,9 @@ function byDevice(series) {
 
 const about = (each) => `${each.device} · ${each.modality} · ${bytes(each.bytes)} · ${moment(each.time, 'short')}`
 
+/** Where there is no room for a chart it keeps its size and is moved below the window. */
+const Pan = ({ says, children }) => html`<div class="pan" role="region" aria-label=${says} tabindex="0">${children}</div>`
+
 /** Figure 6. */
 function OverTime({ series, devices, now, length }) {
   const [height, top, bottom] = [300, 14, 28]
@@ -76,10 +79,10 @@ function OverTime({ series, devices, now, length }) {
   const y = (size) => height - bottom - ((Math.log10(Math.max(size, 1)) - low) / (high - low || 1)) * (height - top - bottom)
   const ticks = Array.from({ length: Math.floor(high) - Math.ceil(low) + 1 }, (_, at) => 10 ** (Math.ceil(low) + at))
   const times = Array.from({ length: 7 }, (_, at) => now - length + (at * length) / 6)
-  return html`<svg class="chart" viewBox="0 0 ${WIDTH} ${height}" role="group" aria-label=${t('Every series by its time and size')}>
+  return html`<${Pan} says=${t('Every series by its time and size')}><svg class="chart" viewBox="0 0 ${WIDTH} ${height}" role="group" aria-label=${t('Every series by its time and size')}>
     ${ticks.map((size) => html`<line x1=${LEFT} x2=${WIDTH - RIGHT} y1=${y(size)} y2=${y(size)} /><text x=${LEFT - 6} y=${y(size) + 4} text-anchor="end">${bytes(size)}</text>`)}
     ${times.map((time, at) => html`<text x=${x(time)} y=${height - 8} text-anchor=${at === 0 ? 'start' : at === 6 ? 'end' : 'middle'}>${clock(time, length)}</text>`)}
-    ${series.map((each) => html`<a href=${link(`/study/${each.StudyInstanceUID}`)} aria-label=${about(each)}><rect x=${x(each.time) - 1.5} y=${y(each.bytes)} width="3" height=${Math.max(1, height - bottom - y(each.bytes))} fill=${colours[`${each.device} ${each.modality}`]}><title>${about(each)}</title></rect></a>`)}</svg>`
+    ${series.map((each) => html`<a href=${link(`/study/${each.StudyInstanceUID}`)} aria-label=${about(each)}><rect x=${x(each.time) - 1.5} y=${y(each.bytes)} width="3" height=${Math.max(1, height - bottom - y(each.bytes))} fill=${colours[`${each.device} ${each.modality}`]}><title>${about(each)}</title></rect></a>`)}</svg></${Pan}>`
 }
 
 function clock(time, length) {
@@ -94,12 +97,12 @@ function PerDevice({ devices }) {
   const most = Math.max(...devices.map((row) => row.bytes), 1)
   const height = top + step * devices.length + 24
   const wide = (size) => (size / most) * (WIDTH - left - 90)
-  return html`<svg class="chart" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label=${t('What each device sent')}>
+  return html`<${Pan} says=${t('What each device sent')}><svg class="chart" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label=${t('What each device sent')}>
     ${devices.map((row, number) => { let from = left
     return html`<text class="name" x=${left - 8} y=${top + step * number + 16} text-anchor="end">${`${row.device} · ${row.modality}`.slice(0, 32)}</text>
       ${row.series.map((each) => { const at = from; from += wide(each.bytes)
     return html`<rect x=${at} y=${top + step * number + 4} width=${Math.max(0.6, wide(each.bytes) - 0.6)} height=${step - 8} fill=${row.colour}><title>${about(each)}</title></rect>` })}
-      <text x=${from + 6} y=${top + step * number + 16}>${bytes(row.bytes)}</text>` })}</svg>`
+      <text x=${from + 6} y=${top + step * number + 16}>${bytes(row.bytes)}</text>` })}</svg></${Pan}>`
 }
 
 show(t('Traffic'), Traffic)

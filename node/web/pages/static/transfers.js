@@ -48,7 +48,7 @@ function Transfers() {
       <span class="under">${row.says.replace(/^(waiting|failed): /, '')}${row.next && row.why ? `. ${row.next}` : ''}</span>` },
     { head: t('Images'), kind: 'number', cell: (row) => html`${count(row.done)} / ${count(row.planned)}${row.bytes > 0 && html`<span class="under">${bytes(row.bytes)}</span>`}` },
     { head: t('Time'), kind: 'nowrap', cell: (row) => html`${moment(row.created, 'short')}<span class="under">${timing(row)}</span>` },
-    { head: '', kind: 'nowrap', cell: (row) => html`<${Deeds} row=${row} does=${does} />` },
+    { head: '', cell: (row) => html`<${Deeds} row=${row} does=${does} />` },
   ]
   return html`
     <div class="filters"><span class="choice" role="group" aria-label=${t('Which transfers')}>

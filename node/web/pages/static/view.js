@@ -125,7 +125,7 @@ function Stage({ frames }) {
       <div class="corner sw">${t('Image {k} of {n}', { k: at + 1, n: frames.length })}${used && frame.isPlain ? `\n${t('Window')} ${count(used.width)} / ${count(used.centre)}` : ''}${value(frame.instance, '00282110') === '01' ? `\n${t('Lossy compression')}` : ''}</div>
       <div class="corner se"><span class="warning">${t('Not for diagnosis')}</span></div>
       ${where && Object.entries(where).map(([side, letters]) => html`<span class="edge at-${side}" aria-hidden="true">${letters}</span>`)}
-      ${drawn.error && html`<div class="corner nw"><${Trouble} error=${drawn.error} /></div>`}
+      ${drawn.error && html`<div class="corner middle"><${Trouble} error=${drawn.error} /></div>`}
     </div>
     <div class="foot"><span class="choice" role="group" aria-label=${t('What dragging does')}>
         ${[['window', t('Window')], ['pan', t('Move')], ['zoom', t('Zoom')]].map(([name, says]) => html`<button aria-pressed=${tool === name} onClick=${() => setTool(name)}>${says}</button>`)}</span>

@@ -50,9 +50,10 @@ function Waiting() {
     { head: t('Waits'), kind: 'nowrap', cell: (row) => age(row.since) },
     { head: '', cell: (row) => html`<button class="small" onClick=${() => setDeed(prefer(row))}>${t('Choose')}</button>` },
   ]} />
-    <${Part} title=${t('Claimed by different patients at different sites')} rows=${answer.grid} keyOf=${(row) => row.StudyInstanceUID} columns=${[
+    <${Part} title=${t('Studies about which sites do not agree')} rows=${answer.grid} keyOf=${(row) => row.StudyInstanceUID} columns=${[
     { head: t('Study'), cell: (row) => html`<a href=${link(`/study/${row.StudyInstanceUID}`)}><code>${row.StudyInstanceUID}</code></a>` },
-    { head: t('Sites'), cell: (row) => row.nodes.join(', ') },
+    { head: t('Sites'), cell: (row) => row.names.join(', ') },
+    { head: t('Why'), cell: (row) => row.instances.length ? t('{n} images with other bytes', { n: row.instances.length }) : t('each says that it is of another patient') },
     { head: t('Waits'), kind: 'nowrap', cell: (row) => age(row.since) },
   ]} />
     ${deed && html`<${Deed} ...${deed} close=${close} />`}`

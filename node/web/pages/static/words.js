@@ -31,9 +31,12 @@ export function span(seconds) {
   return `${seconds < 10 ? number.format(seconds) : Math.round(seconds)} s`
 }
 
+/** Of English, in which a hospital may write the day or the month first: the one order that all read alike. */
+const calendar = language === 'en' ? 'sv' : language
+
 /** Return a moment, in seconds since 1970, in the reader's time zone. */
 export function moment(seconds, style = 'medium') {
-  return new Date(seconds * 1000).toLocaleString(language, { dateStyle: 'short', timeStyle: style })
+  return new Date(seconds * 1000).toLocaleString(calendar, { dateStyle: 'short', timeStyle: style })
 }
 
 export const count = (value) => number.format(value)
