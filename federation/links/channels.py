@@ -21,7 +21,7 @@ from federation.trust.names import server_name
 from federation.trust.trust import Trust
 
 from .gate import ASSERTION, INSTANCE, UNSIGNED, AuditHook, Visit
-from .rpc import channel_options, letter_of
+from .rpc import QUESTIONS, channel_options, letter_of
 
 _OWN_FOR: Final = 120.0
 """Seconds for which one assertion serves the node's own calls to a peer."""
@@ -90,7 +90,7 @@ class _Signer(
 
 
 class Channels:
-    """The channels of one node, one to a peer and address."""
+    """The channels of one node: one to a peer and address, and one beside it for questions."""
 
     def __init__(
         self,
@@ -109,25 +109,29 @@ class Channels:
         self._audit = audit
         self._proxy = proxy
         self._lock = threading.Lock()
-        self._open: dict[tuple[str, str], grpc.Channel] = {}
+        self._open: dict[tuple[str, str, bool], grpc.Channel] = {}
         self._made_for = self._state()
         self._own: dict[str, tuple[Asker, str, float]] = {}
 
     def _state(self) -> tuple[int, int]:
         return self._credentials.pair.identity.serial, self._trust.bundle.version
 
-    def channel(self, node_id: str, address: str) -> grpc.Channel:
-        """Return the channel to a node at this address; TLS makes sure that it is that node."""
+    def channel(self, node_id: str, address: str, *, asks: bool = False) -> grpc.Channel:
+        """Return the channel to a node at this address; TLS makes sure that it is that node.
+
+        One that `asks` is a connection of its own: no question waits behind objects. See `rpc.QUESTIONS`.
+        """
+        key = (node_id, address, asks)
         with self._lock:
-            found = self._open.get((node_id, address))
+            found = self._open.get(key)
             if found is None:
-                found = self._open[node_id, address] = self._make(node_id, address)
+                found = self._open[key] = self._make(node_id, address, asks)
             return found
 
-    def _make(self, node_id: str, address: str) -> grpc.Channel:
+    def _make(self, node_id: str, address: str, asks: bool) -> grpc.Channel:
         pair = self._credentials.pair
         tls = grpc.ssl_channel_credentials(self._trust.roots_pem(), pair.key_pem, pair.chain_pem)
-        options = channel_options(server_name(node_id), self._proxy)
+        options = [*channel_options(server_name(node_id), self._proxy), *(QUESTIONS if asks else ())]
         channel = grpc.secure_channel(address, tls, options)
         return grpc.intercept_channel(channel, _Signer(self, node_id))
 

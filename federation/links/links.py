@@ -52,8 +52,8 @@ class Links(services.LinkServicer):
 
     # What the rest of the node uses.
 
-    def channel(self, node_id: str) -> grpc.Channel:
-        """Return the channel to a connected node.
+    def channel(self, node_id: str, *, asks: bool = False) -> grpc.Channel:
+        """Return the channel to a connected node, or the one for questions; see `Channels.channel`.
 
         Raises:
             Unavailable: it is not connected at this moment; the letter says why.
@@ -69,7 +69,7 @@ class Links(services.LinkServicer):
                 what = f"{standing.identity.name} dialed in, and no way back to it is known."
                 raise Unavailable(what, "Name its address, or open a door at a node that both can reach.")
             address = found[0]
-        return self._talk.channels.channel(node_id, address)
+        return self._talk.channels.channel(node_id, address, asks=asks)
 
     def _why_not(self, node_id: str) -> PacsError:
         known = self._failures.get(node_id)

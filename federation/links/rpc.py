@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
 import grpc
+import grpc.experimental
 
 from catalog import (
     BadRequest,
@@ -127,6 +128,11 @@ def letter_of(error: grpc.RpcError, who: str) -> PacsError:
         return NotFound(f"{who} does not know this call yet.", "Update PeerPACS there.")
     details = (call.details() or "") if call else ""
     return Unavailable(f"{who} failed at this call: {code.name} {details[:200]}".strip() + ".")
+
+
+QUESTIONS: Final = ((grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1),)
+"""Options of a channel for questions: who reads an answer waits for it in gRPC itself. Else each call has a
+thread begin that does, and wakes the reader. Every answer must be read to its end."""
 
 
 @contextmanager

@@ -113,7 +113,8 @@ class Neighbourhood:
         self.search = MirrorSearch(self.mirror, folder / "search")
         rows = self._state.table("grid-followed", Followed)
         self.neighbours = Neighbours(self.mirror, rows, self._grid.tables.peers, self._around())
-        self._owners = AskingOwners(self.neighbours.source, self.neighbours.name, self._channel)
+        asks = partial(self._channel, asks=True)
+        self._owners = AskingOwners(self.neighbours.source, self.neighbours.name, asks)
         issuer = self._issuer()
         self.old.open(folder / "old", self.mirror, issuer)
         manifests = Manifests(self._manifest)
@@ -257,11 +258,11 @@ class Neighbourhood:
         member = self._grid.membership
         return member is not None and member.trust.is_expelled(node_id)
 
-    def _channel(self, node_id: str) -> grpc.Channel:
+    def _channel(self, node_id: str, *, asks: bool = False) -> grpc.Channel:
         member = self._member()
         if member is None:
             raise Unavailable("This node is in no grid.", "See: peerpacs peers")
-        return member.links.channel(node_id)
+        return member.links.channel(node_id, asks=asks)
 
     def _reach(self, node_id: str, archive: str) -> RemoteOwner:
         stub = services.CatalogStub(self._channel(node_id))
