@@ -6,6 +6,7 @@ sentences on standard error: what happened, and what to do.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -145,11 +146,22 @@ class Session:
             patience = 15.0 if command == "status" else 120.0
             yield lambda verb, **told: ask(self.home, room + verb, timeout=patience, **told)
             return
-        from node.app import open_node
+        with loading():
+            from node.app import open_node
 
         with open_node(self.home, purpose=f"peerpacs {command}") as node:
             verbs = node.desk.verbs()
             yield lambda verb, **told: verbs[room + verb](**told)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Modules are imported in here: they leave no garbage, and looking for some costs a fifth of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def shared(function: F) -> F:
@@ -194,7 +206,8 @@ class _Commands(click.Group):
         """Return the command of that name."""
         if name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"node.commands.{_COMMANDS[name]}")
+        with loading():
+            module = importlib.import_module(f"node.commands.{_COMMANDS[name]}")
         command = getattr(module, f"{name.replace('-', '_')}_command")
         assert isinstance(command, click.Command)
         return command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import resource
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from node.cli import FAILED, Session, plural, readable, shared
+from node.cli import FAILED, Session, loading, plural, readable, shared
 from node.commands.archives import troubles
 from node.commands.migrating import summary
 from node.commands.old_pacs import old_sentences
@@ -38,13 +39,15 @@ def run_command(session: Session) -> int:
 
     Example: peerpacs run --home /var/lib/peerpacs
     """
-    from node.app import open_node
-    from node.app.role_serving import wait_for_roles
-    from node.config import load_config
-    from node.logs import start_logging
-    from node.roles.plan import has
-    from node.sections import Role
-    from node.watching import Watchdog
+    with loading():
+        from node.app import open_node
+        from node.app.role_serving import wait_for_roles
+        from node.config import load_config
+        from node.logs import start_logging
+        from node.roles.plan import has
+        from node.sections import Role
+        from node.watching import Watchdog
+    gc.freeze()  # modules stay: the collector passes over them from now on
 
     config = load_config(session.home)
     start_logging(config.log.level, config.log.format, file=config.log.file)
