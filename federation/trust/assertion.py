@@ -11,19 +11,24 @@ import binascii
 import hmac
 import json
 import re
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
+
+from cryptography.x509 import Certificate
 
 from catalog import BadRequest, NotPermitted
 
-from .certificates import parse, public_key
+from .certificates import parse, public_key, to_der
 from .credentials import Pair
-from .keys import is_signed, sign
+from .keys import PublicKey, is_signed, sign
 from .names import Identity, spiffe
 from .trust import Trust
 
 VALID: Final = 300
 """Seconds an assertion counts, each way: clocks of two nodes may differ by as much."""
 _LONGEST: Final = 8192
+_CERTIFICATES: Final = 128
+"""So many are kept as they were read, and as they are sent."""
 _PLAIN: Final = re.compile(r"[\x20-\x7e]{0,64}")
 _PADDED: Final = re.compile(r"[A-Za-z0-9_-]*")
 
@@ -48,11 +53,6 @@ def pseudonym_of(key: bytes, user: str) -> str:
 
 def make_assertion(pair: Pair, asker: Asker, audience: str, now: float) -> str:
     """Return the compact JWS with which a node asks `audience` (a node_id)."""
-    header = {
-        "alg": "ES256",
-        "typ": "JWT",
-        "x5c": [base64.b64encode(pair.leaf).decode()],
-    }
     claims = {
         "iss": spiffe(pair.identity.grid_id, pair.identity.node_id),
         "aud": audience,
@@ -64,8 +64,19 @@ def make_assertion(pair: Pair, asker: Asker, audience: str, now: float) -> str:
         "purpose": asker.purpose,
         "aet": asker.ae_title,
     }
-    signed = f"{_pack(header)}.{_pack(claims)}"
+    signed = f"{_header(pair.chain[0])}.{_pack(claims)}"
     return f"{signed}.{_text(sign(pair.key, signed.encode()))}"
+
+
+@lru_cache(_CERTIFICATES)
+def _header(certificate: Certificate) -> str:
+    x5c = [base64.b64encode(to_der(certificate)).decode()]
+    return _pack({"alg": "ES256", "typ": "JWT", "x5c": x5c})
+
+
+@lru_cache(_CERTIFICATES)
+def _key_in(der: bytes) -> PublicKey:
+    return public_key(parse(der))
 
 
 def verify_assertion(trust: Trust, text: str, caller: Identity, own_id: str, now: float) -> Asker:
@@ -85,7 +96,7 @@ def verify_assertion(trust: Trust, text: str, caller: Identity, own_id: str, now
     der = _certificate(chain[0])
     identity = trust.identify(der)
     signed = f"{parts[0]}.{parts[1]}".encode()
-    if not is_signed(public_key(parse(der)), signature, signed):
+    if not is_signed(_key_in(der), signature, signed):
         raise NotPermitted("The assertion of a call has a wrong signature.")
     issuer = spiffe(identity.grid_id, identity.node_id)
     if identity.node_id != caller.node_id or claims.get("iss") != issuer or claims.get("aud") != own_id:

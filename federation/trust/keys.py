@@ -17,6 +17,7 @@ from catalog import Damaged, NotFound
 PrivateKey = ec.EllipticCurvePrivateKey
 PublicKey = ec.EllipticCurvePublicKey
 
+_ES256: Final = ec.ECDSA(SHA256())
 _HALF: Final = 32
 """Bytes of each of the two numbers of a P-256 signature."""
 
@@ -33,7 +34,7 @@ def spki(key: PublicKey) -> bytes:
 
 def sign(key: PrivateKey, data: bytes) -> bytes:
     """Return the ES256 signature (RFC 7518 3.4): r and s, 32 bytes each."""
-    r, s = utils.decode_dss_signature(key.sign(data, ec.ECDSA(SHA256())))
+    r, s = utils.decode_dss_signature(key.sign(data, _ES256))
     return r.to_bytes(_HALF, "big") + s.to_bytes(_HALF, "big")
 
 
@@ -43,7 +44,7 @@ def is_signed(key: PublicKey, signature: bytes, data: bytes) -> bool:
         return False
     r, s = int.from_bytes(signature[:_HALF], "big"), int.from_bytes(signature[_HALF:], "big")
     try:
-        key.verify(utils.encode_dss_signature(r, s), data, ec.ECDSA(SHA256()))
+        key.verify(utils.encode_dss_signature(r, s), data, _ES256)
     except InvalidSignature:
         return False
     return True
