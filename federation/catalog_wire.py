@@ -50,7 +50,7 @@ def _put_rows(into: pb.Rows, rows: list[Change]) -> None:
 def _changes(rows: pb.Rows) -> list[Change]:
     if not len(rows.seqs) == len(rows.keys) == len(rows.rows):
         raise _bad("rows without numbers")
-    return [Change(*each) for each in zip(rows.seqs, rows.keys, rows.rows, strict=True)]
+    return list(map(Change, rows.seqs, rows.keys, rows.rows))
 
 
 def pull_request(archive: str, request: PullRequest) -> pb.PullRequest:

@@ -122,12 +122,12 @@ class Writing:
         _check(rows)
         state = self.state
         if state.snapshot is not None and state.snapshot.is_first:
-            generation, start = state.generation, self._rows
-            self._puts.extend(
-                (start + change.key, STAMP.pack(generation, change.seq) + change.row)
+            generation, start, stamp = state.generation, self._rows, STAMP.pack
+            self._puts += [
+                (start + change.key, stamp(generation, change.seq) + change.row)
                 for change in rows
                 if not is_tombstone(change.row)
-            )
+            ]
             return
         old = self._stored(rows)
         going = sum(
@@ -285,7 +285,10 @@ def listing(reading: Reading, source: int, buckets: set[int]) -> dict[int, bytes
 
 def _check(rows: list[Change]) -> None:
     """Refuse what no log says, before it can do harm here."""
-    if len({change.key for change in rows}) != len(rows) or not all(
-        0 < len(change.key) <= LONGEST_KEY and len(change.row) <= LONGEST_ROW for change in rows
-    ):
+    if not rows:
+        return
+    keys = [change.key for change in rows]
+    lengths, longest = set(map(len, keys)), max(len(change.row) for change in rows)
+    is_sound = min(lengths) > 0 and max(lengths) <= LONGEST_KEY and longest <= LONGEST_ROW
+    if not is_sound or len(set(keys)) != len(keys):
         raise BadRequest("A peer states rows that cannot be.", "Its catalog is damaged; nothing was taken.")
