@@ -39,7 +39,7 @@ class Visitor(NamedTuple):
     @property
     def caller(self) -> Caller:
         """The caller as policy sees it."""
-        return Caller(self.identity.node_id, self.identity.site, self.asker.purpose)
+        return Caller(self.identity.node_id, self.identity.site, self.asker.purpose, self.asker.role)
 
 
 class Visit(NamedTuple):

@@ -39,6 +39,7 @@ class Asker(NamedTuple):
     pseudonym: str = ""
     """A keyed hash of the user at the asking node, which alone can tell who it was."""
     role: str = "node"
+    """One of ROLES in `names.py`."""
     purpose: str = "operation"
     """Purpose of use, like treatment, payment, research, operation."""
     ae_title: str = ""

@@ -1,4 +1,4 @@
-"""How grids and nodes are named: in certificates, in TLS, and for people.
+"""How grids, nodes and those who ask are named: in certificates, in TLS, and for people.
 
 A grid is the first 16 bytes of the SHA-256 of its founding root's SubjectPublicKeyInfo, for ever. A node is
 the UUID that `peerpacs init` made; it outlives every key. Addresses play no part in trust.
@@ -16,6 +16,8 @@ from catalog import BadRequest
 
 DOMAIN: Final = "node.grid.internal"
 """Below it every node has a name that only TLS ever sees."""
+ROLES: Final = {"ae": "a device", "user": "a person over the web", "node": "the node itself"}
+"""In which role something is asked of a peer, as the assertion of a call names it, and in words."""
 GRID_ID_SIZE: Final = 16
 _SPIFFE: Final = re.compile(r"spiffe://([0-9a-f]{32})/node/([0-9a-f-]{36})")
 

@@ -16,7 +16,7 @@ import msgspec
 
 from catalog import BY_TAG, Attributes, BadRequest, Level, Matching, NotFound, NotPermitted, compile_matcher
 
-from .names import check_node_id
+from .names import ROLES, check_node_id
 
 MOST_SHARES: Final = 63
 EVERYTHING: Final = "everything"
@@ -79,20 +79,29 @@ class Grant(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     min_cohort: int = 0
     purposes: tuple[str, ...] = ()
     """Purposes of use for which questions may be asked and objects be had; empty: any."""
+    roles: tuple[str, ...] = ()
+    """Which of ROLES may ask questions and have objects; empty: any."""
 
     def words(self, op: Op) -> str:
         """Return in words for a person what it allows of an operation it names."""
-        only = f" for {' or '.join(self.purposes)}" if self.purposes and op in _ON_BEHALF else ""
+        only = self.limits() if op in _ON_BEHALF else ""
         return f"{op.value} on {self.share}{only}"
+
+    def limits(self) -> str:
+        """Return in words for whom and what it counts alone, where it asks that; else nothing."""
+        by = f" by {' or '.join(self.roles)}" if self.roles else ""
+        return f" for {' or '.join(self.purposes)}{by}" if self.purposes else by
 
 
 class Caller(NamedTuple):
-    """Who asks, as its certificate says, and for what, as the assertion of its call says."""
+    """Who asks, as its certificate says, and for what and in which role, as its call's assertion says."""
 
     node_id: str
     site: str
     purpose: str | None = None
     """None where a judgement is about no call: whatever the purpose."""
+    role: str | None = None
+    """Likewise."""
 
 
 class Permission(NamedTuple):
@@ -164,6 +173,9 @@ def check_grant(grant: Grant, shares: Iterable[Share]) -> Grant:
     if wrong := [each for each in grant.purposes if not _PURPOSE.fullmatch(each)]:
         what = f"{wrong[0]!r} is no purpose of use."
         raise BadRequest(what, "Name purposes like treatment, payment, research or operation.")
+    if wrong := [each for each in grant.roles if each not in ROLES]:
+        known = ", ".join(f"{role} ({words})" for role, words in ROLES.items())
+        raise BadRequest(f"{wrong[0]!r} is no role in which anybody asks.", f"Name one of: {known}.")
     if not grant.ops or grant.rate < 0 or grant.min_cohort < 0:
         raise BadRequest("A grant needs something it allows, and no limit below 0.")
     share = next((each for each in (ALL, *shares) if each.name == grant.share), None)
@@ -227,17 +239,29 @@ class Policy:
         if not found:
             on = "" if share is None else f" on share {share}"
             to = f"{caller.node_id} of {caller.site or 'no site'}"
-            if op in _ON_BEHALF and self.permissions(caller._replace(purpose=None), op, now):
-                to += f" for {caller.purpose or 'no purpose'}"
+            if op in _ON_BEHALF:
+                to += self._lacking(caller, op, now)
             what = f"This node does not grant {op.value}{on} to {to}."
             raise NotPermitted(what, f"Its admin can: peerpacs grants add node:{caller.node_id} ...")
         return found
 
+    def _lacking(self, caller: Caller, op: Op, now: float) -> str:
+        """Return in words which of purpose and role a call was refused for, if it was for one of them."""
+        purpose, role = f" for {caller.purpose or 'no purpose'}", f" when {caller.role or 'nobody'} asks"
+        if self.permissions(caller._replace(purpose=None), op, now):
+            return purpose
+        if self.permissions(caller._replace(role=None), op, now):
+            return role
+        is_both = self.permissions(caller._replace(purpose=None, role=None), op, now)
+        return f"{purpose}{role}" if is_both else ""
+
 
 def _is_for(grant: Grant, caller: Caller, op: Op) -> bool:
-    """Say whether a grant counts for the purpose of a call."""
-    is_free = not grant.purposes or op not in _ON_BEHALF or caller.purpose is None
-    return is_free or caller.purpose in grant.purposes
+    """Say whether a grant counts for the purpose and the role of a call."""
+    if op not in _ON_BEHALF:
+        return True
+    is_purpose = not grant.purposes or caller.purpose is None or caller.purpose in grant.purposes
+    return is_purpose and (not grant.roles or caller.role is None or caller.role in grant.roles)
 
 
 def first_admitting(permissions: Iterable[Permission], attributes: Attributes) -> Permission | None:

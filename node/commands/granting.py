@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from federation.trust.names import ROLES
 from node.cli import Session, by_default, columns, plural, shared, who
 
 
@@ -45,6 +46,13 @@ def list_grants(session: Session) -> int:
     multiple=True,
     help="With find_live and retrieve: only what is asked for this purpose of use, like treatment.",
 )
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    type=click.Choice(list(ROLES)),
+    help="With find_live and retrieve: only what a device (ae), a web user (user) or the node itself asks.",
+)
 @click.option("--project", default="", help="With export_deid: for this research project only.")
 @click.option(
     "--min-cohort", type=click.IntRange(min=0), default=0, help="With export_deid: no fewer subjects."
@@ -58,12 +66,14 @@ def add_grant(session: Session, peer: str, share: str, ops: tuple[str, ...], **l
 
     \b
     Example: peerpacs grants add site:HOSP-B everything catalog find_live retrieve
-             peerpacs grants add site:HOSP-B everything catalog retrieve --purpose treatment
+             peerpacs grants add site:HOSP-B everything catalog retrieve --purpose treatment --role ae
              peerpacs grants add uni everything export_deid --project TRIAL-7 --min-cohort 10
     """
     with session.desk("grants") as ask:
         row = ask("put_grant", peer=peer, share=share, ops=list(ops), who=who(), **limits)
-    only = f", for {' or '.join(row['purposes'])} only" if row["purposes"] else ""
+    whom = [f"for {' or '.join(row['purposes'])}"] if row["purposes"] else []
+    whom += [f"when {' or '.join(row['roles'])} asks"] if row["roles"] else []
+    only = f", {' and '.join(whom)} only" if whom else ""
     session.say(row, [f"✓ {row['peer']} may {', '.join(row['ops'])} on {row['share']}{only}."])
     return 0
 
@@ -127,9 +137,10 @@ def _grants(found: dict[str, Any]) -> Iterator[str]:
             row["rate"] or "-",
             row["hours"],
             ", ".join(row["purposes"]) or "-",
+            ", ".join(row["roles"]) or "-",
         )
         for row in found["grants"]
     ]
     yield from columns(
-        rows, ("ID", "PEER", "SHARE", "MAY", "PROJECT", "SMALLEST", "BYTES/S", "HOURS", "PURPOSES")
+        rows, ("ID", "PEER", "SHARE", "MAY", "PROJECT", "SMALLEST", "BYTES/S", "HOURS", "PURPOSES", "ROLES")
     )

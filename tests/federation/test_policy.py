@@ -116,6 +116,24 @@ def test_a_grant_that_names_purposes_counts_for_what_is_asked_for_one_of_them() 
     assert policy.check(CALLER._replace(purpose="operation"), Op.CATALOG, NOON)
 
 
+def test_a_grant_that_names_roles_counts_for_what_is_asked_in_one_of_them() -> None:
+    ops, limits = (Op.CATALOG, Op.RETRIEVE), {"purposes": ("treatment",), "roles": ("ae", "node")}
+    policy = Policy([], [_grant(ops=ops, **limits)])
+    asked = CALLER._replace(purpose="treatment", role="ae")
+    assert policy.check(asked, Op.RETRIEVE, NOON)
+    assert policy.permissions(CALLER, Op.RETRIEVE, NOON), "whatever the role, it is granted"
+    assert policy.check(asked._replace(role="user"), Op.CATALOG, NOON), "a node follows for itself"
+    for caller, words in (
+        (asked._replace(role="user"), "when user asks"),
+        (asked._replace(purpose="research"), "for research"),
+        (asked._replace(role="", purpose="research"), "for research when nobody asks"),
+    ):
+        with pytest.raises(NotPermitted, match=f"grant retrieve to {NODE} of [^ ]* {words}\\."):
+            policy.check(caller, Op.RETRIEVE, NOON)
+    assert policy.grants[0].words(Op.RETRIEVE) == "retrieve on everything for treatment by ae or node"
+    assert policy.grants[0].words(Op.CATALOG) == "catalog on everything"
+
+
 def test_each_record_is_judged_by_what_the_share_matches() -> None:
     permissions = Policy([MAMMO], [_grant(share="mammo")]).check(CALLER, Op.CATALOG, NOON)
     assert first_admitting(permissions, {"00080060": {"vr": "CS", "Value": ["MG"]}})
@@ -146,6 +164,7 @@ def test_a_grant_never_shows_more_than_its_share() -> None:
 def test_grants_and_shares_are_checked_when_they_are_written() -> None:
     for wrong in (
         _grant(purposes=("for fun!",)),
+        _grant(roles=("doctor",)),
         _grant(peer="alpha"),
         _grant(peer="node:x"),
         _grant(hours="25-3"),

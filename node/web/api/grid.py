@@ -40,6 +40,7 @@ class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     project: Annotated[str, Meta(max_length=24)] = ""
     min_cohort: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     purposes: Annotated[list[Word], Meta(max_length=10)] = []
+    roles: Annotated[list[Word], Meta(max_length=10)] = []
 
 
 class Which(Struct, frozen=True, forbid_unknown_fields=True):

@@ -186,7 +186,11 @@ def test_the_owner_says_what_a_peer_may_do_and_when_whatever_the_peer_knows(
         alpha.say("grants", "add", "beta", "everything", *ALL, "--purpose", "research")
         got, status, _, _ = get(beta, uid, "WS")
         assert (got, status.Status) == ([], 0xA702), "not for treatment"
+        alpha.say("grants", "add", "beta", "everything", *ALL, "--purpose", "research", "--role", "user")
         beta.say("devices", "add", "TRIAL", "--services", "find,get", "--purpose", "research")
+        got, status, _, _ = get(beta, uid, "TRIAL")
+        assert (got, status.Status) == ([], 0xA702), "not for devices"
+        alpha.say("grants", "add", "beta", "everything", *ALL, "--purpose", "research", "--role", "ae")
         until(lambda: get(beta, uid, "TRIAL")[1].Status == 0)
         until(lambda: "research" in {each["purpose"] for each in _fetches_asked_of(alpha)})
     finally:

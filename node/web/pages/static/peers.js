@@ -35,7 +35,7 @@ const columns = (setDeed, grants, isAuthority) => [
   { head: t('Site'), kind: 'nowrap', cell: (row) => html`<strong>${row.name}</strong><span class="under">${row.site}</span>` },
   { head: t('State'), cell: (row) => { const [kind, says] = standing(row); return html`<${State} kind=${kind}>${says}</${State}>${row.why && html`<span class="under">${row.why} ${row.next}</span>`}` } },
   { head: t('Address'), cell: (row) => html`<code>${row.addresses.join(' ') || t('it calls us')}</code>` },
-  { head: t('May do here'), cell: (row) => html`${own(row, grants).map((grant) => html`<span class="badge tag">${grant.share}: ${grant.ops.join(', ')}</span> `)}${!own(row, grants).length && t('nothing')}` },
+  { head: t('May do here'), cell: (row) => html`${own(row, grants).map((grant) => html`<span class="badge tag">${grant.share}: ${[grant.ops.join(', '), ...grant.purposes, ...grant.roles].join('; ')}</span> `)}${!own(row, grants).length && t('nothing')}` },
   { head: '', kind: 'nowrap', cell: (row) => row.state !== 'expelled' && html`<button class="small" onClick=${() => setDeed(grant(row, grants))}>${t('What it may')}</button>
     ${isAuthority && html` <button class="small" onClick=${() => setDeed(expel(row))}>${t('Expel')}</button>`}` },
 ]
@@ -46,7 +46,9 @@ const deny = (request) => ({ title: t('Refuse {name}', request), verb: t('Refuse
 const expel = (row) => ({ title: t('Expel {name}', row), verb: t('Expel'), danger: true, says: t('It can no longer ask any site for anything, and what is known of its studies here goes at once. Copies that it fetched of our studies stay with it.'), does: () => post(`/api/peers/${row.node_id}/revoke`) })
 const grant = (row, grants) => ({ title: t('What {name} may do with everything here', row), verb: t('Save'), fields: [{ name: 'ops', label: t('It may'), options: [['catalog find_live retrieve', t('see our catalog, ask and fetch')], ['catalog', t('see our catalog only')], ['', t('nothing')]] }],
   does: async ({ ops }) => {
-    if (ops) await post('/api/grants', { peer: row.node_id, share: 'everything', ops: ops.split(' ') })
+    // What it may for some purposes, roles, hours or bytes a second only stays limited so.
+    const { rate, hours, purposes, roles } = own(row, grants).find(({ share, project, peer }) => share === 'everything' && !project && peer.startsWith('node:')) || {}
+    if (ops) await post('/api/grants', { peer: row.node_id, share: 'everything', ops: ops.split(' '), rate, hours, purposes, roles })
     else await Promise.all(own(row, grants).filter(({ share }) => share === 'everything').map(({ id }) => ask('DELETE', `/api/grants?id=${encodeURIComponent(id)}`)))
   } })
 const invite = (setTicket) => ({ title: t('Invite a hospital'), verb: t('Make the ticket'), says: t('One ticket is for one node, once, within a day. When it is used, you approve here.'), fields: [{ name: 'site', label: t('What the hospital is called'), required: true, maxlength: 64 }], does: async ({ site }) => setTicket(await post('/api/peer-invitations', { site })) })
