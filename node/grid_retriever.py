@@ -82,9 +82,9 @@ class GridRetriever:
     def open(self, entry: Entry) -> Outgoing:
         """Open an instance for sending; see `Retriever.open`."""
         if not entry.SOPInstanceUID:
-            raise Unavailable(
-                f"Held by {entry.source}, which cannot be reached now.", "Try again when it can."
-            )
+            # Its owner alone knows the UIDs; the sentence fits an Error Comment, which is all that is told.
+            what = f"Held by {entry.source}, unreachable; UIDs were not listed here."
+            raise Unavailable(what, "Try again when it can be reached.")
         outgoing = self._opened(entry) if holder_of(entry) else self._local.open(entry)
         coercion = self._coercion(entry.StudyInstanceUID)
         return corrected(outgoing, [coercion], self._system, COERCING) if coercion else outgoing

@@ -130,7 +130,7 @@ class SubOperations:
         self._failed: list[str] = []
         self._remaining = len(entries)
         self._complaint = ""
-        """The first reason of a failure, for the Error Comment."""
+        """For the Error Comment: why something failed that no list can name, else the first reason."""
         self._is_over = False
         self._started = self._last = time.monotonic()
 
@@ -209,9 +209,12 @@ class SubOperations:
     def _fail(self, entry: Entry, why: str) -> None:
         self._failed.append(entry.SOPInstanceUID)
         self._remaining -= 1
-        self._complaint = self._complaint or why
+        is_named = bool(entry.SOPInstanceUID)
+        if not self._complaint or not is_named:
+            self._complaint = why
         if len(self._failed) <= TOLD:
-            logger.warning("Instance %s could not be sent: %s", entry.SOPInstanceUID, why)
+            uid = entry.SOPInstanceUID if is_named else f"of series {entry.SeriesInstanceUID}"
+            logger.warning("Instance %s could not be sent: %s", uid, why)
 
     def _beat(self) -> None:
         """Send Pending if none went out for a while; called by the pulse."""

@@ -66,10 +66,11 @@ def test_a_study_at_alpha_is_got_at_beta_with_the_same_bytes_and_again_without_a
     until(lambda: is_seen(beta, other, "UNAVAILABLE"))
     again, status, _, _ = get(beta, uid)
     assert (len(again), status.Status) == (5, 0), "the copies serve"
-    got, status, _, took = get(beta, other)
+    got, status, identifier, took = get(beta, other)
     assert (got, status.Status, took < 1) == ([], 0xA702, True)
     assert status.NumberOfFailedSuboperations == 3
-    assert "alpha" in status.ErrorComment
+    assert status.ErrorComment == "Held by alpha, unreachable; UIDs were not listed here."
+    assert not identifier.FailedSOPInstanceUIDList
     alpha.start(**alpha.env)
     until(lambda: is_seen(beta, other))
 
