@@ -57,7 +57,7 @@ bench-paper: $(VENV)/developer
 
 # Half an hour: query time up to a million series (ours) and a hundred thousand (Orthanc).
 bench-curve: $(VENV)/developer
-	PATH="$$(sh tools/programs.sh):$$PATH" $(BIN)/python -m sim.experiments.paper --only curve --page docs/benchmark-curve.md
+	PATH="$$(sh tools/programs.sh):$$PATH" $(BIN)/python -m sim.experiments.paper --only curve
 
 sim: $(VENV)/developer
 	$(BIN)/python -m sim.plays

@@ -27,6 +27,7 @@ from ..traffic.records import Burst
 from .catalogue import EXPERIMENTS, carry_out
 from .comparison import page, partial
 from .figures import draw
+from .findings import said
 from .outcome import Outcome, Plan, Say, figure
 
 _PARTIAL: Final = 3
@@ -231,6 +232,8 @@ def show(outcomes: Sequence[Outcome], console: Console) -> None:
         for row in dict.fromkeys(key for each in of_it for key in each.summary):
             table.add_row(row, *(figure(each.summary[row]) if row in each.summary else "" for each in of_it))
         console.print(table)
+        for sentence in said(of_it):
+            console.print(sentence, highlight=False, markup=False)
         for each in of_it:
             if each.stopped:
                 console.print(partial(each), style="yellow", highlight=False, markup=False)

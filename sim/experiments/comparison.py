@@ -8,6 +8,7 @@ from typing import Final
 
 from .catalogue import EXPERIMENTS
 from .figures import draw
+from .findings import said
 from .outcome import Outcome, figure
 
 _STYLE: Final = """
@@ -43,6 +44,8 @@ def _section(name: str, of_it: Sequence[Outcome], targets: Sequence[str]) -> lis
     if experiment.paper:
         parts.append(f"<p class='paper'>The paper: {escape(experiment.paper)}.</p>")
     parts += [f"<p class='partial'>{escape(partial(each))}</p>" for each in of_it if each.stopped]
+    if sentences := said(of_it):
+        parts.append(f"<p>{escape(' '.join(sentences))}</p>")
     by_target = {each.target: each for each in of_it}
     there = [target for target in targets if target in by_target]
     heads = "".join(f"<th>{escape(target)}</th>" for target in there)

@@ -192,7 +192,7 @@ class Table4:
 
     name = "table4"
     title = "Retrieving studies of various sizes (Table 4)"
-    paper = "93-126 Mbps with 4 threads, 181-293 with 8, 284-449 with 16; no fall with size"
+    paper = "87-126 Mbps with 4 threads, 181-293 with 8, 284-449 with 16; no fall with size"
     _THREADS: Final = (4, 8, 16)
     _STUDIES: Final = 32
 

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from node.cli import main
 from node.control import ask
-from sim.experiments import command, figures, paper
+from sim.experiments import chapter, command, figures, findings, paper
 from sim.experiments.catalogue import EXPERIMENTS, carry_out
 from sim.experiments.comparison import page
 from sim.experiments.curve import Curve
@@ -252,15 +252,81 @@ def test_figures_6_to_10_are_drawn_as_svg_for_several_targets() -> None:
     assert "A &amp; B" in drawn["figure10"]
 
 
-def test_the_page_has_the_papers_figures_beside_ours() -> None:
+def test_a_page_gets_the_papers_figures_beside_ours_in_the_place_of_an_earlier_session(
+    tmp_path: Path,
+) -> None:
     of_fig8 = [each for each in outcomes() if each.experiment == "fig8"]
     for each in of_fig8:
         each.summary = {"mean, s": 0.0123}
     of_fig8[1].stopped = "It refused the connection: nobody listens there."
-    text = paper.page(of_fig8, {"runs": 3, "scale": 0.5, "machine": "two cores"}, {"figure8": "<svg/>"})
+    file = tmp_path / "benchmark.md"
+    file.write_text("# What was measured\n\nBefore.\n")
+    chapter.write(file, of_fig8, {"runs": 1, "machine": "one core"}, {"fig8": 0.5})
+    file.write_text(file.read_text() + "\n## After\n")
+    chapter.write(file, of_fig8, {"runs": 3, "machine": "two cores"}, {"fig8": 0.5})
+    text = file.read_text()
+    assert text.startswith("# What was measured\n\nBefore.\n\n")
+    assert text.endswith("\n## After\n")
+    assert (text.count("- machine: two"), text.count("- machine: one"), text.count("### Searching")) == (
+        1,
+        0,
+        1,
+    )
     assert "| mean, s | 0.0123 | 0.0123 | 0.099 |" in text
     assert "![figure8](benchmark-paper/figure8.svg)" in text
     assert "Orthanc, fig8: not complete" in text
+    assert (tmp_path / "benchmark-paper" / "figure8.svg").exists()
+
+
+def test_ratios_of_workers_sizes_and_archives_are_said_in_words() -> None:
+    size = "series, median of the questions, ms"
+    told = {
+        "fig10": ({"8 workers to 1": 3.2}, {"8 workers to 1": 0.9}),
+        "table4": (
+            {"4 threads, largest to smallest": 1.5, "8 threads, largest to smallest": 0.95},
+            {"4 threads, largest to smallest": 1.2, "8 threads, largest to smallest": 0.6},
+        ),
+        "curve": (
+            {f"1000 {size}": 1.0, f"1000000 {size}": 1.4},
+            {f"1000 {size}": 2.0, f"100000 {size}": 80.0},
+        ),
+    }
+    said = {
+        name: " ".join(
+            findings.said([Outcome(name, "ours", summary=one), Outcome(name, "Orthanc", summary=two)])
+        )
+        for name, (one, two) in told.items()
+    }
+    assert said["fig10"] == (
+        "Throughput with 8 workers to that with 1: ours 3.2 and Orthanc 0.9. "
+        "It grows with the workers at ours, and not at Orthanc."
+    )
+    assert "ours 1.5 and 0.95 with 4 and 8 threads; Orthanc 1.2 and 0.6 with" in said["table4"]
+    assert said["table4"].endswith("It falls with the size at Orthanc, and not at ours.")
+    assert "ours 1.4 from 1 000 to 1 000 000 series; Orthanc 40 from 1 000 to 100 000 series" in said["curve"]
+    assert said["curve"].endswith("It stays flat, at most 1.5 times as long, at ours, and not at Orthanc.")
+    assert findings.said([Outcome("fig10", "gone", stopped="It died.")]) == []
+
+
+@pytest.mark.slow
+def test_a_session_tells_of_who_does_not_start_and_measures_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(paper.DcmQRSCP):
+        name = "broken"
+
+        def command(self) -> list[str]:
+            return ["sh", "-c", "echo the disk is missing >&2; exit 1"]
+
+    monkeypatch.setattr(paper, "_CONTESTANTS", (paper.DcmQRSCP, Broken))
+    words = ["--only=fig9", "--scale=0.02", "--runs=2", "--minutes=0", f"--storage={tmp_path}"]
+    result = CliRunner().invoke(paper.main, [*words, f"--page={tmp_path / 'page.md'}"])
+    assert result.exit_code == 3, result.output
+    text = (tmp_path / "page.md").read_text()
+    assert "| asked by | C-GET |  | |" in text
+    assert "broken, fig9: not complete, nothing done. It did not start." in text
+    assert "the disk is missing" in text
+    assert "dcmqrscp: 1 of 2 runs; for more there was no time." in text
 
 
 def test_a_picture_of_what_was_not_finished_is_drawn_all_the_same() -> None:
