@@ -24,7 +24,7 @@ from typing import Any, Final
 from cheroot import server as cheroot
 from cheroot import wsgi
 from cheroot.errors import FatalSSLAlert
-from cheroot.makefile import StreamReader, StreamWriter
+from cheroot.makefile import StreamReader
 from cheroot.workers import threadpool
 
 from catalog import Damaged
@@ -38,6 +38,8 @@ BODY: Final = "peerpacs.body"
 _HEADER_SECONDS: Final = 15.0
 _SMALL: Final = 16384
 """Pieces up to this size are not worth a packet of their own."""
+_NEXT: Final = 5
+"""Milliseconds for which a thread stays with a connection it has answered, if no other one needs it."""
 
 
 class _Deadline(socket.SocketIO):
@@ -63,6 +65,9 @@ class _Deadline(socket.SocketIO):
 
 
 class _Reader(StreamReader):
+    _read_buf: bytes
+    _read_pos: int
+
     def __init__(self, sock: socket.socket, patience: float) -> None:
         super().__init__(sock, "rb", 16384)
         self._raw = self.limited = _Deadline(sock, patience)
@@ -74,6 +79,31 @@ class _Reader(StreamReader):
             return True
         return isinstance(self._connection, ssl.SSLSocket) and self._connection.pending() > 0
 
+    def readline(self, size: int | None = -1) -> bytes:
+        """Read a line, by one look where the buffer has all of it: headers nearly always come together."""
+        if self._read_pos == len(self._read_buf):
+            self.peek(1)
+        start = self._read_pos
+        end = self._read_buf.find(b"\n", start) + 1
+        if not end or 0 <= (-1 if size is None else size) < end - start:
+            return bytes(super().readline(size))
+        self._read_pos = end
+        return bytes(self._read_buf[start:end])
+
+
+class _Writer:
+    """Writes at once; while `is_followed`, what is written waits for what will follow without delay."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._connection = sock
+        self._more = 0 if _is_tls(sock) else socket.MSG_MORE
+        self.is_followed = False
+        self.bytes_written = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._connection.sendall(data, self._more if self.is_followed else 0)
+        self.bytes_written += len(data)
+
 
 class Connection(cheroot.HTTPConnection):
     """One connection whose reader knows deadlines."""
@@ -81,16 +111,31 @@ class Connection(cheroot.HTTPConnection):
     def __init__(self, server: Any, sock: Any, makefile: Any = None) -> None:
         super().__init__(server, sock)
         self.rfile = _Reader(sock, server.timeout)
-        self.wfile = StreamWriter(sock, "wb", 16384)
+        self.wfile = _Writer(sock)
         self._is_shaken = not _is_tls(sock)
+        self._coming = select.poll()
+        self._coming.register(sock, select.POLLIN)
 
     def communicate(self) -> bool:
-        """Serve one request; while it lasts, the server knows of it."""
+        """Serve a request, and those that come right behind it; meanwhile the server knows of it."""
         self.server.serving.add(self)
         try:
-            return (self._is_shaken or self._shake()) and bool(super().communicate())  # type: ignore[no-untyped-call]
+            is_kept = (self._is_shaken or self._shake()) and self._serve()
+            while is_kept and self._is_next_near():
+                is_kept = self._serve()
+            return is_kept
         finally:
             self.server.serving.discard(self)
+
+    def _serve(self) -> bool:
+        return bool(super().communicate())  # type: ignore[no-untyped-call]
+
+    def _is_next_near(self) -> bool:
+        """Say whether the next request is here or comes at once, unless others wait for the thread."""
+        pool = self.server.requests
+        if not self.server.ready or pool.qsize or not pool.idle:
+            return False
+        return self.rfile.has_data() or bool(self._coming.poll(_NEXT))
 
     def _shake(self) -> bool:
         """Work the TLS handshake here, on a thread with a deadline, so that nobody waits for who is slow."""
@@ -187,19 +232,19 @@ class Gateway(wsgi.Gateway_10):
 
     def _send(self, piece: Piece) -> None:
         request, size = self.req, len(piece)
+        connection, writer, left = request.conn.socket, request.conn.wfile, self.remaining_bytes_out
+        writer.is_followed = True
         request.ensure_headers_sent()
-        connection, left = request.conn.socket, self.remaining_bytes_out
         if request.chunked_write:
-            connection.sendall(b"%x\r\n" % size)
+            writer.write(b"%x\r\n" % size)
+        writer.is_followed = request.chunked_write or (size < _SMALL and left is not None and size < left)
         if isinstance(piece, FilePiece):
             self._send_file(connection, piece)
-        elif size < _SMALL and left is not None and size < left and not _is_tls(connection):
-            # It goes out with what follows it.
-            connection.sendall(piece, socket.MSG_MORE)
         else:
-            connection.sendall(piece)
+            writer.write(piece)
+        writer.is_followed = False
         if request.chunked_write:
-            connection.sendall(b"\r\n")
+            writer.write(b"\r\n")
         if left is not None:
             self.remaining_bytes_out = left - size
 
