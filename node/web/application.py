@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import falcon
+from falcon.routing import CompiledRouter
 
 from catalog import NotFound, PacsError
 from node.contracts import Scope, Verdict
@@ -166,9 +167,9 @@ def turn_away(response: falcon.Response, refused: Refused) -> None:
         response.set_header("Retry-After", str(refused.retry))
 
 
-def make_application(roots: Roots, services: Services) -> falcon.App[Any, Any]:
-    """Return the WSGI application that serves these scopes."""
-    application = falcon.App(middleware=[_Entrance(services)])
+def make_application(roots: Roots, services: Services, router: CompiledRouter) -> falcon.App[Any, Any]:
+    """Return the WSGI application that serves these scopes; `router` is a new one."""
+    application = falcon.App(middleware=[_Entrance(services)], router=router)
     application.req_options.strip_url_path_trailing_slash = True
     application.set_error_serializer(_serialize)
     application.add_error_handler(Exception, _tell)

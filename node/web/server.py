@@ -13,6 +13,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
+from falcon.routing import CompiledRouter
+
 from catalog import BadRequest, Busy, Clock
 from node.contracts import Audit
 from node.pixels import Codecs
@@ -78,12 +80,15 @@ class WebServer:
         self._gate = gate or LoopbackGate()
         self._crowd = Crowd(time.monotonic, self._limits.rate, self._limits.at_once)
         services = Services(self._gate, audit, clock, convert, codecs, self._finishers, folder, self._crowd)
-        self._application = make_application(roots, services)
+        router = CompiledRouter()
+        self._application = make_application(roots, services, router)
         if backing is not None:
             add_api(self._application, TABLE, backing, services)
         if pages is not None:
             lookup = Lookup(TABLE, backing, services) if backing is not None else None
             add_pages(self._application, pages, services, lookup)
+        # It compiles itself when it is first asked, which would cost the first client 20 ms.
+        router.find("/")
         self._servers: list[tuple[Server, threading.Thread]] = []
 
     def start(self, host: str, port: int, tls: Callable[[], ssl.SSLContext] | None = None) -> int:
