@@ -56,7 +56,8 @@ def _ordered(reading: Reading, entries: Iterable[Entry]) -> list[Entry]:
             ranks[key] = series_rank(SERIES_CODEC.unpack(reading.get(series_at(key)) or b""))
         return entry.StudyInstanceUID, ranks[key], instance_rank(entry)
 
-    return sorted(entries, key=rank)
+    found = list(entries)
+    return sorted(found, key=rank) if len(found) > 1 else found
 
 
 def _studies(reading: Reading, selection: Selection) -> Iterator[StudyRow]:

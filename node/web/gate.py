@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, NamedTuple, Protocol
 
@@ -98,9 +99,13 @@ class LoopbackGate:
 
 def address_of(request: falcon.Request) -> str:
     """Return the address that the request came from; what a header claims does not count."""
-    address = request.env.get("REMOTE_ADDR", "").partition("%")[0]
+    return _plain(request.env.get("REMOTE_ADDR", ""))
+
+
+@lru_cache(maxsize=1024)
+def _plain(told: str) -> str:
     try:
-        parsed = ip_address(address)
+        parsed = ip_address(told.partition("%")[0])
     except ValueError:
         return ""
     return str(getattr(parsed, "ipv4_mapped", None) or parsed)
@@ -114,6 +119,7 @@ def is_from_elsewhere(request: falcon.Request) -> bool:
     return request.get_header("Sec-Fetch-Site", default="none") not in ("none", "same-origin")
 
 
+@lru_cache(maxsize=1024)
 def _is_loopback(address: str) -> bool:
     try:
         return ip_address(address).is_loopback

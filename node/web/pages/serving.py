@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -194,16 +195,18 @@ def is_open(method: str, path: str) -> bool:
     """Say whether anybody may ask for this: files tell nothing, and pages look who asks by themselves."""
     if method not in ("GET", "HEAD"):
         return False
-    return (
-        path in OPEN_PATHS or path.startswith((STATIC, OHIF)) or any(_is_at(row.path, path) for row in PAGES)
-    )
+    if path in OPEN_PATHS or path.startswith((STATIC, OHIF)):
+        return True
+    return _A_PAGE.fullmatch(path.rstrip("/") or "/") is not None
 
 
-def _is_at(pattern: str, path: str) -> bool:
-    told, asked = pattern.split("/"), (path.rstrip("/") or "/").split("/")
-    return len(told) == len(asked) and all(
-        word == there or word.startswith("{") for word, there in zip(told, asked, strict=True)
-    )
+def _shape(path: str) -> str:
+    """Return the expression for the path of a page, whatever is named in it."""
+    words = path.split("/")
+    return "/".join("[^/]*" if word.startswith("{") else re.escape(word) for word in words)
+
+
+_A_PAGE: Final = re.compile("|".join(_shape(row.path) for row in PAGES))
 
 
 def add_pages(
