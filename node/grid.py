@@ -268,9 +268,9 @@ class Membership:
 
     def _bind(self) -> list[GridServer]:
         """Take the ports: for peers, for who wants to join, and the door."""
-        settings = self.settings
-        peers = GridServer(self.credentials, self.trust, gate=self.gate, max_age=settings.max_age)
-        desk = GridServer(self.credentials, self.trust, gate=None, threads=16)
+        settings, now, wait = self.settings, self.outside.monotonic, self.outside.stop.wait
+        peers = GridServer(self.credentials, self.trust, now, wait, gate=self.gate, max_age=settings.max_age)
+        desk = GridServer(self.credentials, self.trust, now, wait, gate=None, threads=16)
         # A node that listens for nobody still needs the port behind the door, for itself alone.
         host = settings.host if settings.port >= 0 else "127.0.0.1"
         self.ports["grid"] = peers.bind(host, max(settings.port, 0))

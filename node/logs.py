@@ -2,11 +2,13 @@
 
 A JSON line has ts, level, logger and event, and assoc, peer and job where the caller named them with
 `extra=`. Libraries that quote values of data sets in their own messages are kept silent: no attribute of
-a patient may reach a log.
+a patient may reach a log. When the process itself breaks (SIGSEGV), the places where its threads were go to
+standard error.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import sys
@@ -30,6 +32,7 @@ def start_logging(level: LogLevel, form: LogFormat, stream: TextIO | None = None
     Raises:
         OSError: the file cannot be written.
     """
+    faulthandler.enable(sys.__stderr__ or sys.stderr)
     out = stream or sys.stderr
     is_text = form is LogFormat.TEXT or (form is LogFormat.AUTO and not file and out.isatty())
     handler = WatchedFileHandler(file, encoding="utf-8") if file else logging.StreamHandler(out)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import signal
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 
@@ -66,3 +69,16 @@ def test_libraries_that_quote_data_sets_are_silent(stream: io.StringIO) -> None:
     logging.getLogger("pydicom").error("Invalid value for VR PN: 'Novák^Jan'")
     logging.getLogger("pynetdicom.assoc").error("Novák^Jan")
     assert stream.getvalue() == ""
+
+
+def test_a_process_that_breaks_says_where_its_threads_were() -> None:
+    breaking = """
+import os, signal
+from node.logs import start_logging
+from node.sections import LogFormat, LogLevel
+start_logging(LogLevel.INFO, LogFormat.JSON)
+os.kill(os.getpid(), signal.SIGSEGV)
+"""
+    broken = subprocess.run([sys.executable, "-c", breaking], capture_output=True, text=True)
+    assert broken.returncode == -signal.SIGSEGV
+    assert 'File "<string>", line 6 in <module>' in broken.stderr
