@@ -22,7 +22,7 @@ from .mirror_rows import HOLDER, META, NUMBER_OF, SOURCE_BYTES, STUDY_NUMBER, UN
 
 COMMIT_EVERY: Final = 0.5
 """Seconds between two commits of the index while there is something to commit."""
-TOO_MANY: Final = 2000
+TOO_MANY: Final = 20_000
 """Studies the index does not know yet, above which it is not asked: the rows are walked instead."""
 _AT_ONCE: Final = 500
 _TOKEN: Final = META + b"token"
