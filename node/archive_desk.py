@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable
 from itertools import islice
@@ -20,11 +19,11 @@ from catalog import (
     understand,
 )
 from node.archives import DEFAULT
-from node.audit import Line, read
+from node.audit import Line
+from node.deletions import Deletions
 from node.inventory import page_of
 from node.keys import attributes_of, check_values, question
 from node.life import decisions_of, life_of
-from node.research.senders import is_used
 from node.retention_desk import RetentionDesk
 from node.review import Review
 from node.storekeeping import Storekeeping
@@ -164,47 +163,7 @@ class ArchiveDesk:
 
     def deletions(self) -> dict[str, Any]:
         """Return what was ordered to go and how far it is, and what waits for a second person."""
-        disposal, limit = self._archive.disposal, self._archive.limit
-        orders = [
-            {
-                **_target(order.target),
-                "decision": id,
-                "verb": order.verb.value,
-                "who": order.who,
-                "when": order.when,
-                "due": int(disposal.due(order)),
-                "done": order.done,
-                "outcome": order.outcome,
-                "problem": disposal.why_not(id),
-                **(self._reach(id, order.done) if order.verb is Verb.ERASE else {}),
-            }
-            for id, order in disposal.orders.rows()
-        ]
-        wishes = [
-            {**_target(wish.target), "wish": id, "verb": wish.verb.value, "who": wish.who, "when": wish.when}
-            for id, wish in limit.waiting()
-        ]
-        return {"orders": sorted(orders, key=_when), "wishes": wishes, "left_today": limit.left()}
-
-    def _reach(self, id: str, done: int) -> dict[str, Any]:
-        """Return which sites owe a receipt for an erasure, and what may hold it out of reach."""
-        node, erasing = self._node, self._node.neighbourhood.erasing
-        receipts = erasing.receipts_of(self._archive).of(id) if erasing else []
-        before = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(done / 1000 or node.clock()))
-        backups = [
-            str(line.detail["backup"])
-            for line in read(node.home / "audit", "backup")
-            if line.event == "backup" and "backup" in line.detail and line.time[:19] <= before
-        ]
-        exports = node.research.exports.all() if is_used(node.state) else []
-        return {
-            "receipts": receipts,
-            "owing": [row["node"] for row in receipts if row["is_owed"]],
-            "backups": backups,
-            "exports": [
-                f"{each.project} {each.id[:8]}" for each in exports if each.archive == self._archive.name
-            ],
-        }
+        return Deletions(self._node, self._archive).told()
 
     def move_series(
         self, series: list[str], to: str, reason: str, who: str, attributes: list[str] | None = None
@@ -255,11 +214,3 @@ class ArchiveDesk:
         if line.called:
             return line.called in self._archive.plan.ae_titles
         return bool(line.detail.get("archive", DEFAULT) == self._archive.name)
-
-
-def _target(uids: tuple[str, ...]) -> dict[str, str]:
-    return dict(zip(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"), uids, strict=False))
-
-
-def _when(order: dict[str, Any]) -> int:
-    return int(order["when"])

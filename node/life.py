@@ -125,6 +125,8 @@ def _sentence(line: Line) -> str:
             else "decided about"
         )
         return f"{who} {verb} this study. Decision {str(line.detail.get('decision', ''))[:8]}."
+    if line.event == "receipt":
+        return f"{line.detail.get('node')} dropped{instances} of it that were deleted here."
     sentence = {
         "store": f"{who} stored{instances} of it",
         "get": f"{who} fetched{instances} of it",

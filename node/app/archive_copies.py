@@ -21,6 +21,7 @@ from federation.sourcing import Source
 from node.copies.away import Away
 from node.copies.carrier import CopyCarrier, Kept, study_of
 from node.copies.commit_level import CommitLevel
+from node.copies.dropping import Dropping
 from node.copies.homecoming import Homecoming
 from node.copies.ledger import Ledger
 from node.copies.members import Members
@@ -112,6 +113,13 @@ class ArchiveCopies:
             lambda archive, uid: self.may_drop(uid),
             lambda archive, entry: self.is_sound(entry),
             self._over,
+            self._dropped,
+        )
+
+    def _dropped(self, uid: str, node_id: str, count: int) -> None:
+        detail = {"node_id": node_id, "node": self._shared.name(node_id), "archive": self.name}
+        self.archive.audit.record(
+            "receipt", None, "dropped", {**detail, "StudyInstanceUID": uid, "instances": count}
         )
 
     def _over(self, uid: str) -> None:
@@ -274,6 +282,16 @@ class ArchiveCopies:
         members = self.members
         around = Around(members.site, self._rules, members.candidates, members.may_hold, self._shared.order)
         return Planner(self.name, self.archive.catalog, self.ledger, around)
+
+    def owing(self, uid: str) -> dict[str, Dropping]:
+        """Return how each keeper stands with what was deleted here of a study, also who was not asked yet."""
+        found, keepers = self.ledger.droppings.of(uid), self.ledger.keepers(uid)
+        versions = self.archive.catalog.versions((uid,)) if keepers else []
+        here = {entry.holding.sha256 for entry in versions}
+        for node_id, row in keepers.items():
+            if left := row.all() - here:
+                found[node_id] = Dropping(digests=b"".join(sorted(left)), since=row.proved)
+        return found
 
     # What goes on.
 

@@ -143,10 +143,13 @@ def deletions_command(session: Session) -> int:
 
 
 def _left_of(order: dict[str, Any]) -> Iterator[str]:
-    """Yield what is still to be done about an erasure, and by whom."""
+    """Yield what is still to be done about an order, and by whom."""
     name = order["decision"][:8]
     if order.get("owing"):
         yield f"! {name}: no receipt yet from {', '.join(order['owing'])}; they are asked when they are back."
+    if order.get("unheard"):
+        away = ", ".join(order["unheard"])
+        yield f"! {name}: {away} not connected since: hidden there once they are back and hear of it."
     for row in order.get("receipts", ()):
         if row["what"] and not row["is_owed"]:
             yield f"! {name}: {row['node']}: {row['what']}."

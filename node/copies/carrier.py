@@ -121,12 +121,13 @@ class CopyCarrier:
         may_drop: Callable[[str, str], bool],
         on_damage: Callable[[str, Entry], object] = lambda archive, entry: None,
         on_over: Callable[[str], None] = lambda uid: None,
+        on_dropped: Callable[[str, str, int], None] = lambda uid, node_id, count: None,
     ) -> None:
         """`own` is this node's id; `may_go` says why nothing goes to a keeper now, or nothing.
 
         `may_drop` says whether who is no longer to have copies of a study may forget them. `on_damage`
         hears of an object whose bytes a keeper found to be others, `on_over` of each study that a keeper
-        has whole.
+        has whole, `on_dropped` of how many objects one dropped that were deleted here.
         """
         self._ledger = ledger
         self._link = link
@@ -136,6 +137,7 @@ class CopyCarrier:
         self._may_drop = may_drop
         self._on_damage = on_damage
         self._on_over = on_over
+        self._on_dropped = on_dropped
 
     def carry(self, job: Job, hands: Hands) -> Outcome:
         """Have one keeper take what it lacks of one study."""
@@ -150,11 +152,9 @@ class CopyCarrier:
             study, receipts = study_of(catalog, uid), ledger.receipts(uid, node_id)
             if not self._is_wanted(uid, node_id, study):
                 return self._let_go(order.archive, uid, node_id, study)
-            surplus = receipts.all() - study.digests
-            if surplus and study.may_go:
-                ledger.withdraw(uid, node_id, surplus)
-                self._link.drop(node_id, order.archive, uid, sorted(surplus))
             known = receipts.all()
+            if study.may_go:
+                self._drop_deleted(order.archive, uid, node_id, known - study.digests, study.digests)
             missing = [entry for entry in study.entries if entry.holding.sha256 not in known]
             if not missing and receipts.said == study.said:
                 self._on_over(uid)
@@ -171,19 +171,36 @@ class CopyCarrier:
             if problem is not None:
                 return Outcome(Verdict.LATER, problem.what, problem.next)
 
+    def _drop_deleted(
+        self, archive: str, uid: str, node_id: str, surplus: set[bytes], here: set[bytes]
+    ) -> None:
+        """Have a keeper drop what was deleted of a study that it keeps; what came again since stays."""
+        owed = self._ledger.droppings.owed(uid, node_id)
+        if gone := (surplus | owed) - here:
+            self._ask_to_drop(archive, uid, node_id, gone, is_all=False)
+        elif owed:
+            self._ledger.droppings.dropped(uid, node_id, 0)
+
+    def _ask_to_drop(self, archive: str, uid: str, node_id: str, gone: set[bytes], *, is_all: bool) -> None:
+        # First here: what a crash leaves is a copy too many, never a receipt for nothing.
+        if gone:
+            self._ledger.droppings.owe(uid, node_id, gone)
+        self._ledger.withdraw(uid, node_id, () if is_all else gone)
+        count = self._link.drop(node_id, archive, uid, () if is_all else sorted(gone))
+        if self._ledger.droppings.dropped(uid, node_id, count):
+            self._on_dropped(uid, node_id, count)
+
     def _is_wanted(self, uid: str, node_id: str, study: Study) -> bool:
         placed = self._ledger.placed(uid)
         is_gone = study.may_go and not study.entries
         return not is_gone and placed is not None and node_id in placed.nodes
 
     def _let_go(self, archive: str, uid: str, node_id: str, study: Study) -> Outcome:
-        is_here = not self._ledger.receipts(uid, node_id).all() - study.digests
-        if not (study.may_go or is_here) or not self._may_drop(archive, uid):
+        surplus = self._ledger.receipts(uid, node_id).all() - study.digests
+        if (surplus and not study.may_go) or not self._may_drop(archive, uid):
             why = "The other copies of it are not proved yet, or it is not whole here without them."
             return Outcome(Verdict.LATER, why, "Nothing is dropped before.")
-        # First here: what a crash leaves is a copy too many, never a receipt for nothing.
-        self._ledger.withdraw(uid, node_id)
-        self._link.drop(node_id, archive, uid)
+        self._ask_to_drop(archive, uid, node_id, surplus, is_all=True)
         self._on_over(uid)
         return Outcome(Verdict.OVER)
 

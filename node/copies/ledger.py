@@ -17,6 +17,8 @@ from msgspec.structs import replace
 from catalog import Clock
 from node.state import State
 
+from .dropping import Droppings
+
 _MAP_SIZE: Final = 64 << 30
 _LENGTH: Final = 32
 
@@ -67,6 +69,8 @@ class Ledger:
         self.follow = self._state.table("follow", Follow)
         self.heard = self._state.table("heard", float)
         """When each node was last connected, in seconds since 1970."""
+        self.droppings = Droppings(self._state, clock)
+        """What was deleted here and is to go there."""
         self._away = self._state.table("away", int)
         self.away_bytes = sum(size for _, size in self._away.scan())
         """Bytes of own objects that lie at other sites alone."""
@@ -134,6 +138,7 @@ class Ledger:
         """Take back all receipts of a node that drops what it keeps; looks at every row."""
         for study in list(self.studies_at(node_id)):
             self.withdraw(study, node_id)
+        self.droppings.forget_keeper(node_id)
 
     def _change(self, study: str, node_id: str, change: Callable[[Receipts | None], Receipts | None]) -> None:
         self._receipts.change({_key(study, node_id): change})

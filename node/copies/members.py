@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
+from math import inf
 from typing import Final
 
 from catalog import Attributes, Clock
 from federation.placement import Candidate
 from federation.trust.policy import Caller, Op, Policy
+from federation.trust.rows import PeerRow
 from node.grid import Grid
 
 from .ledger import Ledger
 
 _CHANGES_ITS_MIND: Final = 600.0
 """Seconds after which a node that wanted to leave, and did not, counts again."""
+_TOLD: Final = (Op.CATALOG, Op.HOST_REPLICAS)
+"""What makes a node hear of what becomes of a study."""
 
 
 class Members:
@@ -55,15 +60,34 @@ class Members:
         row = self._grid().tables.peers.get(node_id.encode())
         return row.site if row and row.state == "member" and node_id not in self.lost() else ""
 
+    def everybody(self) -> list[PeerRow]:
+        """Return the other members, lost or not."""
+        own, rows = self._grid().settings.node_id, self._grid().tables.peers.scan()
+        return [row for _, row in rows if row.state == "member" and row.node_id != own]
+
+    def heard(self) -> dict[str, float]:
+        """Return by name when each member that hears of the archive's studies was last connected.
+
+        In seconds since 1970; endless of who is connected now.
+        """
+        now, policy = {*self.connected()}, self.policy()
+
+        def is_told(row: PeerRow) -> bool:
+            caller = Caller(row.node_id, row.site)
+            found = chain.from_iterable(policy.permissions(caller, op, None) for op in _TOLD)
+            return any(each.share.archive == self._archive for each in found)
+
+        return {
+            row.name: inf if row.node_id in now else self._ledger.heard.get(row.node_id.encode()) or 0.0
+            for row in self.everybody()
+            if is_told(row)
+        }
+
     def candidates(self) -> list[Candidate]:
         """Return the other members that are not lost and do not leave."""
-        own, now = self._grid().settings.node_id, self._clock()
+        now = self._clock()
         lost = {*self.lost(), *(each for each, until in [*self._leaving.items()] if now < until)}
-        return [
-            Candidate(row.node_id, row.site)
-            for _, row in self._grid().tables.peers.scan()
-            if row.state == "member" and row.node_id != own and row.node_id not in lost
-        ]
+        return [Candidate(row.node_id, row.site) for row in self.everybody() if row.node_id not in lost]
 
     def counted(self) -> set[str]:
         """Return the ids of the candidates."""

@@ -63,6 +63,7 @@ class Planner:
         """Studies that somebody does not have whole, as far as is known."""
         self._told: set[str] = set()
         self._going: set[str] = {uid for uid in places if lets_go(catalog.decisions(uid))}
+        self._going |= ledger.droppings.studies()
         """Studies of which something is deleted that can still be taken back: no change tells of its end."""
 
     def step(self) -> bool:
@@ -106,7 +107,8 @@ class Planner:
 
     def _place(self, uid: str, rules: Rules, nodes: list[Candidate]) -> list[Order]:
         was, keepers = self._ledger.placed(uid), self._ledger.keepers(uid)
-        if not rules and was is None and not keepers:
+        owing = self._ledger.droppings.owing(uid)
+        if not rules and was is None and not (keepers or owing):
             return []
         study, stated = study_of(self._catalog, uid), self._catalog.stated(uid)
         placed = self._decided(uid, study, stated, rules, nodes, was)
@@ -127,9 +129,10 @@ class Planner:
             )
         if placed != was:
             self._ledger.place(uid, placed)
-        work = [*dict.fromkeys(lacking + untold), *surplus]
+        work = [*dict.fromkeys([*lacking, *untold, *surplus, *owing])]
         (self._open.add if work or (placed and placed.lacking) else self._open.discard)(uid)
-        (self._going.add if study.may_go and study.entries and keepers else self._going.discard)(uid)
+        is_going = bool(owing) or (study.may_go and study.entries and keepers)
+        (self._going.add if is_going else self._going.discard)(uid)
         return [
             Order(kind=Kind.COPY, destination=node_id, archive=self._archive, StudyInstanceUID=uid)
             for node_id in work

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import dcmread
@@ -42,8 +43,22 @@ def test_a_study_has_its_copies_and_they_go_when_it_is_deleted(three: list[GridN
     wait_until_met(alpha, 2)
     until(lambda: (kept(beta), kept(gamma)) == (8, 8))
     assert "Every study has its copies" in alpha.say("copies", "lacking")
-    alpha.say("delete", uid, "--reason", "test", "--yes")
-    until(lambda: (kept(beta), kept(gamma)) == (3, 3))
+    gamma.kill()
+    until(lambda: not alpha.is_connected(gamma))
+    made = alpha.told("delete", uid, "--reason", "test", "--yes")
+
+    def order() -> dict[str, Any]:
+        orders: list[dict[str, Any]] = alpha.told("deletions")["orders"]
+        return next(each for each in orders if each["decision"] == made["decision"])
+
+    until(lambda: kept(beta) == 3 and order()["owing"] == ["gamma"])
+    assert order()["unheard"] == ["gamma"]
+    assert "no receipt yet from gamma" in alpha.say("deletions")
+    gamma.start(**gamma.env)
+    until(lambda: kept(gamma) == 3 and order()["owing"] == [], 60)
+    assert {row["node"]: row["copies"] for row in order()["receipts"]} == {"beta": 5, "gamma": 5}
+    until(lambda: order()["unheard"] == [])
+    assert "gamma dropped 5 instances of it" in alpha.say("trace", uid)
 
 
 def test_commitment_waits_for_a_second_site_and_a_cut_only_delays_it(

@@ -9,12 +9,13 @@ from hashlib import sha256
 from itertools import count
 from pathlib import Path
 
+import grpc
 import pytest
 import zmq
 from msgspec.structs import replace
 
-from catalog import Entry, Move, Moved, Selection
-from federation.copying import CopyItem
+from catalog import Entry, Move, Moved, Selection, Unavailable
+from federation.copying import CopyItem, CopyLink
 from federation.links.rpc import letters
 from federation.objects import PeerLink
 from federation.owners import Owner
@@ -42,14 +43,16 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Keeper, Keep
     yield from pair(tmp_path_factory.mktemp("keepers"))
 
 
-def carried(alpha: Keeper, beta: Keeper, uid: str, damaged: list[Entry]) -> Outcome:
-    """Have alpha's transfer bring beta a study, once; return how that ended."""
+def carried(
+    alpha: Keeper, beta: Keeper, uid: str, damaged: list[Entry], link: CopyLink | None = None
+) -> Outcome:
+    """Have alpha's transfer bring beta a study, once, over some link; return how that ended."""
     node_id = beta.peer.node_id
     alpha.ledger.place(uid, Placed(archive="main", rule="all", nodes=(node_id,)))
     order = Order(kind=Kind.COPY, destination=node_id, archive="main", StudyInstanceUID=uid)
     carrier = CopyCarrier(
         alpha.ledger,
-        alpha.link,
+        link or alpha.link,
         alpha.peer.node_id,
         lambda name: alpha.node.catalog,
         lambda node_id: "",
@@ -74,6 +77,33 @@ def test_an_object_that_always_fails_holds_up_nothing_else_of_its_study(two: tup
     said = beta.copies.said(alpha.owner, uid)
     assert said is not None
     assert said.readable, "readers are not told of what did come"
+
+
+def test_a_deleted_series_goes_at_its_keeper_although_the_line_broke_in_the_middle(
+    two: tuple[Keeper, Keeper],
+) -> None:
+    alpha, beta = two
+    uid = alpha.store(phantoms(26, instances=4, series=2, size=4000))
+    node_id, catalog = beta.peer.node_id, alpha.node.archive("main").catalog
+    assert carried(alpha, beta, uid, []).verdict is Verdict.OVER
+    entries = catalog.versions((uid,))
+    gone = [each for each in entries if each.SeriesInstanceUID == entries[0].SeriesInstanceUID]
+    verbs = alpha.node.desk.verbs()
+    verbs["delete"](target=entries[0].SeriesInstanceUID, reason="a test", who="ann")
+    catalog.purge(uid, gone)
+
+    def broken(channel: str) -> grpc.Channel:
+        raise Unavailable("The line broke.", "")
+
+    with pytest.raises(Unavailable):
+        carried(alpha, beta, uid, [], CopyLink(broken, str, lambda name, run: None, time.monotonic))
+    assert alpha.ledger.droppings.owing(uid) == [node_id]
+    assert alpha.ledger.droppings.studies() == {uid}
+    assert carried(alpha, beta, uid, []).verdict is Verdict.OVER
+    left = {each.holding.sha256 for each in entries} - {each.holding.sha256 for each in gone}
+    assert {row.holding.sha256 for row in beta.copies.study(alpha.owner, uid)} == left
+    row = alpha.ledger.droppings.of(uid)[node_id]
+    assert (row.dropped, row.all(), row.done > 0) == (len(gone), set(), True)
 
 
 def test_a_copy_that_the_door_never_takes_keeps_nothing_else_from_coming_home(
