@@ -7,19 +7,17 @@ remembers what was done, so that an import that was stopped goes on where it was
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any, Final, NamedTuple, NoReturn
+from typing import IO, Any, Final, NamedTuple
 
-from catalog import BadRequest, Header, MoreNeeded, NotFound, OutOfSpace, PacsError, Unreadable, scan
+from catalog import Header, MoreNeeded, NotFound, OutOfSpace, PacsError, Unreadable, scan
 from node.contracts import Caller, Ingest, Reception
 from node.foreign_storage import foreign_storage
+from node.import_files import SourceFile, source_files
 from node.storage import Meta, read_meta
 
 SOURCE: Final = "IMPORT"
@@ -52,103 +50,6 @@ class Outcome(NamedTuple):
     size: int = 0
     """Bytes of the data set, if it was stored."""
     StudyInstanceUID: str = ""
-
-
-class SourceFile(NamedTuple):
-    """One file of an import; `stamp` changes when the file does."""
-
-    name: str
-    stamp: str
-    open: Callable[[], AbstractContextManager[IO[bytes]]] | None
-
-
-def source_files(source: Path) -> Iterator[SourceFile]:
-    """Yield the files of a folder, a zip file, a DICOMDIR or a single file, in a stable order.
-
-    Raises:
-        NotFound: there is nothing at the path.
-        BadRequest: a zip file or DICOMDIR cannot be read, or it is no file at all.
-    """
-    if not source.exists():
-        raise NotFound(f"There is nothing at {source}.", "Check the path; it is read on the node's host.")
-    if source.is_dir():
-        yield from _walked(source)
-    elif not source.is_file():
-        raise BadRequest(f"{source} is neither a file nor a folder.", "Name a folder, zip file or DICOMDIR.")
-    elif zipfile.is_zipfile(source):
-        yield from _zipped(source)
-    elif source.name.upper() == "DICOMDIR":
-        yield from _listed(source)
-    elif source.suffix.lower() == ".zip":
-        raise BadRequest(f"{source.name} is a damaged zip file.", "Copy it again; its end may be missing.")
-    else:
-        yield _plain(source, source.parent)
-
-
-def _walked(root: Path) -> Iterator[SourceFile]:
-    """Yield the files under a folder, and what cannot be looked at: nothing is left out unsaid."""
-    closed: list[OSError] = []
-    for folder, folders, names in os.walk(root, onerror=closed.append):
-        folders.sort()
-        for path in (Path(folder, name) for name in sorted(names)):
-            if path.is_file() or path.is_symlink():
-                yield _plain(path, root)
-        for path in (Path(folder, name) for name in folders):
-            if path.is_symlink():
-                why = BadRequest("A link to a folder is not followed.", "Import that folder itself.")
-                yield SourceFile(str(path.relative_to(root)), "", partial(_fail, why))
-    for error in closed:
-        yield SourceFile(str(error.filename), "", partial(_fail, error))
-
-
-def _fail(error: Exception) -> NoReturn:
-    raise error
-
-
-def _plain(path: Path, root: Path) -> SourceFile:
-    try:
-        status = path.stat()
-        stamp = f"{status.st_size}-{status.st_mtime_ns}"
-    except OSError:
-        # Opening it will fail too, and say why.
-        stamp = ""
-    return SourceFile(str(path.relative_to(root)), stamp, partial(_open, path))
-
-
-def _open(path: Path) -> IO[bytes]:
-    return path.open("rb")
-
-
-def _zipped(source: Path) -> Iterator[SourceFile]:
-    try:
-        # Not closed here: members are opened by several threads, some after the last name was handed out.
-        archive = zipfile.ZipFile(source)
-    except zipfile.BadZipFile as error:
-        raise BadRequest(f"{source.name} is a damaged zip file ({error}).", "Copy it again.") from error
-    for info in archive.infolist():
-        if not info.is_dir():
-            stamp = f"{info.file_size}-{info.CRC:08x}"
-            yield SourceFile(info.filename, stamp, partial(archive.open, info))
-
-
-def _listed(source: Path) -> Iterator[SourceFile]:
-    """Yield what a DICOMDIR names (PS3.10 8, PS3.3 F.3.2.2); names may differ in case from the medium's."""
-    from pydicom import dcmread
-
-    try:
-        records = dcmread(source).get("DirectoryRecordSequence") or []
-    except Exception as error:
-        why = f"{source} cannot be read as a DICOMDIR ({type(error).__name__})."
-        raise BadRequest(why, "Import the folder it lies in instead.") from error
-    root = source.parent
-    present = {str(path.relative_to(root)).upper(): path for path in root.rglob("*") if path.is_file()}
-    for record in records:
-        parts = record.get("ReferencedFileID")
-        if not parts:
-            continue
-        name = "/".join([parts] if isinstance(parts, str) else parts)
-        path = present.get(name.upper())
-        yield _plain(path, root) if path else SourceFile(name, "", None)
 
 
 class Ledger:
@@ -188,7 +89,8 @@ def import_file(file: SourceFile, ingest: Ingest, caller: Caller) -> Outcome:
         OutOfSpace: the node cannot take more now; the import should stop and be started again later.
     """
     if file.open is None:
-        return Outcome(file.name, Fate.MISSING, "A DICOMDIR names this file, but the medium lacks it.")
+        why = "The DICOMDIR names it, and the medium does not have it. Ask for another copy of the medium."
+        return Outcome(file.name, Fate.MISSING, why)
     try:
         with file.open() as stream:
             return _take(file.name, stream, ingest, caller)
@@ -209,7 +111,7 @@ def _take(name: str, stream: IO[bytes], ingest: Ingest, caller: Caller) -> Outco
     except Unreadable as error:
         return Outcome(name, Fate.REFUSED if has_prefix else Fate.NOT_DICOM, str(error))
     if meta.SOPClassUID == MEDIA_STORAGE_DIRECTORY:
-        return Outcome(name, Fate.NOT_DICOM, "A DICOMDIR lists instances and is none.")
+        return Outcome(name, Fate.NOT_DICOM, "A DICOMDIR lists the images of its medium and is none itself.")
     reception = ingest.begin(
         caller, meta.SOPClassUID, meta.SOPInstanceUID, meta.TransferSyntaxUID, is_held=False
     )

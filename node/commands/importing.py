@@ -15,6 +15,9 @@ from node.cli import FAILED, PARTIAL, Session, plural, shared, who
 
 _PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 0.5
+_NOT_DICOM: Final = "not DICOM"
+_NAMED: Final = 10
+"""Files beside the images that are named: another PACS's folder may have one for each image."""
 
 
 @click.command("import")
@@ -68,7 +71,7 @@ def _bar(source: Path, *, is_shown: bool) -> Iterator[Callable[[dict[str, Any]],
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from node.importer import source_files
+    from node.import_files import source_files
 
     total = sum(1 for _ in source_files(source))
     columns = (TextColumn(source.name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -85,8 +88,7 @@ def _lines(reports: list[dict[str, Any]]) -> Iterator[str]:
     for report in reports:
         if report["warning"]:
             yield f"! {report['warning']}"
-        for trouble in report["not_stored"]:
-            yield f"✗ {trouble['name']}: {trouble['why'] or trouble['fate']}"
+        yield from _troubles(report["not_stored"])
         yield from (f"! {odd['name']}: {odd['why']}" for odd in report["odd"])
         stored = plural(report["stored"], "file")
         parts = [f"{stored} stored"]
@@ -99,4 +101,15 @@ def _lines(reports: list[dict[str, Any]]) -> Iterator[str]:
             parts.append(f"{plural(report['done earlier'], 'file')} done by an earlier run")
         yield f"{report['source']}: {', '.join(parts)}."
         if report["failure"]:
-            yield f"It stopped: {report['failure']}"
+            yield f"✗ It stopped: {report['failure']}"
+
+
+def _troubles(not_stored: list[dict[str, str]]) -> Iterator[str]:
+    """Yield what was not taken, and of what is only beside the images the first names."""
+    others = [each["name"] for each in not_stored if each["fate"] == _NOT_DICOM]
+    for trouble in not_stored:
+        if trouble["fate"] != _NOT_DICOM:
+            yield f"✗ {trouble['name']}: {trouble['why'] or trouble['fate']}"
+    yield from (f"- {name}: no DICOM image, left out" for name in others[:_NAMED])
+    if len(others) > _NAMED:
+        yield f"- and {plural(len(others) - _NAMED, 'more file')} like these; all of them, and why: --json"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from node.app import Node
+from node.app import Node, open_node
 from node.contracts import Device, Service
 from node.foreign_storage import foreign_storage
 from node.storage import file_meta
-from tests.homes import Peer, RawInstance, attribute, edited, phantoms, serving
+from sim.phantoms import instances, study
+from tests.homes import Peer, RawInstance, attribute, edited, new_home, phantoms, serving
 from tests.node.oldpacs.servers import orthanc
-from tests.running import until
+from tests.running import dcmtk, until
 
 
 def written(folder: Path, made: list[RawInstance]) -> Path:
@@ -81,6 +83,28 @@ def test_a_study_that_is_here_from_a_device_stays_whose_it_is(tmp_path: Path) ->
         told = imported(node, folder, patient="4711")
         assert "left as it is" in told["odd"][0]["why"]
         assert found(node, PatientID="4711") == []
+
+
+@pytest.mark.parametrize("kind", ["DICOMDIR", "folder", "zip"])
+def test_what_a_dicomdir_names_and_the_medium_lacks_is_told_however_it_is_imported(
+    kind: str, tmp_path: Path
+) -> None:
+    medium = tmp_path / "cd"
+    (medium / "DICOM").mkdir(parents=True)
+    for number, one in enumerate(instances(study(8, 0, instances=2, size=4_000))):
+        (medium / "DICOM" / f"IM{number}").write_bytes(one.part10())
+    dcmtk("dcmmkdir", "+id", str(medium), "+D", str(medium / "DICOMDIR"), "DICOM/IM0", "DICOM/IM1")
+    lost = medium / "DICOM" / "IM0"
+    lost.unlink()
+    source = {"DICOMDIR": medium / "DICOMDIR", "folder": medium}.get(kind)
+    if source is None:
+        source = Path(shutil.make_archive(str(tmp_path / "cd"), "zip", tmp_path, "cd"))
+    with open_node(new_home(tmp_path / "home")) as node:
+        told = imported(node, source)
+    assert (told["stored"], told["missing"]) == (1, 1)
+    [named] = [each for each in told["not_stored"] if each["fate"] == "missing"]
+    assert named["name"] == str(lost.relative_to(medium))
+    assert "another copy of the medium" in named["why"]
 
 
 def test_an_import_of_orthancs_storage_warns_that_corrections_are_not_in_it(tmp_path: Path) -> None:
