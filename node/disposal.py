@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from hashlib import sha256
 from itertools import chain
 from typing import Final, NamedTuple, Protocol
 
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 _BATCH: Final = 256
 _LONGEST: Final = 64
 """Characters of a UID, PS3.5 9.1; nothing longer is remembered."""
+_DIGITS: Final = 16
+ERASED_UIDS: Final = "erased instances"
+"""The table of what outlives the state; an archive's has its name behind a slash."""
 
 
 class Order(Struct, frozen=True, array_like=True):
@@ -52,13 +56,23 @@ class _Erased(Struct, frozen=True, array_like=True):
     decision: str
 
 
+class ErasedUIDs(Struct, frozen=True, array_like=True):
+    """The SOP Instance UIDs that an order erased, for who has one of them in hand and for nobody else."""
+
+    marks: str
+    """16 hexadecimal digits of each one's SHA-256, sorted."""
+
+
 class Orders:
     """The rows of orders: written wherever a decision is made, carried out by `Disposal`.
 
     What is over lies apart, so that nobody looks through it again and again.
     """
 
-    def __init__(self, state: Tables) -> None:
+    def __init__(self, state: Tables, lasting: Table[ErasedUIDs]) -> None:
+        """`lasting` outlives the state: what was erased is known again, though its rows are gone too."""
+        self._lasting = lasting
+        self._marks: frozenset[str] | None = None
         self._open = state.table("disposals", Order)
         self._erased = state.table("disposals erased", Order)
         self._over = state.table("disposals over", Order)
@@ -78,9 +92,24 @@ class Orders:
         """Remember what an order erases, when no row of a catalog does any more."""
         self._uids.change({uid.encode(): lambda _: _Erased(id) for uid in uids if len(uid) <= _LONGEST})
 
+    def note_instances(self, id: str, uids: Collection[str]) -> None:
+        """Remember the instances that an order erases, also for the time after a loss of the state."""
+        self.note_erased(id, uids)
+        marks = {_mark(uid) for uid in uids if len(uid) <= _LONGEST}
+        known = self._lasting.get(id.encode())
+        if marks - (marks_before := _split(known.marks) if known else set()):
+            self._lasting.put(id.encode(), ErasedUIDs("".join(sorted(marks | marks_before))))
+
     def is_erased(self, uid: str) -> bool:
         """Say whether a study, series or instance of this UID was erased."""
-        return len(uid) <= _LONGEST and self._uids.get(uid.encode()) is not None
+        if len(uid) > _LONGEST:
+            return False
+        if self._uids.get(uid.encode()) is not None:
+            return True
+        # What was erased since is among the rows: one look tells what an earlier state had.
+        if self._marks is None:
+            self._marks = frozenset().union(*(_split(row.marks) for _, row in self._lasting.scan()))
+        return _mark(uid) in self._marks
 
     def change(self, id: str, order: Order) -> None:
         """Note how far an order is."""
@@ -109,6 +138,14 @@ class Orders:
     def rows(self) -> Iterator[tuple[str, Order]]:
         """Yield every order there ever was."""
         return chain(_named(self._open), _named(self._erased), _named(self._over))
+
+
+def _mark(uid: str) -> str:
+    return sha256(uid.encode()).hexdigest()[:_DIGITS]
+
+
+def _split(marks: str) -> set[str]:
+    return {marks[at : at + _DIGITS] for at in range(0, len(marks), _DIGITS)}
 
 
 def _named(table: Table[Order]) -> Iterator[tuple[str, Order]]:
@@ -216,7 +253,7 @@ class Disposal:
         if patients := self._marks(id, order, doomed.patients):
             order = replace(order, patients=patients)
             self.orders.change(id, order)
-        self.orders.note_erased(id, {entry.SOPInstanceUID for entry in doomed.entries})
+        self.orders.note_instances(id, {entry.SOPInstanceUID for entry in doomed.entries})
         self._clear_shelves(order, doomed.entries)
         others = [each.id for each in doomed.others]
         self._purge(order, doomed, others)

@@ -1,7 +1,8 @@
 """What people changed in the node's state and must outlive it: written into the segments too, like decisions.
 
-Links between patients, grants and shares, rules of retention, pins: each change is a note that a rebuild or a
-restore replays before anybody is answered. The newest note about a row wins, whatever order they come in.
+Links between patients, grants and shares, rules of retention, pins, which instances were erased: each change
+is a note that a rebuild or a restore replays before anybody is answered. The newest note about a row wins,
+whatever order they come in.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from msgspec import Struct
 from catalog import Clock, Decision, Verb
 from federation.trust.policy import Grant, Share
 from node.copies.pins import TABLE, Pin
+from node.disposal import ERASED_UIDS, ErasedUIDs
 from node.patient_links import PatientLink
 from node.retention import Rule
 from node.state import State, Table
@@ -27,6 +29,7 @@ _KEPT: Final[Mapping[str, type[Struct]]] = {
     "grid-shares": Share,
     "retention rules": Rule,
     TABLE: Pin,
+    ERASED_UIDS: ErasedUIDs,
 }
 """Tables whose changes are noted, and what their rows are."""
 

@@ -27,7 +27,7 @@ from node.contracts import Audit, Ingest, Scope
 from node.decisions import Decisions
 from node.devices import DeviceBook
 from node.dimse import STORAGE
-from node.disposal import Orders
+from node.disposal import ERASED_UIDS, ErasedUIDs, Orders
 from node.held import HeldShelf
 from node.ingest import Identity, NodeIngest
 from node.journal import Journal
@@ -164,7 +164,8 @@ class Doors:
     def _open_register(self) -> None:
         """Open what persons decided, and what is to go by it."""
         shared, tables, clock = self.shared, self.tables, self.shared.clock
-        self.orders = Orders(tables)
+        lasting = shared.journal.table(f"{ERASED_UIDS}/{self.name}", ErasedUIDs)
+        self.orders = Orders(tables, lasting)
         self.decisions = Decisions(
             self.store, self.catalog, self.held, clock, self.orders.put, shared.journal.replay
         )

@@ -182,6 +182,27 @@ def test_what_is_set_aside_of_an_erased_study_later_is_not_kept(node: Node, cloc
     assert traces(node.home, "OTHERWORD"), "what is set aside of others waits for a person"
 
 
+def test_what_names_an_erased_instance_alone_is_not_kept_after_the_loss_of_the_state_either(
+    tmp_path: Path, clock: Moving
+) -> None:
+    gone, kept, home = phantoms(519, 0, instances=2), phantoms(518, 1), new_home(tmp_path / "home")
+    with open_node(home, clock) as node:
+        assert set(send(node, *gone, *kept)) == {0}
+        node.desk.verbs()["erase"](target=uid(gone[0]), **WHO)
+        go_on(node, clock)
+    shutil.rmtree(home / "archives" / "main" / "catalog")
+    shutil.rmtree(home / "state")
+    rebuild(home, clock)
+    with open_node(home, clock) as node:
+        # It says whose it was by nothing but its own UID.
+        assert send(node, edited(gone[1], StudyInstanceUID="", PatientComments="LONEWORD")) == [0x0124]
+        go_on(node, clock)
+        assert traces(home, "LONEWORD") == []
+        other = edited(kept[0], SOPInstanceUID="1.2.3.5", StudyInstanceUID="", PatientComments="OTHERWORD")
+        assert send(node, other) == [0xA900]
+        assert traces(home, "OTHERWORD"), "what is set aside of others waits for a person"
+
+
 def test_an_erasure_takes_the_links_that_name_a_patient_who_has_nothing_else(
     node: Node, clock: Moving
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from catalog import Decision, Verb
 from federation.erasing import Erasure, mark
 from node.contracts import Caller
-from node.disposal import Orders
+from node.disposal import ErasedUIDs, Orders
 from node.erasures import Obedience, Receipts, Site
 from node.state import State
 
@@ -89,12 +89,12 @@ def owner(
     sites: Sequence[Site] = (Site("b", "beta", "BETA", True),),
 ) -> Receipts:
     parts = (lambda: sites, lambda node_id: peer, taken.append, lambda: key, heard, Clock())
-    return Receipts("main", state, Orders(state), *parts)
+    return Receipts("main", state, Orders(state, state.table("lasting", ErasedUIDs)), *parts)
 
 
 def order(state: State, id: str, study: str) -> None:
     """Have an erasure ordered, and carried out here."""
-    orders = Orders(state)
+    orders = Orders(state, state.table("lasting", ErasedUIDs))
     orders.put(Decision(id=id, verb=Verb.ERASE, target=(study,), reason="", who="ann", when=7))
     [(_, row)] = [each for each in orders.waiting() if each[0] == id]
     marks = (mark(id, "A", "4711"),)
