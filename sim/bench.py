@@ -22,7 +22,7 @@ from .capacity import Loaded, Memory
 from .cases import Case, Retrieve, storing
 from .committing import Commitment
 from .copying import copying
-from .correcting import RetrieveCorrected
+from .correcting import RetrieveCorrected, RetrieveUncorrected
 from .experiments import command as experiments
 from .finding import Find
 from .gridcases import on_grids
@@ -41,6 +41,7 @@ def all_cases(is_quick: bool) -> list[Case]:
         *storing(share),
         Retrieve(repetitions=2 if is_quick else 5),
         RetrieveCorrected(repetitions=2 if is_quick else 5),
+        RetrieveUncorrected(repetitions=2 if is_quick else 5, others=5 if is_quick else 20),
         Commitment(count=round(1000 * share)),
         Find(studies=2000 if is_quick else 20_000, repetitions=5 if is_quick else 15),
         Loaded(count=round(500_000 * share), sent=round(4000 * share)),
