@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 from collections.abc import Iterator
@@ -67,6 +68,47 @@ def test_who_leaves_keeps_its_own_and_is_given_receipts_for_what_the_others_drop
     alpha.admit(beta, "replica-peer")
     beta.grant(alpha)
     until(lambda: is_seen(alpha, uid))
+
+
+def test_a_hospital_that_closes_has_all_its_studies_and_the_others_drop_theirs_and_sign(
+    tmp_path: Path,
+) -> None:
+    alpha, beta, gamma = nodes = hospitals(tmp_path / "grid", "alpha", "beta", "gamma")
+    try:
+        for other in (alpha, gamma):
+            beta.grant(other, *KEEPS)
+        beta.say("copies", "add", "all", "--copies", "3", "--must", "alpha", "--must", "GAMMA")
+        alpha.say("copies", "add", "all", "--copies", "2", "--must", "beta")
+        beta.stop()
+        beta.env |= {"PEERPACS__COPIES__NEARLINE_ABOVE_MB": "2", "PEERPACS__COPIES__NEARLINE_AFTER_DAYS": "0"}
+        beta.start(**beta.env)
+        own = [sent(beta, tmp_path / str(number), 91 + number, 10, 500_000) for number in range(2)]
+        foreign, files = sent(alpha, tmp_path / "foreign", 95, 3)
+        until(lambda: "NEARLINE" in {each for _, each in rows(ask(beta, called="BETA"))}, 120)
+        until(lambda: (kept(alpha), kept(gamma), kept(beta)) == (20, 20, 3), 60)
+
+        told = beta.told("retire", str(tmp_path / "lists"), "--yes")
+        left = told["left"]
+        assert {each["name"]: each["copies"] for each in left["receipts"]} == {"alpha": 20, "gamma": 20}
+        assert (left["owing"], left["came_home"] > 0) == ([], True)
+        assert left["dropped_here"]["copies"] == 3
+        assert told["archives"]["main"]["read"]["is_good"]
+        with (tmp_path / "lists" / "main.csv").open(newline="") as listed:
+            named = {row["SOPInstanceUID"] for row in csv.DictReader(listed)}
+        assert named == {path.stem for _, paths in own for path in paths}
+        assert (kept(alpha), kept(gamma)) == (0, 0)
+        for node in (alpha, gamma):
+            until(lambda node=node: [uid for uid, _ in rows(ask(node))] == [foreign])  # type: ignore[misc]
+        assert {each for _, each in rows(ask(beta, called="BETA"))} == {"ONLINE"}
+        for uid, paths in own:
+            assert len(get(beta, uid, as_ae="WS", called="BETA")[0]) == len(paths)
+        assert len(get(alpha, foreign, as_ae="WS")[0]) == len(files), "what it kept of others is with them"
+        sent(beta, tmp_path / "late", 99, 1, exit_code=None)
+        assert {uid for uid, _ in rows(ask(beta, called="BETA"))} == {uid for uid, _ in own}
+    finally:
+        for node in nodes:
+            if node.process is not None:
+                node.stop()
 
 
 def test_what_lies_at_other_sites_alone_comes_home_before_its_hospital_leaves(tmp_path: Path) -> None:
