@@ -207,7 +207,10 @@ class LmdbReader:
 
     def state_of(self, StudyInstanceUID: str) -> bytes:
         """Return what changes with every decision about the study: the ids of all of them."""
-        return "".join(decision.id for decision in self.decisions(StudyInstanceUID)).encode()
+        with self._environment.reading() as reading:
+            if reading.get(DECIDED + StudyInstanceUID.encode()) is None:
+                return b""
+            return "".join(decision.id for decision in load(reading, StudyInstanceUID).all).encode()
 
     def was_here(self, target: tuple[str, ...]) -> bool:
         """Say whether versions of it are, or were, stored under a decision that hides them."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
@@ -91,8 +92,14 @@ def parse(text: str) -> list[MediaRange]:
     """Return the ranges of an Accept header: by quality, specific before general, then as written."""
     if len(text) > _LONGEST:
         raise Malformed(f"The Accept header has more than {_LONGEST} characters.", "Ask for less.")
+    return list(_parsed(text))
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> tuple[MediaRange, ...]:
+    """Clients say the same thing in each request."""
     found = [each for part in _parts(text)[:_MOST] if (each := _range(part))]
-    return sorted(found, key=lambda each: (-each.quality, each.wanted.count("*")))
+    return tuple(sorted(found, key=lambda each: (-each.quality, each.wanted.count("*"))))
 
 
 def _parts(text: str) -> list[str]:
