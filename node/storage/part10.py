@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from catalog import BadRequest, Unreadable
@@ -38,6 +39,7 @@ class Meta(NamedTuple):
     offset: int
 
 
+@lru_cache(maxsize=256)
 def file_meta(SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str) -> bytes:
     """Return what stands before the data set in a stored file (PS3.10 Table 7.1-1).
 

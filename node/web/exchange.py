@@ -113,8 +113,8 @@ class Exchange:
         """Answer with what a stream makes while it is sent."""
         self.response.stream = body
         self.response.content_type = media_type
-        if body.size is not None:
-            self.response.content_length = body.size
+        if (size := body.size) is not None:
+            self.response.content_length = size
 
     def entries(self) -> list[Entry]:
         """Return the instances that the path names, in series and instance order.
