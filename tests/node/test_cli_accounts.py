@@ -10,6 +10,7 @@ import pytest
 
 from node.accounts import Accounts
 from node.audit import read
+from node.passwords import hashed, is_right
 from sim.ports import free_port
 from tests.homes import serving
 from tests.node.commandline import CommandLine
@@ -35,6 +36,13 @@ def test_init_prints_a_one_time_password_that_is_kept_nowhere_and_never_the_same
     assert not [
         path for path in cli.home.rglob("*") if path.is_file() and password.encode() in path.read_bytes()
     ]
+
+
+def test_of_a_password_a_hash_is_kept_that_costs_whoever_guesses_32_mb_and_three_rounds() -> None:
+    kept = hashed("four-plain-orange-words")
+    name, log_n, r, p, *_ = kept.split("$")
+    assert (name, 128 * 2 ** int(log_n) * int(r), int(p)) == ("scrypt", 32 << 20, 3)
+    assert is_right("four-plain-orange-words", kept)
 
 
 def test_users_have_roles_for_archives(cli: CommandLine) -> None:

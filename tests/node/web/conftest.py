@@ -1,4 +1,4 @@
-"""What the tests of pages share: one browser for each file of them."""
+"""What the tests of the web share: a browser for each file of them, and passwords that are hashed quickly."""
 
 from __future__ import annotations
 
@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from node import passwords
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+
+@pytest.fixture(scope="package", autouse=True)
+def quick_passwords() -> Iterator[None]:
+    """Passwords are hashed as always, but quickly; what one costs is shown in `test_cli_accounts.py`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_COST", (10, 8, 1))
+        yield
 
 
 @pytest.fixture(scope="module")
