@@ -29,7 +29,7 @@ _TOO_WIDE: Final = """() => {
         const { width, left, right } = each.getBoundingClientRect()
         return width && !isMoved(each) && (right > room + 1 || left < -1 && right > 0) && !each.closest('h1')
     })
-    const cut = [...document.querySelectorAll('main button, .scroll, td, .badge, .state, dd, label')]
+    const cut = [...document.querySelectorAll('main button, .scroll, .choice, td, .badge, .state, dd, label')]
         .filter((each) => each.clientWidth && each.scrollWidth > each.clientWidth + 2)
     const page = document.documentElement.scrollWidth
     return [...(page > room ? [`the page: ${page}`] : []), ...wide.map(told), ...cut.map(told)]

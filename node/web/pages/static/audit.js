@@ -22,7 +22,7 @@ function Audit() {
       <label class="field"><span>${t('Contains')}</span><input name="word" type="search" /></label>
       <label class="field"><span>${t('Event')}</span><select name="event"><option value="">${t('every')}</option>${EVENTS.map((event) => html`<option>${event}</option>`)}</select></label>
       <label class="field"><span>${t('User')}</span><input name="user" /></label>
-      <button>${t('Look')}</button><button type="button" onClick=${verify}>${t('Check the chain')}</button></form>
+      <button>${t('Search')}</button><button type="button" onClick=${verify}>${t('Check the chain')}</button></form>
     ${checked?.isBusy && html`<${Progress} says=${t('Reading every line of the record')} />`}
     ${checked?.error && html`<${Trouble} error=${checked.error} />`}
     ${checked?.lines !== undefined && html`<div class="notice ${checked.breaks.length ? 'bad' : ''}" role="status">${checked.breaks.length

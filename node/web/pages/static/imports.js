@@ -7,6 +7,7 @@ import { count, t } from './words.js'
 
 const SOURCE = { name: 'source', label: t('Path on the machine of the node'), required: true, maxlength: 4096, placeholder: '/media/cdrom', hint: t('A folder, a zip file, or a medium with a DICOMDIR.') }
 const TOLD = new Set(['id', 'archive', 'source', 'is_over', 'failure', 'warning', 'odd', 'not_stored'])
+const FATES = { stored: t('stored'), refused: t('refused'), 'not DICOM': t('not DICOM'), missing: t('missing'), 'done earlier': t('done earlier') }
 const counts = (row) => Object.entries(row).filter(([name, value]) => !TOLD.has(name) && value > 0)
 
 function Imports() {
@@ -20,7 +21,7 @@ function Imports() {
     { head: t('From'), cell: (row) => html`<code>${row.source}</code><span class="under">${row.archive}</span>` },
     { head: t('State'), cell: (row) => html`${row.failure ? html`<${State} kind="bad">${t('stopped')}</${State}>` : row.is_over ? html`<${State} kind="good">${t('done')}</${State}>` : html`<${State} kind="moving">${t('being taken in')}</${State}>`}
       ${[row.failure, row.warning].filter(Boolean).map((says) => html`<span class="under">${says}</span>`)}` },
-    { head: t('Files'), cell: (row) => counts(row).map(([name, number]) => html`<span class="nowrap">${count(number)} ${name}</span><br />`) },
+    { head: t('Files'), cell: (row) => counts(row).map(([name, number]) => html`<span class="nowrap">${count(number)} ${FATES[name] ?? name}</span><br />`) },
     { head: t('Not stored'), cell: (row) => row.not_stored.length > 0 && html`<details><summary>${count(row.not_stored.length)}</summary><ul>${row.not_stored.slice(0, 100).map((each) => html`<li><code>${Object.values(each).join(' · ')}</code></li>`)}</ul></details>` },
     { head: '', cell: (row) => !row.is_over && html`<button class="small" onClick=${() => setDeed(stop(row))}>${t('Stop')}</button>` },
   ]} />

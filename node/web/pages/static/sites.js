@@ -59,7 +59,7 @@ const COLUMNS = [
 
 /** This node in the middle; a line to each site, dashed where there is no connection. */
 function Graph({ grid }) {
-  const [width, height, across, down] = [900, 280, 330, 85]
+  const [width, height, across, down] = [900, 310, 330, 85]
   const places = grid.peers.map((peer, number) => {
     const angle = (2 * Math.PI * number) / grid.peers.length - Math.PI / 2 + (grid.peers.length === 2 ? Math.PI / 2 : 0)
     return { peer, x: width / 2 + across * Math.cos(angle), y: height / 2 + down * Math.sin(angle) }

@@ -36,7 +36,9 @@ const calendar = language === 'en' ? 'sv' : language
 
 /** Return a moment, in seconds since 1970, in the reader's time zone. */
 export function moment(seconds, style = 'medium') {
-  return new Date(seconds * 1000).toLocaleString(calendar, { dateStyle: 'short', timeStyle: style })
+  const two = '2-digit'
+  const shown = { year: 'numeric', month: two, day: two, hour: two, minute: two, ...(style === 'short' ? {} : { second: two }) }
+  return new Date(seconds * 1000).toLocaleString(calendar, shown)
 }
 
 export const count = (value) => number.format(value)
