@@ -178,7 +178,8 @@ class Request(cheroot.HTTPRequest):
     def _has_one_length(self) -> bool:
         told = self.inheaders.get(b"Content-Length", b"0").strip()
         is_both = b"Content-Length" in self.inheaders and b"Transfer-Encoding" in self.inheaders
-        return told.isdigit() and len(told) < 19 and not is_both
+        is_twice = self.inheaders.get(b"Transfer-Encoding", b"").lower().count(b"chunked") > 1
+        return told.isdigit() and len(told) < 19 and not is_both and not is_twice
 
     def respond(self) -> None:
         """Call the application and write what it answers."""

@@ -229,6 +229,7 @@ def _raw(site: Web, request: bytes, *, then_end: bool = False) -> bytes:
         b"Content-Length: five\r\n",
         b"Transfer-Encoding: chunked\r\n",
         b"Transfer-Encoding: gzip\r\n",
+        b"Transfer-Encoding: chunked, chunked\r\n",
         b"X-Long: " + b"x" * 40_000 + b"\r\n",
         b"no colon\r\n",
     ],
