@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import unquote_plus, urlsplit
 
 import pydicom
 import pytest
@@ -14,7 +16,7 @@ from PIL import Image
 from sim.ports import free_port
 from tests.grid import GridNode
 from tests.homes import phantoms
-from tests.node.web.asking import Remote, file_of
+from tests.node.web.asking import JSON, Answer, Remote, file_of, path_of
 from tests.running import until
 from tests.workstation import object_of, send
 
@@ -108,3 +110,37 @@ def test_a_user_sees_the_grid_by_a_right_and_the_owner_is_told_a_pseudonym(
     )
     assert {(call["call"], len(call["user"])) for call in calls} == {("/peerpacs.v1.Query/Find", 24)}
     assert "otto" not in str(alpha.audit("grid"))
+
+
+@pytest.mark.slow
+def test_a_link_for_a_viewer_reads_at_beta_the_one_study_of_alpha_that_it_was_made_for(
+    pair: tuple[GridNode, GridNode, Remote, GridWeb],
+) -> None:
+    alpha, beta, there, grid = pair
+    alpha.admit(beta)
+    stored = [phantoms(71, 3, instances=2), phantoms(72, 1, instances=1)]
+    for sent in stored:
+        DICOMwebClient(there.url).store_instances([pydicom.dcmread(BytesIO(file_of(each))) for each in sent])
+    study, other = (path_of(each[0], levels=1) for each in stored)
+    until(lambda: len(DICOMwebClient(grid.url).search_for_studies()) == 2)
+
+    def link(everywhere: str) -> Answer:
+        order = f'{{"everywhere": {everywhere}}}'.encode()
+        return grid.ask("POST", f"/api{study}/viewer-link", order, Content_Type="application/json")
+
+    assert link("false").status == 404, "it is at alpha alone"
+    made = link("true").json
+    # As Weasis reads it: decoded, and what is behind each $ is a command.
+    [_, said] = unquote_plus(made["weasis"]).split("$")
+    command = shlex.split(said)
+    assert command[:2] == ["dicom:rs", "--url"]
+    assert command[2] == made["dicomweb"]
+    assert command[3:] == ["-r", f"studyUID={study.removeprefix('/studies/')}"]
+    root = urlsplit(made["dicomweb"]).path
+    series = grid.ask("GET", f"{root}{study}/series", Accept=JSON)
+    assert [row["00201209"]["Value"] for row in series.json] == [[2]]
+    whole = grid.ask(
+        "GET", root + study, Accept='multipart/related; type="application/dicom"; transfer-syntax=*'
+    )
+    assert (whole.status, len(whole.parts())) == (200, 2)
+    assert grid.ask("GET", f"{root}{other}/series", Accept=JSON).status == 403
