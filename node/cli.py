@@ -94,6 +94,8 @@ _COMMANDS: Final = {
     "completion": "upkeep",
 }
 """The module in `node/commands/` of each command, in the order of the help."""
+_SENTENCE: Final = 200
+"""Letters of the longest sentence that says what a command does."""
 
 
 class Session:
@@ -212,6 +214,14 @@ class _Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each command does, as a whole sentence."""
+        commands = ((name, self.get_command(context, name)) for name in _COMMANDS)
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, each.get_short_help_str(_SENTENCE)) for name, each in commands if each]
+            )
+
     def resolve_command(
         self, context: click.Context, words: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -225,7 +235,9 @@ class _Commands(click.Group):
         return super().resolve_command(context, words)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(package_name="peerpacs", prog_name="peerpacs")
 @shared
 def peerpacs(session: Session) -> None:

@@ -61,6 +61,12 @@ def test_the_commands_are_those_of_the_design() -> None:
     assert wanted.split() == peerpacs.list_commands(click.Context(peerpacs))
 
 
+def test_the_list_of_commands_says_whole_sentences() -> None:
+    said = peerpacs.get_help(click.Context(peerpacs, info_name="peerpacs"))
+    assert "..." not in said.replace("[ARGS]...", "")
+    assert "the first one founds the grid." in " ".join(said.split())
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys\nfrom node.cli import main\n"
