@@ -12,7 +12,7 @@ from catalog import BadRequest, NotFound, PacsError, Unavailable
 from federation.links.joining import Waiting
 from federation.trust.enrolment import Registrar
 from federation.trust.names import check_node_id, spoken
-from federation.trust.policy import ALL, Grant, Share, check_grant, check_share
+from federation.trust.policy import ALL, Grant, Op, Share, View, check_grant, check_share
 from federation.trust.rows import PeerRow
 from federation.trust.ticket import is_address, read, write
 from node.audit import AuditLog
@@ -274,7 +274,7 @@ class GridDesk:
         shares = [ALL, *(share for _, share in tables.shares.scan())]
         return {
             "shares": [_object(share) for share in shares],
-            "grants": [{"id": key.decode(), **_object(grant)} for key, grant in tables.grants.scan()],
+            "grants": [self._granted(key.decode(), grant) for key, grant in tables.grants.scan()],
         }
 
     def put_grant(self, peer: str, share: str, ops: list[str], who: str, **limits: Any) -> dict[str, Any]:
@@ -286,6 +286,8 @@ class GridDesk:
         kind, _, name = peer.partition(":")
         named = peer if kind == "site" and name else f"node:{self._row(name or peer).node_id}"
         told = {"peer": named, "share": share, "ops": ops, **limits}
+        if wrong := sorted(set(ops) - set(Op)):
+            raise BadRequest(f"{wrong[0]!r} is nothing to be granted.", f"Name some of: {', '.join(Op)}.")
         try:
             grant = msgspec.convert(_fields(Grant, told), Grant)
         except msgspec.ValidationError as error:
@@ -297,7 +299,13 @@ class GridDesk:
                 tables.grants.delete(old)
         tables.grants.put(key.encode(), grant)
         self._audit.record(_CHANGE, None, "granted", {"who": who, **told, "peer": named})
-        return {"id": key, **_object(grant)}
+        return self._granted(key, grant)
+
+    def _granted(self, key: str, grant: Grant) -> dict[str, Any]:
+        """Return a grant with its id, and the name by which people know the peer."""
+        kind, _, name = grant.peer.partition(":")
+        peer = self._grid.tables.peers.get(name.encode()) if kind == "node" else None
+        return {"id": key, "name": peer.name if peer else grant.peer, **_object(grant)}
 
     def remove_grant(self, grant: str, who: str) -> None:
         """Take a grant back, by its id or as NAME/SHARE; it counts at once."""
@@ -315,6 +323,8 @@ class GridDesk:
     def put_share(self, name: str, keys: list[str], view: str, who: str, archive: str = "") -> dict[str, Any]:
         """Make a share of an archive, or change what it matches and shows."""
         tables = self._grid.tables
+        if view not in set(View):
+            raise BadRequest(f"{view!r} is no view of a share.", f"Name one of: {', '.join(View)}.")
         told = {"name": name, "number": -1, "match": attributes_of(keys), "view": view}
         if archive:
             told["archive"] = self.archive(archive)

@@ -116,7 +116,7 @@ class GridHealth:
             what = f"The clock of {row['name']} is {row['skew']:+.0f} s off this node's."
             yield _line(WARNING, what, "On the wrong one: timedatectl set-ntp true")
         else:
-            yield _line(GOOD, f"its clock is {row['skew']:+.1f} s off this node's")
+            yield _line(GOOD, f"its clock is {round(row['skew'], 1) + 0.0:+.1f} s off this node's")
         for lag in row["lag"]:
             yield _followed(row["name"], lag)
         for lag in row["their_lag"]:

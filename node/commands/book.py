@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import click
+import msgspec
 
 from node.cli import PARTIAL, Session, by_default, columns, plural, shared, who
 
@@ -80,16 +81,21 @@ def _differences(found: dict[str, Any]) -> Iterator[str]:
         yield f"To accept it: peerpacs book accept --version {found['version']}"
 
 
+def _usual() -> dict[str, Any]:
+    """Return what any new device has: told with each of them, it would only hide what was said."""
+    from node.contracts import Device
+
+    row: dict[str, Any] = json.loads(msgspec.json.encode(Device(ae_title="")))
+    return row
+
+
 def _difference(each: dict[str, Any]) -> Iterator[str]:
     here, published = each["here"], each["published"]
     said = "; this node decided otherwise, and its own stays" if each["fate"] == "kept" else ""
     yield f"{_MARKS[each['fate']]} {each['kind']} {each['name']} {each['fate']}{said}"
-    keys = [
-        key
-        for key in {**(here or {}), **(published or {})}
-        if (here or {}).get(key) != (published or {}).get(key)
-    ]
-    for key in keys:
+    usual = _usual() if each["kind"] == "devices" else {}
+    one, other = here or usual, published or usual
+    for key in [key for key in {**one, **other} if one.get(key) != other.get(key)]:
         if here is not None:
             yield f"    here       {key} = {json.dumps(here.get(key), ensure_ascii=False)}"
         if published is not None:

@@ -74,7 +74,7 @@ def add_grant(session: Session, peer: str, share: str, ops: tuple[str, ...], **l
     whom = [f"for {' or '.join(row['purposes'])}"] if row["purposes"] else []
     whom += [f"when {' or '.join(row['roles'])} asks"] if row["roles"] else []
     only = f", {' and '.join(whom)} only" if whom else ""
-    session.say(row, [f"✓ {row['peer']} may {', '.join(row['ops'])} on {row['share']}{only}."])
+    session.say(row, [f"✓ {row['name']} may {', '.join(row['ops'])} on {row['share']}{only}."])
     return 0
 
 
@@ -129,7 +129,7 @@ def _grants(found: dict[str, Any]) -> Iterator[str]:
     rows = [
         (
             row["id"],
-            row["peer"],
+            row["name"],
             row["share"],
             ", ".join(row["ops"]),
             row["project"] or "-",

@@ -45,6 +45,9 @@ def test_a_published_book_reaches_members_and_joiners_and_own_entries_win(trio: 
 
     until(lambda: beta.told("book")["version"] == 1)
     assert "See: peerpacs book diff" in beta.say("status")
+    said = beta.say("book", "diff", code=3)
+    assert "published  ae_title = " in said
+    assert "stale_after" not in said, "what any new device has is not told"
     assert "CT3" not in _devices(beta), "nothing counts before a person accepted"
     assert _fates(beta) == {"CT3": "added", "WS1": "kept", "dicom.idle_timeout": "added"}
     assert "version 1" in beta.say("book", "accept", "--version", "7", code=2)

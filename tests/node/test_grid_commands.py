@@ -92,6 +92,8 @@ def test_commands_say_what_is_wrong_and_what_to_do(pair: tuple[GridNode, GridNod
     assert "No request of this node waits" in beta.say("join", code=1)
     assert "Templates are" in alpha.say("invite", "--site", "B", "--template", "admin", code=2)
     assert "needs more" in _granted_too_much(alpha)
+    assert "full, exact" in alpha.say("grants", "share", "vault", "--view", "bogus", code=2)
+    assert "catalog, find_live" in alpha.say("grants", "add", "site:B", "vault", "bogus", code=2)
 
 
 def _granted_too_much(alpha: GridNode) -> str:
