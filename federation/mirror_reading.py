@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from typing import Final, NamedTuple
 
+from catalog import Attributes
 from catalog.order import decoded, study_order
 from catalog.statements import Stated, StudyStatement
 from catalog.truth import Reading, scan, scan_keys
@@ -71,11 +72,17 @@ def _is_confirmed(reading: Reading, source: int, stored: bytes) -> bool:
     return bool(STAMP.unpack_from(stored)[0] >= confirmed)
 
 
-def tails_of(reading: Reading, study: bytes) -> list[bytes]:
-    """Return order and UID of a study as its holders state it: one, unless they differ in its date."""
+def tails_of(
+    reading: Reading, study: bytes, admits: Callable[[Attributes], bool] | None = None
+) -> list[bytes]:
+    """Return order and UID of a study as its holders state it: one, unless they differ in its date.
+
+    Only rows that `admits` says yes to are counted.
+    """
     rows = [_row_of(reading, source, study) for source in list(sources_of(reading, study))]
     # What was just believed can be decoded.
-    return sorted({study_order(decoded(row[1].attributes)) + study for row in rows if row is not None})
+    stated = [decoded(row[1].attributes) for row in rows if row is not None]
+    return sorted({study_order(each) + study for each in stated if admits is None or admits(each)})
 
 
 def hashed_at(reading: Reading, hash: bytes) -> list[int]:

@@ -13,9 +13,9 @@ from typing import Final
 
 import msgspec
 
-from catalog import Attributes, Level, Query, is_universal, texts
-from catalog.find import Question
-from catalog.levels import COMPUTED, level_of
+from catalog import Attributes, Level, Query, compile_matcher, is_universal, texts
+from catalog.find import Question, Test
+from catalog.levels import COMPUTED, NOT_MATCHED, TIMEZONE, level_of
 from catalog.order import BY_DATE, decoded, study_order
 from catalog.planning import askable
 from catalog.search import Hit
@@ -40,6 +40,7 @@ _FIRST_PAGE: Final = 128
 _LARGEST_PAGE: Final = 8192
 _STUDY_UID, _INSTANCE_UID, _SOP_CLASS, _DATE = "0020000D", "00080018", "00080016", "00080020"
 _IN_ROWS: Final = frozenset({Level.PATIENT, Level.STUDY, Level.SERIES})
+_NOT_IN_ROWS: Final = NOT_MATCHED | COMPUTED.keys() | {PATIENT_ID, ISSUER}
 _LISTS: Final = frozenset({"00080061", "00080062"})
 
 
@@ -87,7 +88,8 @@ class MirrorPlanner:
                 return Proposal([], True)
             # The rows are read before the search index, so that nothing can slip through between.
             waiting = unindexed(reading) if asked.keys() - {_DATE} else None
-            fresh = sorted(tail for study in waiting or () for tail in tails_of(reading, study))
+            admits = _of_rows(query, keys) if waiting else None
+            fresh = sorted(tail for study in waiting or () for tail in tails_of(reading, study, admits))
         if waiting is not None and (pages := self._search.index.propose(asked)) is not None:
             return Proposal([iter(fresh), self._searched(pages)], False)
         return Proposal([self._by_date(keys)], False)
@@ -124,6 +126,19 @@ def _in_documents(asked: Attributes) -> Attributes:
         for tag, key in asked.items()
         if tag in _LISTS or tag == _SOP_CLASS or (level_of(tag) in _IN_ROWS and tag not in COMPUTED)
     }
+
+
+def _of_rows(query: Query, keys: Attributes) -> Test | None:
+    """Return what a holder's row of a study must pass for the study to match; None if any may.
+
+    A merged study has the attributes of one of its holders' rows, but for its patient's identity.
+    """
+    own = {
+        tag: key
+        for tag, key in keys.items()
+        if level_of(tag) in (Level.PATIENT, Level.STUDY) and tag not in _NOT_IN_ROWS
+    }
+    return compile_matcher(own, query.matching) if own and TIMEZONE not in query.keys else None
 
 
 def _named(reading: Reading, keys: Attributes) -> list[bytes] | None:

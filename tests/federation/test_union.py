@@ -247,6 +247,21 @@ def test_answers_come_in_one_order_over_the_whole_grid(grid: Seen, is_indexed: b
     assert 0 < len(wanted) < 121
 
 
+def test_a_study_new_to_the_index_is_found_by_what_its_answer_says_and_by_nothing_else(grid: Seen) -> None:
+    for node, word in zip(grid.peers.values(), ("KNEE", "HIP"), strict=True):
+        node.catalog.record([arrival("9", f"9.{word}", f"9.{word}.1", StudyDescription=f"LEFT {word} AP")])
+        node.clock.now += 1
+    grid.sync()
+
+    def found() -> list[object]:
+        words = ("*LEFT*", "*KNEE*", "*HIP*")
+        return [values(grid.find(query(Level.STUDY, StudyDescription=word)), "0020000D") for word in words]
+
+    new = found()
+    grid.index()
+    assert new == found() == [["9"], ["9"], []]
+
+
 def test_of_a_long_answer_only_a_part_is_remembered_and_yet_no_study_comes_twice(
     grid: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
