@@ -75,6 +75,7 @@ class Follower:
         self._check_at = now + chance.uniform(0, CHECK_EVERY)
         self._differing: set[int] = set()
         self._repaired = 0
+        self._is_recounted = False
         self._failures = 0
         self._not_before = now
         self._in_sync_at: float | None = None
@@ -183,8 +184,7 @@ class Follower:
         if isinstance(reply, DigestReply):
             self._compare(reply, now)
         elif isinstance(reply, Repair):
-            mirror.repair(source, reply)
-            self._repaired += len(reply.rows) + len(reply.gone)
+            self._repaired += mirror.repair(source, reply)
         elif isinstance(reply, Delta):
             mirror.apply(source, reply)
         elif isinstance(reply, SnapshotBegin):
@@ -210,22 +210,30 @@ class Follower:
             if own.get(bucket, _EMPTY) != theirs.get(bucket, _EMPTY)
         }
         if not self._differing:
+            self._is_recounted = False
             self._check_at = now + CHECK_EVERY * self._chance.uniform(0.8, 1.2)
 
     def ended(self, wish: Wish, now: float) -> None:
         """Every answer to the wish has been received."""
         self.state = self._mirror.state(self._source)
         if isinstance(wish, BucketRequest):
-            self._end_repair()
+            self._end_repair(now)
         elif isinstance(wish, PullRequest):
             self._end_pull(wish, now)
 
-    def _end_repair(self) -> None:
-        """Digests are compared once more, and that is what says whether all is well now."""
+    def _end_repair(self, now: float) -> None:
+        """Digests are compared once more, and that is what says whether all is well now.
+
+        Not at once where nothing was to be mended twice: the owner states what it had erased here, and will
+        obey its own word.
+        """
         self._differing = set()
         if self._repaired:
             self.findings.append(Finding(REPAIRED, self._repaired))
+        elif self._is_recounted:
+            self._check_at = now + RETRY[1]
         else:
+            self._is_recounted = True
             self._mirror.recount(self._source)
 
     def _end_pull(self, wish: PullRequest, now: float) -> None:

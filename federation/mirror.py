@@ -7,7 +7,7 @@ whole. A mirror may lose its last commits in a power cut: the next pull brings t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +40,8 @@ class Mirror:
         """Open, or make; read-only for the processes beside the one that writes."""
         self._environment = Environment(path, map_size=map_size, is_read_only=is_read_only)
         self._clock = clock
+        self.refuses: Callable[[bytes, bytes], bool] = lambda owner, key: False
+        """Says of an owner and the key of a row that it is never taken in: the owner had it erased here."""
 
     def close(self) -> None:
         """Finish; what was applied stays applied whether or not anybody calls this."""
@@ -64,7 +66,7 @@ class Mirror:
     def _writing(self, source: int) -> Iterator[Writing]:
         try:
             with self._environment.changing() as txn:
-                writing = Writing(txn, source, int(self._clock() * 1000))
+                writing = Writing(txn, source, int(self._clock() * 1000), self.refuses)
                 yield writing
                 writing.flush()
         except WouldVanish as error:
@@ -202,8 +204,8 @@ class Mirror:
         with self._writing(source) as writing:
             writing.check(writing.to_sweep())
 
-    def repair(self, source: int, repair: Repair) -> None:
-        """Take in rows that were wrong here at an equal head.
+    def repair(self, source: int, repair: Repair) -> int:
+        """Take in rows that were wrong here at an equal head; return how many were.
 
         Raises:
             OutOfStep: the mirror has moved on since it listed what it had.
@@ -213,8 +215,9 @@ class Mirror:
         with self._writing(source) as writing:
             if not writing.state.is_whole or repair.seen != writing.state.seen:
                 raise OutOfStep
-            writing.take(repair.rows, is_repair=True)
+            taken = writing.take(repair.rows, is_repair=True)
             writing.remove_hashed(repair.gone)
+        return taken + len(repair.gone)
 
     def recount(self, source: int) -> None:
         """Make the digests again from the rows: they disagree with the owner's where the rows do not."""

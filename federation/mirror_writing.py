@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from itertools import islice
 from secrets import token_bytes
@@ -60,8 +60,9 @@ class OutOfStep(Exception):
 class Writing:
     """A write transaction about one source; `state` is written with it."""
 
-    def __init__(self, txn: Any, source: int, now: int) -> None:
+    def __init__(self, txn: Any, source: int, now: int, refuses: Callable[[bytes, bytes], bool]) -> None:
         self._txn = txn
+        self._refuses = refuses
         self._source = part_of(source)
         self._rows = ROW + self._source
         self._puts: list[tuple[bytes, bytes]] = []
@@ -112,8 +113,10 @@ class Writing:
             state.snapshot = None
         state.confirmed = 0
 
-    def take(self, rows: list[Change], *, is_repair: bool = False) -> None:
-        """Put rows, newer ones in place of older ones, and remove what is said to be gone.
+    def take(self, rows: list[Change], *, is_repair: bool = False) -> int:
+        """Put rows, newer ones in place of older ones, and remove what is said to be gone; return how many.
+
+        What was erased here never comes again, not even from an owner that is older than its own erasure.
 
         Raises:
             BadRequest: no log says such a thing.
@@ -121,6 +124,7 @@ class Writing:
         """
         _check(rows)
         state = self.state
+        rows = [each for each in rows if is_tombstone(each.row) or not self._refuses(state.owner, each.key)]
         if state.snapshot is not None and state.snapshot.is_first:
             generation, start, stamp = state.generation, self._rows, STAMP.pack
             self._puts += [
@@ -128,7 +132,7 @@ class Writing:
                 for change in rows
                 if not is_tombstone(change.row)
             ]
-            return
+            return len(rows)
         old = self._stored(rows)
         going = sum(
             is_tombstone(change.row) and is_study(change.key) and change.key in old for change in rows
@@ -138,6 +142,7 @@ class Writing:
             was = old.get(change.key)
             if was is None or is_repair or self._is_older(was, change.seq):
                 self._replace(change, was)
+        return len(rows)
 
     def _is_older(self, was: bytes, seq: int) -> bool:
         """Say whether a row may be replaced: numbers of another history than this one mean nothing."""

@@ -181,7 +181,7 @@ class Traces(Protocol):
     """Where something of a peer's study may be kept on this node."""
 
     def is_stated(self, owner: tuple[str, str], target: tuple[str, ...]) -> bool:
-        """Say whether the mirror still has an owner's statement about it."""
+        """Say whether the mirror still has an owner's statement about it; what is being taken in, is then."""
 
     def drop_copies(self, owner: tuple[str, str], target: tuple[str, ...]) -> int:
         """Remove copies of an owner's objects; return how many."""
@@ -204,6 +204,23 @@ class Obedience:
         self._traces = traces
         self._audit = audit
         self._clock = clock
+        self._erased: dict[bytes, set[bytes]] = {}
+        for key, row in self._table.scan():
+            self._remember(key.partition(b"\0")[0], row.target)
+
+    def refuses(self, owner: bytes, key: bytes) -> bool:
+        """Say whether an owner had a study or series erased here, by the key of its row; any thread may ask.
+
+        What was on its way when the erasure came, or is told by an owner set back to a time before it, is
+        not taken in again.
+        """
+        known = self._erased.get(owner, ())
+        return key in known or key.partition(b"\0")[0] in known
+
+    def _remember(self, owner: bytes, target: tuple[str, ...]) -> None:
+        # Of a single instance no row tells.
+        if len(target) < 3:
+            self._erased.setdefault(owner, set()).add("\0".join(target).encode())
 
     def erase(self, node_id: str, archive: str, erasures: Sequence[Erasure]) -> list[Receipt]:
         """Erase what is kept of an owner's; return how each stands."""
@@ -223,6 +240,7 @@ class Obedience:
         key = "/".join(owner).encode() + b"\0" + erasure.decision.encode()
         if self._table.get(key) is None:
             self._table.put(key, Kept(erasure.target, erasure.when, erasure.seal))
+        self._remember("/".join(owner).encode(), erasure.target)
         self._traces.drop_copies(owner, erasure.target)
         if self._traces.is_stated(owner, erasure.target):
             return False

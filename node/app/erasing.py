@@ -66,9 +66,10 @@ class Traces:
         self._copies, self._scour_state, self._links = copies, scour, links
 
     def is_stated(self, owner: tuple[str, str], target: tuple[str, ...]) -> bool:
-        """Say whether the mirror still has an owner's statement about it."""
+        """Say whether the mirror still has an owner's statement about it; what is being taken in, is then."""
         sources = self._mirror.sources()
-        with self._mirror.reading() as reading:
+        # Who wrote before this may not have known yet that it is not to be taken in.
+        with self._mirror.changing() as reading:
             found = mirrored(reading, target[0].encode())
         name = Owner(*owner).name
         rows = [each.stated for each in found if sources.get(each.source, (b"", 0))[0] == name]

@@ -159,6 +159,7 @@ class Neighbourhood:
         parts = (self.mirror, self.search, self.fetching.cache, self.copying.store, self._state.scour)
         traces = Traces(self._archives, *parts, self.links)
         obedience = Obedience(self._state, traces, self._main.audit, self._clock)
+        self.mirror.refuses = self.copying.store.refuses = obedience.refuses
         near = (self._is_connected, self._channel, lambda: self._sharing.secret, self._clock)
         return Erasing(self._archives, self._grid, obedience, *near)
 

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from catalog import Clock, Damaged, Holding, Incoming, NotFound, PacsError, Reader
+from catalog import Clock, Damaged, Holding, Incoming, NotFound, NotPermitted, PacsError, Reader
 from node.state import State
 from node.storage import Buffers, Kept, ResumedObject, SegmentEnd, SegmentStore, StorageSettings
 
@@ -52,6 +52,8 @@ class CopyStore:
         self._studies = self._state.table("studies", StudyRow)
         self.readers = self._state.table("readers", ReadersRow)
         """By owner."""
+        self.refuses: Callable[[bytes, bytes], bool] = lambda owner, study: False
+        """Says of an owner and a study that it had it erased here: nothing of it is kept again."""
         places = folder / "objects", folder / "incoming"
         self._buffers = Buffers(settings.buffered_at_most, settings.budget)
         self._segments = SegmentStore(*places, clock, settings, buffers=self._buffers)
@@ -140,6 +142,7 @@ class CopyStore:
                 msgspec.structs.replace(each.row, holding=at) for each, at in zip(arrived, kept, strict=True)
             ]
             self._put(owner, study, rows)
+            self._look_for_erasure(owner, study)
         except BaseException:
             for holding in kept:
                 with suppress(PacsError, OSError):
@@ -176,7 +179,11 @@ class CopyStore:
 
         Without a word about what is readable, that stays as it was while nothing else is new, and is
         nothing otherwise: what was decided since is never left out.
+
+        Raises:
+            NotPermitted: the owner had the study erased.
         """
+        self._look_for_erasure(owner, study)
         known = self._studies.get(study_key(owner, study))
         is_new = (
             known is None
@@ -189,6 +196,14 @@ class CopyStore:
             decisions=tuple(decisions), statement=statement, said=self._clock(), readable=readable
         )
         self._studies.put(study_key(owner, study), said)
+        # Or an erasure came meanwhile, and had found nothing.
+        self._look_for_erasure(owner, study)
+
+    def _look_for_erasure(self, owner: bytes, study: str) -> None:
+        if self.refuses(owner, study.encode()):
+            self.erase(owner, (study,))
+            what = "Its owner had this study erased; nothing of it is kept again."
+            raise NotPermitted(what, "An owner that does not know of that will hear of it.")
 
     # Asking.
 

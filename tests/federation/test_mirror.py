@@ -9,15 +9,16 @@ import sys
 import time
 from pathlib import Path
 
-from catalog import Change, Head, Level
+from catalog import Change, Decision, Head, Level, Verb
 from catalog.statements import is_tombstone
+from federation.following import exchange
 from federation.messages import Delta, SnapshotBegin, SnapshotEnd, SnapshotPart
 from federation.mirror import Mirror
 from federation.mirror_rows import INDEX, part_of
 from federation.mirror_search import MirrorSearch
 from sim.mirroring import site_rows
 from tests.catalog.samples import Ticking, arrival, query
-from tests.federation.grids import Node
+from tests.federation.grids import Node, known
 from tests.federation.unions import Seen
 
 CHAIN = b"c" * 8
@@ -157,3 +158,31 @@ def test_the_search_index_that_is_removed_while_it_is_written_grows_back(tmp_pat
     grid.index()
     assert len(grid.find(query(Level.STUDY, PatientName="*3X*"))) == 1
     grid.close()
+
+
+def test_a_mirror_takes_in_nothing_that_its_owner_had_erased_here_and_is_equal_when_the_owner_obeys(
+    tmp_path: Path,
+) -> None:
+    clock = Ticking()
+    alpha, beta = Node(tmp_path / "alpha", clock), Node(tmp_path / "beta", clock)
+    studies = [arrival(f"{n}", f"{n}.1", f"{n}.1.1", PatientName=f"P{n}X^Y") for n in range(4)]
+    beta.catalog.record(studies)
+    beta.publish()
+    alpha.mirror.refuses = lambda owner, key: owner == beta.name and key.partition(b"\0")[0] == b"2"
+    follower = alpha.follower(beta.name)
+    for _ in range(12):
+        follower.told(beta.owner.head(0), clock())
+        clock.now += 0.3
+        exchange(follower, beta.owner, clock())
+    studies_here = {key.partition(b"\0")[0] for key in alpha.mirrored(beta.name)}
+    assert studies_here == {b"0", b"1", b"3"}
+    assert follower.wants(clock()) is None, "what is not to be had is not asked for again and again"
+    assert b"P2X" not in (tmp_path / "alpha" / "mirror" / "data.mdb").read_bytes()
+
+    beta.catalog.decide(Decision(id="e", verb=Verb.ERASE, target=("2",), reason="", who="ann", when=1))
+    clock.now += 5
+    beta.publish()
+    alpha.sync(beta)
+    assert known(alpha.mirror.digests(1)) == known(beta.owner.digests(0).digests)
+    for node in (alpha, beta):
+        node.stop()

@@ -160,3 +160,17 @@ def test_an_owner_that_lost_its_disk_erases_again_what_a_peer_remembers_and_beli
     again.step()
     assert [(each.id, each.verb, each.target) for each in taken] == [("e1", Verb.ERASE, ("1.2",))]
     assert obedience.remembered("c", "main") == []
+
+
+def test_nothing_of_what_an_owner_had_erased_is_taken_in_again_from_that_owner(
+    states: tuple[State, State, State],
+) -> None:
+    obedience = Obedience(states[1], Kept(), Heard(), Clock())
+    assert not obedience.refuses(b"a/main", b"1.2")
+    obedience.erase("a", "main", [Erasure("e1", ("1.2",), 7), Erasure("e2", ("1.3", "1.3.1"), 7)])
+    for knows in (obedience, Obedience(states[1], Kept(), Heard(), Clock())):
+        assert knows.refuses(b"a/main", b"1.2")
+        assert knows.refuses(b"a/main", b"1.2\x001.2.1")
+        assert knows.refuses(b"a/main", b"1.3\x001.3.1")
+        assert not knows.refuses(b"a/main", b"1.3"), "of that study a series was erased"
+        assert not knows.refuses(b"c/main", b"1.2"), "another owner may have the study"
