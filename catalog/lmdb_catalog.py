@@ -26,7 +26,7 @@ from .model import (
 )
 from .moving import recording
 from .packs import ReadHeader
-from .publishing import Pace, publishing, remaking, unfinished
+from .publishing import Pace, extent, publishing, remaking, unfinished
 from .purging import purge
 from .relocating import relocate
 from .shares import Share
@@ -127,6 +127,11 @@ class LmdbCatalog(LmdbReader):
             # Peers must not be told what a power cut could take back.
             self._environment.settle()
         return count
+
+    def waiting(self) -> tuple[int, int] | None:
+        """Return the numbers of the oldest and newest change that the log has still to state, if any."""
+        with self._environment.reading() as reading:
+            return extent(reading)
 
     def forget_tombstones(self, heard: Mapping[int, int], limit: int = 1000) -> int:
         """Forget what is gone and everybody has heard of; see `log.forget_tombstones`."""

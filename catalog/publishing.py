@@ -11,7 +11,7 @@ from .log import ALL, Ledger
 from .rows import SERIES_CODEC, STUDY_CODEC, SeriesRow, StudyRow
 from .shares import Share, ShareState, project, read_state, stored_shares, write_state
 from .statements import of_series, of_study, why_gone, wire_form
-from .truth import DIRTY, PUBLISHED, STUDY, Reading, scan, series_at
+from .truth import DIRTY, PUBLISHED, STUDY, Reading, end_of, scan, series_at
 
 GROWING: Final = 500
 """Milliseconds between two statements about what keeps changing; its first change is told at once."""
@@ -38,6 +38,17 @@ class Mark(NamedTuple):
 def marks(reading: Reading, after: bytes = b"") -> Iterator[Mark]:
     """Yield the marks that commits left for the log behind a place, oldest first."""
     return (Mark(*found) for found in scan(reading, DIRTY, after))
+
+
+def extent(reading: Reading) -> tuple[int, int] | None:
+    """Return the numbers of the oldest and the newest mark, if there is any."""
+    start, cursor = len(DIRTY), reading.cursor()
+    if not cursor.set_range(DIRTY) or not cursor.key().startswith(DIRTY):
+        return None
+    oldest = cursor.key()
+    found = cursor.prev() if cursor.set_range(end_of(DIRTY)) else cursor.last()
+    assert found
+    return int.from_bytes(oldest[start:], "big"), int.from_bytes(cursor.key()[start:], "big")
 
 
 class Pace:

@@ -47,13 +47,18 @@ class GrantBook:
         archive: Callable[[str], Kept | None],
         secret: Callable[[], bytes],
         clock: Clock,
+        check: Callable[[str], None] = lambda archive: None,
     ) -> None:
-        """`visitor` returns who makes the call of a context; `archive` a catalog by the archive's name."""
+        """`visitor` returns who makes the call of a context; `archive` a catalog by the archive's name.
+
+        `check` raises Unavailable as long as nothing of an archive may be told.
+        """
         self._tables = tables
         self._visitor = visitor
         self._archive = archive
         self._secret = secret
         self._clock = clock
+        self._check = check
 
     def policy(self) -> Policy:
         """Return shares and grants as they are now."""
@@ -111,6 +116,7 @@ class GrantBook:
         kept = self._archive(archive)
         if kept is None:
             raise NotFound(f"This node has no archive {archive!r}.")
+        self._check(archive)
         return kept
 
     def owner(self, archive: str) -> LogOwner | None:

@@ -7,7 +7,7 @@ whole. A mirror may lose its last commits in a power cut: the next pull brings t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -40,8 +40,8 @@ class Mirror:
         """Open, or make; read-only for the processes beside the one that writes."""
         self._environment = Environment(path, map_size=map_size, is_read_only=is_read_only)
         self._clock = clock
-        self.refuses: Callable[[bytes, bytes], bool] = lambda owner, key: False
-        """Says of an owner and the key of a row that it is never taken in: the owner had it erased here."""
+        self.erased: Callable[[bytes], Collection[bytes]] = lambda owner: ()
+        """Returns the keys of studies and series that an owner had erased here: they are never taken in."""
 
     def close(self) -> None:
         """Finish; what was applied stays applied whether or not anybody calls this."""
@@ -66,7 +66,7 @@ class Mirror:
     def _writing(self, source: int) -> Iterator[Writing]:
         try:
             with self._environment.changing() as txn:
-                writing = Writing(txn, source, int(self._clock() * 1000), self.refuses)
+                writing = Writing(txn, source, int(self._clock() * 1000), self.erased)
                 yield writing
                 writing.flush()
         except WouldVanish as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from hashlib import sha256
 from itertools import islice
 from secrets import token_bytes
@@ -60,9 +60,9 @@ class OutOfStep(Exception):
 class Writing:
     """A write transaction about one source; `state` is written with it."""
 
-    def __init__(self, txn: Any, source: int, now: int, refuses: Callable[[bytes, bytes], bool]) -> None:
+    def __init__(self, txn: Any, source: int, now: int, erased: Callable[[bytes], Collection[bytes]]) -> None:
         self._txn = txn
-        self._refuses = refuses
+        self._erased = erased
         self._source = part_of(source)
         self._rows = ROW + self._source
         self._puts: list[tuple[bytes, bytes]] = []
@@ -124,7 +124,8 @@ class Writing:
         """
         _check(rows)
         state = self.state
-        rows = [each for each in rows if is_tombstone(each.row) or not self._refuses(state.owner, each.key)]
+        if erased := self._erased(state.owner):
+            rows = [each for each in rows if is_tombstone(each.row) or not is_among(each.key, erased)]
         if state.snapshot is not None and state.snapshot.is_first:
             generation, start, stamp = state.generation, self._rows, STAMP.pack
             self._puts += [
@@ -286,6 +287,11 @@ def listing(reading: Reading, source: int, buckets: set[int]) -> dict[int, bytes
             row = sha256(stored[STAMP.size :]).digest()[:HASH]
             found[bucket].append(sha256(key).digest()[:HASH] + row)
     return {bucket: b"".join(hashes) for bucket, hashes in found.items()}
+
+
+def is_among(key: bytes, erased: Collection[bytes]) -> bool:
+    """Say whether the key of a row is one of these, or of a series of such a study."""
+    return key in erased or key.partition(b"\0")[0] in erased
 
 
 def _check(rows: list[Change]) -> None:

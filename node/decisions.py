@@ -43,14 +43,19 @@ class Decisions:
         clock: Clock,
         dispose: Callable[[Decision], None] = lambda decision: None,
         note: Callable[[Decision], None] = lambda decision: None,
+        entrust: Callable[[str, bytes], None] = lambda id, text: None,
     ) -> None:
-        """`dispose` has go what a person deletes or erases, in time; `note` takes a row of the state."""
+        """`dispose` has go what a person deletes or erases, in time; `note` takes a row of the state.
+
+        `entrust` has peers keep a decision too.
+        """
         self._store = store
         self._catalog = catalog
         self._held = held
         self._clock = clock
         self._dispose = dispose
         self._note = note
+        self._entrust = entrust
 
     def make(
         self,
@@ -81,19 +86,24 @@ class Decisions:
             why=why,
         )
         self._check(decision)
-        self._store.keep_decision(decision.id, msgspec.json.encode(decision))
+        self._keep(decision)
         self._apply(decision, self._catalog.decide)
         logger.info("%s by %s on %s: decision %s", verb, who, "/".join(target), decision.id)
         return decision
 
     def take(self, decision: Decision) -> None:
         """Make a decision effective that came from elsewhere: what it is about may still be on its way."""
-        self._store.keep_decision(decision.id, msgspec.json.encode(decision))
+        self._keep(decision)
         self._apply(decision, self._catalog.restore)
 
     def replay(self, decision: Decision) -> None:
         """Apply a decision that lies in the segments already; a second time changes nothing."""
         self._apply(decision, self._catalog.restore)
+
+    def _keep(self, decision: Decision) -> None:
+        text = msgspec.json.encode(decision)
+        self._store.keep_decision(decision.id, text)
+        self._entrust(decision.id, text)
 
     def _apply(self, decision: Decision, in_catalog: Callable[[Decision], None]) -> None:
         if decision.verb is Verb.NOTE:

@@ -136,8 +136,8 @@ class Orders:
         return iter({**dict(_named(self._erased)), **known}.items())
 
     def rows(self) -> Iterator[tuple[str, Order]]:
-        """Yield every order there ever was."""
-        return chain(_named(self._open), _named(self._erased), _named(self._over))
+        """Yield every order there ever was, once, also if it is carried out meanwhile."""
+        return iter(dict(chain(_named(self._open), _named(self._erased), _named(self._over))).items())
 
 
 def _mark(uid: str) -> str:

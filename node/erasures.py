@@ -112,8 +112,7 @@ class Receipts:
 
     def _ask(self, site: Site, now: int) -> None:
         if site.node_id not in self._remembered:
-            self._relearn(site)
-            self._remembered.add(site.node_id)
+            self.relearn(site)
         owing = list(self._owing(site, now))
         if not owing or now - self._asked.get(site.node_id, 0) < _AGAIN:
             return
@@ -149,8 +148,12 @@ class Receipts:
             for _ in self._owing(site, now):
                 pass
 
-    def _relearn(self, site: Site) -> None:
-        """Erase again what a site remembers and this node does not: an old backup was put back here."""
+    def relearn(self, site: Site) -> None:
+        """Erase again what a site remembers and this node does not: an old backup was put back here.
+
+        Raises:
+            PacsError: it cannot be asked.
+        """
         known = {id for id, _ in self._orders.erasures()}
         for erasure in self._peer(site.node_id).remembered(self._archive):
             if erasure.decision in known or not erasure.is_by(self._key(), self._archive):
@@ -166,6 +169,7 @@ class Receipts:
             )
             self._take(decision)
             self._audit.record("receipt", None, "erased again", {"decision": erasure.decision})
+        self._remembered.add(site.node_id)
 
 
 class Kept(Struct, frozen=True, array_like=True):
@@ -208,14 +212,13 @@ class Obedience:
         for key, row in self._table.scan():
             self._remember(key.partition(b"\0")[0], row.target)
 
-    def refuses(self, owner: bytes, key: bytes) -> bool:
-        """Say whether an owner had a study or series erased here, by the key of its row; any thread may ask.
+    def erased(self, owner: bytes) -> Collection[bytes]:
+        """Return the studies and series that an owner had erased here, as keys of rows; any thread may ask.
 
         What was on its way when the erasure came, or is told by an owner set back to a time before it, is
-        not taken in again.
+        not to be taken in again.
         """
-        known = self._erased.get(owner, ())
-        return key in known or key.partition(b"\0")[0] in known
+        return self._erased.get(owner, ())
 
     def _remember(self, owner: bytes, target: tuple[str, ...]) -> None:
         # Of a single instance no row tells.

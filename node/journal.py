@@ -108,6 +108,11 @@ class Journal:
         ids = {*(known.ids if known else ()), note.id} if note.detail.partition("\0")[0] in _NAMING else ()
         self._noted.put(key, _Noted(when, tuple(sorted(ids))))
 
+    def knows(self, note: Decision) -> bool:
+        """Say whether a row is as a note says, or as a newer one does."""
+        known = self._noted.get(note.detail.encode())
+        return known is not None and known.when >= note.when
+
     def replay(self, note: Decision) -> None:
         """Make a row what a note says, unless a newer one said something else."""
         name, _, key = note.detail.partition("\0")

@@ -93,6 +93,10 @@ class PatientLinks:
             self._changed()
         return count
 
+    def look_again(self) -> None:
+        """Have the links read anew: something else changed them."""
+        self._changed()
+
     def _changed(self) -> None:
         def next_number(row: _Generation | None) -> _Generation:
             return _Generation(row.number + 1 if row else 1)

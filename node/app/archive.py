@@ -101,10 +101,16 @@ class Archive(Doors):
 
     def erase_decisions(self, ids: Collection[str]) -> None:
         """Overwrite decisions and notes by their ids, wherever the archive keeps them."""
+        self.outbox.forget(ids)
         self.ground.erase_decisions(ids)
         if self.bucket:
             for id in ids:
                 self.bucket.decisions.erase(id)
+
+    def keep_note(self, id: str, text: bytes) -> None:
+        """Write a note of the node's among the objects, and have peers keep it too."""
+        self.store.keep_decision(id, text)
+        self.outbox.keep(id, text)
 
     def _open_events(self) -> None:
         devices, audit = self.shared.devices, self.audit

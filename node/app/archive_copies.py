@@ -62,6 +62,8 @@ class Shared(NamedTuple):
     here: Callable[[], int]
     """Counts the bytes that lie here of all archives."""
     pins: Pins
+    is_heard: Callable[[str, str], bool]
+    """Says of an archive and a keeper whether it was asked what it knows, see `node.hearing`."""
 
 
 class ArchiveCopies:
@@ -109,7 +111,7 @@ class ArchiveCopies:
             self._shared.link,
             self._shared.node_id,
             self._catalog_of,
-            self.members.may_go,
+            self._may_go,
             lambda archive, uid: self.may_drop(uid),
             lambda archive, entry: self.is_sound(entry),
             self._over,
@@ -121,6 +123,11 @@ class ArchiveCopies:
         self.archive.audit.record(
             "receipt", None, "dropped", {**detail, "StudyInstanceUID": uid, "instances": count}
         )
+
+    def _may_go(self, node_id: str) -> str:
+        if not self._shared.is_heard(self.name, node_id):
+            return "This node was set back, and has not asked yet what was decided since."
+        return self.members.may_go(node_id)
 
     def _over(self, uid: str) -> None:
         """Hear that a keeper has a study whole: who asked for commitment may have waited for that."""

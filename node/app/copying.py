@@ -72,6 +72,8 @@ class Copying:
         self._there: dict[str, int] = {}
         """Who was connected at the last look, and as which instance of the node."""
         self.queue: Callable[[], TransferQueue] | None = None
+        self.is_heard: Callable[[str, str], bool] = lambda archive, node_id: True
+        """Says whether a keeper may be told anything of an archive: it might know better."""
 
     def open(
         self, channel: Callable[[str], grpc.Channel], name: Callable[[str], str], fetching: Fetching
@@ -116,6 +118,7 @@ class Copying:
             lambda: self._fetching.fetches,
             lambda: sum(each.bytes_here() for each in self.each.values()),
             self.pins,
+            lambda archive, node_id: self.is_heard(archive, node_id),
         )
         self.each[archive.name] = ArchiveCopies(archive, ledger, members, shared)
 

@@ -46,6 +46,8 @@ class Departing:
         self._home, self._archives, self._grid = home, archives, grid
         self._neighbours, self._fetching, self._copying = neighbours, fetching, copying
         self._clock = clock
+        self.forget: Callable[[str], object] = lambda node_id: None
+        """Forgets what a node entrusted to this one."""
 
     # Of others who leave.
 
@@ -108,6 +110,7 @@ class Departing:
                     size += sum(each.holding.size for each in rows)
                     copies += store.drop(owner, study)
         cached = self._fetching().cache.sweep(lambda owner, entry: owner_of(owner).node_id != node_id)
+        self.forget(node_id)
         studies = self._neighbours().forget(node_id)
         own = self._grid().settings.node_id
         return Receipt(own, node_id, int(self._clock()), studies, copies, size, cached)

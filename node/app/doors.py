@@ -28,6 +28,7 @@ from node.decisions import Decisions
 from node.devices import DeviceBook
 from node.dimse import STORAGE
 from node.disposal import ERASED_UIDS, ErasedUIDs, Orders
+from node.entrusted import Outbox
 from node.held import HeldShelf
 from node.ingest import Identity, NodeIngest
 from node.journal import Journal
@@ -166,8 +167,15 @@ class Doors:
         shared, tables, clock = self.shared, self.tables, self.shared.clock
         lasting = shared.journal.table(f"{ERASED_UIDS}/{self.name}", ErasedUIDs)
         self.orders = Orders(tables, lasting)
+        self.outbox = Outbox(tables)
         self.decisions = Decisions(
-            self.store, self.catalog, self.held, clock, self.orders.put, shared.journal.replay
+            self.store,
+            self.catalog,
+            self.held,
+            clock,
+            self.orders.put,
+            shared.journal.replay,
+            self.outbox.keep,
         )
         self.limit = SecondPerson(tables, self.orders, lambda: self.catalog.totals().studies, clock)
         self.register = Register(self.decisions, tables, self.audit, self.orders, self.limit)

@@ -20,6 +20,7 @@ from node.erasures import Obedience, Receipts, Site
 from node.grid import Grid
 from node.nearline_cache import CopyCache
 from node.patient_links import PatientLinks
+from node.state import State
 
 from .archive import Archive
 from .chores import Chore
@@ -94,6 +95,10 @@ class Traces:
         """Erase the links of patients who have nothing else, by the decision and their marks."""
         forget_patients(self._links, self._archives, self._mirror, decision, patients)
 
+    def refuse(self, erased: Callable[[bytes], Collection[bytes]]) -> None:
+        """Take in nothing of what owners had erased."""
+        self._mirror.erased = self._copies.erased = erased
+
     def own(self, target: tuple[str, ...]) -> int:
         """Return how many instances this node holds of it as its own, in whichever archive."""
         return sum(len(archive.catalog.versions(target)) for archive in tuple(self._archives.values()))
@@ -111,7 +116,8 @@ class Erasing:
         self,
         archives: Mapping[str, Archive],
         grid: Grid,
-        obedience: Obedience,
+        state: State,
+        traces: Traces,
         is_connected: Callable[[str], bool],
         channel: Callable[[str], Any],
         key: Callable[[], bytes],
@@ -119,7 +125,9 @@ class Erasing:
     ) -> None:
         self._archives, self._grid, self._clock = archives, grid, clock
         self._is_connected, self._channel, self._key = is_connected, channel, key
-        self._obedience = obedience
+        audit = next(iter(archives.values())).shared.audit
+        self._obedience = Obedience(state, traces, audit, clock)
+        traces.refuse(self._obedience.erased)
         self._receipts: dict[str, Receipts] = {}
 
     def service(self, gate: Gate) -> ErasingService:
@@ -138,7 +146,7 @@ class Erasing:
                 archive.name,
                 archive.tables,
                 archive.orders,
-                self._sites,
+                self.sites,
                 lambda node_id: ErasingPeer(self._channel(node_id), lambda: letters(node_id)),
                 archive.register.take,
                 self._key,
@@ -153,7 +161,8 @@ class Erasing:
             receipts.note()
             receipts.step()
 
-    def _sites(self) -> list[Site]:
+    def sites(self) -> list[Site]:
+        """Return the other members of the grid."""
         own = self._grid.settings.node_id
         return [
             Site(row.node_id, row.name, row.site, self._is_connected(row.node_id))

@@ -50,6 +50,8 @@ class Fetching:
         self.kept_elsewhere: Callable[[Entry], list[Source]] = lambda entry: []
         self.instead: Callable[[Source, Entry], Iterable[Source]] = lambda away, entry: ()
         """Says who gives an object instead of an owner that does not answer."""
+        self.check: Callable[[str], None] = lambda archive: None
+        """Raises Unavailable as long as nothing of an archive is to be given."""
 
     def begin(self, seen: Grid, link: Link, old: Mapping[bytes, OldObjects]) -> None:
         """Make what fetches from peers, and from old PACS by the names of their owners."""
@@ -107,6 +109,7 @@ class Fetching:
             archive = archives.get(name)
             if archive is None:
                 raise NotFound(f"This node has no archive {name!r}.")
+            self.check(name)
             return ArchiveShelf(archive.catalog, archive.retriever)
 
         clock = self._shared.clock

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from random import Random
+from threading import Event
 from typing import Any, Final
 
 import grpc
@@ -15,11 +16,7 @@ import grpc
 from catalog import Availability, Clock, Entry, Level, Query, Selection, Unavailable
 from catalog.statements import SeriesStatement, Stated
 from federation.announcing import Announcer, Follower
-from federation.catalog_service import (
-    CatalogService,
-    QueryService,
-    RemoteOwner,
-)
+from federation.catalog_service import CatalogService, QueryService, RemoteOwner
 from federation.choosing import Chosen, choose
 from federation.fanout import Breaker
 from federation.identities import Asker
@@ -42,7 +39,6 @@ from federation.trust.assertion import pseudonym_of
 from federation.trust.names import Identity
 from node.archives import DEFAULT
 from node.contracts import Caller, Scope
-from node.erasures import Obedience
 from node.grid import Grid, Membership
 from node.grid_catalog import DeviceGrid, GridParts, Tallies, Tellings
 from node.grid_conflicts import GridConflicts
@@ -61,6 +57,7 @@ from .copying import Copying
 from .departing import Departing
 from .erasing import Erasing, Traces, forget_patients
 from .fetching import Fetching
+from .hearing import Remembering
 from .lending import Helping
 from .old_pacs import OldArchives
 from .sharing import Sharing
@@ -97,6 +94,7 @@ class Neighbourhood:
         self._is_open = False
         self.announcer: Announcer | None = None
         self.erasing: Erasing | None = None
+        self.remembering: Remembering | None = None
         self.copying = Copying(home, state, archives, membership, clock, alarm, spawn)
         self.helping = Helping(archives, membership, self.copying, clock)
         self.departing = Departing(
@@ -142,6 +140,9 @@ class Neighbourhood:
         self.parts = GridParts(self.seen, live, self.tallies, Tellings(), issuer, named)
         self.copying.open(self._channel, self.neighbours.name, self.fetching)
         self.erasing = self._make_erasing()
+        near = (self._channel, lambda: self._sharing.secret)
+        self.remembering = Remembering(self._archives, self._state, self.links, self.erasing, *near)
+        self.remembering.guard(self._sharing, self.fetching, self.copying, self.departing)
         self._is_open = True
 
     def _around(self) -> Around:
@@ -158,10 +159,8 @@ class Neighbourhood:
     def _make_erasing(self) -> Erasing:
         parts = (self.mirror, self.search, self.fetching.cache, self.copying.store, self._state.scour)
         traces = Traces(self._archives, *parts, self.links)
-        obedience = Obedience(self._state, traces, self._main.audit, self._clock)
-        self.mirror.refuses = self.copying.store.refuses = obedience.refuses
         near = (self._is_connected, self._channel, lambda: self._sharing.secret, self._clock)
-        return Erasing(self._archives, self._grid, obedience, *near)
+        return Erasing(self._archives, self._grid, self._state, traces, *near)
 
     def forget_patients(self, decision: str, patients: Collection[bytes]) -> None:
         """Erase the links of patients who have nothing else, by the decision and their marks."""
@@ -219,7 +218,7 @@ class Neighbourhood:
             objects.register,
             copies.register,
             self.departing.service(gate).register,
-            *((self.erasing.service(gate).register,) if self.erasing else ()),
+            *(each.service(gate).register for each in (self.erasing, self.remembering) if each),
         )
 
     def news(self, gate: Gate) -> News:
@@ -308,7 +307,8 @@ class Neighbourhood:
         yield from self.copying.chores()
         yield from self.helping.chores()
         yield from self.old.chores()
-        yield from self.erasing.chores() if self.erasing else ()
+        for each in (self.erasing, self.remembering):
+            yield from each.chores() if each else ()
 
     def loops(self) -> Iterator[Loop]:
         """Yield what wants threads of its own."""
@@ -341,6 +341,11 @@ class Neighbourhood:
 
     def _index(self) -> bool:
         return self.search.step(self._clock()) > 0
+
+    def hear(self, stop: Event) -> None:
+        """Return when this node may serve, see `Remembering.hear`."""
+        if self.remembering:
+            self.remembering.hear(stop)
 
     # What people ask.
 

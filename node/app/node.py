@@ -155,7 +155,7 @@ class Node(Foundation):
         archive.peers_skew = self._skew
         archive.forget_patients = self.neighbourhood.forget_patients
         if plan.name == DEFAULT:
-            self.journal.keep = archive.store.keep_decision
+            self.journal.keep = archive.keep_note
             self.journal.erase_notes = archive.erase_decisions
         self.archives[plan.name] = archive
         return archive
@@ -256,8 +256,9 @@ class Node(Foundation):
             self._background.tend(archive)
         for loop in self.neighbourhood.loops():
             self._background.repeat(loop)
-        self._open_ports()
         self.grid.start()
+        self.neighbourhood.hear(self._background.stopping)
+        self._open_ports()
         self.watch.measures.add(self.neighbourhood.samples)
         telling = Telling(self.home, self.config, self.state, self.clock)
         self._opened.callback(telling.close)

@@ -25,6 +25,8 @@ class Sharing:
     ) -> None:
         self._home, self._archives, self._grid, self._clock = home, archives, grid, clock
         self._stated: object = None
+        self.check: Callable[[str], None] = lambda archive: None
+        """Raises Unavailable as long as an archive is not to be told of."""
 
     @cached_property
     def secret(self) -> bytes:
@@ -43,7 +45,8 @@ class Sharing:
             found = self._archives.get(name)
             return found.catalog if found else None
 
-        return GrantBook(self._grid().tables, gate.visitor, archive, lambda: self.secret, self._clock)
+        parts = (gate.visitor, archive, lambda: self.secret, self._clock)
+        return GrantBook(self._grid().tables, *parts, lambda name: self.check(name))
 
     def state(self) -> None:
         """Have the logs state the shares as they are now."""

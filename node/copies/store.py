@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import sha256 as sha256_of
 from itertools import groupby
@@ -52,8 +52,8 @@ class CopyStore:
         self._studies = self._state.table("studies", StudyRow)
         self.readers = self._state.table("readers", ReadersRow)
         """By owner."""
-        self.refuses: Callable[[bytes, bytes], bool] = lambda owner, study: False
-        """Says of an owner and a study that it had it erased here: nothing of it is kept again."""
+        self.erased: Callable[[bytes], Collection[bytes]] = lambda owner: ()
+        """Returns the studies that an owner had erased here: nothing of them is kept again."""
         places = folder / "objects", folder / "incoming"
         self._buffers = Buffers(settings.buffered_at_most, settings.budget)
         self._segments = SegmentStore(*places, clock, settings, buffers=self._buffers)
@@ -200,7 +200,7 @@ class CopyStore:
         self._look_for_erasure(owner, study)
 
     def _look_for_erasure(self, owner: bytes, study: str) -> None:
-        if self.refuses(owner, study.encode()):
+        if study.encode() in self.erased(owner):
             self.erase(owner, (study,))
             what = "Its owner had this study erased; nothing of it is kept again."
             raise NotPermitted(what, "An owner that does not know of that will hear of it.")

@@ -168,7 +168,7 @@ def test_a_mirror_takes_in_nothing_that_its_owner_had_erased_here_and_is_equal_w
     studies = [arrival(f"{n}", f"{n}.1", f"{n}.1.1", PatientName=f"P{n}X^Y") for n in range(4)]
     beta.catalog.record(studies)
     beta.publish()
-    alpha.mirror.refuses = lambda owner, key: owner == beta.name and key.partition(b"\0")[0] == b"2"
+    alpha.mirror.erased = lambda owner: {b"2"} if owner == beta.name else ()
     follower = alpha.follower(beta.name)
     for _ in range(12):
         follower.told(beta.owner.head(0), clock())

@@ -1,0 +1,115 @@
+"""What a node entrusts to its peers, and how one that was set back hears of it again, composed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from threading import Event
+from typing import Any, Final
+
+from catalog import Decision, NotFound, PacsError, Verb
+from federation.entrusting import EntrustingPeer, EntrustingService, Seal
+from federation.links.gate import Gate
+from federation.links.rpc import letters
+from node.entrusted import Entrusting, Safe
+from node.erasures import Site
+from node.hearing import Ear, Hearing
+from node.patient_links import PatientLinks
+from node.state import State
+
+from .archive import Archive
+from .chores import Chore
+from .copying import Copying
+from .departing import Departing
+from .erasing import Erasing
+from .fetching import Fetching
+from .sharing import Sharing
+
+_TURN: Final = 0.2
+
+
+class Remembering:
+    """Both sides of it; `archives` may become more."""
+
+    def __init__(
+        self,
+        archives: Mapping[str, Archive],
+        state: State,
+        links: PatientLinks,
+        erasing: Erasing,
+        channel: Callable[[str], Any],
+        secret: Callable[[], bytes],
+    ) -> None:
+        self._archives, self._links, self._erasing = archives, links, erasing
+        self._channel, self._secret = channel, secret
+        self._each: dict[str, Entrusting] = {}
+        self.safe = Safe(state)
+        around = Hearing(self._catalogs, erasing.sites, self._ask, time.monotonic)
+        self.ear = Ear(state, around, lambda: [each.name for each in self._all() if each.caught_up])
+
+    def guard(self, sharing: Sharing, fetching: Fetching, copying: Copying, departing: Departing) -> None:
+        """Have nothing told of an archive that was set back; and of who leaves, nothing kept."""
+        sharing.check = fetching.check = self.ear.check
+        copying.is_heard, departing.forget = self.ear.is_heard, self.safe.forget
+
+    def _all(self) -> tuple[Archive, ...]:
+        return tuple(self._archives.values())
+
+    def _catalogs(self) -> dict[str, Any]:
+        return {archive.name: archive.catalog for archive in self._all()}
+
+    def service(self, gate: Gate) -> EntrustingService:
+        """Return what peers call."""
+        return EntrustingService(gate, self.safe)
+
+    def chores(self) -> Iterator[Chore]:
+        """Yield what is done now and then."""
+        yield Chore("decisions entrusted to peers", 1.0, self._step)
+
+    def hear(self, stop: Event) -> None:
+        """Return when what peers know of archives that were set back is taken in, or nobody answers."""
+        while not self.ear.has_asked() and not stop.wait(_TURN):
+            pass
+
+    def _step(self) -> None:
+        self.ear.step()
+        connected = [site.node_id for site in self._erasing.sites() if site.is_connected]
+        for archive in self._all():
+            entrusting = self._entrusting(archive)
+            entrusting.take_on()
+            entrusting.left(connected)
+            for node_id in connected:
+                self._tell(archive.name, entrusting, node_id)
+
+    def _tell(self, archive: str, entrusting: Entrusting, node_id: str) -> None:
+        # Who is not asked yet may know more than it would be told.
+        if self.ear.is_heard(archive, node_id):
+            try:
+                while entrusting.tell(node_id):
+                    pass
+            except PacsError:
+                return
+
+    def _entrusting(self, archive: Archive) -> Entrusting:
+        found = self._each.get(archive.name)
+        if found is None:
+            seal = Seal(self._secret(), archive.name)
+            found = self._each[archive.name] = Entrusting(archive.name, archive.tables, seal, self._peer)
+        return found
+
+    def _peer(self, node_id: str) -> EntrustingPeer:
+        return EntrustingPeer(self._channel(node_id), lambda: letters(node_id))
+
+    def _ask(self, archive: str, site: Site) -> None:
+        """Take in what a member knows: decisions, notes, and what it erased."""
+        found = self._archives[archive]
+        decisions = list[Decision]()
+        with suppress(NotFound):  # An older version keeps none.
+            decisions = self._entrusting(found).recalled(site.node_id)
+        for decision in decisions:
+            if decision.verb is not Verb.NOTE or not found.shared.journal.knows(decision):
+                found.register.take(decision)
+        if any(decision.verb is Verb.NOTE for decision in decisions):
+            self._links.look_again()
+        self._erasing.receipts_of(found).relearn(site)
