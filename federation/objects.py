@@ -194,7 +194,11 @@ class _Giving:
         try:
             corrections = [_encode(each) for each in shelf.corrections(entry)]
             begin: pb.ObjectBegin | None = pb.ObjectBegin(
-                index=index, size=reader.size, corrections=corrections, system=shelf.system
+                index=index,
+                size=reader.size,
+                corrections=corrections,
+                system=shelf.system,
+                is_limited=self.permission is not None and bool(self.permission.grant.limits()),
             )
             at, size = item.offset, reader.size
             while True:
@@ -255,8 +259,13 @@ class Wanted(NamedTuple):
 class Receiver(Protocol):
     """Where the objects of one call go; an item is named by its index."""
 
-    def begin(self, index: int, size: int, corrections: list[Decision], system: str) -> None:
-        """Hear that an object comes, from its offset on, and the corrections in force for it."""
+    def begin(
+        self, index: int, size: int, corrections: list[Decision], system: str, *, is_limited: bool
+    ) -> None:
+        """Hear that an object comes, from its offset on, and the corrections in force for it.
+
+        A limited one is given to who asks in this role for this purpose, and to nobody else.
+        """
 
     def data(self, piece: memoryview) -> None:
         """Take the next bytes of the object that was begun; they do not change any more."""
@@ -353,7 +362,7 @@ def receive(replies: Iterator[bytes], receiver: Receiver) -> None:
             begin = reply.begin
             index = begin.index
             corrections = [_read_decision(each) for each in begin.corrections]
-            receiver.begin(index, begin.size, corrections, begin.system)
+            receiver.begin(index, begin.size, corrections, begin.system, is_limited=begin.is_limited)
         if data:
             receiver.data(data)
         if reply.is_end:

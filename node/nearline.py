@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from catalog import Clock, Damaged, Decision, Entry, PacsError, Unavailable
+from catalog import Clock, Entry, NotFound, NotPermitted, PacsError, Unavailable
 from federation.objects import AT_ONCE, Wanted, receive, request_of
 from federation.owners import owner_of
 from federation.sourcing import Source, nobody_of
 from node.measures import Sample
 from node.nearline_cache import CopyCache
-from node.nearline_copy import Copy, Said
+from node.nearline_copy import Copy
+from node.nearline_landing import Landing
 from node.nearline_way import Call, Link, Way, Wish
 
 STALLED: Final = 10.0
@@ -91,7 +92,7 @@ class Fetches:
             NotFound, Damaged, OutOfSpace, Unavailable: no holder gave it; the last one's reason.
             Unwanted: the wish says so.
         """
-        for _ in range(3):
+        for _ in range(4):
             copy, way = self._open_or_begin(entry, wish, priority)
             if copy is not None:
                 return copy
@@ -99,9 +100,12 @@ class Fetches:
                 continue
             self._wait(way, wish)
             if way.error is not None:
+                # Another role or purpose was refused, or given it for itself alone: this one asks anew.
+                if isinstance(way.error, NotPermitted | NotFound) and way.use != wish.use:
+                    continue
                 raise way.error
             # What its owner says of it is what it said a moment ago.
-            if way.source is not None and (copy := self.cache.open(way.source.owner, entry)) is not None:
+            if way.source is not None and (copy := self._opened(way.source.owner, entry, wish)) is not None:
                 return copy
         raise Unavailable("There is no room for what is fetched.", "Raise grid.cache_mb, or free some disk.")
 
@@ -131,19 +135,34 @@ class Fetches:
             if (way := self._on_its_way(entry.holding.sha256, wish, priority)) is not None:
                 return None, way
             came, owner = self._came.pop(entry.holding.sha256, (0.0, b""))
-        if owner and self._now() - came < _JUST_NOW and (copy := self.cache.open(owner, entry)) is not None:
+        if (
+            owner
+            and self._now() - came < _JUST_NOW
+            and (copy := self._opened(owner, entry, wish)) is not None
+        ):
             return copy, None
-        found = self.sources(entry)
+        found, is_refused = self.sources(entry), False
         for source in found:
             copy = self.cache.open(source.owner, entry)
             if copy is None:
+                continue
+            if not wish.may_have(copy.said):
+                copy.close()
+                is_refused = True
                 continue
             if copy.said.state == source.state:
                 return copy, None
             # Its owner says something else of the study since: a correction is to be had with it.
             copy.close()
             self.cache.drop(source.owner, entry)
-        return None, self._begin(entry, wish, priority, found)
+        return None, self._begin(entry, wish, priority, found, is_anew=is_refused)
+
+    def _opened(self, owner: bytes, entry: Entry, wish: Wish) -> Copy | None:
+        copy = self.cache.open(owner, entry)
+        if copy is None or wish.may_have(copy.said):
+            return copy
+        copy.close()
+        return None
 
     def _on_its_way(self, name: bytes, wish: Wish, priority: int) -> Way | None:
         way = self._ways.get(name)
@@ -152,13 +171,15 @@ class Fetches:
             way.priority = min(way.priority, priority)
         return way
 
-    def _begin(self, entry: Entry, wish: Wish, priority: int, sources: list[Source]) -> Way | None:
-        """Have one object come; None if it came a moment ago."""
+    def _begin(
+        self, entry: Entry, wish: Wish, priority: int, sources: list[Source], *, is_anew: bool = False
+    ) -> Way | None:
+        """Have one object come; None if it came a moment ago and is not wanted anew."""
         name = entry.holding.sha256
         with self._lock:
             if (way := self._on_its_way(name, wish, priority)) is not None:
                 return way
-            if any(self.cache.has(source.owner, entry) for source in sources):
+            if not is_anew and any(self.cache.has(source.owner, entry) for source in sources):
                 return None
             way = Way(entry, wish, priority, [each for each in sources if each.is_reachable])
             self._ways[name] = way
@@ -226,7 +247,7 @@ class Fetches:
         self._streams[first.source.owner] += 1
         self._calls.add(call)
         for way in chosen:
-            way.call = call
+            way.call, way.use = call, (first.asker.role, first.asker.purpose)
         return call
 
     # The work.
@@ -250,7 +271,7 @@ class Fetches:
 
     def _run(self, call: Call) -> None:
         source, owner = call.source, owner_of(call.source.owner)
-        landing = _Landing(self, call)
+        landing = Landing(self, call)
         started, problem = self._now(), None
         try:
             size = sum(way.entry.holding.size for way in call.ways)
@@ -345,47 +366,3 @@ class Fetches:
 
 def _given_up() -> PacsError:
     return Unavailable("Nobody wanted it any more while it came.")
-
-
-class _Landing:
-    """Writes what one stream brings; satisfies `Receiver`."""
-
-    def __init__(self, fetches: Fetches, call: Call) -> None:
-        self._fetches = fetches
-        self._call = call
-        self._current: Way | None = None
-        self.size = 0
-
-    def begin(self, index: int, size: int, corrections: list[Decision], system: str) -> None:
-        way = self._call.ways[index]
-        self._current = way
-        way.said = corrections, system
-        if way.part is None:
-            way.part = self._fetches.cache.part(way.entry)
-
-    def data(self, piece: memoryview) -> None:
-        self._call.moved = self._fetches.now()
-        self.size += len(piece)
-        way = self._current
-        if way is None or way.part is None or way.part.length + len(piece) > way.entry.holding.size:
-            raise Damaged("A peer sends bytes that nobody asked for.", "It is not asked again for these.")
-        way.part.write(piece)
-
-    def end(self, index: int) -> None:
-        way = self._call.ways[index]
-        self._current = None
-        assert way.part is not None
-        corrections, system = way.said
-        source = self._call.source
-        try:
-            way.part.finish(Said(source.owner, way.entry, tuple(corrections), system, source.state))
-        except PacsError as error:
-            way.part.discard()
-            way.part = None
-            self._fetches.failed(way, error)
-        else:
-            self._fetches.landed(way)
-
-    def failed(self, index: int, error: PacsError) -> None:
-        self._current = None
-        self._fetches.failed(self._call.ways[index], error)

@@ -31,6 +31,8 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
     system: str
     state: bytes
     """See `Source.state`."""
+    only_for: tuple[str, ...] = ()
+    """Role and purpose of use for which its owner gave it; empty: whoever asks."""
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode

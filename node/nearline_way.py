@@ -10,7 +10,7 @@ from catalog import Decision, Entry, PacsError
 from federation.sourcing import Source
 from federation.trust.assertion import Asker
 from node.contracts import Unwanted
-from node.nearline_copy import Part
+from node.nearline_copy import Part, Said
 
 
 class Wish:
@@ -20,6 +20,15 @@ class Wish:
         """`is_unwanted` is asked by the thread that waits."""
         self.asker = asker
         self.is_unwanted = is_unwanted
+
+    @property
+    def use(self) -> tuple[str, str]:
+        """In which role and for which purpose it asks."""
+        return self.asker.role, self.asker.purpose
+
+    def may_have(self, said: Said) -> bool:
+        """Say whether a copy serves it without its owner being asked again."""
+        return not said.only_for or said.only_for == self.use
 
     def check(self) -> None:
         """Ask whether it still counts.
@@ -52,12 +61,14 @@ class Way:
 
     def __init__(self, entry: Entry, wish: Wish, priority: int, sources: list[Source]) -> None:
         self.entry = entry
+        self.use = wish.use
+        """For whom it was asked for last."""
         self.wishes = {wish: None}
         """Who wants it, the first one first; when nobody is left, it is given up."""
         self.priority = priority
         self.sources = sources
         self.part: Part | None = None
-        self.said: tuple[list[Decision], str] = ([], "")
+        self.said: tuple[list[Decision], str, bool] = ([], "", False)
         self.source: Source | None = None
         self.call: Call | None = None
         self.error: PacsError | None = None

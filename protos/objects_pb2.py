@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/objects.proto\x12\x0bpeerpacs.v1\"Y\n\x0c\x46\x65tchRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12&\n\x05items\x18\x02 \x03(\x0b\x32\x17.peerpacs.v1.ObjectItem\x12\x10\n\x08priority\x18\x03 \x01(\r\"]\n\nObjectItem\x12\r\n\x05study\x18\x01 \x01(\t\x12\x0e\n\x06series\x18\x02 \x01(\t\x12\x10\n\x08instance\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\x12\x0e\n\x06offset\x18\x05 \x01(\x04\"\x80\x01\n\nFetchReply\x12\'\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x18.peerpacs.v1.ObjectBegin\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12+\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1a.peerpacs.v1.ObjectFailure\x12\x0e\n\x06is_end\x18\x04 \x01(\x08\"O\n\x0bObjectBegin\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x13\n\x0b\x63orrections\x18\x03 \x03(\x0c\x12\x0e\n\x06system\x18\x04 \x01(\t\"H\n\rObjectFailure\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04what\x18\x03 \x01(\t\x12\x0c\n\x04next\x18\x04 \x01(\t2H\n\x07Objects\x12=\n\x05\x46\x65tch\x12\x19.peerpacs.v1.FetchRequest\x1a\x17.peerpacs.v1.FetchReply0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/objects.proto\x12\x0bpeerpacs.v1\"Y\n\x0c\x46\x65tchRequest\x12\x0f\n\x07\x61rchive\x18\x01 \x01(\t\x12&\n\x05items\x18\x02 \x03(\x0b\x32\x17.peerpacs.v1.ObjectItem\x12\x10\n\x08priority\x18\x03 \x01(\r\"]\n\nObjectItem\x12\r\n\x05study\x18\x01 \x01(\t\x12\x0e\n\x06series\x18\x02 \x01(\t\x12\x10\n\x08instance\x18\x03 \x01(\t\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\x12\x0e\n\x06offset\x18\x05 \x01(\x04\"\x80\x01\n\nFetchReply\x12\'\n\x05\x62\x65gin\x18\x01 \x01(\x0b\x32\x18.peerpacs.v1.ObjectBegin\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12+\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x1a.peerpacs.v1.ObjectFailure\x12\x0e\n\x06is_end\x18\x04 \x01(\x08\"c\n\x0bObjectBegin\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x13\n\x0b\x63orrections\x18\x03 \x03(\x0c\x12\x0e\n\x06system\x18\x04 \x01(\t\x12\x12\n\nis_limited\x18\x05 \x01(\x08\"H\n\rObjectFailure\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04what\x18\x03 \x01(\t\x12\x0c\n\x04next\x18\x04 \x01(\t2H\n\x07Objects\x12=\n\x05\x46\x65tch\x12\x19.peerpacs.v1.FetchRequest\x1a\x17.peerpacs.v1.FetchReply0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,9 +38,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FETCHREPLY']._serialized_start=224
   _globals['_FETCHREPLY']._serialized_end=352
   _globals['_OBJECTBEGIN']._serialized_start=354
-  _globals['_OBJECTBEGIN']._serialized_end=433
-  _globals['_OBJECTFAILURE']._serialized_start=435
-  _globals['_OBJECTFAILURE']._serialized_end=507
-  _globals['_OBJECTS']._serialized_start=509
-  _globals['_OBJECTS']._serialized_end=581
+  _globals['_OBJECTBEGIN']._serialized_end=453
+  _globals['_OBJECTFAILURE']._serialized_start=455
+  _globals['_OBJECTFAILURE']._serialized_end=527
+  _globals['_OBJECTS']._serialized_start=529
+  _globals['_OBJECTS']._serialized_end=601
 # @@protoc_insertion_point(module_scope)

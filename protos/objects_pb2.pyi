@@ -43,16 +43,18 @@ class FetchReply(_message.Message):
     def __init__(self, begin: _Optional[_Union[ObjectBegin, _Mapping]] = ..., data: _Optional[bytes] = ..., failure: _Optional[_Union[ObjectFailure, _Mapping]] = ..., is_end: _Optional[bool] = ...) -> None: ...
 
 class ObjectBegin(_message.Message):
-    __slots__ = ("index", "size", "corrections", "system")
+    __slots__ = ("index", "size", "corrections", "system", "is_limited")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     CORRECTIONS_FIELD_NUMBER: _ClassVar[int]
     SYSTEM_FIELD_NUMBER: _ClassVar[int]
+    IS_LIMITED_FIELD_NUMBER: _ClassVar[int]
     index: int
     size: int
     corrections: _containers.RepeatedScalarFieldContainer[bytes]
     system: str
-    def __init__(self, index: _Optional[int] = ..., size: _Optional[int] = ..., corrections: _Optional[_Iterable[bytes]] = ..., system: _Optional[str] = ...) -> None: ...
+    is_limited: bool
+    def __init__(self, index: _Optional[int] = ..., size: _Optional[int] = ..., corrections: _Optional[_Iterable[bytes]] = ..., system: _Optional[str] = ..., is_limited: _Optional[bool] = ...) -> None: ...
 
 class ObjectFailure(_message.Message):
     __slots__ = ("index", "kind", "what", "next")

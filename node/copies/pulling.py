@@ -215,7 +215,9 @@ class _Landing:
                 self._early[index] = self._target.incoming(item.sha256, item.size)
             yield self._early[index].size if index in self._early else 0
 
-    def begin(self, index: int, size: int, corrections: list[Decision], system: str) -> None:
+    def begin(
+        self, index: int, size: int, corrections: list[Decision], system: str, *, is_limited: bool
+    ) -> None:
         """Hear that an object comes."""
         _, item = self._items[index]
         if size != item.size:

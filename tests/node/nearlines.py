@@ -60,10 +60,10 @@ class Hospital:
         )
         return ObjectService(gate, self.outside).register
 
-    def grant(self, other: Hospital, rate: int = 0) -> None:
+    def grant(self, other: Hospital, rate: int = 0, roles: tuple[str, ...] = ()) -> None:
         """Let another one retrieve everything."""
         peer = f"node:{other.peer.node_id}"
-        self.grants.append(Grant(peer=peer, share=ALL.name, ops=(Op.RETRIEVE,), rate=rate))
+        self.grants.append(Grant(peer=peer, share=ALL.name, ops=(Op.RETRIEVE,), rate=rate, roles=roles))
 
     def store(self, sent: list[RawInstance]) -> str:
         """Store a study; return its UID."""
@@ -103,12 +103,12 @@ class Reader:
         """Have it take these for holders of everything."""
         self.sources = [Source(each.owner, each.peer.name, is_reachable, state) for each in owners]
 
-    def door(self, ae_title: str = "WS", request_id: str = "r1") -> GridRetriever:
+    def door(self, ae_title: str = "WS", request_id: str = "r1", role: str = "ae") -> GridRetriever:
         """Return the door out for one association."""
         return GridRetriever(
             self.hospital.node.retriever,
             self.fetches,
-            Behalf(role="ae", ae_title=ae_title, request_id=request_id),
+            Behalf(role=role, ae_title=ae_title, request_id=request_id),
             self.asker,
             lambda study: self.patient,
             system="BETA",

@@ -151,6 +151,34 @@ def test_what_is_not_granted_is_refused(two: tuple[Hospital, Reader]) -> None:
         beta.door().open(entry)
 
 
+def test_a_copy_that_devices_alone_are_granted_serves_no_person(two: tuple[Hospital, Reader]) -> None:
+    alpha, beta = two
+    [entry, *_] = alpha.entries(alpha.store(phantoms(14, instances=6)))
+    alpha.grants.clear()
+    alpha.grant(beta.hospital, roles=("ae",))
+    whole = content(beta.door().open(entry))
+    with pytest.raises(NotPermitted, match="when user asks"):
+        beta.door(role="user").open(entry)
+    assert content(beta.door().open(entry)) == whole, "it still serves devices"
+    wait_for(lambda: len(alpha.given) == 1)
+    alpha.grants.clear()
+    alpha.grant(beta.hospital)
+    assert content(beta.door(role="user").open(entry)) == whole
+    assert content(beta.door().open(entry)) == whole
+    wait_for(lambda: len(alpha.given) == 2)
+
+
+def test_who_shares_a_fetch_is_not_refused_with_another_role(two: tuple[Hospital, Reader]) -> None:
+    alpha, beta = two
+    [entry, *_] = alpha.entries(alpha.store(phantoms(15, instances=6)))
+    alpha.grants.clear()
+    alpha.grant(beta.hospital, roles=("ae",))
+    for _ in range(5):
+        beta.door(role="user").expect([entry])
+        content(beta.door().open(entry))
+        beta.cache.sweep(lambda owner, entry: False)
+
+
 def test_the_next_holder_goes_on_where_the_first_one_failed(tmp_path: Path, stack: ExitStack) -> None:
     alpha, beta = Hospital(tmp_path / "a", "alpha", stack), Hospital(tmp_path / "b", "beta", stack)
     gamma = Hospital(tmp_path / "c", "gamma", stack)
