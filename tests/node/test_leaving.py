@@ -78,7 +78,7 @@ def test_a_hospital_that_closes_has_all_its_studies_and_the_others_drop_theirs_a
         for other in (alpha, gamma):
             beta.grant(other, *KEEPS)
         beta.say("copies", "add", "all", "--copies", "3", "--must", "alpha", "--must", "GAMMA")
-        alpha.say("copies", "add", "all", "--copies", "2", "--must", "beta")
+        alpha.say("copies", "add", "all", "--copies", "2", "--must", "BETA")
         beta.stop()
         beta.env |= {"PEERPACS__COPIES__NEARLINE_ABOVE_MB": "2", "PEERPACS__COPIES__NEARLINE_AFTER_DAYS": "0"}
         beta.start(**beta.env)
