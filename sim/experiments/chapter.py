@@ -52,8 +52,11 @@ PAPERS_OWN: Final[dict[str, dict[str, str]]] = {
     "fig10": {"all instances of a series, mean s": "0.105 (Dcm4chee: 0.104)"},
     "table4": {
         "4 threads, median Mbps": "87-126",
+        "4 threads, largest to smallest": "1.2",
         "8 threads, median Mbps": "181-293",
+        "8 threads, largest to smallest": "0.8",
         "16 threads, median Mbps": "284-449",
+        "16 threads, largest to smallest": "1.1",
     },
 }
 """Experiment → row → what the paper measured, on hardware of its own (AWS, 2022)."""

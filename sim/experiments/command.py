@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+import signal
+import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,6 +39,7 @@ OPTIONS: Final = ("--target", "--dicomweb", "--elsewhere", "--scenario", "--comp
 """Options that only the experiments have."""
 
 
+_MORE_THAN_0: Final = click.FloatRange(0, min_open=True)
 _NAMES: Final = "\n".join(f"  {name:<10} {each.title}" for name, each in EXPERIMENTS.items())
 
 
@@ -54,7 +57,7 @@ _NAMES: Final = "\n".join(f"  {name:<10} {each.title}" for name, each in EXPERIM
               help="Another site of the target, where sync and replicate look for what it took.")  # fmt: skip
 @click.option("--calling", default="BENCHSCU", show_default=True, help="Our AE title.")
 @click.option("--seed", default=1, show_default=True, help="Same seed, same traffic.")
-@click.option("--share", default=0.01, show_default=True,
+@click.option("--share", default=0.01, show_default=True, type=_MORE_THAN_0,
               help="Of the paper's size; fig10 stores 0.4 GB at 0.01, and 43 GB at 1.")  # fmt: skip
 @click.option(
     "--scenario",
@@ -63,9 +66,27 @@ _NAMES: Final = "\n".join(f"  {name:<10} {each.title}" for name, each in EXPERIM
     help="The traffic of week: TOML.",
 )
 @click.option("--loaded", is_flag=True, help="The target has the studies of this seed and share already.")
-@click.option("--pause", default=5.0, show_default=True, help="Seconds between the passes of fig9.")
-@click.option("--loaders", default=4, show_default=True, help="Associations that load at once.")
-@click.option("--timeout", default=60.0, show_default=True, help="Seconds of silence that count as hanging.")
+@click.option(
+    "--pause",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Seconds between the passes of fig9.",
+)
+@click.option(
+    "--loaders",
+    default=4,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Associations that load at once.",
+)
+@click.option(
+    "--timeout",
+    default=60.0,
+    show_default=True,
+    type=_MORE_THAN_0,
+    help="Seconds of silence that count as hanging.",
+)
 @click.option("--patience", default=30.0, show_default=True, help="Seconds of refusals till week ends.")
 @click.option("--out", type=click.Path(path_type=Path), show_default="bench-DATE-TIME",
               default=lambda: time.strftime("bench-%Y%m%d-%H%M%S"), help="For the results.")  # fmt: skip
@@ -104,9 +125,11 @@ def main(
     token = token_file.read_text().strip() if token_file else ""
     progress = Console(stderr=True)
     outcomes = [each for path in compare for each in _read(path)]
+    found = named(targets, webs, elsewheres)
+    out.mkdir(parents=True, exist_ok=True)
     try:
-        with receiving(destination, out) as receiver:
-            for target in named(targets, webs, elsewheres):
+        with _ended_by_signal(), receiving(destination, out) as receiver:
+            for target in found:
                 target = replace(target, token=token, destination=receiver, calling=calling, timeout=timeout)
                 measure(replace(target, loaders=loaders), chosen, plan, progress, outcomes)
     except KeyboardInterrupt:
@@ -145,6 +168,10 @@ def named(addresses: Iterable[str], webs: Iterable[str], elsewheres: Iterable[st
     found: dict[str, Target] = {}
     for text in addresses:
         name, address = _address(text)
+        if name in found:
+            raise click.UsageError(
+                f"{text!r} is a second target of that name. Give each one its own: NAME={text}."
+            )
         found[name] = Target(name=name or address.ae_title, address=address)
     for text in webs:
         name, _, url = text.rpartition("=") if "=" in text.partition("://")[0] else ("", "", text)
@@ -178,8 +205,13 @@ def receiving(destination: str | None, out: Path) -> Iterator[Address | None]:
         return
     try:
         address = Address.read(destination)
+        socket.create_server(("", address.port)).close()
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    except OSError as error:
+        raise click.UsageError(
+            f"We cannot receive at port {address.port}: {error.strerror}. Choose another for --destination."
+        ) from None
     with ExitStack() as stack:
         receiver = StoreSCP(out / "receiver", address)
         stack.callback(receiver.remove)
@@ -225,10 +257,11 @@ def show(outcomes: Sequence[Outcome], console: Console) -> None:
     """Print a table for each experiment: its summary, a column for each target."""
     for name in dict.fromkeys(each.experiment for each in outcomes):
         of_it = [each for each in outcomes if each.experiment == name]
-        table = Table(title=EXPERIMENTS[name].title, title_justify="left", box=None, pad_edge=False)
+        console.print(f"\n{EXPERIMENTS[name].title}", style="bold", highlight=False)
+        table = Table(box=None, pad_edge=False)
         table.add_column("")
         for each in of_it:
-            table.add_column(f"{each.target} ({each.way})", justify="right")
+            table.add_column(f"{each.target} ({each.way})" if each.way else each.target, justify="right")
         for row in dict.fromkeys(key for each in of_it for key in each.summary):
             table.add_row(row, *(figure(each.summary[row]) if row in each.summary else "" for each in of_it))
         console.print(table)
@@ -255,4 +288,19 @@ def write(out: Path, outcomes: Sequence[Outcome], facts: dict[str, object]) -> N
 
 
 def _read(path: Path) -> list[Outcome]:
-    return [Outcome.from_json(told) for told in json.loads(path.read_text())["outcomes"]]
+    try:
+        return [Outcome.from_json(told) for told in json.loads(path.read_text())["outcomes"]]
+    except (ValueError, TypeError, LookupError, AttributeError):
+        raise click.UsageError(
+            f"{path} is not the results.json of an earlier run. Name the one in that run's folder."
+        ) from None
+
+
+@contextmanager
+def _ended_by_signal() -> Iterator[None]:
+    """Have SIGTERM, as of `timeout`, end a run as Ctrl-C does: with a report."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -380,12 +380,25 @@ def test_a_partial_report_ends_with_3(tmp_path: Path) -> None:
         (["fig9", "--target=A"], "Write AE@host:port"),
         (["fig9", "--dicomweb=pacs:80"], "Write for example http://"),
         (["fig9"], "Name a target"),
+        (["fig9", "--target=A@b:1", "--target=A@b:2"], "a second target of that name"),
+        (["fig9", "--target=A@b:1", "--share=0"], "--share"),
+        (["fig9", "--target=A@b:1", "--loaders=0"], "--loaders"),
+        (["fig9", "--target=A@b:1", f"--compare={__file__}"], "not the results.json of an earlier run"),
     ],
 )
 def test_what_cannot_be_understood_is_refused_with_what_was_meant(words: list[str], said: str) -> None:
     result = CliRunner().invoke(command.main, words)
     assert result.exit_code == 2
     assert said in result.output
+
+
+def test_a_destination_that_is_taken_is_told_of_before_anything_is_measured(tmp_path: Path) -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ["move", f"--target=A@{free_port()}", f"--destination=SINK@{port}", f"--out={tmp_path}"]
+        result = CliRunner().invoke(command.main, words)
+    assert result.exit_code == 2
+    assert f"We cannot receive at port {port}" in result.output
 
 
 def test_the_help_names_every_experiment_and_a_wrong_name_is_answered_with_the_right_one(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 import time
@@ -147,14 +148,17 @@ def test_a_target_that_dies_in_the_middle_is_told_of(name: str, tmp_path: Path) 
     assert f"mortal, {name}: not complete" in page([outcome], {})
 
 
+@pytest.mark.parametrize("ends_with", ["Ctrl-C", "SIGTERM"])
 def test_who_interrupts_a_benchmark_has_what_was_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ends_with: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Interrupted:
         name, title, paper = "find", "C-FIND", ""
 
         def run(self, target: Target, plan: Plan, outcome: Outcome, say: Callable[[str], None]) -> None:
             outcome.done, outcome.of = 3, 10
+            if ends_with == "SIGTERM":
+                signal.raise_signal(signal.SIGTERM)
             raise KeyboardInterrupt
 
     monkeypatch.setitem(EXPERIMENTS, "find", Interrupted())
