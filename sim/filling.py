@@ -100,7 +100,7 @@ def grow(server: PeerPACS, studies: Iterable[Study]) -> None:
 
 def _plain_object() -> Instance:
     ds = Dataset()
-    ds.SOPClassUID, ds.SOPInstanceUID, ds.Modality = UID(_CT), UID(f"{_PLAIN}.1"), "CT"
+    ds.SOPClassUID, ds.SOPInstanceUID, ds.Modality = UID(_CT), UID(_PLAIN_INSTANCE), "CT"
     ds.StudyInstanceUID, ds.SeriesInstanceUID = UID(_PLAIN), UID(f"{_PLAIN}.2")
     ds.PatientName, ds.PatientID = "Plain", "PLAIN"
     ds.file_meta = FileMetaDataset()
@@ -109,11 +109,13 @@ def _plain_object() -> Instance:
     ds.save_as(file, enforce_file_format=True)
     # The data set begins behind the group length and as many bytes as it says (PS3.10 7.1).
     start = 144 + int.from_bytes(file.getvalue()[140:144], "little")
-    return Instance(_CT, f"{_PLAIN}.1", file.getvalue(), start, b"", 0)
+    return Instance(_CT, _PLAIN_INSTANCE, file.getvalue(), start, b"", 0)
 
 
 _SHARED_SEED: Final = 5
 _PLAIN: Final = "2.25.5"
+_PLAIN_INSTANCE: Final = f"{_PLAIN}.{10**36}"
+"""As long as those of phantoms, so that data sets begin where theirs do, behind the File Meta Information."""
 _CT: Final = "1.2.840.10008.5.1.4.1.1.2"
 
 
