@@ -36,6 +36,10 @@ def _date(day: int) -> str:
     return time.strftime("%Y%m%d", time.gmtime((_FIRST_DAY + day) * 86400))
 
 
+_BASE: Final = 18_000_000
+"""Numbers of studies that nothing else has: a week's traffic counts from 0."""
+
+
 @dataclass(frozen=True, slots=True)
 class Population:
     """Studies whose keys are chosen so that a question finds exactly one of them, or exactly a hundred.
@@ -55,7 +59,7 @@ class Population:
         who = Patient(PatientID=id, PatientName=f"{family}^{given}", character_set="ISO_IR 100")
         alone = n - (self.count - _ALONE)
         day = 5 * group + place // 20 if alone < 0 else -1 - alone
-        return study(1, n, patient=who, AccessionNumber=f"ACC{n:07d}", StudyDate=_date(day))
+        return study(1, _BASE + n, patient=who, AccessionNumber=f"ACC{n:07d}", StudyDate=_date(day))
 
     def studies(self) -> Iterable[Study]:
         """Return all of them, by number."""

@@ -115,6 +115,11 @@ def test_study_uids_of_a_population_are_all_different() -> None:
     assert max(uids.values()) == 1
 
 
+def test_a_population_shares_no_study_with_a_weeks_traffic() -> None:
+    asked = {Population(2000).study(n).StudyInstanceUID for n in range(2000)}
+    assert not asked & {study(1, n).StudyInstanceUID for n in range(2000)}
+
+
 def test_an_unknown_case_is_refused_with_the_names_there_are() -> None:
     result = CliRunner().invoke(bench.main, ["--cases", "stroe1"])
     assert result.exit_code == 2
