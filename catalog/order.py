@@ -19,9 +19,9 @@ from .truth import INDEX
 _NINES: Final = bytes.maketrans(b"0123456789", b"9876543210")
 _UNKNOWN_DATE: Final = b"~" * 8
 _UNKNOWN_TIME: Final = b"~" * 12
-_DATE: Final = re.compile(r"(\d{4})\.?(\d\d)\.?(\d\d)")
+_DATE: Final = re.compile(r"(\d{4})\.?(\d\d)\.?(\d\d)", re.ASCII)
 """YYYYMMDD, or YYYY.MM.DD of ACR-NEMA files (PS3.5 6.2)."""
-_TIME: Final = re.compile(r"(\d\d):?(\d\d)?:?(\d\d)?(?:\.(\d{1,6}))?")
+_TIME: Final = re.compile(r"(\d\d):?(\d\d)?:?(\d\d)?(?:\.(\d{1,6}))?", re.ASCII)
 _FIT: Final = 120
 """Bytes of a value in an index key; LMDB keys end at 511, and the matcher looks at the whole value."""
 
