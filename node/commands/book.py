@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import click
-import msgspec
 
 from node.cli import PARTIAL, Session, by_default, columns, plural, shared, who
 
@@ -83,6 +82,8 @@ def _differences(found: dict[str, Any]) -> Iterator[str]:
 
 def _usual() -> dict[str, Any]:
     """Return what any new device has: told with each of them, it would only hide what was said."""
+    import msgspec
+
     from node.contracts import Device
 
     row: dict[str, Any] = json.loads(msgspec.json.encode(Device(ae_title="")))

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from federation.trust.names import ROLES
 from node.cli import Session, by_default, columns, plural, shared, who
 
 
@@ -50,7 +49,7 @@ def list_grants(session: Session) -> int:
     "--role",
     "roles",
     multiple=True,
-    type=click.Choice(list(ROLES)),
+    metavar="ae|user|node",
     help="With find_live and retrieve: only what a device (ae), a web user (user) or the node itself asks.",
 )
 @click.option("--project", default="", help="With export_deid: for this research project only.")
