@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests wait for processes and disks about half of their time: two for each core of a small machine.
+# Tests wait for processes and disks for a good part of their time: two for each core of a small machine.
 WORKERS ?= 4
 
 .PHONY: run run-one test test-slow check bench bench-paper bench-curve sim sim-week sim-rewrite bench-anonymizer protos clean
