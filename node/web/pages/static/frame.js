@@ -40,8 +40,9 @@ function Frame({ title, isWide, children }) {
       if (event.key === '?') setDialog('keys')
     }
     addEventListener('keydown', hear)
-    // Where they are one line, that of this page is to be seen.
-    document.querySelector('.places [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' })
+    // Where they are one line, that of this page is to be seen. scrollIntoView would have Tab begin there.
+    const here = document.querySelector('.places [aria-current]')
+    if (here) here.parentElement.scrollLeft = here.offsetLeft - (here.parentElement.clientWidth - here.offsetWidth) / 2
     return () => removeEventListener('keydown', hear)
   }, [])
   return html`
