@@ -90,10 +90,12 @@ class Body:
         """Read and drop what is left, within limits; say whether that was all of it."""
         buffer = memoryview(bytearray(65536))
         dropped = 0
+        # Closing on what is left would lose the answer, and who sent too much, of all, is to hear why.
+        self._limit = None
         try:
             while not self._is_over and dropped <= _DRAINED:
                 dropped += self.read_into(buffer)
-        except (Malformed, TooLarge, TooSlow, OSError):
+        except (Malformed, TooSlow, OSError):
             return False
         return self._is_over
 

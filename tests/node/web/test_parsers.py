@@ -24,7 +24,7 @@ from node.web import parts as incoming
 from node.web.body import Body
 from node.web.media import MediaRange, parameters_of, parse
 from node.web.parts import Parts
-from node.web.problems import Malformed
+from node.web.problems import Malformed, TooLarge
 from node.web.questions import understand
 from tests.node.web.asking import Web, web
 
@@ -226,6 +226,18 @@ def _received(data: bytes, length: int | None) -> bytes:
         found = Body(StreamReader(ours, "rb"), ours, length).read_all(1 << 20)
         assert found is not None
         return found
+
+
+def test_what_is_left_of_a_body_longer_than_allowed_is_read_so_that_its_sender_hears_why() -> None:
+    for coded, length in ((bytes(5000), 5000), (b"3e8\r\n" + bytes(1000) + b"\r\n0\r\n\r\n", None)):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.sendall(coded)
+            ours.settimeout(5)
+            body = Body(StreamReader(ours, "rb"), ours, length, limit=500)
+            with pytest.raises(TooLarge):
+                body.read_all(1 << 20)
+            assert body.drain()
 
 
 @settings(max_examples=150, deadline=None)
