@@ -120,6 +120,11 @@ class Orders:
         else:
             self._open.put(id.encode(), order)
 
+    def of(self, id: str) -> Order | None:
+        """Return a decision's order, as far as it is carried out."""
+        found = (table.get(id.encode()) for table in (self._open, self._erased, self._over))
+        return next((order for order in found if order is not None), None)
+
     def is_done(self, id: str) -> bool:
         """Say whether the bytes that a decision is about are gone."""
         found = (table.get(id.encode()) for table in (self._open, self._erased, self._over))

@@ -1,7 +1,7 @@
 """Erasures across the grid: which sites still owe a receipt, and what this node erases for its peers.
 
-A site owes it from the moment the owner's own bytes are gone until it has said that nothing is left there.
-It is asked whenever it is connected, so who was away carries it out on its return.
+Every site owes it from the moment of the order until it has said that nothing is left there. It is asked when
+the owner's own bytes are gone, whenever it is connected, so who was away carries it out on its return.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _AGAIN: Final = 2000
 
 
 _GONE: Final = "it gave no receipt and is no member of the grid any more"
+_NOT_ASKED: Final = "it has not been asked yet"
 
 
 class Owed(Struct, frozen=True, array_like=True):
@@ -97,17 +98,23 @@ class Receipts:
 
     def of(self, id: str) -> list[dict[str, object]]:
         """Return how each site stands with one erasure."""
-        prefix, members = id.encode() + b"\0", {site.node_id for site in self._sites()}
+        prefix, order = id.encode() + b"\0", self._orders.of(id)
+        if order is None or (order.done and not order.is_purged):
+            return []
+        members = {site.node_id: site for site in self._sites()}
+        # Who has no row yet owes it like the others: nobody may read that nothing is owed.
+        rows = {id: Owed(each.name, each.site, order.when, what=_NOT_ASKED) for id, each in members.items()}
+        rows |= {key[len(prefix) :].decode(): row for key, row in self._table.scan(prefix)}
         return [
             {
                 "node": row.name,
                 "site": row.site,
                 "since": row.since,
                 "done": row.done,
-                "is_owed": not row.done and (is_member := key[len(prefix) :].decode() in members),
-                "what": row.what if row.done or is_member else _GONE,
+                "is_owed": not row.done and node_id in members,
+                "what": row.what if row.done or node_id in members else _GONE,
             }
-            for key, row in self._table.scan(prefix)
+            for node_id, row in sorted(rows.items())
         ]
 
     def _ask(self, site: Site, now: int) -> None:

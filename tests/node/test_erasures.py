@@ -122,6 +122,18 @@ def test_a_site_owes_a_receipt_until_nothing_is_left_there(states: tuple[State, 
     assert kept.forgotten == [("e1", (mark("e1", "A", "4711"),))]
 
 
+def test_every_member_owes_from_the_order_on_also_before_anybody_was_asked(
+    states: tuple[State, State, State],
+) -> None:
+    heard, sites = Heard(), [Site("b", "beta", "BETA", True), Site("c", "gamma", "GAMMA", False)]
+    peer = Peer(Obedience(states[1], Kept(), heard, Clock()), "a")
+    receipts = owner(states[0], peer, b"k" * 32, [], heard, sites)
+    order(states[0], "e1", "1.2")
+    assert [(row["node"], row["is_owed"]) for row in receipts.of("e1")] == [("beta", True), ("gamma", True)]
+    receipts.step()
+    assert [(row["node"], row["is_owed"]) for row in receipts.of("e1")] == [("beta", False), ("gamma", True)]
+
+
 def test_who_is_no_member_any_more_is_not_waited_for(states: tuple[State, State, State]) -> None:
     heard, sites = Heard(), [Site("b", "beta", "BETA", False)]
     peer = Peer(Obedience(states[1], Kept(), heard, Clock()), "a")
