@@ -113,7 +113,7 @@ def decode_associate(body: bytes) -> Associate:
     """Read an A-ASSOCIATE-RQ or -AC without its six header bytes.
 
     Raises:
-        Violation: an item does not fit, or a presentation context contradicts PS3.8 9.3.2.2.
+        Violation: an item does not fit, or the presentation contexts contradict PS3.8 9.3.2.2.
     """
     if len(body) < 68:
         raise Violation(INVALID_PARAMETER, "the A-ASSOCIATE PDU is too short")
@@ -134,6 +134,8 @@ def decode_associate(body: bytes) -> Associate:
     ids = [context.id for context in proposed]
     if len(set(ids)) < len(ids) or any(not id & 1 for id in ids):
         raise Violation(INVALID_PARAMETER, "a presentation context ID is even or used twice")
+    if not proposed and not results:
+        raise Violation(INVALID_PARAMETER, "it has no presentation context")
     return Associate(
         _text(called), _text(calling), tuple(proposed), tuple(results), user, version, application_context
     )

@@ -136,6 +136,7 @@ def test_a_rejection_by_the_device_book_is_sent_as_it_is(alpha: Node) -> None:
         associate(context(2, VERIFICATION, IMPLICIT)),
         associate(context(1, VERIFICATION, IMPLICIT), context(1, VERIFICATION, EXPLICIT)),
         associate(item(0x20, b"\1\0\0\0")),
+        associate(item(0x77, b"no presentation context")),
         associate(more=item(0x53, b"\0")),
         associate()[:-1] + b"\xff",
         associate(max_pdu=7),
