@@ -1,9 +1,12 @@
-"""The words that must never stand in a log: what the suite's patients are called, and what they had."""
+"""Words about patients: which of them no log may have, and which files have some."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import warnings
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -53,3 +56,18 @@ def leaks(log: str) -> list[str]:
     """Return the lines of a log that tell something of a patient."""
     found = private_words()
     return [line for line in log.splitlines() if PHANTOMS.search(line) or found.search(line)]
+
+
+def files_with(words: Iterable[bytes], *folders: Path) -> Iterator[tuple[Path, bytes]]:
+    """Yield which files below the folders hold which of the words.
+
+    A node may be at work there: what it removes meanwhile holds none.
+    """
+    wanted = tuple(words)
+    for folder in folders:
+        for place, _, names in os.walk(folder):
+            for path in (Path(place, name) for name in names):
+                content = b""
+                with contextlib.suppress(FileNotFoundError):
+                    content = path.read_bytes() if path.is_file() else b""
+                yield from ((path, word) for word in wanted if word in content)

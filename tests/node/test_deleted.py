@@ -13,6 +13,7 @@ from catalog import BadRequest, NotPermitted, Selection
 from node.app import Node, open_node, rebuild
 from node.contracts import Caller
 from tests.homes import RawInstance, attribute, edited, new_home, phantoms
+from tests.privacy import files_with
 
 WHO = {"reason": "a test", "who": "tester"}
 DAY = 86_400.0
@@ -76,13 +77,8 @@ def go_on(node: Node, clock: Moving, steps: int = 4) -> None:
 
 def traces(home: Path, *values: str) -> list[tuple[str, str]]:
     """Return which files of a home hold one of the values."""
-    wanted = {value: value.encode() for value in values}
-    found = []
-    for path in home.rglob("*"):
-        if path.is_file():
-            data = path.read_bytes()
-            found += [(value, str(path.relative_to(home))) for value, b in wanted.items() if b in data]
-    return found
+    found = files_with([value.encode() for value in values], home)
+    return [(word.decode(), str(path.relative_to(home))) for path, word in found]
 
 
 def named(instance: RawInstance) -> list[str]:

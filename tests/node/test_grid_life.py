@@ -12,6 +12,7 @@ from pydicom import Dataset, dcmread
 from sim.phantoms import instances, study
 from sim.ports import free_port
 from tests.grid import GridNode
+from tests.privacy import files_with
 from tests.running import dcmtk, until
 
 SECRET = {
@@ -90,16 +91,12 @@ def answers(node: GridNode, **keys: str) -> int:
 
 def traces(nodes: tuple[GridNode, ...], values: set[str]) -> list[tuple[str, str, str]]:
     """Return in which files of which homes one of the values stands."""
-    found = []
-    for node in nodes:
-        for path in node.home.rglob("*"):
-            data = path.read_bytes() if path.is_file() and not path.is_socket() else b""
-            found += [
-                (node.name, str(path.relative_to(node.home)), value)
-                for value in values
-                if value.encode() in data
-            ]
-    return found
+    words = [value.encode() for value in values]
+    return [
+        (node.name, str(path.relative_to(node.home)), word.decode())
+        for node in nodes
+        for path, word in files_with(words, node.home)
+    ]
 
 
 def test_wrong_patient(three: Three, tmp_path: Path) -> None:

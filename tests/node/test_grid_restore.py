@@ -12,6 +12,7 @@ from pydicom import dcmread
 
 from tests.grid import GridNode
 from tests.node.copies import KEEPS, hospitals, sent, state, wait_until_met
+from tests.privacy import files_with
 from tests.running import until
 from tests.workstation import ask
 
@@ -27,12 +28,7 @@ def told(node: GridNode) -> list[tuple[str, str]]:
 
 def secrets(nodes: list[GridNode], word: bytes) -> list[str]:
     """Return which files of the nodes' homes hold a word."""
-    return [
-        f"{node.name}: {path.relative_to(node.home)}"
-        for node in nodes
-        for path in node.home.rglob("*")
-        if path.is_file() and not path.is_socket() and word in path.read_bytes()
-    ]
+    return [f"{node.name}: {path}" for node in nodes for path, _ in files_with([word], node.home)]
 
 
 class Story:

@@ -16,6 +16,7 @@ from node.contracts import Device, Service
 from node.dimse import Requestor
 from node.research.door import Budget
 from tests.homes import EXPLICIT, RawInstance, attribute, phantoms
+from tests.privacy import files_with
 
 from .site import PROJECT, Site, picture
 
@@ -33,11 +34,9 @@ def listed(site: Site, **settings: object) -> None:
     site.project(ae_title=TITLE, senders=["CT1"], **settings)
 
 
-def files_with(value: object, folder: Path) -> list[str]:
+def holders(value: object, folder: Path) -> list[Path]:
     """Return the files below a folder that hold a value."""
-    wanted = str(value).encode()
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return [str(path.relative_to(folder)) for path in files if wanted in path.read_bytes()]
+    return [path for path, _ in files_with([str(value).encode()], folder)]
 
 
 def test_what_is_sent_lands_de_identified_and_nothing_identified_is_on_the_disk(site: Site) -> None:
@@ -49,7 +48,7 @@ def test_what_is_sent_lands_de_identified_and_nothing_identified_is_on_the_disk(
     site.node.catalog.tidy()
     for one in sent:
         for keyword in ("PatientID", "PatientName", "SOPInstanceUID", "StudyInstanceUID"):
-            assert files_with(attribute(one, keyword), site.node.home) == []
+            assert holders(attribute(one, keyword), site.node.home) == []
 
 
 def test_the_same_patient_gets_the_same_pseudonym_by_export_and_by_arrival(site: Site) -> None:
@@ -99,7 +98,7 @@ def test_what_cannot_be_vouched_for_is_kept_encrypted_until_its_end_date(site: S
     assert {answer.status for answer in door(site).store([shot])} == {0}
     [held] = site.ask("quarantine")
     assert held["reason"] == "BURNED_IN_RISK"
-    assert files_with("NOVAK^JAN", site.node.home) == []
+    assert holders("NOVAK^JAN", site.node.home) == []
     shown = site.ask("quarantined", id=held["id"], who="novak")
     assert {"NOVAK^JAN"} <= {row["value"] for row in shown["attributes"]}
     quarantine = site.node.research.quarantine
@@ -180,7 +179,7 @@ def test_what_does_not_fit_into_memory_is_told_to_come_again_and_touches_no_disk
     site.node.research._budget = budget
     sent = phantoms(1, size=4_000)
     assert {answer.status for answer in door(site).store(sent)} == {0xA700}
-    assert files_with(attribute(sent[0], "PatientID"), site.node.home) == []
+    assert holders(attribute(sent[0], "PatientID"), site.node.home) == []
     budget.take(3_000, 0)
 
 

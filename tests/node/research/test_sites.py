@@ -18,6 +18,7 @@ from node.research.combining import Piece, check_name, check_piece
 from node.research.release import complaints
 from tests.homes import Peer, RawInstance, attribute, edited, phantoms, serving
 from tests.node.commandline import CommandLine
+from tests.privacy import files_with
 
 from .site import PROJECT
 from .sites import GridSite, grid_of
@@ -120,10 +121,7 @@ def test_each_owner_approves_its_part_and_nothing_identified_reaches_who_ordered
 
     uni.until(lambda: not (uni.node.home / "research" / "exports" / export["id"]).exists())
     words = identifying(at_alpha + at_beta)
-    received = [path for top in (uni.node.home, out) for path in top.rglob("*") if path.is_file()]
-    for path in received:
-        content = path.read_bytes()
-        assert not any(word in content for word in words), path
+    assert list(files_with(words, uni.node.home, out)) == []
     assert not list((uni.node.home / "secrets").rglob(f"{PROJECT}*")), "it never had the key"
     for owner in (alpha, beta):
         owner.until(lambda owner=owner: not list((owner.node.home / "research" / "outbox").glob("*")))
