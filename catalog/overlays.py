@@ -203,14 +203,27 @@ def _rows(reads: Reads, StudyInstanceUID: str) -> Iterable[DecisionRow]:
         if target[0] == StudyInstanceUID:
             continue
         there = list(_rows_under(reads, target[0]))
-        move = Decided(there).moves.get(target)
+        known = Decided(there)
+        move = known.moves.get(target)
         if move is None or move.detail != StudyInstanceUID:
             continue
+        yield from _held_before(reads, known, move)
         for row in there:
             decision = row.decision
             if decision.target[:2] == target and decision.verb is not Verb.MOVE:
                 moved = (StudyInstanceUID, *decision.target[1:])
                 yield DecisionRow(msgspec.structs.replace(decision, target=moved), row.order)
+
+
+def _held_before(reads: Reads, sent_in: Decided, move: Decision) -> Iterable[DecisionRow]:
+    """Yield the legal holds on studies that a series was in before it was moved: they go on holding it."""
+    others = {each.detail for each in sent_in.all if each.verb is Verb.MOVE and each.target == move.target}
+    known = [Decided(_rows_under(reads, study)) for study in others - {move.detail, move.target[0]}]
+    for decided in (sent_in, *known):
+        for hold in decided.holds:
+            if len(hold.target) == 1 and hold.when <= move.when:
+                target = (move.detail, move.target[1])
+                yield DecisionRow(msgspec.structs.replace(hold, target=target), 0)
 
 
 def _rows_under(reads: Reads, StudyInstanceUID: str) -> Iterable[DecisionRow]:
