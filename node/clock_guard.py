@@ -47,8 +47,11 @@ class ClockGuard:
         """Return why nothing may be deleted by this clock, or nothing; then the look counts as the last."""
         now, last, skew = self._clock(), self._table.get(_KEY), self._skew()
         why = _doubt(now, last, skew)
-        if not why and (last is None or not 0 <= now - last.when < _WRITTEN_EVERY):
-            self._table.put(_KEY, Look(now, last.skew if last else 0.0))
+        # What was allowed counts for one difference from the peers, and no longer than that lasts.
+        allowed = 0.0 if last is None or _agrees(skew, 0.0) else last.skew
+        is_due = last is None or allowed != last.skew or not 0 <= now - last.when < _WRITTEN_EVERY
+        if not why and is_due:
+            self._table.put(_KEY, Look(now, allowed))
         if why and why != self._told:
             logger.warning("Nothing is deleted: %s If the clock is right: peerpacs retention clock", why)
         self._told = why
@@ -59,9 +62,13 @@ class ClockGuard:
         self._table.put(_KEY, Look(self._clock(), self._skew() or 0.0))
 
 
+def _agrees(skew: float | None, allowed: float) -> bool:
+    return skew is not None and abs(skew - allowed) <= _FROM_PEERS
+
+
 def _doubt(now: float, last: Look | None, skew: float | None) -> str:
     allowed = last.skew if last else 0.0
-    if skew is not None and abs(skew - allowed) > _FROM_PEERS:
+    if skew is not None and not _agrees(skew, 0.0) and not _agrees(skew, allowed):
         side = "behind" if skew > 0 else "ahead of"
         return f"this clock is {abs(skew) / 3600:.1f} hours {side} the peers'."
     if last is not None and now - last.when > _FORWARD:
