@@ -1,8 +1,9 @@
 """How long studies are kept: rules that match some of them, and what is due by all that match.
 
-A study without a rule is kept. Of several rules the longest wins, a legal hold beats them all, and what is
-due goes as if a person had deleted it: hidden at once, its bytes after life.undo_days, never more in a day
-than one person may have go.
+A study without a rule is kept. Of several rules the longest wins, also while it is not activated: then it
+lets nothing go, but what it matches is kept as long as it says. A legal hold beats them all, and what is due
+goes as if a person had deleted it: hidden at once, its bytes after life.undo_days, never more in a day than
+one person may have go.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ logger = logging.getLogger(__name__)
 
 _STUDY_DATE, _BIRTH_DATE, _STUDY_UID = "00080020", "00100030", "0020000D"
 _EXAMPLES: Final = 10
+_UNKNOWN: Final = date(1900, 1, 1)
+"""What programs write that know no date; a day up to this one says nothing."""
+
+
+_BEGUN: Final = b"begun"
 
 
 class Basis(StrEnum):
@@ -61,13 +67,13 @@ class Rule(Struct, frozen=True, kw_only=True):
     """Milliseconds since 1970."""
 
 
-class Due(NamedTuple):
-    """A study that no rule wants kept any longer."""
+class Judged(NamedTuple):
+    """A study that an active rule matches, and until when all rules that match it want it kept."""
 
     StudyInstanceUID: str
     rule: str
-    is_held: bool
-    """Whether a legal hold keeps it all the same."""
+    until: date | None
+    """The first day on which it may go; None: a date that a rule counts from is not known."""
 
 
 class _Catalog(Protocol):
@@ -83,8 +89,14 @@ class Accesses:
 
     def __init__(self, tables: Tables, clock: Clock) -> None:
         self._table = tables.table("accesses", Day)
+        self._begun = tables.table("accesses begun", Day)
         self._clock = clock
         self._noted: tuple[int, set[str]] = 0, set()
+
+    def begin(self) -> None:
+        """Remember since when fetches are noted: of what was before, this state knows nothing."""
+        today = int(self._clock() // 86_400)
+        self._begun.change({_BEGUN: lambda known: known or Day(today)})
 
     def note(self, StudyInstanceUID: str) -> None:
         """Note that somebody fetches the study; nearly always costs nothing."""
@@ -96,8 +108,8 @@ class Accesses:
             self._noted[1].add(StudyInstanceUID)
 
     def last(self, StudyInstanceUID: str) -> date | None:
-        """Return the day of the last fetch, None if there was none."""
-        row = self._table.get(StudyInstanceUID.encode())
+        """Return the day of the last fetch, or that before which nobody noted any."""
+        row = self._table.get(StudyInstanceUID.encode()) or self._begun.get(_BEGUN)
         return datetime.fromtimestamp(row.number * 86_400, UTC).date() if row else None
 
 
@@ -144,66 +156,75 @@ class Retention:
         return rule
 
     def step(self) -> int:
-        """Have go what is due, as much as may go today; return how many studies."""
-        active = [rule for rule in self.all() if rule.is_active]
+        """Have go what is due, as much as may go today; return how many studies.
+
+        It ends where a rule is changed meanwhile, or the clock doubted: the next step begins anew.
+        """
+        rules, count = self.all(), 0
+        active = [rule for rule in rules if rule.is_active]
         if not active or self._doubt():
             return 0
-        count = 0
-        for due in self.due(active):
+        for study in self._judge(rules, active):
+            if not self._is_over(study) or self._is_held(study.StudyInstanceUID):
+                continue
+            if self._doubt() or self.all() != rules:
+                break
             if self._left() <= 0:
                 logger.info("More is due by retention rules than may go in a day; it goes on tomorrow.")
                 break
-            if due.is_held:
-                continue
             try:
-                self._delete(due.StudyInstanceUID, due.rule)
+                self._delete(study.StudyInstanceUID, study.rule)
                 count += 1
             except PacsError as error:
-                logger.error("A study that is due by rule %s stays: %s", due.rule, error)
+                logger.error("A study that is due by rule %s stays: %s", study.rule, error)
         return count
 
-    def plan(self, name: str = "") -> dict[str, Any]:
-        """Return what would go by the active rules, and by one that is not active: counts and examples."""
-        wanted = [rule for rule in self.all() if rule.is_active or rule.name == name]
-        told = {rule.name: {"due": 0, "held": 0, "examples": list[str]()} for rule in wanted}
-        for due in self.due(wanted):
-            row: Any = told[due.rule]
-            row["held" if due.is_held else "due"] += 1
-            if not due.is_held and len(row["examples"]) < _EXAMPLES:
-                row["examples"].append(due.StudyInstanceUID)
+    def plan(self, name: str = "", without: str = "") -> dict[str, Any]:
+        """Return what would go by the active rules, and by one that is not active: counts and examples.
+
+        With `without` as if there were no rule of that name.
+        """
+        rules = [rule for rule in self.all() if rule.name != without]
+        wanted = [rule for rule in rules if rule.is_active or rule.name == name]
+        told: dict[str, Any] = {
+            rule.name: {"due": 0, "held": 0, "undated": 0, "examples": []} for rule in wanted
+        }
+        for study in self._judge(rules, wanted):
+            row, uid = told[study.rule], study.StudyInstanceUID
+            if study.until is None:
+                row["undated"] += 1
+            elif self._is_over(study):
+                is_held = self._is_held(uid)
+                row["held" if is_held else "due"] += 1
+                if not is_held and len(row["examples"]) < _EXAMPLES:
+                    row["examples"].append({"StudyInstanceUID": uid, "until": study.until.isoformat()})
         return {"rules": told, "clock": self._doubt(), "left_today": self._left()}
 
-    def due(self, rules: Sequence[Rule]) -> Iterator[Due]:
-        """Yield each study that at least one rule matches, and that none of those wants kept any longer."""
+    def _is_over(self, study: Judged) -> bool:
+        today = datetime.fromtimestamp(self._clock(), UTC).date()
+        return study.until is not None and study.until <= today
+
+    def _judge(self, rules: Sequence[Rule], active: Sequence[Rule]) -> Iterator[Judged]:
+        """Yield each study that an active rule matches, once, judged by all rules that match it."""
         tests = [
             (rule, compile_matcher(rule.match, Matching.PLAIN) if rule.match else None) for rule in rules
         ]
-        today = datetime.fromtimestamp(self._clock(), UTC).date()
         seen = set[str]()
-        for rule in rules:
+        for rule in active:
             for study in self._candidates(rule, rules):
                 uid = str(_first(study, _STUDY_UID))
                 if uid in seen:
                     continue
                 seen.add(uid)
                 matching = [each for each, test in tests if test is None or test(study)]
-                if matching and all(self._is_over(each, study, uid, today) for each in matching):
-                    yield Due(uid, rule.name, self._is_held(uid))
+                ends = [_end(each, study, self._accessed) for each in matching]
+                known = [end for end in ends if end is not None]
+                yield Judged(uid, rule.name, max(known) if known and len(known) == len(ends) else None)
 
     def _candidates(self, rule: Rule, rules: Sequence[Rule]) -> Iterator[Attributes]:
         tags = {tag: {"vr": key["vr"]} for each in rules for tag, key in each.match.items()}
         keys = {_STUDY_DATE: {"vr": "DA"}, _BIRTH_DATE: {"vr": "DA"}, _STUDY_UID: {"vr": "UI"}}
         return self._catalog.find(Query(level=Level.STUDY, keys={**tags, **keys, **rule.match}))
-
-    def _is_over(self, rule: Rule, study: Attributes, uid: str, today: date) -> bool:
-        """Say whether a rule's time is over; where a date is not known it never is."""
-        start = _date(_first(study, _STUDY_DATE)) if rule.basis is Basis.STUDY else self._accessed(uid)
-        if start is None or _years_after(start, rule.years) > today:
-            return False
-        if not rule.until_age:
-            return True
-        birth = _date(_first(study, _BIRTH_DATE))
-        return birth is not None and _years_after(birth, rule.until_age) <= today
 
     def _accessed(self, uid: str) -> date | None:
         came = max((entry.received for entry in self._catalog.versions((uid,))), default=None)
@@ -217,8 +238,19 @@ class Retention:
         return self._catalog.doomed(wish).is_held
 
 
-def _test_of(rule: Rule) -> Callable[[Attributes], bool] | None:
-    return compile_matcher(rule.match, Matching.PLAIN) if rule.match else None
+def _end(rule: Rule, study: Attributes, accessed: Callable[[str], date | None]) -> date | None:
+    """Return the first day on which a rule lets a study go; None where a date is not known, or cannot be."""
+    made, birth = _date(_first(study, _STUDY_DATE)), _date(_first(study, _BIRTH_DATE))
+    if made and birth and made < birth:
+        # One of the two is wrong, and nobody can say which.
+        return None
+    start = made if rule.basis is Basis.STUDY else accessed(str(_first(study, _STUDY_UID)))
+    if start is None:
+        return None
+    end = _years_after(start, rule.years)
+    if not rule.until_age:
+        return end
+    return max(end, _years_after(birth, rule.until_age)) if birth else None
 
 
 def _first(study: Attributes, tag: str) -> Any:
@@ -227,9 +259,10 @@ def _first(study: Attributes, tag: str) -> Any:
 
 def _date(text: Any) -> date | None:
     try:
-        return datetime.strptime(str(text), "%Y%m%d").replace(tzinfo=UTC).date()
+        found = datetime.strptime(str(text).strip(), "%Y%m%d").replace(tzinfo=UTC).date()
     except ValueError:
         return None
+    return found if found > _UNKNOWN else None
 
 
 def _years_after(start: date, years: float) -> date:

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from catalog import BadRequest, Clock
+from catalog import BadRequest, Clock, is_universal
 from node.clock_guard import ClockGuard
 from node.contracts import Audit
-from node.keys import attributes_of
+from node.keys import attributes_of, keyword_of
 from node.retention import Basis, Retention, Rule
 
 
@@ -37,23 +37,31 @@ class RetentionDesk:
         rules = [msgspec.to_builtins(rule) for rule in self._retention.all()]
         return {"rules": rules, "clock": self._guard.why_not()}
 
-    def retention_plan(self, name: str = "") -> dict[str, Any]:
-        """Return what would go by the active rules, and by the one named; nothing is done."""
-        if name:
-            self._retention.find(name)
-        return self._retention.plan(name)
+    def retention_plan(self, name: str = "", without: str = "") -> dict[str, Any]:
+        """Return what would go by the active rules, and by the one named, or without another: as a plan.
+
+        Raises:
+            NotFound: there is no such rule.
+        """
+        for each in (name, without):
+            if each:
+                self._retention.find(each)
+        return self._retention.plan(name, without)
 
     def put_retention(
         self, name: str, keys: list[str], who: str, years: float, basis: str = "study", until_age: float = 0.0
     ) -> dict[str, Any]:
-        """Make a rule, or one anew; it does nothing before it is activated.
+        """Make a rule, or one anew; it lets nothing go before it is activated.
 
         Raises:
             BadRequest: a key, or how long, makes no sense.
         """
         if not name or len(name) > 64 or not 0 < years <= 1000 or not 0 <= until_age <= 150:
             raise BadRequest("A rule needs a name, and years above 0.", "See: peerpacs retention add --help")
-        match = {tag: key for tag, key in attributes_of(keys).items() if key.get("Value")}
+        match = attributes_of(keys)
+        if empty := [keyword_of(tag) for tag, key in match.items() if is_universal(key)]:
+            what = f"{', '.join(empty)} without a value matches every study."
+            raise BadRequest(what, "Name a value, as in ModalitiesInStudy=CT; a rule for all has no key.")
         rule = Rule(
             name=name, match=match, years=years, basis=Basis(basis), until_age=until_age, who=who,
             when=int(self._clock() * 1000),

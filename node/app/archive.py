@@ -96,6 +96,7 @@ class Archive(Doors):
             who = f"rule {rule}"
             return self.register.make(Verb.DELETE, (study,), reason=f"retention {who}", who=who)
 
+        self.accesses.begin()
         parts = (self.catalog, self.accesses, self.clock_guard.why_not, self.limit.left, delete)
         return Retention(rules, *parts, self.shared.clock)
 

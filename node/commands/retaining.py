@@ -62,12 +62,15 @@ def _rules(told: dict[str, Any]) -> Iterator[str]:
     type=click.Choice(["study", "access"]),
     default="study",
     show_default=True,
-    help="From the study's date, or from when it was last fetched.",
+    help="From the study's date, or from when it was last fetched from this node.",
 )
 @click.option("--until-age", type=float, default=0.0, help="And until the patient is so many years old.")
 @shared
 def add(session: Session, name: str, keys: tuple[str, ...], **said: Any) -> int:
-    """Make a rule for the studies that match all keys, or for all; it does nothing before it is activated.
+    """Make a rule for the studies that match all keys, or for all; it lets nothing go before it is activated.
+
+    One of the same name is replaced, and works again once it is activated. Of several rules that match a
+    study the longest counts, activated or not.
 
     Example: peerpacs retention add children 'PatientBirthDate=20080101-' --years 10 --until-age 28
     """
@@ -76,7 +79,7 @@ def add(session: Session, name: str, keys: tuple[str, ...], **said: Any) -> int:
         plan = ask("retention_plan", name=name)
     lines = [
         *_plan(plan),
-        session.pasteable(f"It does nothing yet. To let it: peerpacs retention activate {name}"),
+        session.pasteable(f"It lets nothing go yet. To let it: peerpacs retention activate {name}"),
     ]
     session.say(plan, lines)
     return 0
@@ -98,11 +101,14 @@ def plan_command(session: Session, name: str) -> int:
 
 def _plan(plan: dict[str, Any]) -> Iterator[str]:
     for name, row in plan["rules"].items():
-        held = f", {plural(row['held'], 'more')} under a legal hold" if row["held"] else ""
-        yield f"{name}: {plural(row['due'], 'study')} due{held}"
-        yield from (f"  {uid}" for uid in row["examples"])
+        besides = [f"{row['held']} kept by a legal hold"] if row["held"] else []
+        besides += [f"{row['undated']} kept because a date is not known"] if row["undated"] else []
+        yield ", ".join([f"{name}: {plural(row['due'], 'study')} would go", *besides])
+        yield from (f"  {each['StudyInstanceUID']}  since {each['until']}" for each in row["examples"])
+        if (more := row["due"] - len(row["examples"])) > 0:
+            yield f"  and {more} more"
     if plan["clock"]:
-        yield f"! Nothing is deleted: {plan['clock']}"
+        yield f"! Nothing is deleted: {plan['clock']} If the clock is right: peerpacs retention clock"
     yield f"Today at most {max(plan['left_today'], 0)} more may go."
 
 
@@ -128,13 +134,20 @@ def activate(session: Session, name: str, yes: bool) -> int:
 
 @retention_command.command("remove")
 @click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @shared
-def remove(session: Session, name: str) -> int:
-    """Remove a rule: what only it would let go is kept.
+def remove(session: Session, name: str, yes: bool) -> int:
+    """Remove a rule: what only it would let go is kept, and what only it kept goes by the other rules.
 
     Example: peerpacs retention remove ten-years
     """
     with session.desk("retention") as ask:
+        plan = ask("retention_plan", without=name)
+        if plan["rules"] and not yes:
+            click.echo(f"Without {name}:", err=True)
+            for line in _plan(plan):
+                click.echo(line, err=True)
+            click.confirm(f"Remove {name}?", abort=True, err=True)
         ask("remove_retention", name=name, who=who())
     session.say({"removed": name}, [f"✓ The rule {name} is gone."])
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog import NotFound
+from catalog import BadRequest, NotFound, NotPermitted
 from node.app import Node, open_node, rebuild
 from tests.homes import RawInstance, edited, new_home, phantoms
 from tests.node.test_deleted import DAY, WHO, Moving, count, go_on, send, uid
@@ -26,7 +26,7 @@ def node(tmp_path: Path, clock: Moving) -> Iterator[Node]:
 
 
 def study(number: int, **values: str) -> RawInstance:
-    return edited(phantoms(600, number)[0], **values)
+    return edited(phantoms(600, number)[0], **{"PatientBirthDate": "19500101", **values})
 
 
 def rule(
@@ -44,12 +44,12 @@ def kept(node: Node, *studies: RawInstance) -> list[bool]:
 
 
 def test_what_is_due_by_every_rule_that_matches_goes_and_nothing_else(node: Node, clock: Moving) -> None:
-    old = study(0, StudyDate="20100101", PatientBirthDate="19500101")
+    old = study(0, StudyDate="20100101")
     young = study(1, StudyDate="20100101", PatientBirthDate="20080101")
-    unknown = study(2, StudyDate="", PatientBirthDate="19500101")
-    breast = study(3, StudyDate="20100101", PatientBirthDate="19500101", Modality="MG")
-    recent = study(4, StudyDate="20200101", PatientBirthDate="19500101")
-    held = study(5, StudyDate="20100101", PatientBirthDate="19500101")
+    unknown = study(2, StudyDate="")
+    breast = study(3, StudyDate="20100101", Modality="MG")
+    recent = study(4, StudyDate="20200101")
+    held = study(5, StudyDate="20100101")
     everything = (old, young, unknown, breast, recent, held)
     send(node, *everything)
     node.desk.verbs()["hold"](target=uid(held), **WHO)
@@ -58,7 +58,9 @@ def test_what_is_due_by_every_rule_that_matches_goes_and_nothing_else(node: Node
     rule(node, "ten years", years=10, until_age=28)
     rule(node, "mammography", "ModalitiesInStudy=MG", years=30)
     plan = node.desk.verbs()["retention_plan"]()
-    assert plan["rules"]["ten years"] == {"due": 1, "held": 1, "examples": [uid(old)]}
+    assert plan["rules"]["ten years"] == {
+        "due": 1, "held": 1, "undated": 1, "examples": [{"StudyInstanceUID": uid(old), "until": "2020-01-01"}]
+    }  # fmt: skip
     assert node.main.retention.step() == 1
     assert kept(node, *everything) == [False, True, True, True, True, True]
     [order] = node.desk.verbs()["deletions"]()["orders"]
@@ -66,6 +68,82 @@ def test_what_is_due_by_every_rule_that_matches_goes_and_nothing_else(node: Node
     clock.now += 8 * DAY
     go_on(node, clock)
     assert node.catalog.versions((uid(old),)) == []
+
+
+@pytest.mark.parametrize("key", ["PatientID=", "PatientID=*", "StudyDate"])
+def test_a_key_that_would_match_every_study_makes_no_rule(node: Node, key: str) -> None:
+    with pytest.raises(BadRequest, match="matches every study"):
+        rule(node, "one patient", key, years=1)
+    assert node.desk.verbs()["retention"]()["rules"] == []
+
+
+def test_what_has_a_date_that_says_nothing_is_kept_and_a_corrected_date_counts(node: Node) -> None:
+    studies = [
+        study(70, StudyDate="19000101"),
+        study(71, StudyDate="2010.01.01"),
+        study(72, StudyDate="20100101", PatientBirthDate="19000101"),
+        study(73, StudyDate="20100101", PatientBirthDate="20150101"),
+        study(74, StudyDate="20990101"),
+        study(75, StudyDate="20000229", PatientBirthDate="19990201"),
+        old := study(76, StudyDate="20100101"),
+        recent := study(77, StudyDate="20260101"),
+    ]
+    send(node, *studies)
+    verbs = node.desk.verbs()
+    verbs["correct"](target=uid(old), attributes=["StudyDate=20250101"], **WHO)
+    verbs["correct"](target=uid(recent), attributes=["StudyDate=20000101"], **WHO)
+    rule(node, "ten years", years=10, until_age=28)
+    assert verbs["retention_plan"]()["rules"]["ten years"]["undated"] == 4
+    assert node.main.retention.step() == 1
+    assert kept(node, *studies) == [True] * 7 + [False]
+
+
+def test_a_rule_that_is_not_active_lets_nothing_go_and_keeps_what_it_matches(node: Node) -> None:
+    breast = study(80, StudyDate="20100101", Modality="MG")
+    send(node, breast)
+    rule(node, "mammography", "ModalitiesInStudy=MG", years=30)
+    rule(node, "ten years", years=10)
+    verbs = node.desk.verbs()
+    verbs["put_retention"](name="mammography", keys=["ModalitiesInStudy=MG"], years=25, who="ann")
+    assert node.main.retention.step() == 0, "a rule that is being edited goes on keeping"
+    assert verbs["retention_plan"](without="mammography")["rules"]["ten years"]["due"] == 1
+    verbs["remove_retention"](name="mammography", who="ann")
+    assert node.main.retention.step() == 1
+
+
+def test_a_rule_that_is_changed_while_it_works_lets_nothing_more_go(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studies = [study(90 + number, StudyDate="20000101") for number in range(3)]
+    send(node, *studies)
+    rule(node, "all", years=5)
+    retention, verbs = node.main.retention, node.desk.verbs()
+    left = retention._left
+
+    def meanwhile() -> int:
+        if kept(node, *studies).count(False) == 1:
+            verbs["put_retention"](name="all", keys=[], years=50, who="ann")
+        return left()
+
+    monkeypatch.setattr(retention, "_left", meanwhile)
+    assert retention.step() == 2, "the change came between two studies"
+    assert retention.step() == 0
+
+
+def test_a_hold_on_a_study_goes_on_holding_a_series_that_is_moved_out_of_it(node: Node) -> None:
+    held, other, third = phantoms(700, instances=2), phantoms(701, instances=1), phantoms(702, instances=1)
+    send(node, *held, *other, *third)
+    verbs, series = node.desk.verbs(), uid(held[0], "SeriesInstanceUID")
+    made = verbs["hold"](target=uid(held[0]), **WHO)
+    for to in (other, third):
+        verbs["move_series"](series=[series], to=uid(to[0]), attributes=[], **WHO)
+        for verb in ("delete", "erase"):
+            with pytest.raises(NotPermitted, match="legal hold"):
+                verbs[verb](target=uid(to[0]), **WHO)
+    verbs["delete"](target=uid(other[0]), **WHO)
+    verbs["undo"](decision=made["decision"], **WHO)
+    verbs["delete"](target=uid(third[0]), **WHO)
+    assert kept(node, held[0], other[0], third[0]) == [False] * 3
 
 
 def test_a_rule_by_access_counts_from_the_last_fetch(node: Node, clock: Moving) -> None:
@@ -127,8 +205,30 @@ def test_a_clock_that_differs_from_the_peers_deletes_nothing(node: Node, clock: 
     node.main.peers_skew = lambda: skew
     assert node.main.retention.step() == 0
     assert "behind" in node.desk.verbs()["retention"]()["clock"]
+    node.desk.verbs()["believe_clock"](who="ann")
+    assert not node.main.clock_guard.why_not()
+    skew = 60.0
+    assert not node.main.clock_guard.why_not(), "set right again, it is believed by itself"
+    skew = 2 * 3600.0
+    assert node.main.clock_guard.why_not(), "the person's word was about the first time"
     skew = 60.0
     assert node.main.retention.step() == 1
+
+
+def test_after_a_loss_of_the_state_what_was_read_last_counts_from_that_day(
+    tmp_path: Path, clock: Moving
+) -> None:
+    home, read = new_home(tmp_path / "home"), study(55, StudyDate="20000101")
+    with open_node(home, clock) as node:
+        send(node, read)
+        rule(node, "unread", years=1, basis="access")
+    clock.now += 400 * DAY
+    shutil.rmtree(home / "archives" / "main" / "catalog")
+    shutil.rmtree(home / "state")
+    rebuild(home, clock)
+    with open_node(home, clock) as node:
+        assert not node.main.clock_guard.why_not()
+        assert node.main.retention.step() == 0, "nobody knows that it was not read yesterday"
 
 
 def test_rules_links_and_grants_outlive_the_loss_of_the_state(tmp_path: Path, clock: Moving) -> None:

@@ -66,7 +66,7 @@ class Joining(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class RuleOrder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A retention rule as it is to be; it works once it is activated."""
+    """A retention rule as it is to be; it lets something go once it is activated."""
 
     keys: Annotated[list[str], Meta(max_length=100)] = []
     """`Keyword=Value` that studies must match; empty: all."""
@@ -76,6 +76,7 @@ class RuleOrder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class PlanQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which rule to count in besides the active ones."""
+    """Which rule to count in besides the active ones, or to leave out."""
 
     name: Annotated[str, Meta(max_length=64)] = ""
+    without: Annotated[str, Meta(max_length=64)] = ""

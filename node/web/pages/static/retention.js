@@ -38,11 +38,11 @@ function Plan({ name }) {
   const { answer, error } = useAnswer((signal) => get(`${api}/retention-plan?name=${encodeURIComponent(name)}`, { signal }), [name])
   if (!answer) return error ? html`<${Trouble} error=${error} />` : html`<${Progress} says=${t('Counting what is due')} />`
   return html`<section class="card"><h2>${t('What would go')}</h2><p class="hint">${t('Nothing is done. At most {n} studies go today.', { n: answer.left_today })}</p>
-    <ul>${Object.entries(answer.rules).map(([rule, told]) => html`<li><strong>${rule}</strong>: ${t('{n} studies', { n: told.due })}${told.held > 0 && `; ${t('{k} more are kept by a legal hold', { k: told.held })}`}
-      ${told.examples.map((uid) => html`<br /><a href=${link(`/study/${uid}`)}><code>${uid}</code></a>`)}</li>`)}</ul></section>`
+    <ul>${Object.entries(answer.rules).map(([rule, told]) => html`<li><strong>${rule}</strong>: ${t('{n} studies', { n: told.due })}${told.held > 0 && `; ${t('{k} more are kept by a legal hold', { k: told.held })}`}${told.undated > 0 && `; ${t('{k} more are kept because a date is not known', { k: told.undated })}`}
+      ${told.examples.map(({ StudyInstanceUID: uid, until }) => html`<br /><a href=${link(`/study/${uid}`)}><code>${uid}</code></a> ${t('since {day}', { day: until })}`)}</li>`)}</ul></section>`
 }
 
-const rule = () => ({ title: t('Make a rule'), verb: t('Make it'), says: t('It does nothing before it is activated.'),
+const rule = () => ({ title: t('Make a rule'), verb: t('Make it'), says: t('It lets nothing go before it is activated.'),
   fields: [{ name: 'name', label: t('Name'), required: true, maxlength: 64 },
     { name: 'keys', label: t('Which studies'), maxlength: 1000, hint: t('Keyword=Value with spaces between, as in ModalitiesInStudy=CT; empty for all.') },
     { name: 'years', label: t('Years to keep them'), type: 'number', min: 1, max: 1000, step: 'any', value: 10, required: true },
@@ -50,7 +50,7 @@ const rule = () => ({ title: t('Make a rule'), verb: t('Make it'), says: t('It d
     { name: 'until_age', label: t('And until the patient is so many years old'), type: 'number', min: 0, max: 150, value: 0 }],
   does: ({ name, keys, years, basis, until_age: age }) => ask('PUT', `${api}/retention/${encodeURIComponent(name)}`, { body: { keys: keys.split(/ +/).filter(Boolean), years: Number(years), basis, until_age: Number(age) } }) })
 const activate = (row) => ({ title: t('Activate {name}', row), danger: true, verb: t('Activate'), says: t('From today on, studies that are due by it are hidden and, after the time in which that can be taken back, deleted.'), does: () => post(`${api}/retention/${encodeURIComponent(row.name)}/activate`) })
-const remove = (row) => ({ title: t('Remove {name}', row), verb: t('Remove'), says: t('Studies that only this rule matches are kept for good from now on.'), does: () => ask('DELETE', `${api}/retention/${encodeURIComponent(row.name)}`) })
+const remove = (row) => ({ title: t('Remove {name}', row), verb: t('Remove'), says: t('Studies that only this rule matches are kept for good from now on; what only this rule kept goes by the other rules.'), does: () => ask('DELETE', `${api}/retention/${encodeURIComponent(row.name)}`) })
 const believe = (why) => ({ title: t('The clock is right'), danger: true, verb: t('It is right'), says: html`${why} ${t('Compare it with a clock that you trust. If it is wrong, what is due by it is deleted too early, and cannot be brought back.')}`, does: () => post(`${api}/retention-clock`) })
 
 show(t('Retention'), Retention)
