@@ -121,7 +121,7 @@ def main(
         raise click.UsageError("Name a target: --target AE@host:port, or --dicomweb URL, or both.")
     plan = Plan(scenario=str(scenario_file or ""), is_loaded=planned.pop("loaded"), **planned)
     if scenario_file:
-        scenario.read(scenario_file)
+        scenario.read(scenario_file).bursts()
     token = token_file.read_text().strip() if token_file else ""
     progress = Console(stderr=True)
     outcomes = [each for path in compare for each in _read(path)]

@@ -10,9 +10,9 @@ from typing import Final
 
 from ..phantoms import Study, instances
 from ..targets import Target
-from ..traffic.replay import Replay, Run, series
+from ..traffic.records import DAY
+from ..traffic.replay import Replay, Run, numbered, series
 from ..traffic.scenario import Scenario
-from ..traffic.week import DAY
 from .digests import digest, given
 
 _STALL: Final = 5.0
@@ -45,7 +45,7 @@ class Traffic:
 
     def wait_for_day(self, day: int) -> None:
         """Wait until that day begins, of which the first is 1, or until all is over."""
-        due = self._began + (day - 1) * DAY / self.scenario.faster
+        due = self._began + self._replay.due((day - 1) * DAY)
         self._thread.join(max(0.0, due - time.monotonic()))
 
     def end(self) -> list[str]:
@@ -100,12 +100,6 @@ class Traffic:
 
     def _series(self, site: str) -> list[Study]:
         """Return all series of a site, sent or not."""
-        numbers: dict[tuple[str, str], int] = {}
         bursts = self.scenario.bursts()
-        for burst in bursts:
-            numbers.setdefault((burst.device, burst.study), len(numbers))
-        return [
-            series(burst, self.scenario, numbers[burst.device, burst.study])
-            for burst in bursts
-            if burst.site == site
-        ]
+        numbers = numbered(bursts)
+        return [series(burst, self.scenario, numbers[burst.study]) for burst in bursts if burst.site == site]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -21,9 +21,8 @@ from ..headers import KINDS, Kind
 from ..patients import visitor
 from ..phantoms import Instance, Study, instances, study
 from ..targets import REFUSALS, Target, reason
-from .records import Burst
+from .records import DAY, Burst
 from .scenario import Scenario
-from .week import DAY
 
 _SMALLEST_BYTES: Final = 16_384
 """Below so many bytes an instance is as small as its kind can be."""
@@ -93,17 +92,15 @@ class Replay:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._is_ended = False
-        self._numbers: dict[tuple[str, str], int] = {}
+        self._bursts = scenario.bursts()
+        self._numbers = numbered(self._bursts)
         self._began = self._failing_since = 0.0
 
     def play(self) -> Run:
         """Send everything in its time, look for it afterwards, and return what became of it."""
-        bursts = self.scenario.bursts()
-        self.run.planned = len(bursts)
-        for burst in bursts:
-            self._numbers.setdefault((burst.device, burst.study), len(self._numbers))
+        self.run.planned = len(self._bursts)
         by_device: dict[str, list[Burst]] = {}
-        for burst in bursts:
+        for burst in self._bursts:
             by_device.setdefault(burst.device, []).append(burst)
         self._began = time.monotonic()
         threading.stack_size(512 * 1024)
@@ -137,12 +134,20 @@ class Replay:
         self._is_ended = True
         self._stop.set()
 
+    def due(self, moment: float) -> float:
+        """Return how long after the beginning a moment of the traffic comes, in seconds of the run.
+
+        A recording begins with its first series, a planned week at midnight.
+        """
+        first = self._bursts[0].time if self.scenario.traffic else 0.0
+        return (moment - first) / self.scenario.faster
+
     def _target(self, site: str) -> Target:
         return self._targets.get(site) or next(iter(self._targets.values()))
 
     def _device(self, bursts: Sequence[Burst]) -> None:
         for burst in bursts:
-            due = self._began + burst.time / self.scenario.faster
+            due = self._began + self.due(burst.time)
             if self._stop.wait(max(0.0, due - time.monotonic())):
                 return
             try:
@@ -153,14 +158,14 @@ class Replay:
                 raise
 
     def _send(self, burst: Burst, late: float) -> None:
-        made = series(burst, self.scenario, self._numbers[burst.device, burst.study])
+        made = series(burst, self.scenario, self._numbers[burst.study])
         whole = list(instances(made))
         began, slowest, attempts = time.monotonic(), 0.0, 0
         wait = 0.1
         while not self._stop.is_set():
             attempts += 1
             try:
-                for stored in self._target(burst.site).store(whole, burst.device.replace("-", "")[:16]):
+                for stored in self._target(burst.site).store(whole, calling(burst.device)):
                     slowest = max(slowest, stored.seconds)
                     self._acknowledge(burst, made, stored.SOPInstanceUID)
             except REFUSALS as error:
@@ -262,6 +267,16 @@ class Replay:
                 self.run.stopped = (
                     self.run.stopped or f"What was stored could not be looked for. {reason(error)}"
                 )
+
+
+def numbered(bursts: Iterable[Burst]) -> dict[str, int]:
+    """Return study → its number among the seed's studies, in the order in which they begin."""
+    return {study: number for number, study in enumerate(dict.fromkeys(each.study for each in bursts))}
+
+
+def calling(device: str) -> str:
+    """Return the AE title that a device calls with: what of its name may be in one (PS3.5 6.2)."""
+    return "".join(letter for letter in device if letter.isascii() and letter not in "-\\")[:16] or "DEVICE"
 
 
 def _open(uid: str, target: Target) -> None:

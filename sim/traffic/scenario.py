@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -80,14 +80,15 @@ _LIMITS: Final = {
 
 def read(path: Path) -> Scenario:
     """Read a scenario file. Raises as `understand`, and OSError."""
-    return understand(path.read_text(encoding="utf-8"), str(path), path.parent)
+    return understand(records.text_of(path), str(path), path.parent)
 
 
 def understand(text: str, source: str, folder: Path = Path()) -> Scenario:
     """Return what a scenario says; `folder` is where files that it names lie.
 
     Raises:
-        BadRequest: an unknown word, a wrong type, a value out of range; with line and suggestion.
+        BadRequest: an unknown word, a wrong type, a value out of range, two that exclude each other, a file
+            that is not there; with line and suggestion.
     """
     try:
         told = tomllib.loads(text)
@@ -102,7 +103,7 @@ def understand(text: str, source: str, folder: Path = Path()) -> Scenario:
     if "readers" in told:
         values["readers"] = Readers(**reader.values(Readers, told["readers"], "readers"))
     if "traffic" in values:
-        values["traffic"] = folder / values["traffic"]
+        values["traffic"] = reader.recording(told, folder)
     return Scenario(**values)
 
 
@@ -141,13 +142,25 @@ class _Reader:
                 self._unknown("devices", key, list(HABITS))
             if type(value) is not int or not 0 <= value <= 10_000:
                 self._refuse("devices", key, f"{key} = {value!r} is no number of devices.", f"{key} = 37")
+        if not any(told.values()):
+            self._refuse("", "devices", "there is no device, so nothing is sent.", "Write CT = 37 below it.")
         return dict(told)
 
+    def recording(self, told: Mapping[str, Any], folder: Path) -> Path:
+        for other in ("devices", "first_day_devices"):
+            if other in told:
+                what = f"{other} and traffic both say who sends."
+                self._refuse("", other, what, f"Leave out traffic or {other}.")
+        path = folder / str(told["traffic"])
+        if not path.is_file():
+            self._refuse("", "traffic", f"there is no file {path}.", "Name one relative to this scenario.")
+        return path
+
     def _checked(self, section: str, key: str, value: Any, types: tuple[type, ...], what: str) -> Any:
-        is_right = isinstance(value, types) and not isinstance(value, bool)
+        is_right = isinstance(value, types) and not isinstance(value, bool | datetime)
         if types == (list,):
-            is_right = is_right and value and all(isinstance(each, str) and each for each in value)
-            value = tuple(value) if is_right else value
+            is_right = is_right and value and all(isinstance(each, str) for each in value)
+            value = self._sites(key, value) if is_right else value
         if not is_right:
             self._refuse(section, key, f"{key} is {what}, not {value!r}.", "Correct that line.")
         least, most = _LIMITS.get(key, (None, None))
@@ -155,9 +168,19 @@ class _Reader:
             self._refuse(section, key, f"{key} = {value} is out of range.", f"Say {least:g} to {most:g}.")
         return value
 
+    def _sites(self, key: str, names: list[str]) -> tuple[str, ...]:
+        for name in names:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,15}", name):
+                what = f"{name!r} cannot be the name of a site."
+                self._refuse("", key, what, "Write up to 16 letters of ASCII and digits, without spaces.")
+            if names.count(name) > 1:
+                self._refuse("", key, f"{name} is in {key} twice.", "Name each site once.")
+        return tuple(names)
+
     def _unknown(self, section: str, key: str, known: list[str]) -> NoReturn:
-        close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-        hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(known)}."
+        by_small = {each.lower(): each for each in known}
+        close = difflib.get_close_matches(key.lower(), by_small, n=1, cutoff=0.5)
+        hint = f"Did you mean {by_small[close[0]]}?" if close else f"There are: {', '.join(known)}."
         where = f" in [{section}]" if section else ""
         self._refuse(section, key, f"there is no {key!r}{where}.", hint)
 
@@ -173,7 +196,7 @@ class _Reader:
                 if within == key and not section:
                     return number
             elif (re.match(rf"\s*['\"]?{re.escape(key)}['\"]?\s*=", line) and within == section) or (
-                section and re.match(rf"\s*{section}\s*=.*\b{re.escape(key)}\b", line)
+                section and re.match(rf"\s*{section}\s*(=.*\b|\.\s*){re.escape(key)}\b", line)
             ):
                 return number
         return 1

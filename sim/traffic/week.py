@@ -7,9 +7,8 @@ from random import Random
 from typing import Final
 
 from .devices import HABITS, Device
-from .records import Burst
+from .records import DAY, Burst
 
-DAY: Final = 86_400.0
 _HOURS: Final = (
     0, 0, 0, 0, 0, 0, 1, 5, 9, 10, 10, 8, 5, 8, 9, 8, 6, 4, 2, 1, 1, 0, 0, 0,
 )  # fmt: skip

@@ -16,10 +16,10 @@ from sim.ports import free_port
 from sim.targets import Target
 from sim.traffic import records, scenario
 from sim.traffic.devices import TABLE_3, devices
-from sim.traffic.records import Burst
-from sim.traffic.replay import Replay, Run, series
+from sim.traffic.records import DAY, Burst
+from sim.traffic.replay import Replay, Run, calling, numbered, series
 from sim.traffic.scenario import Readers, Scenario, understand
-from sim.traffic.week import DAY, week
+from sim.traffic.week import week
 from tests.homes import serving
 from tests.running import running
 
@@ -72,8 +72,10 @@ def test_recorded_traffic_is_replayed_as_it_was(tmp_path: Path) -> None:
         again = Replay(small(traffic=tmp_path / "traffic.csv", share=1.0), {"alpha": target}).play()
     sent = [each.burst._replace(size=each.size) for each in sorted(again.sent, key=lambda each: each.burst)]
     assert [burst[1:] for burst in sent] == [burst[1:] for burst in recorded]
-    first = recorded[0].time
-    assert [burst.time for burst in sent] == pytest.approx([b.time - first for b in recorded], abs=0.01)
+    assert [burst.time for burst in sent] == pytest.approx([b.time for b in recorded], abs=0.01)
+    # It is the same studies of the same days and hours, and nobody waits for the first of them.
+    assert again.acknowledged == run.acknowledged
+    assert min(each.began for each in again.sent) < min(each.began for each in run.sent)
 
 
 def test_readers_query_and_open_researchers_export_and_devices_ask_for_commitment(tmp_path: Path) -> None:
@@ -99,10 +101,21 @@ def test_a_recorded_file_without_modality_and_with_dates_is_understood(tmp_path:
         "2024-01-01T08:00:00,DX3,s2,1,10430000\n"
     )
     first, second = records.read(file)
-    assert (first.time, first.modality, first.instances) == (0, "DX", 1)
-    assert (second.time, second.modality, second.instances) == (30, "CT", 200)
+    assert (first.time, first.modality, first.instances) == (8 * 3600, "DX", 1)
+    assert (second.time, second.modality, second.instances) == (8 * 3600 + 30, "CT", 200)
     made = series(second, Scenario(), 1)
-    assert (made.instances, made.size, made.StudyTime) == (200, 530_000, "000030")
+    assert (made.instances, made.size, made.StudyTime) == (200, 530_000, "080030")
+
+
+def test_a_study_of_two_devices_is_one_study_and_any_name_is_an_ae_title(tmp_path: Path) -> None:
+    file = tmp_path / "traffic.csv"
+    lines = ["Time,Device,Study,Series,Size,Modality", "5,Łódź-CT,s1,1,100,ct", "1e6,PT-1,s1,2,100,"]
+    file.write_text("\n".join(lines))
+    bursts = records.read(file)
+    assert numbered(bursts) == {"s1": 0}
+    assert [burst.modality for burst in bursts] == ["CT", "PT"]
+    assert [calling(burst.device) for burst in bursts] == ["dCT", "PT1"]
+    assert calling("Ł") == "DEVICE"
 
 
 @pytest.mark.parametrize(
@@ -111,14 +124,42 @@ def test_a_recorded_file_without_modality_and_with_dates_is_understood(tmp_path:
         ("1.5,CT-07,s1,0,100", "line 2: '0' cannot be the series"),
         ("soon,CT-07,s1,1,100", "line 2: 'soon' is neither seconds nor a date"),
         ("1.5,ZZ-07,s1,1,100", "line 2: 'ZZ' is no modality"),
+        ("nan,CT-07,s1,1,100", "line 2: 'nan' is no time"),
+        ("-1,CT-07,s1,1,100", "line 2: '-1' is no time"),
+        ("1.5,,s1,1,100", "line 2: '' cannot be the device"),
+        ("1.5,CT-07,,1,100", "line 2: '' cannot be the study"),
+        ("1.5,CT-07", "line 2: '' cannot be the study"),
+        ("1.5,CT-07,s1,1,100\n2024-01-01T08:00,CT-07,s1,2,100", "line 3: seconds and dates"),
+        ("1.5,CT-07,s1,1,100\n2.5,CT-08,s1,1,100", "line 3: series 1 of s1 came from CT-07 already"),
+        ("1.5,CT-07,s1,1,100\n2.5,CT-07,\udcff,1,100", "line 3: this is not UTF-8"),
+        ("", "line 2: there is no series in it"),
     ],
 )
 def test_a_traffic_file_with_an_error_is_refused_with_the_line(line: str, what: str, tmp_path: Path) -> None:
     file = tmp_path / "traffic.csv"
-    file.write_text(f"time,device,study,series,size\n{line}\n")
+    file.write_text(f"time,device,study,series,size\n{line}\n", errors="surrogateescape")
     with pytest.raises(BadRequest) as refused:
         records.read(file)
     assert what in refused.value.what
+
+
+@pytest.mark.parametrize(
+    ("head", "hint"),
+    [
+        ("time,device,study,serie,size", "Call the column 'serie' series."),
+        ("time;device;study;series;size", "Columns are separated by commas."),
+        ("", "A traffic file begins with: time,device,study,series,size"),
+    ],
+)
+def test_a_traffic_file_without_a_column_is_told_which_was_meant(
+    head: str, hint: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "traffic.csv"
+    file.write_text(f"{head}\n1,CT-1,s1,1,100\n")
+    with pytest.raises(BadRequest) as refused:
+        records.read(file)
+    assert "line 1: there is no column" in refused.value.what
+    assert refused.value.next == hint
 
 
 def test_a_scenario_is_read_as_it_is_written() -> None:
@@ -150,6 +191,17 @@ workstations = 3
         ("sites = []", 1, "Correct that line."),
         ("start = 2024", 1, "Correct that line."),
         ("seed = 1\ndays = [", 2, "Correct that line."),
+        ("seed = 1\n\nreaders.workstation = 2", 3, "Did you mean workstations?"),
+        ("[devices]\nct = 2", 2, "Did you mean CT?"),
+        ("[devices]\nCT = -2", 2, "CT = 37"),
+        ("seed = 1\n[devices]\nCT = 0", 2, "Write CT = 37 below it."),
+        ('seed = 1\nsites = ["alpha", "alpha"]', 2, "Name each site once."),
+        ('sites = ["łódź"]', 1, "Write up to 16 letters of ASCII and digits, without spaces."),
+        ("start = 2024-01-01T08:00:00", 1, "Correct that line."),
+        ("seed = 1\nstart = 2024-13-01", 2, "Correct that line."),
+        ("days = 3\ndays = 4", 2, "Correct that line."),
+        ('seed = 1\ntraffic = "none.csv"', 2, "Name one relative to this scenario."),
+        ('traffic = "none.csv"\n[devices]\nCT = 1', 2, "Leave out traffic or devices."),
     ],
 )
 def test_a_scenario_with_an_error_is_refused_with_the_line_and_what_was_meant(
