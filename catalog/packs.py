@@ -7,6 +7,7 @@ a person would look through is named instead, and whoever asks for it reads the 
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
@@ -187,6 +188,8 @@ class Headers:
 
     def __init__(self, read_header: ReadHeader) -> None:
         self._read_header = read_header
+        self._describer = Describer()
+        self._turn = threading.Lock()
 
     def of_instances(
         self, reading: Reading, series_key: bytes, entries: Iterable[Entry]
@@ -198,10 +201,17 @@ class Headers:
             yield entry, decoded(json) if json is not None else self._described(entry)
 
     def _described(self, entry: Entry) -> Attributes:
+        # What is not packed yet mostly came together and is alike; who asks beside another starts afresh.
+        is_first = self._turn.acquire(blocking=False)
         try:
-            return described(self._read_header, entry, Describer()).attributes
+            found = described(self._read_header, entry, self._describer if is_first else Describer())
+            # The describer goes on sharing its elements, and an answer is its receiver's own.
+            return decoded(encoded(found.attributes))
         except PacsError:
             return {}
+        finally:
+            if is_first:
+                self._turn.release()
 
     def of_series(
         self, reading: Reading, series_key: bytes, series: SeriesRow, tags: frozenset[str]

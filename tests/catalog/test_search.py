@@ -268,3 +268,12 @@ def test_a_search_index_of_another_schema_is_thrown_away_and_grows_back(archive:
     archive.catalog = archive.open()
     archive.settle()
     assert len(archive.found(StudyDescription="*LEFT*")) == 1
+
+
+def test_what_is_done_to_an_answer_is_not_in_the_next_one(settled: Archive) -> None:
+    settled.store(data_set("1", "1.1", "1.1.1", **{REQUEST: {"vr": "SQ", "Value": [request("HEAD", "7")]}}))
+    for _ in range(2):
+        [answer] = settled.catalog.find(query(Level.SERIES, **{REQUEST: {"vr": "SQ"}}))
+        [item] = answer[REQUEST]["Value"]
+        assert item[PROTOCOL]["Value"] == ["HEAD"]
+        item[PROTOCOL]["Value"].append("CHEST")
