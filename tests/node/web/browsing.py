@@ -22,6 +22,9 @@ _SWITCHES = (
     "--disable-component-update",
     "--disable-sync",
 )
+_PATIENCE = 60_000
+"""Milliseconds for whatever is to appear, be it clicked or expected: on a busy machine a page takes long."""
+expect.set_options(timeout=_PATIENCE)
 
 
 @contextlib.contextmanager
@@ -46,7 +49,7 @@ class Person:
         self.root = root
         self.complaints: list[str] = []
         self.page: Page = self._context.new_page()
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_timeout(_PATIENCE)
         self.page.on("console", lambda said: self._heard(said.type, said.text))
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         self.page.on("request", self._asked)
@@ -79,7 +82,7 @@ class Person:
         """Open a page, and wait until it has its heading and nothing on it is still being looked for."""
         self.page.goto(self.root + path)
         self.page.wait_for_selector("h1")
-        expect(self.page.locator(".progress")).to_have_count(0, timeout=30_000)
+        expect(self.page.locator(".progress")).to_have_count(0)
 
     def sees(self, text: str) -> None:
         """Wait until something can be seen on the page."""
