@@ -105,7 +105,7 @@ class Peer:
         row = self.grid.tables.peers.get(other.node_id.encode())
         return row.relays if row else ()
 
-    def ask(self, other: Peer, text: bytes = b"hello", timeout: float = 10.0) -> bytes:
+    def ask(self, other: Peer, text: bytes = b"hello", timeout: float = 60.0) -> bytes:
         """Make one call to another node."""
         channel = self.member.links.channel(other.node_id)
         answer: bytes = channel.unary_unary("/peerpacs.test.Echo/Say")(text, timeout=timeout)

@@ -122,7 +122,7 @@ def test_what_is_not_granted_or_nonsense_comes_back_as_a_letter(
         pb.PullRequest(archive="main", seen=pb.Position(chain=b"1")),
     ):
         with pytest.raises(PacsError, match="cannot be read"), letters("alpha"):
-            list(services.CatalogStub(channel).Pull(request, timeout=5))
+            list(services.CatalogStub(channel).Pull(request, timeout=60))
     for junk in (b"", b"\x93", b"\xff" * 50):
         with pytest.raises(PacsError, match="cannot be read"):
             read_query(junk)
@@ -158,10 +158,10 @@ def test_a_live_question_is_answered_with_what_the_share_states_of_the_matches(
     alpha.publish()
     stub = services.QueryStub(channel)
     question = query(Level.STUDY, StudyDescription="CHEST")
-    matches, is_cut = read_find(list(stub.Find(find_request("main", 1, question, 10), timeout=5)))
+    matches, is_cut = read_find(list(stub.Find(find_request("main", 1, question, 10), timeout=60)))
     assert [match.StudyInstanceUID for match in matches] == ["5", "4", "2", "1", "0"]
     assert not is_cut
     assert all(len(match.rows) == 2 and len(match.answers) == 1 for match in matches)
-    matches, is_cut = read_find(list(stub.Find(find_request("main", 1, question, 3), timeout=5)))
+    matches, is_cut = read_find(list(stub.Find(find_request("main", 1, question, 3), timeout=60)))
     assert ([match.StudyInstanceUID for match in matches], is_cut) == (["5", "4", "2"], True)
     assert [m.StudyInstanceUID for m in answer(alpha.catalog, 0, question, 1)] == ["5", "4"]

@@ -167,7 +167,7 @@ def test_a_cloned_node_is_refused_and_everybody_is_told(
     wait_for(lambda: any(alarm.kind == "clone" for alarm in alpha.alarms))
     channel = clone.member.channels.channel(alpha.node_id, f"127.0.0.1:{alpha.member.ports['grid']}")
     with pytest.raises(grpc.RpcError) as refused:
-        channel.unary_unary("/peerpacs.test.Echo/Say")(b"x", timeout=5)
+        channel.unary_unary("/peerpacs.test.Echo/Say")(b"x", timeout=60)
     assert "Another machine" in letter_of(refused.value, "alpha").what
     assert beta.ask(alpha) == b"hello from beta"
     assert alpha.member.roll.instance_of(beta.node_id) == before.instance
@@ -220,7 +220,7 @@ def test_a_call_without_an_assertion_is_refused(three: tuple[Peer, Peer, Peer]) 
     with grpc.secure_channel(f"127.0.0.1:{beta.member.ports['grid']}", tls, name) as channel:
         instance = (("pp-instance", str(alpha.member.instance)),)
         with pytest.raises(grpc.RpcError) as refused:
-            channel.unary_unary("/peerpacs.test.Echo/Say")(b"x", timeout=5, metadata=instance)
+            channel.unary_unary("/peerpacs.test.Echo/Say")(b"x", timeout=60, metadata=instance)
     assert "assertion" in letter_of(refused.value, "beta").what
 
 
@@ -303,7 +303,7 @@ def test_a_silent_peer_is_noticed_by_its_heartbeat(three: tuple[Peer, Peer, Peer
     standing = alpha.member.roll.standing(beta.node_id)
     assert standing is not None
     before = standing.heard
-    wait_for(lambda: (alpha.member.roll.standing(beta.node_id) or standing).heard > before, 8)
+    wait_for(lambda: (alpha.member.roll.standing(beta.node_id) or standing).heard > before)
 
 
 def test_every_attempt_to_reach_who_is_away_is_a_connection_of_its_own(make: Make) -> None:
@@ -317,7 +317,7 @@ def test_every_attempt_to_reach_who_is_away_is_a_connection_of_its_own(make: Mak
     link.close()
     dialed = beta.member.links._turns
     with socket.create_server(("127.0.0.1", link.port)) as refusing:
-        refusing.settimeout(30)
+        refusing.settimeout(60)
         before, tried = dialed[alpha.node_id], 0
         while dialed[alpha.node_id] < before + 4:
             refusing.accept()[0].close()

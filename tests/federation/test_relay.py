@@ -102,7 +102,7 @@ def test_the_door_lets_nobody_in_who_names_no_node(make: Make) -> None:
     for said in (b"GET / HTTP/1.1\r\n\r\n", client_hello("example.org"), unknown):
         with socket.create_connection(("127.0.0.1", alpha.member.ports["door"])) as visitor:
             visitor.sendall(said)
-            visitor.settimeout(5)
+            visitor.settimeout(60)
             with contextlib.suppress(ConnectionError):
                 assert visitor.recv(100) == b""
 
@@ -113,7 +113,7 @@ def test_the_nodes_own_name_leads_through_its_door(make: Make) -> None:
     alpha.admit(beta)
     wait_for(lambda: alpha.knows(beta) and beta.knows(alpha))
     channel = beta.member.channels.channel(alpha.node_id, f"127.0.0.1:{alpha.member.ports['door']}")
-    assert channel.unary_unary("/peerpacs.test.Echo/Say")(b"hi", timeout=5) == b"hi from beta"
+    assert channel.unary_unary("/peerpacs.test.Echo/Say")(b"hi", timeout=60) == b"hi from beta"
 
 
 @given(st.from_regex(r"[a-z0-9-]{1,40}(\.[a-z][a-z0-9]{0,20}){1,3}", fullmatch=True))
