@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from types import SimpleNamespace
 from typing import Any
 
 import pydicom
+import pytest
 from pydicom.filereader import read_dataset
 
 from catalog import Attributes, Change, Entry, Head, Holding, NotFound, OutOfSpace, Query, Selection
@@ -207,6 +209,12 @@ class Node:
         self.port = self.server.listen("127.0.0.1", 0, tls=self.tls)
         if self.tls is not None:
             SECURED.add(self.port)
+
+    def let_artim_expire(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Have ARTIM expire for every connection without an association, as if as much time had passed."""
+        later = SimpleNamespace(monotonic=lambda: time.monotonic() + Limits().artim, sleep=time.sleep)
+        monkeypatch.setattr("node.dimse.vestibule.time", later)
+        self.server.is_turning()  # Wakes the watch.
 
     def resolve(self, called_ae: str) -> Scope | None:
         if called_ae != "ALPHA":

@@ -28,8 +28,8 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_five_hundred_bare_and_half_open_connections_leave_nothing() -> None:
-    with serving(Limits(artim=1.5)) as node:
+def test_five_hundred_bare_and_half_open_connections_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving() as node:
         gc.collect()
         before, threads = descriptors(), threading.active_count()
         half = associate()[:50]
@@ -39,6 +39,7 @@ def test_five_hundred_bare_and_half_open_connections_leave_nothing() -> None:
         until(lambda: node.server.counters()["requested"] == 500)
         assert threading.active_count() == threads
         assert scu(node).echo() < 5
+        node.let_artim_expire(monkeypatch)
         until(lambda: node.server.counters()["requested"] == 0)
         for sock in socks:
             assert sock.recv(1) == b""
@@ -115,7 +116,7 @@ def test_a_limit_per_ae_does_not_keep_others_out() -> None:
 
 
 def test_associations_that_come_too_fast_are_told_to_wait() -> None:
-    with serving(Limits(associations_per_second=20, burst=5)) as node:
+    with serving(Limits(associations_per_second=2, burst=5)) as node:
         answers = []
         for _ in range(20):
             with Raw(node.port) as raw:
@@ -135,17 +136,33 @@ def scu_echoes(node: Node) -> bool:
     return True
 
 
-def test_an_endless_find_reader_that_stalls_does_not_hold_the_others_up() -> None:
-    def many(query: Query) -> Iterator[Attributes]:
-        for number in range(200_000):
-            yield {"0020000D": {"vr": "UI", "Value": [f"1.2.{number}"]}}
+def stalled(node: Node) -> Iterator[Attributes]:
+    """Begin to read answers without end, and read the first alone."""
 
-    with serving(Limits(message=1.0)) as node:
-        node.archive.answers = many
-        find = iter(scu(node).find(identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="")))
-        next(find)
+    def many(query: Query) -> Iterator[Attributes]:
+        long = {"vr": "LT", "Value": ["x" * 10_000]}
+        for number in range(200_000):
+            yield {"0020000D": {"vr": "UI", "Value": [f"1.2.{number}"]}, "00104000": long}
+
+    node.archive.answers = many
+    find = iter(scu(node).find(identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="")))
+    next(find)
+    return find
+
+
+def test_an_endless_find_reader_that_stalls_does_not_hold_the_others_up() -> None:
+    with serving() as node:
+        find = stalled(node)
         for _ in range(20):
-            assert scu(node).echo() < 1
+            assert scu(node).echo() < 5
+        assert node.server.counters()["open"], "all that while it was waited for"
+        del find
+        until(lambda: node.server.counters()["open"] == 0)
+
+
+def test_a_find_reader_that_stalls_is_given_up() -> None:
+    with serving(Limits(message=1.0)) as node:
+        find = stalled(node)
         until(lambda: node.server.counters()["open"] == 0)
         del find
 
