@@ -40,6 +40,8 @@ _COMMAND: Final = 1
 _LAST: Final = 2
 _REPORT_ANSWER: Final = N_EVENT_REPORT_RQ | RESPONSE
 _SLACK: Final = 64
+_RELEASING: Final = 5.0
+"""Seconds in which a peer may go on sending although we asked for the release."""
 """Some senders count their PDU headers twice or not at all; nothing is lost by reading a little more."""
 
 
@@ -157,9 +159,10 @@ class Association:
         """
         with self.lock:
             self.connection.send([RELEASE_REQUEST])
+        deadline = time.monotonic() + _RELEASING
         while True:
             kind, length = HEADER.unpack(self.connection.read(6))
-            if kind == P_DATA_TF and length <= self._longest:
+            if kind == P_DATA_TF and length <= self._longest and time.monotonic() < deadline:
                 self.connection.skip(length)
             elif kind == RELEASE_RQ and length == 4:
                 self.connection.skip(4)
