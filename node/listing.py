@@ -6,11 +6,13 @@ Only hierarchical questions with unique keys above are asked, which every PACS m
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
-from catalog import Attributes, texts
+from catalog import Attributes, BadRequest, texts
 from catalog.attributes import BY_KEYWORD
 from node.dimse import Requestor
+from node.dimse.statuses import SUCCESS
 
 _STUDY: Final = (
     "StudyInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", "PatientName", "PatientID",
@@ -26,28 +28,44 @@ INSTANCE: Final = "00080018"
 CLASS: Final = "00080016"
 SERIES_COUNT: Final = "00201209"
 """Number of Series Related Instances, which a PACS need not answer."""
+_MOST: Final = 1_000_000
+"""Answers after which a list is one that never ends."""
 
 
 class Listing:
     """Asks one PACS; every method raises what `Requestor.find` raises."""
 
-    def __init__(self, requestor: Requestor) -> None:
+    def __init__(self, requestor: Requestor, *, is_whole: bool = False) -> None:
+        """With `is_whole`, a list that the PACS cuts short raises BadRequest at its end."""
         self._requestor = requestor
+        self._is_whole = is_whole
 
     def studies(self, keys: Attributes) -> Iterator[Attributes]:
         """Yield the studies that keys of the study level mean."""
         asked = _asked("STUDY", _STUDY) | {MODALITIES: {"vr": "CS"}} | keys
-        yield from self._requestor.find(asked)
+        yield from self._told(asked)
 
     def series(self, StudyInstanceUID: str) -> list[Attributes]:
         """Return the series of a study."""
         asked = _asked("SERIES", _SERIES) | {STUDY: _uid(StudyInstanceUID), SERIES_COUNT: {"vr": "IS"}}
-        return list(self._requestor.find(asked))
+        return list(self._told(asked))
 
     def instances(self, StudyInstanceUID: str, SeriesInstanceUID: str) -> list[Attributes]:
         """Return the instances of a series."""
         above = {STUDY: _uid(StudyInstanceUID), SERIES: _uid(SeriesInstanceUID)}
-        return list(self._requestor.find(_asked("IMAGE", _IMAGE) | above))
+        return list(self._told(_asked("IMAGE", _IMAGE) | above))
+
+    def _told(self, identifier: Attributes) -> Iterator[Attributes]:
+        found, count = self._requestor.find(identifier), 0
+        for each in islice(found, _MOST):
+            count += 1
+            yield each
+        # What ends with FE00 or a warning is not all there is (PS3.4 C.4.1.1.4): a limit was met.
+        if self._is_whole and found.status != SUCCESS:
+            level = identifier["00080052"]["Value"][0]
+            peer, status = self._requestor.peer, f"{found.status:04X}"
+            what = f"{peer} cut its list of the level {level} short: {status} after {count} answers."
+            raise BadRequest(what, "Raise its limit of answers (Orthanc: LimitFindResults), then --resume.")
 
 
 def value(attributes: Attributes, tag: str) -> str:

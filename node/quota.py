@@ -12,6 +12,8 @@ logger = logging.getLogger(__name__)
 
 _LOOK_EVERY: Final = 1.0
 """Seconds for which the bytes in use are counted here instead of being asked for."""
+_USUAL: Final = 1_000_000
+"""Bytes of an object as most are."""
 
 
 class Quota:
@@ -54,12 +56,20 @@ class Quota:
         if not 0 <= now - self._looked < _LOOK_EVERY:
             self._used, self._looked = self._look_up(), now
         if self._used + size > self.limit:
-            raise OutOfSpace(
-                f"The archive {self._archive} has used up its quota of {self.limit // 1_000_000} MB.",
-                f"Nothing more is taken in. Raise it: peerpacs archives edit {self._archive} --quota-mb N",
-            )
+            raise self._refusal()
         self._used += size
         self._warn()
+
+    def make_sure_of_room(self) -> None:
+        """Raise OutOfSpace where not even an object of usual size may come; nothing is counted on."""
+        if self.limit and self.used() + _USUAL > self.limit:
+            raise self._refusal()
+
+    def _refusal(self) -> OutOfSpace:
+        return OutOfSpace(
+            f"The archive {self._archive} has used up its quota of {self.limit // 1_000_000} MB.",
+            f"Nothing more is taken in. Raise it: peerpacs archives edit {self._archive} --quota-mb N",
+        )
 
     def _warn(self) -> None:
         is_above = self._used > self.limit * self._warn_share

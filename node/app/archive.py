@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Final
 
-from catalog import Damaged, Holding, LmdbCatalog, Verb
+from catalog import Damaged, Holding, LmdbCatalog, OutOfSpace, Verb
 from catalog.find import IsAway
 from node.archives import Plan
 from node.bucket import BucketStore
@@ -20,7 +20,7 @@ from node.reading import header_reader, pixel_comparer
 from node.recovery import Recovered
 from node.retention import Retention, Rule
 from node.rollback import RollbackWatch
-from node.storage import SegmentStore
+from node.storage import SegmentStore, VolumeStore
 from node.study_events import StudyComplete, StudyEvents, described
 from node.verification import Verification
 
@@ -129,6 +129,18 @@ class Archive(Doors):
         """Have events about studies taken from now on: the place of routing, prefetch and exports."""
         self.study_events.begin(name)
         self._subscribers[name] = take
+
+    def make_sure_of_room(self) -> None:
+        """Raise OutOfSpace while the archive takes nothing in: quota and disks, not a bucket's spool."""
+        self.quota.make_sure_of_room()
+        stores = self.segments.writable() if isinstance(self.segments, VolumeStore) else ()
+        for number, store in enumerate(stores, 1):
+            try:
+                store.space.claim(0)
+                return
+            except OutOfSpace:
+                if number == len(stores):
+                    raise
 
     def recover(self) -> Recovered:
         """Record what processes that ended left unrecorded; those that live are not disturbed."""

@@ -14,7 +14,7 @@ from catalog import BadRequest
 from node.contracts import Service
 from node.hours import read_hours
 from node.migration import Migration, MigrationBook, MoveIn, Phase
-from node.migration.book import OVER, read_dates, read_rate
+from node.migration.book import OVER, read_dates, read_rate, underway
 from node.neighbour_desk import not_running
 
 from .background import Background
@@ -79,11 +79,12 @@ class Migrations:
         archive = self._node.archive(row.archive)
         job = MoveIn(
             self.book,
-            row.source,
+            row,
             partial(requestor, self._node, row.source, row.archive),
             archive.catalog,
             archive.plan.ae_title,
             self._node.clock,
+            archive.make_sure_of_room,
         )
         for number in range(row.lanes):
             self._background.run(f"move in {row.source} {number}", partial(self._lane, job, row.source))
@@ -92,6 +93,10 @@ class Migrations:
         try:
             while not self._background.stopping.is_set() and job.turn():
                 pass
+        except Exception:
+            # A source may send on while the node closes what it would be written into.
+            if not self._background.stopping.is_set():
+                raise
         finally:
             with self._mutex:
                 self._lanes[source] -= 1
@@ -107,12 +112,13 @@ class Migrations:
         is_undated: bool = False,
         who: str = "",
     ) -> dict[str, Any]:
-        """Move in all that a source has of some days; one that is under way goes on as it was ordered."""
+        """Move in all that a source has of some days; the same order again has it go on where it is.
+
+        Raises:
+            BadRequest: the order cannot be followed, or the source is moved in from by another one.
+        """
         node = self._running()
         device = node.devices.find(source)
-        known = next((row for row in self.book if row.source == device.ae_title), None)
-        if known is not None and known.phase not in OVER:
-            return self._told(known)
         if not device.port or Service.STORE not in device.services:
             what = f"{source} must be in the device book with a port, and may store here."
             raise BadRequest(
@@ -122,25 +128,38 @@ class Migrations:
         if not 1 <= lanes <= 16:
             raise BadRequest(f"{lanes} lanes are not possible.", "Take 1 to 16.")
         since, until = read_dates(dates, date.fromtimestamp(node.clock()))
-        self.book.forget(device.ae_title)
-        row = self.book.put(
-            Migration(
-                source=device.ae_title,
-                archive=node.archive(archive).name,
-                since=since.isoformat(),
-                until=until.isoformat(),
-                hours=hours,
-                per_second=read_rate(rate),
-                lanes=lanes,
-                is_undated=is_undated,
-                who=who,
-                created=node.clock(),
-                day=until.isoformat(),
-            )
+        plan = node.archive(archive).plan
+        if plan.research:
+            what = f"The archive {plan.name} keeps the de-identified set of {plan.research}."
+            raise BadRequest(what, "Move into another archive, and export from there: peerpacs export")
+        order = Migration(
+            source=device.ae_title,
+            archive=plan.name,
+            since=since.isoformat(),
+            until=until.isoformat(),
+            dates=dates,
+            hours=hours,
+            per_second=read_rate(rate),
+            lanes=lanes,
+            is_undated=is_undated,
+            who=who,
+            created=node.clock(),
+            day=until.isoformat(),
         )
-        node.audit.record("migrate", None, "started", {"who": who, "source": row.source, "dates": dates})
+        known = next((row for row in self.book if row.source == order.source), None)
+        if known is not None and known.phase not in OVER:
+            if not known.is_ordered_as(order):
+                raise underway(known)
+            return self.resume_migration(known.source, who)
+        self.book.forget(order.source)
+        row = self.book.put(order)
+        self._record(row, "started", who)
         self._tend(row)
         return self._told(row)
+
+    def _record(self, row: Migration, outcome: str, who: str) -> None:
+        detail = {"who": who, "source": row.source, "dates": row.dates}
+        self._node.audit.record("migrate", None, outcome, detail)
 
     def _running(self) -> Node:
         """Return the node; raises Unavailable while it does not run."""
@@ -166,6 +185,7 @@ class Migrations:
         row = self.book.find(source)
         if row.phase in (Phase.MOVING, Phase.COMPARING):
             row = self.book.change(source, phase=Phase.PAUSED, before=row.phase, why="", remedy="")
+            self._record(row, "paused", who)
         return self._told(row)
 
     def resume_migration(self, source: str, who: str = "") -> dict[str, Any]:
@@ -174,14 +194,17 @@ class Migrations:
         row = self.book.find(source)
         if row.phase in (Phase.PAUSED, Phase.STOPPED):
             row = self.book.change(source, phase=row.before, why="", remedy="")
+            self._record(row, "resumed", who)
         self._tend(row)
         return self._told(row)
 
     def cancel_migration(self, source: str, who: str = "") -> dict[str, Any]:
         """Give a migration up; what came stays."""
         row = self.book.find(source)
-        if row.phase is not Phase.DONE:
-            row = self.book.change(source, phase=Phase.CANCELLED, ended=self._node.clock())
+        if row.phase not in OVER:
+            ended = self._node.clock()
+            row = self.book.change(source, phase=Phase.CANCELLED, ended=ended, why="", remedy="")
+            self._record(row, "cancelled", who)
         return self._told(row)
 
     def migration_differences(self, source: str) -> list[dict[str, Any]]:

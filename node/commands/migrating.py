@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from node.cli import FAILED, PARTIAL, Session, columns, plural, shared, who
 
 _PAUSE: Final = 1.0
+_ORDER: Final = ("hours", "rate", "lanes", "undated", "no_wait")
 _FIELDS: Final = ("kind", "day", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "detail")
 
 
@@ -22,7 +24,7 @@ _FIELDS: Final = ("kind", "day", "StudyInstanceUID", "SeriesInstanceUID", "SOPIn
 @click.option("--dates", default="", help="Study Dates, as 2009-, 2009-2015 or 20090131-20101231.")
 @click.option("--hours", default="", help="Only at these hours, as 19-06.")
 @click.option("--rate", default="", help="Instances at most, as 200/min. Without it, as fast as it goes.")
-@click.option("--lanes", type=click.IntRange(1, 16), default=2, help="Series at once.")
+@click.option("--lanes", type=click.IntRange(1, 16), default=2, show_default=True, help="Series at once.")
 @click.option("--undated", is_flag=True, help="Also studies without a Study Date.")
 @click.option(
     "--csv", "table", type=click.Path(dir_okay=False, path_type=Path), help="Write what differs here."
@@ -40,6 +42,7 @@ def migrate_command(session: Session, source: str, table: Path | None, no_wait: 
     Example: peerpacs migrate --from OLD --dates 2009- --hours 19-06 --rate 200/min --lanes 2
     """
     verb, dates = told.pop("verb"), told.pop("dates")
+    _refuse_what_means_nothing(source, verb, dates)
     # The verbs are about the whole node; which archive is filled is said with the order.
     archive, session.archive = session.archive, ""
     with session.desk("migrate") as ask:
@@ -71,6 +74,20 @@ def migrate_command(session: Session, source: str, table: Path | None, no_wait: 
             _write(table, ask("migration_differences", source=source))
     session.say(done, map(session.pasteable, _report(done, table)))
     return _code(done)
+
+
+def _refuse_what_means_nothing(source: str, verb: str | None, dates: str) -> None:
+    """Raise UsageError where an option would be passed over in silence."""
+    context = click.get_current_context()
+    given = {
+        name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    if not source and given & {"dates", "verb", "table", *_ORDER}:
+        raise click.UsageError("Say which PACS with --from AE.")
+    if verb and given & {"dates", *_ORDER}:
+        raise click.UsageError("--pause, --resume and --cancel are about what was ordered; give no order.")
+    if not dates and given & set(_ORDER):
+        raise click.UsageError("Without --dates nothing is ordered. Say which days, as --dates 2009-.")
 
 
 def _follow(session: Session, look: Callable[[], dict[str, Any]]) -> dict[str, Any]:

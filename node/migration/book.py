@@ -49,6 +49,8 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     since: str
     """The oldest day, as 2009-01-01."""
     until: str
+    dates: str = ""
+    """Both as they were ordered: `2009-` has another last day each day."""
     hours: str = ""
     per_second: float = 0.0
     """Instances; 0 = as fast as it goes."""
@@ -77,10 +79,38 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     """Why it stopped, or waits."""
     remedy: str = ""
 
+    def is_ordered_as(self, other: Migration) -> bool:
+        """Say whether another order wants the same, in the same way."""
+        mine, its = (
+            (each.archive, each.since, each.hours, each.per_second, each.lanes, each.is_undated)
+            for each in (self, other)
+        )
+        same_end = self.until == other.until or (self.dates == other.dates and self.dates != "")
+        return mine == its and same_end
+
+    @property
+    def order(self) -> str:
+        """What was ordered, as one would order it again."""
+        span = "-".join(day.replace("-", "") for day in (self.since, self.until))
+        words = [f"--dates {self.dates or span}"]
+        words += [f"--hours {self.hours}"] if self.hours else []
+        words += [f"--rate {self.per_second * 3600:.0f}/h"] if self.per_second else []
+        words += [f"--lanes {self.lanes}"] + ["--undated"] * self.is_undated
+        return " ".join(words)
+
     @property
     def days(self) -> int:
         """How many days there are in all."""
         return (date.fromisoformat(self.until) - date.fromisoformat(self.since)).days + 1 + self.is_undated
+
+
+def underway(row: Migration) -> BadRequest:
+    """Return what to tell who orders otherwise than a migration that is under way."""
+    what = f"{row.source} is being moved in already, into {row.archive}: {row.order}. It goes on as it is."
+    how = f"peerpacs migrate --from {row.source}"
+    return BadRequest(
+        what, f"Look: {how}. To order it anew: {how} --cancel; what came is not asked for again."
+    )
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True):

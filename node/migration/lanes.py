@@ -1,7 +1,7 @@
 """Moving in, as it is done: lanes take series after series of a day, then the next day; then all is compared.
 
-A source that does not answer is waited for; one that sends less than it has is asked again, instance by
-instance, and what still lacks is written down with its answer. What is here already is not asked for.
+A source that does not answer is waited for, and so is room; one that sends less than it has is asked again,
+instance by instance, and what still lacks is written down with its answer. What is here is not asked for.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from collections.abc import Callable
 from threading import Condition
 from typing import Any, Final
 
-from catalog import Busy, CatalogWriter, Clock, NotPermitted, PacsError, Selection, Unavailable
+from catalog import Busy, CatalogWriter, Clock, OutOfSpace, PacsError, Selection, Unavailable
 from node.dimse import Requestor
-from node.dimse.commands import LOW
 from node.dimse.requestor import Retrieved
-from node.dimse.statuses import DESTINATION_UNKNOWN
 from node.hours import read_hours
-from node.listing import STUDY, Listing, value, where
+from node.listing import STUDY, value
 
 from .book import Day, Difference, Failed, Migration, MigrationBook, Phase
+from .calling import Calling, said
 from .planning import Comparison, Series, earlier, missing, series_of, studies_of
 
 logger = logging.getLogger(__name__)
@@ -32,7 +31,9 @@ _ROUNDS: Final = 2
 _SILENT: Final = (2.0, 5.0, 15.0, 60.0, 300.0)
 """Seconds to wait for a source that does not answer, longer each time."""
 _HOPELESS: Final = 5
-"""Series one after the other of which nothing came, after which a person is asked."""
+"""Studies one after the other of which nothing came, after which a person is asked."""
+_OUT_OF_RESOURCES: Final = 0xA7
+"""How the statuses begin with which a source says that it cannot now, PS3.4 C.4.2.1.5."""
 _TURN: Final = 1.0
 
 
@@ -42,18 +43,23 @@ class MoveIn:
     def __init__(
         self,
         book: MigrationBook,
-        source: str,
+        order: Migration,
         requestor: Callable[[], Requestor],
         catalog: Any,
         ae_title: str,
         clock: Clock,
+        make_sure_of_room: Callable[[], object] = lambda: None,
     ) -> None:
-        """`ae_title` is ours, to which the source sends; `requestor` calls the source."""
+        """`ae_title` is ours, to which the source sends; `requestor` calls the source.
+
+        `make_sure_of_room` raises OutOfSpace while the archive takes nothing.
+        """
         self._book = book
-        self._source = source
-        self._requestor = requestor
+        self._source = order.source
+        self._created = order.created
+        self._calling = Calling(requestor, order.source, ae_title, clock)
         self._catalog: CatalogWriter = catalog
-        self._ae_title = ae_title
+        self._make_sure_of_room = make_sure_of_room
         self._clock = clock
         self._lock = Condition()
         self._queue: deque[tuple[Series, int]] = deque()
@@ -64,7 +70,8 @@ class MoveIn:
         self._is_asking = False
         self._wait_until = 0.0
         self._silences = 0
-        self._in_vain = 0
+        self._in_vain: dict[tuple[str, str], Failed] = {}
+        """Series of which nothing came, one after the other, by study and series."""
         self._pace = 0.0
         """When the next series may begin, by the rate."""
 
@@ -76,7 +83,7 @@ class MoveIn:
     def turn(self) -> bool:
         """Do one thing, or wait a moment; False once there is nothing to do until somebody says otherwise."""
         row, now = self.row, self._clock()
-        if row.phase not in (Phase.MOVING, Phase.COMPARING):
+        if row.phase not in (Phase.MOVING, Phase.COMPARING) or row.created != self._created:
             return False
         hours = read_hours(row.hours)
         if not hours.holds(now):
@@ -87,7 +94,7 @@ class MoveIn:
             return True
         try:
             self._work(row)
-        except (Unavailable, Busy) as error:
+        except (Unavailable, Busy, OutOfSpace) as error:
             self._silent(error)
         except PacsError as error:
             self._stop(error.what, error.next)
@@ -103,7 +110,7 @@ class MoveIn:
             return
         job = self._take(row)
         if job is not None:
-            self._move(job[0], job[1], row)
+            self._move(*job)
         elif self._may_ask():
             try:
                 self._next_day(row)
@@ -131,17 +138,17 @@ class MoveIn:
         if self._day == row.day:
             self._end_day(row)
             return
-        listing = Listing(self._requestor())
-        found = [
-            series
-            for study in list(studies_of(listing, row.day))
-            for series in series_of(listing, row.day, study)
-        ]
+        listing = self._calling.listing()
+        studies = studies_of(listing, row.day)
+        found = [series for study in studies for series in series_of(listing, row.day, study)]
         self._answered()
+        failed = self._book.failed(self._source).keys()
+        lacking = [each for each in found if not each.classes or missing(self._catalog, each)]
+        # What did not come before is tried once, and last, so that a person who says "go on" gets further.
+        jobs = [(each, _TRIES - 1 if each[1:3] in failed else 0) for each in lacking]
         with self._lock:
             self._day, self._of_day = row.day, found
-            lacking = (each for each in found if not each.classes or missing(self._catalog, each))
-            self._queue.extend((series, 0) for series in lacking)
+            self._queue.extend(sorted(jobs, key=lambda job: job[1]))
             self._lock.notify_all()
 
     def _end_day(self, row: Migration) -> None:
@@ -181,14 +188,21 @@ class MoveIn:
             self._busy += 1
             return job
 
-    def _move(self, series: Series, tries: int, row: Migration) -> None:
+    def _move(self, series: Series, tries: int) -> None:
         is_again = True
         try:
-            before = missing(self._catalog, series)
-            moved = self._ask(series, before, tries)
-            left = missing(self._catalog, series)
+            self._make_sure_of_room()
+            before = left = missing(self._catalog, series)
+            try:
+                # The series, or after that failed each instance by itself.
+                moved = self._calling.send(*series[1:3], sorted(before) if tries else ())
+            finally:
+                left = missing(self._catalog, series)
+                if came := len(before) - len(left):
+                    self._book.add(self._source, arrived=came, arrived_today=came)
             self._answered()
-            is_again = self._judge(series, tries, before, left, moved)
+            self._judge(series, tries, before, left, moved)
+            is_again = False
         finally:
             with self._lock:
                 self._busy -= 1
@@ -196,45 +210,45 @@ class MoveIn:
                     self._queue.append((series, tries))
                 self._lock.notify_all()
 
-    def _ask(self, series: Series, before: set[str], tries: int) -> Retrieved:
-        """Have what lacks sent: the series, or after that failed each instance by itself.
+    def _judge(self, series: Series, tries: int, before: set[str], left: set[str], moved: Retrieved) -> None:
+        """Have what lacks asked for once more, or write it down.
 
         Raises:
-            NotPermitted: the source does not know our AE title.
+            OutOfSpace: it lacks for want of room here.
         """
         names = series.StudyInstanceUID, series.SeriesInstanceUID
-        wanted = [where(*names)] if not tries else [where(*names, uid) for uid in sorted(before)]
-        moved = Retrieved(0)
-        for identifier in wanted or [where(*names)]:
-            answer = self._requestor().move(identifier, self._ae_title, priority=LOW)
-            if answer.status == DESTINATION_UNKNOWN:
-                raise _unknown(self._source, self._ae_title)
-            moved = answer if answer.status or not moved.status else moved
-        return moved
-
-    def _judge(self, series: Series, tries: int, before: set[str], left: set[str], moved: Retrieved) -> bool:
-        """Note what came; say whether the series is to be asked for once more."""
-        names = series.StudyInstanceUID, series.SeriesInstanceUID
-        came = len(before) - len(left)
-        self._in_vain = 0 if came or not before else self._in_vain + 1
-        if came:
-            self._book.add(self._source, arrived=came, arrived_today=came)
+        is_in_vain = bool(before) and left == before
+        if not is_in_vain:
+            self._in_vain.clear()
         if not left:
             self._book.note_failed(self._source, *names, None)
-            return False
-        said = f"{moved.status:04X} {moved.comment}".strip()
-        if self._in_vain >= _HOPELESS:
-            self._in_vain = 0
-            what = f"Nothing came of {_HOPELESS} series: {self._source} answered {said}."
-            self._stop(what, _remedy(self._source, self._ae_title))
-            return True
-        if tries + 1 < _TRIES:
+            return
+        self._make_sure_of_room()
+        failed = Failed(series.day, len(left), said(moved))
+        if is_in_vain and not tries:
+            self._in_vain[names] = failed
+            self._stop_if_hopeless(failed)
+        if is_in_vain and moved.status >> 8 == _OUT_OF_RESOURCES:
+            self._wait()
+        tries += is_in_vain or not tries
+        if tries < _TRIES:
             with self._lock:
-                self._queue.append((series, tries + 1))
-            return False
-        logger.warning("%d instances of a series of %s did not come: %s", len(left), self._source, said)
-        self._book.note_failed(self._source, *names, Failed(series.day, len(left), said))
-        return False
+                self._queue.append((series, tries))
+            return
+        what = "%d instances of a series of %s did not come: %s"
+        logger.warning(what, failed.missing, self._source, failed.why)
+        self._book.note_failed(self._source, *names, failed)
+
+    def _stop_if_hopeless(self, last: Failed) -> None:
+        """Ask a person where nothing came of many studies; what they were is written down."""
+        in_vain = dict(self._in_vain)
+        if len({study for study, _ in in_vain}) < _HOPELESS:
+            return
+        self._in_vain.clear()
+        for names, failed in in_vain.items():
+            self._book.note_failed(self._source, *names, failed)
+        what = f"Nothing came of {_HOPELESS} studies: {self._source} answered {last.why}."
+        self._stop(what, self._calling.remedy())
 
     # The end.
 
@@ -242,9 +256,9 @@ class MoveIn:
         """Compare a day, and move what lacks once more where something does."""
         found, comparison = self._compared(row.day)
         for _ in range(_ROUNDS):
-            if not found.missing:
+            if not (lacking := comparison.lacking):
                 break
-            self._fill(comparison)
+            self._fill(lacking)
             found, comparison = self._compared(row.day)
         self._answered()
         self._book.note_day(self._source, row.day, found, comparison.differences)
@@ -263,8 +277,8 @@ class MoveIn:
                 self._book.note_failed(self._source, *names, None)
 
     def _compared(self, day: str) -> tuple[Day, Comparison]:
-        listing, comparison = Listing(self._requestor()), Comparison(self._catalog, day)
-        for study in list(studies_of(listing, day)):
+        listing, comparison = self._calling.listing(), Comparison(self._catalog, day)
+        for study in studies_of(listing, day):
             stated = self._stated(value(study, STUDY))
             for at, series in enumerate(series_of(listing, day, study)):
                 comparison.add(series)
@@ -277,11 +291,14 @@ class MoveIn:
         stated = self._catalog.stated(study)  # type: ignore[attr-defined]
         return stated.study.patient.PatientID if stated else None
 
-    def _fill(self, comparison: Comparison) -> None:
-        lacking = [each for each in comparison.differences if each.kind == "missing"]
+    def _fill(self, lacking: list[Difference]) -> None:
+        self._make_sure_of_room()
+        by_series: dict[tuple[str, str], list[str]] = {}
         for each in lacking:
-            names = each.StudyInstanceUID, each.SeriesInstanceUID, each.SOPInstanceUID
-            self._requestor().move(where(*names), self._ae_title, priority=LOW)
+            names = each.StudyInstanceUID, each.SeriesInstanceUID
+            by_series.setdefault(names, []).append(each.SOPInstanceUID)
+        for names, uids in by_series.items():
+            self._calling.send(*names, uids)
         self._book.add(self._source, arrived=sum(self._is_here(each) for each in lacking))
 
     def _is_here(self, difference: Difference) -> bool:
@@ -294,10 +311,15 @@ class MoveIn:
         self._wait_until = 0.0
 
     def _silent(self, error: PacsError) -> None:
+        wait = self._wait()
+        self._rest(error.what, f"{error.next} It is tried again in {wait:g} s.".strip())
+
+    def _wait(self) -> float:
+        """Have nothing asked for a while, longer each time; return how many seconds."""
         wait = _SILENT[min(self._silences, len(_SILENT) - 1)]
         self._silences += 1
         self._wait_until = self._clock() + wait
-        self._rest(error.what, f"It is tried again in {wait:g} s.")
+        return wait
 
     def _rest(self, why: str, remedy: str) -> None:
         row = self.row
@@ -314,15 +336,3 @@ class MoveIn:
         before = row.phase if row.phase in (Phase.MOVING, Phase.COMPARING) else row.before
         self._book.change(self._source, phase=Phase.STOPPED, before=before, why=what, remedy=remedy)
         logger.warning("Moving in from %s stopped. %s", self._source, what)
-
-
-def _unknown(source: str, ae_title: str) -> NotPermitted:
-    what = f"{source} does not know the AE title {ae_title}, so it cannot send to it."
-    return NotPermitted(what, _remedy(source, ae_title))
-
-
-def _remedy(source: str, ae_title: str) -> str:
-    return (
-        f"Register {ae_title} at {source} with this node's address and DICOM port, see that {source} may "
-        f"store here, then: peerpacs migrate --from {source} --resume"
-    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from catalog import Attributes, CatalogWriter, Entry, Selection
-from node.listing import CLASS, INSTANCE, SERIES, STUDY, Listing, value
+from catalog import Attributes, CatalogWriter, Entry, Selection, Standing
+from node.listing import CLASS, INSTANCE, SERIES, SERIES_COUNT, STUDY, Listing, value
 
 from .book import UNDATED, Day, Difference
 
@@ -24,25 +25,45 @@ class Series(NamedTuple):
     classes: dict[str, str]
     """SOP Class by SOP Instance UID."""
     PatientID: str
+    stated: int | None = None
+    """Number of Series Related Instances, where the source states it."""
 
 
-def studies_of(listing: Listing, day: str) -> Iterator[Attributes]:
-    """Yield the studies of a day; those without a date for `UNDATED`. Raises as `Listing`."""
-    if day != UNDATED:
-        yield from listing.studies({_DATE: {"vr": "DA", "Value": [day.replace("-", "")]}})
-        return
-    yield from (study for study in listing.studies({}) if not value(study, _DATE))
+def studies_of(listing: Listing, day: str) -> list[Attributes]:
+    """Return the studies of a day, each once; those without a date for `UNDATED`. Raises as `Listing`."""
+    wanted = day.replace("-", "")
+    keys: Attributes = {_DATE: {"vr": "DA", "Value": [wanted]}} if wanted else {}
+    found: dict[str, Attributes] = {}
+    for study in listing.studies(keys):
+        told = re.sub(r"\D", "", value(study, _DATE))
+        # A source that does not match by date is not asked for all of it once for each day.
+        if told == wanted or (wanted and not told):
+            found.setdefault(value(study, STUDY), study)
+    # An empty key means everything: what has no UID cannot be asked for.
+    found.pop("", None)
+    return list(found.values())
 
 
 def series_of(listing: Listing, day: str, study: Attributes) -> Iterator[Series]:
-    """Yield the series of a study with their instances. Raises as `Listing`."""
+    """Yield the series of a study with their instances, each once. Raises as `Listing`."""
     uid, patient = value(study, STUDY), value(study, _PATIENT)
-    for found in listing.series(uid):
-        series = value(found, SERIES)
+    found = {value(each, SERIES): each for each in listing.series(uid) if _is_of(each, STUDY, uid)}
+    found.pop("", None)
+    for series, told in found.items():
         instances = listing.instances(uid, series)
-        classes = {value(each, INSTANCE): value(each, CLASS) for each in instances}
+        classes = {
+            value(each, INSTANCE): value(each, CLASS)
+            for each in instances
+            if _is_of(each, STUDY, uid) and _is_of(each, SERIES, series)
+        }
         classes.pop("", None)
-        yield Series(day, uid, series, classes, patient)
+        count = value(told, SERIES_COUNT)
+        yield Series(day, uid, series, classes, patient, int(count) if count.isdecimal() else None)
+
+
+def _is_of(answer: Attributes, tag: str, uid: str) -> bool:
+    """Say whether an answer is about what was asked for, as far as it says."""
+    return value(answer, tag) in ("", uid)
 
 
 def earlier(day: str, since: str, *, is_undated: bool) -> str | None:
@@ -64,8 +85,19 @@ def here(catalog: CatalogWriter, series: Series) -> dict[str, Entry]:
 
 
 def missing(catalog: CatalogWriter, series: Series) -> set[str]:
-    """Return what of a series is not here."""
-    return series.classes.keys() - here(catalog, series).keys()
+    """Return what of a series is not here, and not because somebody here decided so."""
+    lacking = series.classes.keys() - here(catalog, series).keys()
+    return {uid for uid in lacking if not decided(catalog, series, uid)}
+
+
+def decided(catalog: CatalogWriter, series: Series, uid: str) -> str:
+    """Return why a person here made an instance not be where the source has it; empty for nearly all."""
+    study = series.StudyInstanceUID
+    if not catalog.decisions(study):
+        return ""
+    if catalog.standing(study, series.SeriesInstanceUID, uid) in (Standing.REJECTED, Standing.ERASED):
+        return f"{catalog.standing(study, series.SeriesInstanceUID, uid)} here"
+    return "moved here" if catalog.select(Selection(instances=(uid,))) else ""
 
 
 class Comparison:
@@ -85,10 +117,14 @@ class Comparison:
         study.add(series.SeriesInstanceUID)
         self._there += len(series.classes)
         self._here += len(known)
+        if series.stated not in (None, len(series.classes)):
+            detail = f"NumberOfSeriesRelatedInstances {series.stated}, listed {len(series.classes)}"
+            self._note("different", series, "", detail)
         for uid, sop_class in series.classes.items():
             entry = known.get(uid)
             if entry is None:
-                self._note("missing", series, uid)
+                why = decided(self._catalog, series, uid)
+                self._note("different" if why.startswith("moved") else "missing", series, uid, why)
             elif sop_class and entry.SOPClassUID != sop_class:
                 self._note("different", series, uid, "SOPClassUID")
         for uid in known.keys() - series.classes.keys():
@@ -106,6 +142,11 @@ class Comparison:
         for each in self.differences:
             counts[each.kind] += 1
         return Day(self._there, self._here, counts["missing"], counts["different"], counts["extra"])
+
+    @property
+    def lacking(self) -> list[Difference]:
+        """What is missing, and not because somebody here decided so."""
+        return [each for each in self.differences if each.kind == "missing" and not each.detail]
 
     def patient(self, series: Series, known: str) -> None:
         """Note that the archive names another patient, if it does."""

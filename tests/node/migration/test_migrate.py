@@ -126,6 +126,39 @@ def test_a_source_that_does_not_know_our_ae_title_stops_it_with_what_to_do(tmp_p
         assert "peerpacs migrate --from OLD --resume" in told["remedy"]
 
 
+def test_an_order_for_a_source_under_way_is_refused_and_the_same_one_goes_on(tmp_path: Path) -> None:
+    devices = [
+        Device(ae_title="OLD", address="127.0.0.1", port=free_port(), services=(Service.STORE,)),
+    ]
+    with ruled(tmp_path / "home", "", devices=devices) as node:
+        order = {"source": "OLD", "dates": "2009-", "hours": "19-06", "rate": "200/min", "who": "novak"}
+        ask(node, "start_migration", **order)
+        ask(node, "pause_migration", source="OLD", who="novak")
+        for other in ({"dates": "2010-"}, {"hours": ""}, {"rate": "5/s"}, {"lanes": 3}, {"is_undated": True}):
+            with pytest.raises(BadRequest) as refused:
+                ask(node, "start_migration", **{**order, **other})
+            assert "--dates 2009- --hours 19-06 --rate 12000/h --lanes 2" in refused.value.what
+            assert "--cancel" in refused.value.next
+        assert ask(node, "migration", source="OLD")["phase"] == "paused"
+        assert ask(node, "start_migration", **order)["phase"] == "moving"
+        assert ask(node, "cancel_migration", source="OLD", who="novak")["phase"] == "cancelled"
+        assert ask(node, "start_migration", source="OLD", dates="2010-")["since"] == "2010-01-01"
+
+
+def test_an_option_that_would_mean_nothing_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ruled(tmp_path / "home", "") as node:
+        say = CommandLine(node.home, capsys)
+        for words, said in (
+            (("--dates", "2009-"), "--from AE"),
+            (("--from", "OLD", "--rate", "5/s"), "--dates 2009-"),
+            (("--from", "OLD", "--pause", "--lanes", "4"), "no order"),
+        ):
+            say("migrate", *words, code=2)
+            assert said in say.complaint
+
+
 def test_what_is_moved_in_is_not_routed(tmp_path: Path) -> None:
     rules = "[[route]]\nname = 'all'\nto = 'ae:READER'"
     with beside("orthanc", tmp_path, rules) as (node, old):
