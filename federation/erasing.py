@@ -7,7 +7,7 @@ the order, sealed by the owner, and gives it back to an owner that lost it with 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from hashlib import sha256
 from typing import Any, Final, NamedTuple, Protocol
@@ -24,6 +24,14 @@ _MOST: Final = 100
 def mark(decision: str, IssuerOfPatientID: str, PatientID: str) -> bytes:
     """Return by what an erased patient is known again, by those who know the identity and by nobody else."""
     return sha256("\0".join((decision, IssuerOfPatientID, PatientID)).encode()).digest()
+
+
+def is_erased(target: Sequence[str], erased: Collection[bytes]) -> bool:
+    """Say whether a study, series or instance is among what was erased, or part of it.
+
+    `erased` has keys like those of a mirror's rows: UIDs, with a zero between them.
+    """
+    return any("\0".join(target[:depth]).encode() in erased for depth in range(1, len(target) + 1))
 
 
 class Erasure(NamedTuple):

@@ -26,6 +26,7 @@ _AGAIN: Final = 2000
 
 
 _GONE: Final = "it gave no receipt and is no member of the grid any more"
+_READ: Final = "its rows are being read just now"
 _NOT_ASKED: Final = "it has not been asked yet"
 
 
@@ -191,8 +192,8 @@ class Kept(Struct, frozen=True, array_like=True):
 class Traces(Protocol):
     """Where something of a peer's study may be kept on this node."""
 
-    def is_stated(self, owner: tuple[str, str], target: tuple[str, ...]) -> bool:
-        """Say whether the mirror still has an owner's statement about it; what is being taken in, is then."""
+    def still(self, owner: tuple[str, str], target: tuple[str, ...]) -> str:
+        """Return why there may still be something of it, or nothing."""
 
     def drop_copies(self, owner: tuple[str, str], target: tuple[str, ...]) -> int:
         """Remove copies of an owner's objects; return how many."""
@@ -215,12 +216,13 @@ class Obedience:
         self._traces = traces
         self._audit = audit
         self._clock = clock
-        self._erased: dict[bytes, set[bytes]] = {}
+        known: dict[bytes, set[bytes]] = {}
         for key, row in self._table.scan():
-            self._remember(key.partition(b"\0")[0], row.target)
+            known.setdefault(key.partition(b"\0")[0], set()).add(_target_key(row.target))
+        self._erased = {owner: frozenset(keys) for owner, keys in known.items()}
 
     def erased(self, owner: bytes) -> Collection[bytes]:
-        """Return the studies and series that an owner had erased here, as keys of rows; any thread may ask.
+        """Return what an owner had erased here, as `federation.erasing.is_erased` asks; any thread may ask.
 
         What was on its way when the erasure came, or is told by an owner set back to a time before it, is
         not to be taken in again.
@@ -228,16 +230,16 @@ class Obedience:
         return self._erased.get(owner, ())
 
     def _remember(self, owner: bytes, target: tuple[str, ...]) -> None:
-        # Of a single instance no row tells.
-        if len(target) < 3:
-            self._erased.setdefault(owner, set()).add("\0".join(target).encode())
+        # Another set, as somebody may be looking through the old one.
+        self._erased[owner] = self._erased.get(owner, frozenset()) | {_target_key(target)}
 
     def erase(self, node_id: str, archive: str, erasures: Sequence[Erasure]) -> list[Receipt]:
         """Erase what is kept of an owner's; return how each stands."""
         owner = node_id, archive
-        waiting = {each.decision for each in erasures if not self._clear(owner, each)}
-        is_clean = len(waiting) == len(erasures) or self._traces.scour()
-        return [self._receipt(owner, each, is_clean and each.decision not in waiting) for each in erasures]
+        still = {each.decision: self._clear(owner, each) for each in erasures}
+        if not all(still.values()) and not self._traces.scour():
+            still = {decision: why or _READ for decision, why in still.items()}
+        return [self._receipt(owner, each, still[each.decision]) for each in erasures]
 
     def remembered(self, node_id: str, archive: str) -> list[Erasure]:
         """Return what an owner had erased here."""
@@ -245,21 +247,22 @@ class Obedience:
         found = self._table.scan(start)
         return [Erasure(key[len(start) :].decode(), row.target, row.when, row.seal) for key, row in found]
 
-    def _clear(self, owner: tuple[str, str], erasure: Erasure) -> bool:
-        """Remove what can be seen of it; False while the catalog still states it."""
+    def _clear(self, owner: tuple[str, str], erasure: Erasure) -> str:
+        """Remove what can be seen of it; return why there may still be something, or nothing."""
         key = "/".join(owner).encode() + b"\0" + erasure.decision.encode()
         if self._table.get(key) is None:
             self._table.put(key, Kept(erasure.target, erasure.when, erasure.seal))
         self._remember("/".join(owner).encode(), erasure.target)
+        # What comes before it is written down is found by the one or the other.
+        still = self._traces.still(owner, erasure.target)
         self._traces.drop_copies(owner, erasure.target)
-        if self._traces.is_stated(owner, erasure.target):
-            return False
-        self._traces.forget_patients(erasure.decision, erasure.patients)
-        return True
+        if not still:
+            self._traces.forget_patients(erasure.decision, erasure.patients)
+        return still
 
-    def _receipt(self, owner: tuple[str, str], erasure: Erasure, is_done: bool) -> Receipt:
-        if not is_done:
-            return Receipt(erasure.decision, 0, "its copy of the catalog is about to follow")
+    def _receipt(self, owner: tuple[str, str], erasure: Erasure, still: str) -> Receipt:
+        if still:
+            return Receipt(erasure.decision, 0, still)
         study, own = erasure.target[0], self._traces.own(erasure.target)
         what = f"it holds {own} instances of it as its own, which only its own admin erases" if own else ""
         key = "/".join(owner).encode() + b"\0" + erasure.decision.encode()
@@ -275,6 +278,10 @@ class Obedience:
             if own:
                 logger.warning("A peer erased study %s; here %s.", study, what)
         return Receipt(erasure.decision, now, what)
+
+
+def _target_key(target: tuple[str, ...]) -> bytes:
+    return "\0".join(target).encode()
 
 
 def _key(decision: str, node_id: str) -> bytes:

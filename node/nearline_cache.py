@@ -19,10 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import RLock
 from typing import Final, NamedTuple
+from weakref import WeakSet
 
 import msgspec
 
-from catalog import Clock, Entry, OutOfSpace
+from catalog import Clock, Entry, NotPermitted, OutOfSpace
 from catalog.statements import SeriesStatement
 from federation.manifests import Manifest, Manifests
 from federation.owners import place_at
@@ -96,6 +97,11 @@ class CopyCache:
         self._is_ending = False
         self._parts = 0
         self.size = 0
+        self.is_erased: Callable[[bytes, Entry], bool] = lambda owner, entry: False
+        """Says whether an owner had an object erased: no copy of it is kept again."""
+        self._open: WeakSet[Part] = WeakSet()
+        self._writing = ""
+        """The study of the copy of which a file is written just now."""
         self._arriving = folder / _ARRIVING
         shutil.rmtree(self._arriving, ignore_errors=True)
         self._arriving.mkdir(parents=True)
@@ -119,7 +125,15 @@ class CopyCache:
             OutOfSpace: it is larger than all copies together may be, or the disk is full.
         """
         self._make_room(entry.holding.size)
-        return Part(self, self._next_path())
+        part = Part(self, self._next_path(), entry.StudyInstanceUID)
+        with self._lock:
+            self._open.add(part)
+        return part
+
+    def is_coming(self, study: str) -> bool:
+        """Say whether an object of a study is on its way in, so that an erasure may not find it yet."""
+        with self._lock:
+            return study == self._writing or any(part.study == study and part.is_open for part in self._open)
 
     def _next_path(self) -> Path:
         with self._lock:
@@ -127,9 +141,14 @@ class CopyCache:
             return self._arriving / str(self._parts)
 
     def hold(self, data: bytes | memoryview, said: Said) -> bool:
-        """Keep a whole copy in memory until its file is written; say whether there was room; for `Part`."""
+        """Keep a whole copy in memory until its file is written; say whether there was room; for `Part`.
+
+        Raises:
+            NotPermitted: its owner had it erased.
+        """
         name = name_of(said.owner, said.entry)
         with self._came:
+            self._check(said)
             if self._held_size + len(data) > IN_MEMORY:
                 return False
             self._enter(name, len(data))
@@ -142,11 +161,20 @@ class CopyCache:
             return True
 
     def take(self, path: Path, said: Said, size: int) -> None:
-        """Keep a whole file of this size, with its tail; for `Part`."""
+        """Keep a whole file of this size, with its tail; for `Part`.
+
+        Raises:
+            NotPermitted: its owner had it erased.
+        """
         name = name_of(said.owner, said.entry)
         with self._lock:
+            self._check(said)
             self._enter(name, size)
             self._place(path, name)
+
+    def _check(self, said: Said) -> None:
+        if self.is_erased(said.owner, said.entry):
+            raise NotPermitted("Its owner had it erased; no copy of it is kept.", "Nothing can be done.")
 
     def _enter(self, name: Name, size: int) -> None:
         self._forget(name)
@@ -196,6 +224,13 @@ class CopyCache:
             if not self._held:
                 return
             name, held = next(iter(self._held.items()))
+            self._writing = held[1].entry.StudyInstanceUID
+        try:
+            self._write(name, held)
+        finally:
+            self._writing = ""
+
+    def _write(self, name: Name, held: tuple[bytes | memoryview, Said]) -> None:
         path = self._next_path()
         try:
             size = write_copy(path, *held)
@@ -302,22 +337,27 @@ class CopyCache:
     def sweep(self, is_stated: Callable[[bytes, Entry], bool]) -> int:
         """Drop the copies of series that their owner does not state (to us) any more; return how many."""
         with self._lock:
-            samples = {name[:2]: name for name in self._kept}
+            names = list(self._kept)
+        known: dict[tuple[str, str], bool] = {}
         dropped = 0
-        for series, name in samples.items():
-            with self._lock:
-                copy = self._opened(name)
-            if copy is None:
+        for name in names:
+            if name[:2] not in known and (said := self._said(name)) is not None:
+                known[name[:2]] = is_stated(said.owner, said.entry)
+            if known.get(name[:2]):
                 continue
-            copy.close()
-            if is_stated(copy.said.owner, copy.said.entry):
-                continue
+            # What cannot be read tells nobody whose it is, and may be anybody's.
             with self._lock:
-                gone = [each for each in self._kept if each[:2] == series]
-                for each in gone:
-                    self._forget(each)
-                dropped += len(gone)
+                dropped += name in self._kept
+                self._forget(name)
         return dropped
+
+    def _said(self, name: Name) -> Said | None:
+        with self._lock:
+            copy = self._opened(name)
+        if copy is None:
+            return None
+        copy.close()
+        return copy.said
 
     def step(self) -> None:
         """Drop what is too old, and everything when the disk is full."""

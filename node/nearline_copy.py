@@ -103,7 +103,10 @@ class Kept(Protocol):
 class Part:
     """An object on its way into the cache; hashed as it comes. A large one becomes a file at once."""
 
-    def __init__(self, cache: Kept, path: Path) -> None:
+    def __init__(self, cache: Kept, path: Path, study: str) -> None:
+        self.study = study
+        self.is_open = True
+        """Whether there may be something of it that the cache does not count yet."""
         self._cache = cache
         self._path = path
         self._pieces: list[bytes | memoryview] = []
@@ -143,6 +146,7 @@ class Part:
 
         Raises:
             Damaged: these are not the bytes its owner stated.
+            NotPermitted: its owner had it erased meanwhile.
             OutOfSpace: the disk is full.
         """
         holding = said.entry.holding
@@ -151,13 +155,14 @@ class Part:
         if self._file is None:
             data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
             if self._cache.hold(data, said):
-                self._pieces = []
+                self._pieces, self.is_open = [], False
                 return
         end = _tail(said)
         self._pieces.append(end)
         self._spill()
-        self._close()
         self._cache.take(self._path, said, self.length + len(end))
+        self._close()
+        self.is_open = False
 
     def discard(self) -> None:
         """Forget it; harmless after `finish`."""
@@ -165,6 +170,7 @@ class Part:
         if self._file is not None:
             self._close()
             self._path.unlink(missing_ok=True)
+        self.is_open = False
 
     def _close(self) -> None:
         assert self._file is not None

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from typing import Any
 
-from catalog import Clock
-from federation.erasing import ErasingPeer, ErasingService, mark
+from catalog import Clock, Entry
+from federation.erasing import ErasingPeer, ErasingService, is_erased, mark
 from federation.identities import Identity
 from federation.links.gate import Gate
 from federation.links.rpc import letters
 from federation.mirror import Mirror
 from federation.mirror_reading import mirrored
 from federation.mirror_search import MirrorSearch
-from federation.owners import Owner
+from federation.owners import Owner, owner_of
 from node.copies.store import CopyStore
 from node.erasures import Obedience, Receipts, Site
 from node.grid import Grid
@@ -61,12 +62,20 @@ class Traces:
         copies: CopyStore,
         scour: Callable[[], bool],
         links: PatientLinks,
+        own: str,
     ) -> None:
-        """`scour` leaves nothing of deleted rows in the node's state."""
+        """`scour` leaves nothing of deleted rows in the node's state; `own` is this node's id."""
+        self._own = own
         self._archives, self._mirror, self._search, self._cache = archives, mirror, search, cache
         self._copies, self._scour_state, self._links = copies, scour, links
 
-    def is_stated(self, owner: tuple[str, str], target: tuple[str, ...]) -> bool:
+    def still(self, owner: tuple[str, str], target: tuple[str, ...]) -> str:
+        """Return why there may still be something of it, or nothing."""
+        if self._copies.erased.is_coming(target[0]) or self._cache.is_coming(target[0]):
+            return "a copy of it was on its way here"
+        return "its copy of the catalog is about to follow" if self._is_stated(owner, target) else ""
+
+    def _is_stated(self, owner: tuple[str, str], target: tuple[str, ...]) -> bool:
         """Say whether the mirror still has an owner's statement about it; what is being taken in, is then."""
         sources = self._mirror.sources()
         # Who wrote before this may not have known yet that it is not to be taken in.
@@ -97,7 +106,14 @@ class Traces:
 
     def refuse(self, erased: Callable[[bytes], Collection[bytes]]) -> None:
         """Take in nothing of what owners had erased."""
-        self._mirror.erased = self._copies.erased = erased
+        self._mirror.erased = self._copies.erased.known = erased
+        self._cache.is_erased = partial(self._is_erased, erased)
+
+    def _is_erased(self, erased: Callable[[bytes], Collection[bytes]], owner: bytes, entry: Entry) -> bool:
+        """Say whether an owner, be it this node, had an object erased."""
+        target = entry.StudyInstanceUID, entry.SeriesInstanceUID, entry.SOPInstanceUID
+        own = self._archives.get(owner_of(owner).archive) if owner_of(owner).node_id == self._own else None
+        return any(map(own.orders.is_erased, target)) if own else is_erased(target, erased(owner))
 
     def own(self, target: tuple[str, ...]) -> int:
         """Return how many instances this node holds of it as its own, in whichever archive."""

@@ -132,13 +132,16 @@ class Fetching:
         """Yield what is done now and then."""
         yield Chore("fetches", 1.0, self.fetches.step)
         yield Chore("copies", 60.0, self.cache.step)
-        yield Chore("copies of what is not stated", 5.0, self._sweep)
+        yield Chore("copies of what is not stated", 5.0, self.sweep)
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
+        """Drop the copies of what nobody states any more, or had erased."""
         for cache in self._caches():
             cache.sweep(self._is_stated)
 
     def _is_stated(self, owner: bytes, entry: Entry) -> bool:
+        if self.cache.is_erased(owner, entry):
+            return False
         return any(source.owner == owner for source in self._sources(entry))
 
     def loops(self) -> Iterator[Loop]:

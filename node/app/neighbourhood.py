@@ -158,14 +158,16 @@ class Neighbourhood:
 
     def _make_erasing(self) -> Erasing:
         parts = (self.mirror, self.search, self.fetching.cache, self.copying.store, self._state.scour)
-        traces = Traces(self._archives, *parts, self.links)
+        traces = Traces(self._archives, *parts, self.links, self._grid.settings.node_id)
         near = (self._is_connected, self._channel, lambda: self._sharing.secret, self._clock)
         return Erasing(self._archives, self._grid, self._state, traces, *near)
 
     def forget_patients(self, decision: str, patients: Collection[bytes]) -> None:
-        """Erase the links of patients who have nothing else, by the decision and their marks."""
+        """Erase the links of patients who have nothing else, and copies fetched of what is erased."""
         mirror = self.mirror if self._is_open else None
         forget_patients(self.links, self._archives, mirror, decision, patients)
+        if self._is_open:
+            self.fetching.sweep()
 
     def close(self) -> None:
         """Give everything back."""
@@ -314,9 +316,8 @@ class Neighbourhood:
         """Yield what wants threads of its own."""
         yield Loop("grid followers", self._follow, idle_pause=_TURN)
         yield Loop("grid search", self._index, idle_pause=0.2)
-        yield from self.fetching.loops()
-        yield from self.copying.loops()
-        yield from self.old.loops()
+        for each in (self.fetching, self.copying, self.old):
+            yield from each.loops()
 
     def _follow(self) -> bool:
         self.neighbours.step()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from catalog import Clock, NotPermitted, OutOfSpace, Reader
 from federation.copying import Order, Told
@@ -41,16 +42,22 @@ class Keeping:
         """Fetch what an owner wants kept; tell what is durable, and now and then nothing.
 
         Raises:
-            NotPermitted: this node keeps nothing for that one.
+            NotPermitted: this node keeps nothing for that one, or not this study: the owner had it erased.
             OutOfSpace: what an owner says of the study cannot be written down.
         """
         self._admit(visitor)
+        with self._store.erased.coming(order.StudyInstanceUID):
+            yield from self._keep(visitor, order)
+
+    def _keep(self, visitor: Visitor, order: Order) -> Iterator[Told]:
         store, owner, study = self._store, order.owner.name, order.StudyInstanceUID
         store.note(owner, study, order.decisions, order.statement, order.readable)
         here = tuple(at for at, item in enumerate(order.items) if store.has(owner, study, item.sha256))
-        if here:
-            yield Told(here)
-        missing = sorted(set(range(len(order.items))) - set(here))
+        uids = ((item.SeriesInstanceUID, item.SOPInstanceUID) for item in order.items)
+        refused = store.erased.refusals(owner, study, uids)
+        if here or refused:
+            yield Told(here, tuple(refused.items()))
+        missing = sorted(set(range(len(order.items))) - set(here) - refused.keys())
         kept = failed = 0
         wanted = sum(order.items[at].size for at in missing)
         if wanted > (room := store.room()):
@@ -58,7 +65,7 @@ class Keeping:
             raise OutOfSpace(what, "Its admin can make some: copies.limit_mb, or a larger disk.")
         if missing:
             pull = Pull(order.owner.node_id, self._fetch, store, order, missing)
-            self._fetch.spawn(f"copies of {order.owner.node_id}", pull.run)
+            self._fetch.spawn(f"copies of {order.owner.node_id}", partial(self._run, pull, study))
             try:
                 for told in pull.durable():
                     kept, failed = kept + len(told.kept), failed + len(told.failed)
@@ -66,6 +73,10 @@ class Keeping:
             finally:
                 pull.cancel()
         self._told(visitor, order, kept, failed)
+
+    def _run(self, pull: Pull, study: str) -> None:
+        with self._store.erased.coming(study):
+            pull.run()
 
     def drop(self, owner: bytes, study: str, digests: Iterable[bytes]) -> int:
         """Forget copies, all of the study if none are named; return how many there were."""

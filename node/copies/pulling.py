@@ -40,8 +40,8 @@ _SLOWEST: Final = 64 << 10
 class Target(Protocol):
     """Where objects that come are to be kept."""
 
-    def incoming(self, sha256: bytes, size: int) -> Incoming:
-        """Return an object to be filled; it may have what came of it before."""
+    def incoming(self, owner: bytes, study: str, sha256: bytes, size: int) -> Incoming:
+        """Return an object of a study to be filled; it may have what came of it before."""
 
     def keep(self, owner: bytes, study: str, arrived: Sequence[Arrived]) -> Mapping[int, PacsError]:
         """Keep objects, durably; return which of them are not kept, and why. Raises PacsError: none is."""
@@ -117,7 +117,7 @@ class Pull:
 
     def _take(self, indexes: list[int]) -> None:
         order, fetch, began = self._order, self._fetch, self._fetch.monotonic()
-        landing = _Landing(self, self._target, [(at, order.items[at]) for at in indexes])
+        landing = _Landing(self, self._incoming, [(at, order.items[at]) for at in indexes])
         try:
             wanted = [
                 Wanted(row_of(order.items[at]).entry(order.StudyInstanceUID), offset)
@@ -136,6 +136,10 @@ class Pull:
         seconds = max(fetch.monotonic() - began, 0.001)
         rate = sum(order.items[at].size for at in indexes) / seconds
         self._size = int(min(max(rate * _PORTION, _LEAST), _MOST))
+
+    def _incoming(self, item: CopyItem) -> Incoming:
+        order = self._order
+        return self._target.incoming(order.owner.name, order.StudyInstanceUID, item.sha256, item.size)
 
     def arrived(self, at: int, incoming: Incoming) -> None:
         """Hear that an object came; wait while too much is not durable yet."""
@@ -200,9 +204,11 @@ class Pull:
 class _Landing:
     """Where the objects of one call go; satisfies `Receiver`."""
 
-    def __init__(self, pull: Pull, target: Target, items: Sequence[tuple[int, CopyItem]]) -> None:
+    def __init__(
+        self, pull: Pull, incoming: Callable[[CopyItem], Incoming], items: Sequence[tuple[int, CopyItem]]
+    ) -> None:
         self._pull = pull
-        self._target = target
+        self._incoming = incoming
         self._items = items
         self._early: dict[int, Incoming] = {}
         self._current: Incoming | None = None
@@ -212,7 +218,7 @@ class _Landing:
         """Yield how much of each object is here; what came of a large one before is taken up."""
         for index, (_, item) in enumerate(self._items):
             if item.size > RESUMED_ABOVE:
-                self._early[index] = self._target.incoming(item.sha256, item.size)
+                self._early[index] = self._incoming(item)
             yield self._early[index].size if index in self._early else 0
 
     def begin(
@@ -222,7 +228,7 @@ class _Landing:
         _, item = self._items[index]
         if size != item.size:
             raise Damaged("Its owner sends another length than it named.", "It is fetched again.")
-        self._current = self._early.pop(index, None) or self._target.incoming(item.sha256, item.size)
+        self._current = self._early.pop(index, None) or self._incoming(item)
         self._left = size - self._current.size
 
     def data(self, piece: memoryview) -> None:

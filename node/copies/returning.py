@@ -74,7 +74,7 @@ class _Door:
     def __init__(self, home: Home) -> None:
         self._home = home
 
-    def incoming(self, sha256: bytes, size: int) -> Incoming:
+    def incoming(self, owner: bytes, study: str, sha256: bytes, size: int) -> Incoming:
         return self._home.ingest.store.incoming()
 
     def keep(self, owner: bytes, study: str, arrived: Sequence[Arrived]) -> dict[int, PacsError]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import sha256 as sha256_of
 from itertools import groupby
@@ -21,6 +21,7 @@ from catalog import Clock, Damaged, Holding, Incoming, NotFound, NotPermitted, P
 from node.state import State
 from node.storage import Buffers, Kept, ResumedObject, SegmentEnd, SegmentStore, StorageSettings
 
+from .erased import Erased
 from .origins import Origins
 from .rows import CopyRow, ReadersRow, StudyRow, study_key
 
@@ -52,11 +53,12 @@ class CopyStore:
         self._studies = self._state.table("studies", StudyRow)
         self.readers = self._state.table("readers", ReadersRow)
         """By owner."""
-        self.erased: Callable[[bytes], Collection[bytes]] = lambda owner: ()
-        """Returns the studies that an owner had erased here: nothing of them is kept again."""
+        self.erased = Erased()
         places = folder / "objects", folder / "incoming"
         self._buffers = Buffers(settings.buffered_at_most, settings.budget)
         self._segments = SegmentStore(*places, clock, settings, buffers=self._buffers)
+        # Earlier versions named by its SHA-256 alone what broke off: nobody can tell whose that is.
+        self._segments.spill.forget("?" * 64)
         self._removing = threading.Lock()
         self.size = self.objects = 0
         self._origins = Origins(self._state, self._segments)
@@ -108,19 +110,22 @@ class CopyStore:
 
     # Taking in.
 
-    def incoming(self, sha256: bytes, size: int) -> Incoming:
-        """Return an object to be filled; a large one has what came of it before a break.
+    def incoming(self, owner: bytes, study: str, sha256: bytes, size: int) -> Incoming:
+        """Return an object to be filled; a large one of the study has what came of it before a break.
 
         Raises:
             Busy: it is on its way already.
             OutOfSpace, Unavailable: the disk refuses.
         """
         if size > RESUMED_ABOVE:
-            return ResumedObject(self._buffers, self._segments.spill, sha256.hex(), size)
+            name = _begun(owner, study) + sha256.hex()
+            return ResumedObject(self._buffers, self._segments.spill, name, size)
         return self._segments.incoming()
 
     def keep(self, owner: bytes, study: str, arrived: Sequence[Arrived]) -> dict[int, PacsError]:
-        """Keep objects for an owner; they and their rows are on the disk when this returns, all of them.
+        """Keep objects for an owner; they and their rows are on the disk when this returns.
+
+        Return by index those that it had erased: they are gone again.
 
         Raises:
             Damaged: one is not what its row says; nothing was kept.
@@ -142,7 +147,7 @@ class CopyStore:
                 msgspec.structs.replace(each.row, holding=at) for each, at in zip(arrived, kept, strict=True)
             ]
             self._put(owner, study, rows)
-            self._look_for_erasure(owner, study)
+            refused = self._erase_again(owner, study, rows)
         except BaseException:
             for holding in kept:
                 with suppress(PacsError, OSError):
@@ -152,7 +157,14 @@ class CopyStore:
             self._segments.sync(holding)
             if isinstance(each.incoming, ResumedObject):
                 each.incoming.forget()
-        return {}
+        return refused
+
+    def _erase_again(self, owner: bytes, study: str, rows: Sequence[CopyRow]) -> dict[int, PacsError]:
+        """Erase what an erasure did not find that came while these were taken in; return why, by index."""
+        refused = self.erased.refusals(owner, study, map(_uids, rows))
+        for number in refused:
+            self._overwrite(owner, (study, *_uids(rows[number])))
+        return refused
 
     def _put(self, owner: bytes, study: str, rows: Sequence[CopyRow]) -> None:
         replaced: list[Holding] = []
@@ -181,9 +193,11 @@ class CopyStore:
         nothing otherwise: what was decided since is never left out.
 
         Raises:
-            NotPermitted: the owner had the study erased.
+            NotPermitted: the owner had the study erased, or what it speaks of.
+            BadRequest: it cannot be read.
         """
-        self._look_for_erasure(owner, study)
+        words = decisions, statement, readable
+        self.erased.check_words(owner, study, *words)
         known = self._studies.get(study_key(owner, study))
         is_new = (
             known is None
@@ -196,14 +210,19 @@ class CopyStore:
             decisions=tuple(decisions), statement=statement, said=self._clock(), readable=readable
         )
         self._studies.put(study_key(owner, study), said)
-        # Or an erasure came meanwhile, and had found nothing.
-        self._look_for_erasure(owner, study)
+        try:
+            # Or an erasure came meanwhile, and had found nothing.
+            self.erased.check_words(owner, study, *words)
+        except NotPermitted:
+            self._forget_words(owner, study)
+            raise
 
-    def _look_for_erasure(self, owner: bytes, study: str) -> None:
-        if study.encode() in self.erased(owner):
-            self.erase(owner, (study,))
-            what = "Its owner had this study erased; nothing of it is kept again."
-            raise NotPermitted(what, "An owner that does not know of that will hear of it.")
+    def _forget_words(self, owner: bytes, study: str) -> None:
+        """Forget what an owner said of a study that names what it had erased; it is to say it anew."""
+        if self.study(owner, study):
+            self._studies.put(study_key(owner, study), StudyRow())
+        else:
+            self._studies.delete(study_key(owner, study))
 
     # Asking.
 
@@ -295,18 +314,30 @@ class CopyStore:
                 self.objects -= 1
             if not named:
                 self._studies.delete(study_key(owner, study))
+                self._segments.spill.forget(_begun(owner, study) + "*")
         return len(rows)
 
     def erase(self, owner: bytes, target: tuple[str, ...]) -> int:
-        """Overwrite copies of an owner's study, series or instance; return how many there were."""
+        """Overwrite copies of an owner's study, series or instance, and forget what it said of them.
+
+        Return how many there were.
+        """
+        count = self._overwrite(owner, target)
+        if len(target) == 1:
+            self.drop(owner, target[0])
+        elif self.said(owner, target[0]) is not None:
+            self._forget_words(owner, target[0])
+        self._segments.spill.forget(_begun(owner, target[0]) + "*")
+        return count
+
+    def _overwrite(self, owner: bytes, target: tuple[str, ...]) -> int:
         study = target[0]
         named = [row for row in self.study(owner, study) if _uids(row)[: len(target) - 1] == target[1:]]
         for row in named:
             with suppress(NotFound):
                 self._segments.remove(row.holding, erase=True)
-        if named or len(target) == 1:
-            digests = [row.holding.sha256 for row in named] if len(target) > 1 else ()
-            self.drop(owner, study, digests)
+        if named:
+            self.drop(owner, study, [row.holding.sha256 for row in named])
         return len(named)
 
     def scour(self) -> bool:
@@ -337,6 +368,11 @@ def is_whole(incoming: Incoming, row: CopyRow) -> bool:
 
 def _uids(row: CopyRow) -> tuple[str, str]:
     return row.SeriesInstanceUID, row.SOPInstanceUID
+
+
+def _begun(owner: bytes, study: str) -> str:
+    """Return how the names of files begin that hold what came so far of a study's large objects."""
+    return sha256_of(study_key(owner, study)).hexdigest()[:16] + "-"
 
 
 def _key(owner: bytes, study: str, sha256: bytes) -> bytes:

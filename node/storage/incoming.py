@@ -110,6 +110,11 @@ class SpillFolder:
             raise Busy(f"{name} is on its way already.", "It is asked for again.") from None
         return path, fd
 
+    def forget(self, pattern: str) -> None:
+        """Remove the files that outlive their process and have such a name; who writes one does so unseen."""
+        for path in self.folder.glob(f"{pattern}.resumed"):
+            path.unlink(missing_ok=True)
+
     def sweep(self) -> None:
         """Remove the files whose process is gone: nobody holds their lock."""
         for path in self.folder.glob("*.part"):

@@ -115,7 +115,7 @@ def test_a_copy_that_the_door_never_takes_keeps_nothing_else_from_coming_home(
     garbage = (b"no DICOM file at all %d" % number * 50 for number in count())
     # Copies are listed by their SHA-256: this one is the first.
     data = next(data for data in garbage if sha256(data).digest()[0] == 0)
-    incoming = beta.copies.incoming(sha256(data).digest(), len(data))
+    incoming = beta.copies.incoming(alpha.owner, uid, sha256(data).digest(), len(data))
     incoming.space(len(data))[:] = data
     incoming.filled(len(data))
     row = row_of(CopyItem("1.2", "1.3", "1.4", "1.5", sha256(data).digest(), len(data), "CT", 1))
@@ -187,7 +187,7 @@ def test_equal_bytes_of_two_owners_are_both_there_after_a_kill(
     uid = alpha.store(phantoms(23, instances=1, size=20_000))
     assert alpha.copied(beta, uid) == (1, [])
     [row] = beta.copies.study(alpha.owner, uid)
-    incoming = beta.copies.incoming(row.holding.sha256, row.holding.size)
+    incoming = beta.copies.incoming(alpha.owner, uid, row.holding.sha256, row.holding.size)
     data = beta.copy(alpha, uid, row.holding.sha256)
     incoming.space(len(data))[:] = data
     incoming.filled(len(data))

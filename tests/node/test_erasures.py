@@ -44,8 +44,8 @@ class Kept:
         self.own_studies: set[str] = set()
         self.forgotten: list[tuple[str, tuple[bytes, ...]]] = []
 
-    def is_stated(self, owner: tuple[str, str], target: tuple[str, ...]) -> bool:
-        return target[0] in self.stated
+    def still(self, owner: tuple[str, str], target: tuple[str, ...]) -> str:
+        return "stated" if target[0] in self.stated else ""
 
     def drop_copies(self, owner: tuple[str, str], target: tuple[str, ...]) -> int:
         before = len(self.copies)
