@@ -13,7 +13,7 @@ from .commit import Batch
 from .levels import all_series
 from .model import Decision, Verb
 from .moving import settle_moves
-from .overlays import Decided, check, load, not_here
+from .overlays import Decided, check, load, not_here, place_of
 from .recording import (
     describe_series,
     describe_study,
@@ -61,6 +61,8 @@ def decide(batch: Batch, decision: Decision, *, must_exist: bool) -> None:
         ids = NAMES_CODEC.unpack(stored) if stored else []
         batch.put(DECIDED + study.encode(), NAMES_CODEC.pack([*ids, decision.id]))
     touched = settle_moves(batch, uid, load(batch, uid)) if batch.totals.moves else set()
+    if batch.totals.moves and len(decision.target) > 1:
+        touched.add(place_of(batch, uid, decision.target[1]))
     for study in {uid, *touched}:
         reconsider(batch, study)
 

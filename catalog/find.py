@@ -27,6 +27,7 @@ from .levels import (
 )
 from .matching import compile_matcher, is_universal
 from .model import Attributes, Availability, Entry, Holding, Query
+from .moving import changes
 from .overlays import Decided, load
 from .packs import Headers
 from .rows import STUDY_CODEC, SeriesRow, StudyRow
@@ -160,9 +161,8 @@ class _Evaluation:
         if question.extras:
             parts: list[Attributes] = []
             for key, series in visible_series(reading, row.StudyInstanceUID):
-                parts.extend(self._below(reading, key, series))
+                parts.extend(self._below(reading, key, series, decided))
             attributes.update(united(parts, question.extras))
-            self._correct(attributes, decided, row.StudyInstanceUID)
         if question.of_extras and not question.of_extras(attributes):
             return
         if is_patient:
@@ -182,8 +182,8 @@ class _Evaluation:
                 yield from self._instances(reading, key, attributes, decided)
                 continue
             if question.extras:
-                attributes.update(united(self._below(reading, key, series), question.extras))
-                self._correct(attributes, decided, row.StudyInstanceUID, series.SeriesInstanceUID)
+                parts = self._below(reading, key, series, decided)
+                attributes.update(united(parts, question.extras))
             if not question.of_extras or question.of_extras(attributes):
                 yield attributes
 
@@ -199,16 +199,21 @@ class _Evaluation:
             extras = {tag: header[tag] for tag in question.extras & header.keys()}
             attributes = instance_attributes({**series, **extras}, entry)
             if decided:
-                uids = (entry.StudyInstanceUID, entry.SeriesInstanceUID, entry.SOPInstanceUID)
-                attributes.update(decided.corrections(*uids))
+                attributes.update(changes(reading, decided, entry))
             if question.of_instance and not question.of_instance(attributes):
                 continue
             if not question.of_extras or question.of_extras(attributes):
                 yield attributes
 
-    def _below(self, reading: Reading, key: bytes, series: SeriesRow) -> Iterator[Attributes]:
+    def _below(
+        self, reading: Reading, key: bytes, series: SeriesRow, decided: Decided | None
+    ) -> Iterator[Attributes]:
         """Yield attribute sets that hold every value of the extra tags in the series."""
         extras = self._question.extras
+        if decided and decided.corrects:
+            yield series_attributes({}, series)
+            yield from self._corrected(reading, key, decided)
+            return
         yield series_attributes({}, series)
         yield {_SOP_CLASS: {"vr": "UI", "Value": list(series.classes)}}
         in_rows = frozenset(tag for tag in extras if level_of(tag) is Level.IMAGE) - {_SOP_CLASS}
@@ -219,7 +224,7 @@ class _Evaluation:
         if in_headers:
             yield from self._headers.of_series(reading, key, series, in_headers)
 
-    def _correct(self, attributes: Attributes, decided: Decided | None, *uids: str) -> None:
-        if decided:
-            corrections = decided.corrections(*uids)
-            attributes.update({tag: corrections[tag] for tag in self._question.extras & corrections.keys()})
+    def _corrected(self, reading: Reading, key: bytes, decided: Decided) -> Iterator[Attributes]:
+        """Yield what each instance says: they may be corrected one by one."""
+        for entry, header in self._headers.of_instances(reading, key, list(visible_instances(reading, key))):
+            yield instance_attributes({**header, **changes(reading, decided, entry)}, entry)

@@ -29,7 +29,7 @@ from .model import (
     Verb,
 )
 from .moving import moved_attributes
-from .overlays import load
+from .overlays import load, place_of
 from .packs import Headers, ReadHeader, packed_json
 from .planning import Planner
 from .purging import Doomed, doomed, knows_patient
@@ -168,7 +168,10 @@ class LmdbReader:
         with self._environment.reading() as reading:
             if reading.get(DECIDED + study.encode()) is None:
                 return Standing.PLAIN
-            return load(reading, study).standing((study, series, instance))
+            place = place_of(reading, study, series)
+            found = load(reading, place).standing((place, series, instance))
+        is_moved = place != study and found is Standing.PLAIN
+        return Standing.CORRECTED if is_moved else found
 
     def corrections(self, entry: Entry) -> list[Decision]:
         """Return the corrections in force for an instance, oldest first; empty for nearly all.

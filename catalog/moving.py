@@ -7,6 +7,7 @@ taking the decision back finds everything as it was. What comes later goes where
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -20,6 +21,29 @@ from .rows import CLAIMS_CODEC, ENTRY_CODEC, INSTANCE_CODEC, STUDY_CODEC
 from .truth import CLAIM, INSTANCE, STUDY, VERSIONS, Reads, joined, scan
 
 _STUDY_UID = "0020000D"
+_OF_THE_STUDY: Final[Attributes] = {
+    tag: {"vr": BY_TAG[tag].vr}
+    for tag in ("00080020", "00080030", "00080050", "00080090", "00081030", "00200010")
+}
+"""What all objects of a study say alike."""
+_OF_THE_PATIENT: Final[Attributes] = {
+    tag: {"vr": vr}
+    for vr, tags in {
+        "AS": "00101010",
+        "CS": "00100022 00100035 00100040 001021A0 00102203",
+        "DA": "00100030 00100033 00100034 001021D0",
+        "LO": "00100020 00100021 00101000 00101080 00101081 00101040 00102000 00102110 00102150 00102152 "
+        "001021F0 00102299 00380010 00380014 00380060",
+        "LT": "001021B0 00104000",
+        "PN": "00100010 00101001 00101005 00101060 00102297",
+        "SH": "00102154 00102160 00102180",
+        "SQ": "00081120 00100024 00100050 00100101 00100102 00101002 00380064 00400275",
+        "TM": "00100032",
+        "US": "001021C0",
+    }.items()
+    for tag in tags.split()
+}
+"""Who it is, PS3.3 C.7.1.1, C.7.2.2 and C.3.4: all but what was measured for this examination."""
 
 
 def settle_moves(batch: Batch, study: str, decided: Decided) -> set[str]:
@@ -115,14 +139,31 @@ def _patient(key: PatientKey, study: str, move: Decision | None) -> PatientKey:
 
 
 def moved_attributes(reads: Reads, decided: Decided, entry: Entry) -> tuple[Decision, Attributes] | None:
-    """Return by which decision an object lies in another study than it says, and what it is to say."""
+    """Return by which decision an object lies in another study than it says, and what it is to say.
+
+    What the study's corrections say besides comes after it. An element without a value is to have none: what
+    else an object tells of another patient, or of another study, goes.
+    """
     move = decided.move_of(entry.StudyInstanceUID, entry.SeriesInstanceUID)
     stored = reads.get(STUDY + entry.StudyInstanceUID.encode()) if move else None
     if move is None or stored is None:
         return None
-    attributes: Attributes = decoded(STUDY_CODEC.unpack(stored).seen_attributes)
+    there = STUDY_CODEC.unpack(stored)
+    home = reads.get(STUDY + move.target[0].encode())
+    is_same_patient = home is not None and STUDY_CODEC.unpack(home).patient == there.seen_patient
+    gone = _OF_THE_STUDY if is_same_patient else {**_OF_THE_STUDY, **_OF_THE_PATIENT}
+    attributes: Attributes = decoded(there.attributes)
     wanted = {tag: value for tag, value in attributes.items() if _is_above_series(tag)}
-    return move, {**wanted, _STUDY_UID: {"vr": "UI", "Value": [entry.StudyInstanceUID]}}
+    told = {tag: value for tag, value in move.attributes.items() if tag not in BY_TAG}
+    uid: Attributes = {_STUDY_UID: {"vr": "UI", "Value": [entry.StudyInstanceUID]}}
+    return move, {**gone, **wanted, **told, **uid}
+
+
+def changes(reads: Reads, decided: Decided, entry: Entry) -> Attributes:
+    """Return every attribute that an object says otherwise than its bytes do."""
+    found = moved_attributes(reads, decided, entry) if decided.moves else None
+    own = decided.corrections(entry.StudyInstanceUID, entry.SeriesInstanceUID, entry.SOPInstanceUID)
+    return {**found[1], **own} if found else own
 
 
 def _is_above_series(tag: str) -> bool:

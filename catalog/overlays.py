@@ -165,6 +165,11 @@ class Decided:
                 merged.update(correction.attributes)
         return merged
 
+    def within(self, study: str, series: str) -> list[Decision]:
+        """Return the corrections of a series, of its study, and of anything in it."""
+        uids = (study, series)
+        return [each for each in self._corrections if uids[: len(each.target)] == each.target[:2]]
+
     def of_the_study(self, uid: str) -> Attributes:
         """Return the corrections that change what is answered about the study or its patient."""
         found = self.corrections(uid)
@@ -195,35 +200,57 @@ def load(reads: Reads, StudyInstanceUID: str) -> Decided:
 
 
 def _rows(reads: Reads, StudyInstanceUID: str) -> Iterable[DecisionRow]:
-    """Yield the decisions under a study, and those about series that were moved into it."""
+    """Yield the decisions under a study, and those about series that lie in it and did not always."""
     own = list(_rows_under(reads, StudyInstanceUID))
     yield from own
-    arrived = {row.decision.target for row in own if row.decision.verb is Verb.MOVE}
-    for target in arrived:
-        if target[0] == StudyInstanceUID:
-            continue
-        there = list(_rows_under(reads, target[0]))
-        known = Decided(there)
-        move = known.moves.get(target)
-        if move is None or move.detail != StudyInstanceUID:
-            continue
+    for target in {row.decision.target for row in own if row.decision.verb is Verb.MOVE}:
+        yield from _brought_along(reads, StudyInstanceUID, target)
+
+
+def _brought_along(reads: Reads, StudyInstanceUID: str, target: tuple[str, ...]) -> Iterable[DecisionRow]:
+    """Yield what was decided about a moved series in each study that it lay in before it came to this one.
+
+    `target` is the study in which it was sent, and the series.
+    """
+    at_home = list(_rows_under(reads, target[0]))
+    known = Decided(at_home)
+    move = known.moves.get(target)
+    if (move.detail if move else target[0]) != StudyInstanceUID:
+        return
+    if move and target[0] != StudyInstanceUID:
         yield from _held_before(reads, known, move)
-        for row in there:
+    places = {target[0], *(each.detail for each in known.all if _moves(each, target))}
+    for place in places - {StudyInstanceUID}:
+        for row in at_home if place == target[0] else _rows_under(reads, place):
             decision = row.decision
-            if decision.target[:2] == target and decision.verb is not Verb.MOVE:
+            if decision.target[:2] == (place, target[1]) and decision.verb is not Verb.MOVE:
                 moved = (StudyInstanceUID, *decision.target[1:])
                 yield DecisionRow(msgspec.structs.replace(decision, target=moved), row.order)
 
 
 def _held_before(reads: Reads, sent_in: Decided, move: Decision) -> Iterable[DecisionRow]:
     """Yield the legal holds on studies that a series was in before it was moved: they go on holding it."""
-    others = {each.detail for each in sent_in.all if each.verb is Verb.MOVE and each.target == move.target}
+    others = {each.detail for each in sent_in.all if _moves(each, move.target)}
     known = [Decided(_rows_under(reads, study)) for study in others - {move.detail, move.target[0]}]
     for decided in (sent_in, *known):
         for hold in decided.holds:
             if len(hold.target) == 1 and hold.when <= move.when:
                 target = (move.detail, move.target[1])
                 yield DecisionRow(msgspec.structs.replace(hold, target=target), 0)
+
+
+def _moves(decision: Decision, target: tuple[str, ...]) -> bool:
+    return decision.verb is Verb.MOVE and decision.target == target
+
+
+def place_of(reads: Reads, StudyInstanceUID: str, SeriesInstanceUID: str) -> str:
+    """Return the study in which a series lies now that was sent in this one, or lay in it for a time."""
+    for row in _rows_under(reads, StudyInstanceUID):
+        target = row.decision.target
+        if row.decision.verb is Verb.MOVE and target[1] == SeriesInstanceUID:
+            move = Decided(_rows_under(reads, target[0])).moves.get(target)
+            return move.detail if move else target[0]
+    return StudyInstanceUID
 
 
 def _rows_under(reads: Reads, StudyInstanceUID: str) -> Iterable[DecisionRow]:

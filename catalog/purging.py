@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from .commit import Batch
 from .forgetting import forget
 from .levels import all_series
 from .model import Decision, Entry, PatientKey, Verb
 from .order import BY_SERIES, patient_prefix
-from .overlays import Decided, corrected_patient, load
+from .overlays import Decided, corrected_patient, load, place_of
 from .recording import forget_indexes
 from .rows import NAMES_CODEC, STUDY_CODEC, StudyRow
 from .selecting import versions
@@ -52,7 +54,10 @@ class Doomed(NamedTuple):
 
 
 def doomed(reading: Reading, decision: Decision) -> Doomed:
-    """Return what is to go by a decision to delete or erase."""
+    """Return what is to go by a decision to delete or erase, in whichever study that lies by now."""
+    if len(decision.target) > 1:
+        place = place_of(reading, *decision.target[:2])
+        decision = replace(decision, target=(place, *decision.target[1:]))
     decided = load(reading, decision.target[0])
     found = versions(reading, decision.target)
     entries = tuple(entry for entry in found if decided.is_covered(decision, entry))
@@ -64,7 +69,7 @@ def doomed(reading: Reading, decision: Decision) -> Doomed:
     others = (
         each
         for each in decided.all
-        if each.target[:depth] == decision.target
+        if (each.target[:depth] == decision.target or _brings(reading, each, decision.target))
         and each.id != decision.id
         and each.verb is not Verb.ERASE
         and each.when <= decision.when
@@ -77,6 +82,12 @@ def doomed(reading: Reading, decision: Decision) -> Doomed:
         tuple(others),
         tuple(_patients(study, decided)) if study else (),
     )
+
+
+def _brings(reading: Reading, decision: Decision, target: tuple[str, ...]) -> bool:
+    """Say whether by this decision a series lies in a study that is the whole target."""
+    is_into = decision.verb is Verb.MOVE and (decision.detail,) == target
+    return is_into and place_of(reading, *decision.target) == decision.detail
 
 
 def _patients(study: StudyRow, decided: Decided) -> set[PatientKey]:
@@ -113,7 +124,8 @@ def purge(batch: Batch, study: str, entries: Sequence[Entry], decisions: Sequenc
     if decisions and (stored := batch.get(DECIDED + study.encode())) is not None:
         left = [id for id in NAMES_CODEC.unpack(stored) if id not in set(decisions)]
         batch.put(DECIDED + study.encode(), NAMES_CODEC.pack(left))
-    _forget_study(batch, study)
+    for uid in {study, *(entry.StudyInstanceUID for entry in entries)}:
+        _forget_study(batch, uid)
 
 
 def _forget_series(batch: Batch, key: bytes) -> None:

@@ -171,17 +171,31 @@ class ArchiveDesk:
         """Move series to another study, or with `to` empty to a new one with these `Keyword=Value`s."""
         changed = attributes_of(attributes or [])
         check_values(changed)
+        if to and changed:
+            raise BadRequest("Attributes are given to a new study only.", "Correct the study instead.")
         study = to or f"2.25.{uuid.uuid4().int}"
         catalog, found = self._archive.catalog, []
         for uid in series:
             target = target_of(catalog, uid)
             if len(target) != 2:
                 raise BadRequest(f"{uid} is no series.", "Name Series Instance UIDs.")
-            found.append((catalog.sent_in(*target), target[1]))
+            said = changed if to else {**self._corrected(target), **changed}
+            found.append(((catalog.sent_in(*target), target[1]), said))
+        if to and not catalog.select(Selection(studies=(to,))) and any(to != each[0] for each, _ in found):
+            raise NotFound(f"Study {to} is not here.", "Look it up with: peerpacs find")
         return [
-            self._register.make(Verb.MOVE, each, reason=reason, who=who, attributes=changed, detail=study)
-            for each in found
+            self._register.make(Verb.MOVE, each, reason=reason, who=who, attributes=said, detail=study)
+            for each, said in found
         ]
+
+    def _corrected(self, target: tuple[str, ...]) -> Attributes:
+        """Return what a series says of its study otherwise than its bytes do, and will in a new one too."""
+        catalog, said = self._archive.catalog, Attributes()
+        for entry in catalog.select(Selection(studies=target[:1], series=target[1:]))[:1]:
+            for each in catalog.corrections(entry):
+                said.update(each.attributes if len(each.target) == 1 else {})
+        said.pop("0020000D", None)
+        return said
 
     def join_studies(self, study: str, into: str, reason: str, who: str) -> list[dict[str, Any]]:
         """Move every series of a study into another one.

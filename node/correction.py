@@ -182,8 +182,12 @@ def _apply(dataset: Dataset, decision: Decision, change: Dataset, system: str, r
     before = Dataset()
     for element in change:
         known = dataset.get(element.tag)
+        if known is None and element.is_empty:
+            continue
         before.add(known if known is not None else DataElement(element.tag, element.VR, None))
         dataset.add(DataElement(element.tag, _vr(element, known), element.value))
+    if not before:
+        return
     item = Dataset()
     item.SourceOfPreviousValues = ""
     when = datetime.fromtimestamp(decision.when / 1000, UTC)

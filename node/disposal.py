@@ -258,7 +258,11 @@ class Disposal:
         if patients := self._marks(id, order, doomed.patients):
             order = replace(order, patients=patients)
             self.orders.change(id, order)
-        self.orders.note_instances(id, {entry.SOPInstanceUID for entry in doomed.entries})
+        uids = {entry.SOPInstanceUID for entry in doomed.entries}
+        if len(order.target) < 3:
+            # One that was moved here is sent in another study.
+            uids |= {entry.SeriesInstanceUID for entry in doomed.entries}
+        self.orders.note_instances(id, uids)
         self._clear_shelves(order, doomed.entries)
         others = [each.id for each in doomed.others]
         self._purge(order, doomed, others)

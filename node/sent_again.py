@@ -54,7 +54,8 @@ class SentAgain:
             NotPermitted: it was erased.
         """
         study = header.StudyInstanceUID
-        standing = self._standing(study, header.SeriesInstanceUID, header.SOPInstanceUID)
+        below = header.SeriesInstanceUID, header.SOPInstanceUID
+        standing = Standing.ERASED if any(map(self._is_erased, below)) else self._standing(study, *below)
         if standing is Standing.PLAIN:
             return
         self._alarm(study, caller, standing)

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from catalog import BadRequest
+from catalog import BadRequest, NotFound
 from node.app import Node, rebuild
 from tests.homes import Peer, RawInstance, attribute, edited, phantoms, serving
+from tests.node.test_rejected import note_about, told
+from tests.running import until
 
 WHO = {"reason": "a test", "who": "tester"}
 COUNTS = {"NumberOfStudyRelatedSeries": "", "NumberOfStudyRelatedInstances": ""}
@@ -99,6 +101,73 @@ def test_what_was_decided_about_a_series_goes_with_it(tmp_path: Path) -> None:
         assert len(peer.get(uid(right[0]))) == 2, "what is decided about the study it left is not about it"
 
 
+def test_what_was_decided_about_a_series_anywhere_holds_wherever_it_lies(tmp_path: Path) -> None:
+    wrong, right, third = two_series(740), phantoms(741), phantoms(742)
+    series, rejected = uid(wrong[2], "SeriesInstanceUID"), wrong[3].SOPInstanceUID
+    with serving(tmp_path / "home") as node:
+        peer, verbs = Peer(node), node.desk.verbs()
+        peer.store(*wrong, *right, *third)
+        first = move(node, series, uid(right[0]))
+        verbs["reject"](target=rejected, why="safety", **WHO)
+        on = move(node, series, uid(third[0]))
+        assert rejected not in {one.SOPInstanceUID for one in peer.get(uid(third[0]))}
+        peer.store(note_about(wrong[2:3], "113001", "2.25.740"))
+        assert peer.get(uid(third[0])) == third, "a note names the study in which it was sent"
+        for made in (on, first):
+            verbs["undo"](decision=made["decision"], **WHO)
+        assert peer.get(uid(wrong[0])) == wrong[:2]
+        with pytest.raises(NotFound, match="not here"):
+            verbs["move_series"](series=[uid(right[0], "SeriesInstanceUID")], to="1.2.3", **WHO)
+
+
+@pytest.mark.parametrize("verb", ["reject", pytest.param("erase", marks=pytest.mark.slow)])
+def test_a_moved_series_that_is_sent_again_is_judged_by_the_study_it_is_in(tmp_path: Path, verb: str) -> None:
+    wrong = two_series(745)
+    with serving(tmp_path / "home") as node:
+        peer, verbs = Peer(node), node.desk.verbs()
+        peer.store(*wrong[:3])
+        move(node, uid(wrong[2], "SeriesInstanceUID"), "", "PatientID=OWN-1", "PatientName=NAMED^ONCE")
+        peer.store(wrong[3])
+        assert [line.outcome for line in told(node, "alarm", uid(wrong[0]))] == ["sent again"]
+        [new] = {one["StudyInstanceUID"] for one in peer.find(StudyInstanceUID="")} - {uid(wrong[0])}
+        verbs[verb](target=new, **WHO)
+        assert set(peer.store(*wrong[2:])) == {0x0124 if verb == "erase" else 0}
+        assert [one["StudyInstanceUID"] for one in peer.find(StudyInstanceUID="")] == [uid(wrong[0])]
+        if verb == "erase":
+            until(lambda: verbs["deletions"]()["orders"][-1]["outcome"] == "erased")
+            assert not any(b"NAMED" in path.read_bytes() for path in node.home.rglob("*") if path.is_file())
+            assert set(peer.store(*wrong[2:])) == {0x0124}
+
+
+def test_a_moved_object_says_nothing_of_the_patient_it_was_sent_for(tmp_path: Path) -> None:
+    old = {"PatientAddress": "OLD", "OtherPatientIDs": "OLD", "PatientAge": "070Y", "StudyID": "OLD"}
+    wrong, right = [edited(one, **old) for one in two_series(750)], phantoms(751)
+    series = uid(wrong[2], "SeriesInstanceUID")
+    with serving(tmp_path / "home") as node:
+        peer, verbs = Peer(node), node.desk.verbs()
+        peer.store(*wrong, *right)
+        verbs["correct"](target=uid(right[0]), attributes=["PatientID=R-1", "PatientAddress=NEW"], **WHO)
+        move(node, series, uid(right[0]))
+        verbs["correct"](target=uid(right[0]), attributes=["PatientID=R-2"], **WHO)
+        got = {one.SOPInstanceUID: one for one in peer.get(uid(right[0]))}[wrong[2].SOPInstanceUID]
+        assert [uid(got, keyword) for keyword in ("PatientID", "PatientAddress")] == ["R-2", "NEW"]
+        assert not any(uid(got, keyword) == old[keyword] for keyword in old)
+        before = [item.ModifiedAttributesSequence[0] for item in attribute(got, "OriginalAttributesSequence")]
+        ids = [uid(wrong[0], "PatientID"), uid(right[0], "PatientID"), "R-1"]
+        assert [each.PatientID for each in before] == ids, "each item has what was there before it"
+        assert before[0].PatientAddress == "OLD"
+        found = peer.find(
+            "IMAGE", StudyInstanceUID=uid(right[0]), SeriesInstanceUID=series, PatientAddress=""
+        )
+        assert {one["PatientAddress"] for one in found} == {"NEW"}
+        split = move(node, series, "")
+        assert {one["PatientID"] for one in peer.find(StudyInstanceUID="", PatientID="")} == {
+            uid(wrong[0], "PatientID"), "R-2",
+        }, "what was corrected stays so when it is split off"  # fmt: skip
+        verbs["undo"](decision=split["decision"], **WHO)
+        assert len(peer.get(uid(right[0]))) == len(right) + 2
+
+
 def test_a_series_is_split_off_moved_on_and_two_studies_are_joined(tmp_path: Path) -> None:
     one, other = two_series(720), phantoms(721)
     series = uid(one[2], "SeriesInstanceUID")
@@ -132,6 +201,7 @@ def test_a_restart_and_a_rebuild_repeat_what_was_moved(tmp_path: Path) -> None:
         peer = Peer(node)
         peer.store(*wrong[:3], *right, *third)
         move(node, uid(wrong[2], "SeriesInstanceUID"), uid(right[0]))
+        node.desk.verbs()["correct"](target=uid(third[0]), attributes=["PatientID=RIGHT-1"], **WHO)
         split = move(node, uid(third[2], "SeriesInstanceUID"), "", "StudyDescription=NEW")
         undone = move(node, uid(third[0], "SeriesInstanceUID"), uid(right[0]))
         node.desk.verbs()["undo"](decision=undone["decision"], **WHO)
