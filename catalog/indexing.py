@@ -18,6 +18,7 @@ from .decisions import settle_conflict
 from .levels import seen_attributes, visible_instances
 from .model import Entry
 from .order import decoded, encoded, ordinal
+from .overlays import load
 from .packs import (
     Packed,
     ReadHeader,
@@ -245,6 +246,12 @@ class Indexer:
             if study.effective or series.effective or study.first != (series.SeriesInstanceUID, alone[0]):
                 terms.extend(terms_of(rows))
         terms.extend(marks_of(union.crowded))
+        if study.is_decided:
+            # What was sent leads nowhere: whoever evaluates a question knows what is said instead.
+            for each in load(reading, study.StudyInstanceUID).within(
+                study.StudyInstanceUID, series.SeriesInstanceUID
+            ):
+                terms.extend(terms_of(dict(each.attributes)))
         if union.digest != series.digest:
             terms.append(UNKNOWN)
         self.search.put(series.number, ordinal(study.order), terms, text_of(rows))

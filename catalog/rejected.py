@@ -25,8 +25,9 @@ from .levels import (
     united,
 )
 from .model import Attributes, Change, Entry, Head, Query, Selection
+from .moving import changes
 from .order import decoded, first_value
-from .overlays import load
+from .overlays import Decided, load
 from .packs import Headers
 from .rows import INSTANCE_CODEC, STUDY_CODEC, SeriesRow, StudyRow, Totals, count
 from .truth import DECIDED, INSTANCE, STUDY, Environment, Reading, scan, scan_keys
@@ -39,6 +40,7 @@ class _Series(NamedTuple):
     key: bytes
     row: SeriesRow
     entries: list[Entry]
+    decided: Decided
 
 
 class RejectedCatalog:
@@ -127,7 +129,8 @@ class RejectedCatalog:
         yield series_attributes({}, series.row)
         yield {_SOP_CLASS: {"vr": "UI", "Value": list(series.row.classes)}}
         for entry, header in self._headers.of_instances(reading, series.key, series.entries):
-            yield {**header, **instance_attributes({}, entry)}
+            said = {**header, **instance_attributes({}, entry)}
+            yield {**said, **changes(reading, series.decided, entry)}
 
     def _instances(
         self, reading: Reading, series: _Series, question: Question, above: Attributes
@@ -135,6 +138,7 @@ class RejectedCatalog:
         for entry, header in self._headers.of_instances(reading, series.key, series.entries):
             extras = {tag: header[tag] for tag in question.extras & header.keys()}
             attributes = instance_attributes({**above, **extras}, entry)
+            attributes.update(changes(reading, series.decided, entry))
             if question.of_instance and not question.of_instance(attributes):
                 continue
             if not question.of_extras or question.of_extras(attributes):
@@ -156,7 +160,7 @@ def _rejected(reading: Reading, uid: str) -> tuple[StudyRow | None, list[_Series
             series = replace(row, instances=0, size=0, classes={})
             for entry in entries:
                 count(Totals(), study, series, entry, 1)
-            found.append(_Series(key, series, entries))
+            found.append(_Series(key, series, entries, decided))
     found.sort(key=lambda each: series_rank(each.row))
     return (study, found) if found else (None, [])
 

@@ -13,6 +13,7 @@ from catalog import Damaged
 from node.app import Node, open_node, rebuild
 from node.contracts import Device, Service
 from tests.homes import Peer, RawInstance, attribute, edited, new_home, phantoms, serving
+from tests.running import until
 
 WHO = {"reason": "a test", "who": "tester"}
 
@@ -142,6 +143,31 @@ def test_a_corrected_study_is_found_and_leaves_under_the_new_patient_only(tmp_pa
             0
         ]
         assert {uid(one, "PatientID") for one in peer.get(study)} == {"NEW-1"}
+
+
+def test_every_attribute_is_found_by_what_it_was_corrected_to(tmp_path: Path) -> None:
+    sent = [edited(one, ImageComments="WRONG", PatientComments="WRONG") for one in phantoms(18, instances=2)]
+    study, series = uid(sent[0]), uid(sent[0], "SeriesInstanceUID")
+    with serving(tmp_path / "home") as node:
+        peer, shown, verbs = Peer(node), Peer(node, "PEER", "_REJ"), node.desk.verbs()
+        node.devices.put(Device(ae_title="PEER", services=(*Service,), called=("ALPHA", "ALPHA_REJ")))
+        peer.store(*sent)
+        verbs["correct"](target=study, attributes=["PatientComments=RIGHT"], **WHO)
+        verbs["correct"](target=sent[0].SOPInstanceUID, attributes=["ImageComments=ONE"], **WHO)
+        asked: list[tuple[str, dict[str, str], int]] = [
+            ("STUDY", {"StudyInstanceUID": "", "PatientComments": "RIGHT"}, 1),
+            ("STUDY", {"StudyInstanceUID": "", "PatientComments": "RI*"}, 1),
+            ("STUDY", {"StudyInstanceUID": "", "PatientComments": "WRONG"}, 0),
+            ("STUDY", {"StudyInstanceUID": "", "ImageComments": "ONE"}, 1),
+            ("SERIES", {"StudyInstanceUID": study, "SeriesInstanceUID": "", "ImageComments": "ONE"}, 1),
+        ]
+        below = {"StudyInstanceUID": study, "SeriesInstanceUID": series, "SOPInstanceUID": ""}
+        asked += [("IMAGE", {**below, "ImageComments": value}, 1) for value in ("ONE", "WRONG")]
+        for level, keys, count in asked:
+            until(lambda level=level, keys=keys, count=count: len(peer.find(level, **keys)) == count)  # type: ignore[misc]
+        verbs["reject"](target=study, **WHO)
+        for level, keys, count in asked:
+            assert len(shown.find(level, **keys)) == count, (level, keys)
 
 
 def test_undo_gives_back_the_very_bytes(tmp_path: Path) -> None:
