@@ -62,6 +62,8 @@ class Moved(NamedTuple):
     failed: int
     warning: int
     status: int
+    is_counted: bool = True
+    """Whether it says how many were completed, which it need not (PS3.7 9.1.4.1)."""
 
 
 class Association:
@@ -177,7 +179,7 @@ class Association:
                 completed, failed, warning = (
                     int.from_bytes(received.get(tag, b""), "little") for tag in (0x1021, 0x1022, 0x1023)
                 )
-                return Moved(completed, failed, warning, status)
+                return Moved(completed, failed, warning, status, 0x1021 in received)
 
     def get(self, identifier: bytes, digests: list[str] | None = None) -> Retrieved:
         """Receive by C-GET in Study Root, keeping nothing but SHA-256 digests if they are wanted."""

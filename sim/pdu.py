@@ -134,11 +134,22 @@ def associate_rq(
     return struct.pack(">BBI", 0x01, 0, len(field)) + field
 
 
+_REJECTIONS: Final = {
+    (1, 3): " because it does not recognize our AE title (--calling)",
+    (1, 7): " because it does not recognize the AE title that it was called by",
+    (3, 1): " because it has too much to do",
+    (3, 2): " because it has as many associations as it may",
+}
+"""Source and reason → what they mean (PS3.8 Table 9-21)."""
+
+
 def read_associate_ac(pdu: tuple[int, memoryview]) -> tuple[set[int], int]:
     """Accepted presentation context ids and the peer's Maximum Length, PS3.8 Table 9-17."""
     pdu_type, field = pdu
     if pdu_type == 0x03:
-        raise ProtocolError(f"The association was rejected: result, source, reason {tuple(field[1:4])}.")
+        numbers = tuple(field[1:4])
+        why = _REJECTIONS.get((field[2], field[3]), "")
+        raise ProtocolError(f"The association was rejected{why}: result, source, reason {numbers}.")
     if pdu_type != 0x02:
         raise ProtocolError(f"A PDU of type {pdu_type:02X} came where A-ASSOCIATE-AC was due.")
     accepted, maximum = set(), 0

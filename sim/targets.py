@@ -7,6 +7,7 @@ answers flat questions and single instances, as the cloud PACS paper's clients d
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ from .web import AS_STORED, RELATED, Client, related
 REFUSALS: Final = (OSError, ProtocolError, ClientError, HTTPException)
 """What comes of a target that refuses, hangs or dies."""
 _SUCCESS: Final = 0
+_LEAST: Final = 132
+"""Bytes of a preamble and its prefix (PS3.10 7.1), with which every instance begins."""
 
 
 class Stored(NamedTuple):
@@ -63,8 +66,10 @@ class Target:
     address: Address | None = None
     web: str = ""
     """The root of its DICOMweb services, a URL."""
-    token: str = ""
-    """A bearer token for them."""
+    authorization: str = ""
+    """The header of that name for them."""
+    tls: ssl.SSLContext | None = None
+    """Whom to trust when they are encrypted; whom this machine trusts if it is not said."""
     destination: Address | None = None
     """Where it may C-MOVE to; whoever runs the experiments listens there."""
     elsewhere: Address | None = None
@@ -159,7 +164,7 @@ class Target:
         elif way == "C-MOVE":
             assert self.destination
             with self._associated([STUDY_ROOT_MOVE]) as association:
-                yield _Mover(association, self.destination.ae_title)
+                yield _Mover(association, self.destination)
         else:
             with self._associated([STUDY_ROOT_GET], receives=RECEIVED) as association:
                 yield _Getter(association)
@@ -172,7 +177,7 @@ class Target:
         """
         if not self.web:
             raise ClientError(f"No DICOMweb root of {self.name} was given.")
-        return Client(self.web, self.timeout, self.token)
+        return Client(self.web, self.timeout, self.authorization, self.tls)
 
     def _associated(
         self,
@@ -240,7 +245,7 @@ class Retriever:
     """Fetches studies and instances and keeps nothing of them."""
 
     def study(self, StudyInstanceUID: str) -> Fetched:
-        """Fetch a study. Raises `REFUSALS`, ProtocolError also when not all of it came."""
+        """Fetch a study. Raises `REFUSALS`, ProtocolError also when not all of it came, or nothing."""
         raise NotImplementedError
 
     def instance(self, study: str, series: str, instance: str) -> Fetched:
@@ -265,6 +270,8 @@ class _Getter(Retriever):
             raise ProtocolError(
                 f"A C-GET ended with status {got.status:04X} after {got.instances} instances."
             )
+        if not got.instances:
+            raise ProtocolError("A C-GET ended well and brought nothing: what was asked for is not there.")
         return Fetched(got.instances, got.size, time.perf_counter() - began)
 
 
@@ -274,7 +281,7 @@ def _unique(study: str, series: str, instance: str) -> bytes:
 
 
 class _Mover(Retriever):
-    def __init__(self, association: Association, destination: str) -> None:
+    def __init__(self, association: Association, destination: Address) -> None:
         self._association = association
         self._destination = destination
 
@@ -286,11 +293,15 @@ class _Mover(Retriever):
 
     def _fetch(self, asked: bytes) -> Fetched:
         began = time.perf_counter()
-        moved = self._association.move(asked, self._destination)
+        title, port = self._destination.ae_title, self._destination.port
+        moved = self._association.move(asked, title)
         if moved.status or moved.failed:
             raise ProtocolError(
-                f"A C-MOVE to {self._destination} ended with {moved.status:04X}, {moved.failed} failed."
+                f"A C-MOVE to {title} ended with {moved.status:04X}, {moved.failed} failed. See whether it "
+                f"knows {title}, with this machine and port {port}, can reach it, and has what was asked for."
             )
+        if moved.is_counted and not moved.completed + moved.warning:
+            raise ProtocolError("A C-MOVE ended well and sent nothing: what was asked for is not there.")
         return Fetched(moved.completed + moved.warning, 0, time.perf_counter() - began)
 
 
@@ -307,6 +318,8 @@ class _Wado(Retriever):
     def _fetch(self, path: str) -> Fetched:
         began = time.perf_counter()
         size = self._client.get(path, AS_STORED)
+        if size < _LEAST:
+            raise ClientError(f"GET {path} was answered with {size} bytes, in which no instance can be.")
         return Fetched(0, size, time.perf_counter() - began)
 
 
@@ -319,6 +332,12 @@ def reason(error: BaseException) -> str:
             return "It did not answer in time: it hangs, or the way to it is cut."
         case ConnectionError() | HTTPException() | Closed():
             return "It closed the connection in the middle."
+        case ssl.SSLCertVerificationError():
+            why = error.verify_message
+            return f"Its certificate is not trusted: {why}. Name the CA that signed it: --ca-file."
+        case ssl.SSLError():
+            why = (error.reason or str(error)).lower().replace("_", " ")
+            return f"It does not speak TLS with us there: {why}."
         case OSError():
             return f"It could not be reached: {error.strerror or error}."
         case ProtocolError() | ClientError():

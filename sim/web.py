@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,15 @@ def related(files: Sequence[Sequence[bytes]]) -> tuple[Iterator[bytes], int]:
     pieces = [piece for file in files for piece in (_OPENING, *file, b"\r\n")]
     pieces.append(_CLOSING)
     return iter(pieces), sum(map(len, pieces))
+
+
+_REMEDIES: Final = {
+    401: " It wants to know who asks: --token-file or --password-file.",
+    403: " Who asks may not do that there.",
+    404: " Either it has not what was asked for, or that URL is not its DICOMweb root.",
+    405: " That URL is not its DICOMweb root.",
+}
+"""Status → what a person can do."""
 
 
 class HasWeb(Protocol):
@@ -82,13 +92,25 @@ class Client:
 
     _buffer: ClassVar = memoryview(bytearray(_BUFFER))
 
-    def __init__(self, where: int | str, timeout: float = 600.0, token: str = "") -> None:
-        """Prepare to speak to the URL of a DICOMweb root, or to a port of this machine."""
+    def __init__(
+        self,
+        where: int | str,
+        timeout: float = 600.0,
+        authorization: str = "",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Prepare to speak to the URL of a DICOMweb root, or to a port of this machine.
+
+        `authorization` is the header of that name; `tls` says whom to trust, if not whom this machine does.
+        """
         url = urlsplit(where if isinstance(where, str) else f"http://127.0.0.1:{where}{ROOT}")
-        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(url.netloc, timeout=timeout)
+        self._connection = (
+            http.client.HTTPSConnection(url.netloc, timeout=timeout, context=tls)
+            if url.scheme == "https"
+            else http.client.HTTPConnection(url.netloc, timeout=timeout)
+        )
         self._root = url.path.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._headers = {"Authorization": authorization} if authorization else {}
 
     def __enter__(self) -> Client:
         self._connection.connect()
@@ -104,9 +126,14 @@ class Client:
         """Ask below the root and drop what comes; return its length in bytes.
 
         Raises:
-            ClientError: the status was another one.
+            ClientError: the status was another one, or what came is of another type.
         """
         response = self._ask("GET", path, None, {"Accept": accept}, expected)
+        kind = response.getheader("Content-Type", "").partition(";")[0].strip().lower()
+        if kind != accept.partition(";")[0]:
+            raise ClientError(
+                f"GET {path} was answered with {kind or 'no type'}, not {accept.partition(';')[0]}."
+            )
         total = 0
         while count := response.readinto(self._buffer):
             total += count
@@ -132,6 +159,8 @@ class Client:
         self._connection.request(method, self._root + path, body, headers | self._headers)
         response = self._connection.getresponse()
         if response.status not in expected:
-            what = response.read()[:500].decode("utf-8", "replace")
-            raise ClientError(f"{method} {path} was answered with {response.status}: {what}")
+            words = " ".join(response.read()[:500].decode("utf-8", "replace").split())
+            said = f"{method} {path} was answered with {response.status}"
+            said += f": {words[:200]}" if words else "."
+            raise ClientError(said + _REMEDIES.get(response.status, ""))
         return response

@@ -6,8 +6,10 @@ import json
 import platform
 import signal
 import socket
+import ssl
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -24,13 +26,12 @@ from rich.table import Table
 from ..pdu import Address
 from ..servers import StoreSCP
 from ..targets import Target
-from ..traffic import records, scenario
-from ..traffic.records import Burst
+from ..traffic import scenario
 from .catalogue import EXPERIMENTS, carry_out
-from .comparison import page, partial
-from .figures import draw
+from .comparison import partial
 from .findings import said
 from .outcome import Outcome, Plan, Say, figure
+from .results import earlier, write
 
 _PARTIAL: Final = 3
 PAPERS: Final = ("fig8", "fig9", "fig10", "table4")
@@ -39,6 +40,7 @@ OPTIONS: Final = ("--target", "--dicomweb", "--elsewhere", "--scenario", "--comp
 """Options that only the experiments have."""
 
 
+_FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
 _MORE_THAN_0: Final = click.FloatRange(0, min_open=True)
 _NAMES: Final = "\n".join(f"  {name:<10} {each.title}" for name, each in EXPERIMENTS.items())
 
@@ -47,7 +49,9 @@ _NAMES: Final = "\n".join(f"  {name:<10} {each.title}" for name, each in EXPERIM
 @click.argument("experiments", nargs=-1)
 @click.option("--target", "targets", multiple=True, metavar="[NAME=]AE@HOST:PORT", help="A PACS to measure.")
 @click.option("--dicomweb", "webs", multiple=True, metavar="[NAME=]URL", help="The root of its DICOMweb.")
-@click.option("--token-file", type=click.Path(path_type=Path), help="A bearer token for DICOMweb.")
+@click.option("--token-file", type=_FILE, help="A bearer token for DICOMweb.")
+@click.option("--password-file", type=_FILE, help="NAME:PASSWORD for DICOMweb with Basic authentication.")
+@click.option("--ca-file", type=_FILE, help="Whom to trust at https, as PEM; else whom this machine trusts.")
 @click.option(
     "--destination", metavar="AE@PORT",
     help="Where we receive what the target is told to C-MOVE: it must know this AE, with this machine and "
@@ -62,7 +66,7 @@ _NAMES: Final = "\n".join(f"  {name:<10} {each.title}" for name, each in EXPERIM
 @click.option(
     "--scenario",
     "scenario_file",
-    type=click.Path(path_type=Path, exists=True),
+    type=_FILE,
     help="The traffic of week: TOML.",
 )
 @click.option("--loaded", is_flag=True, help="The target has the studies of this seed and share already.")
@@ -90,7 +94,7 @@ _NAMES: Final = "\n".join(f"  {name:<10} {each.title}" for name, each in EXPERIM
 @click.option("--patience", default=30.0, show_default=True, help="Seconds of refusals till week ends.")
 @click.option("--out", type=click.Path(path_type=Path), show_default="bench-DATE-TIME",
               default=lambda: time.strftime("bench-%Y%m%d-%H%M%S"), help="For the results.")  # fmt: skip
-@click.option("--compare", multiple=True, type=click.Path(path_type=Path, exists=True),
+@click.option("--compare", multiple=True, type=_FILE,
               help="Add the results.json of an earlier run to the report.")  # fmt: skip
 @click.option("--json", "is_json", is_flag=True, help="Print the results as JSON.")
 def main(
@@ -99,6 +103,8 @@ def main(
     webs: tuple[str, ...],
     elsewheres: tuple[str, ...],
     token_file: Path | None,
+    password_file: Path | None,
+    ca_file: Path | None,
     destination: str | None,
     calling: str,
     compare: tuple[Path, ...],
@@ -122,16 +128,18 @@ def main(
     plan = Plan(scenario=str(scenario_file or ""), is_loaded=planned.pop("loaded"), **planned)
     if scenario_file:
         scenario.read(scenario_file).bursts()
-    token = token_file.read_text().strip() if token_file else ""
+    who, trusted = authorization(token_file, password_file), trusting(ca_file)
     progress = Console(stderr=True)
-    outcomes = [each for path in compare for each in _read(path)]
     found = named(targets, webs, elsewheres)
+    outcomes = earlier(compare, [each.name for each in found])
     out.mkdir(parents=True, exist_ok=True)
     try:
         with _ended_by_signal(), receiving(destination, out) as receiver:
             for target in found:
-                target = replace(target, token=token, destination=receiver, calling=calling, timeout=timeout)
-                measure(replace(target, loaders=loaders), chosen, plan, progress, outcomes)
+                where = receiver.address if receiver else None
+                target = replace(target, authorization=who, tls=trusted, destination=where, calling=calling)
+                target = replace(target, timeout=timeout, loaders=loaders)
+                measure(target, chosen, plan, progress, outcomes, receiver)
     except KeyboardInterrupt:
         progress.print("You ended it; the report tells what was measured until then.", style="yellow")
     facts = {"date": time.strftime("%Y-%m-%d %H:%M"), "seed": plan.seed, "share": plan.share,
@@ -156,7 +164,33 @@ def known(names: Sequence[str]) -> list[str]:
             close = get_close_matches(name, EXPERIMENTS, n=1)
             hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(EXPERIMENTS)}."
             raise click.UsageError(f"There is no experiment {name!r}. {hint}")
-    return list(names)
+    return list(dict.fromkeys(names))
+
+
+def authorization(token_file: Path | None, password_file: Path | None) -> str:
+    """Return the Authorization that files say, empty without one.
+
+    Raises:
+        UsageError: there are two, or one is not what it should be.
+    """
+    if token_file and password_file:
+        raise click.UsageError("A token and a password are two. Give --token-file or --password-file.")
+    if token_file:
+        return f"Bearer {token_file.read_text().strip()}"
+    if not password_file:
+        return ""
+    words = password_file.read_text().strip()
+    if ":" not in words:
+        raise click.UsageError(f"{password_file} does not have NAME:PASSWORD in it.")
+    return f"Basic {b64encode(words.encode()).decode()}"
+
+
+def trusting(ca_file: Path | None) -> ssl.SSLContext | None:
+    """Return what trusts the CAs of a file. Raises UsageError if there are none in it."""
+    try:
+        return ssl.create_default_context(cafile=str(ca_file)) if ca_file else None
+    except ssl.SSLError:
+        raise click.UsageError(f"{ca_file} has no certificate as PEM.") from None
 
 
 def named(addresses: Iterable[str], webs: Iterable[str], elsewheres: Iterable[str] = ()) -> list[Target]:
@@ -177,6 +211,10 @@ def named(addresses: Iterable[str], webs: Iterable[str], elsewheres: Iterable[st
         name, _, url = text.rpartition("=") if "=" in text.partition("://")[0] else ("", "", text)
         if urlsplit(url).scheme not in ("http", "https"):
             raise click.UsageError(f"{url!r} is no URL. Write for example http://pacs:8042/dicom-web.")
+        if "@" in urlsplit(url).netloc:
+            raise click.UsageError(
+                "A password does not belong into a URL. Write it in a file: --password-file."
+            )
         there = found.get(name) or Target(name=name or urlsplit(url).netloc)
         found[name] = replace(there, web=url.rstrip("/"))
     for text in elsewheres:
@@ -198,7 +236,7 @@ def _address(text: str) -> tuple[str, Address]:
 
 
 @contextmanager
-def receiving(destination: str | None, out: Path) -> Iterator[Address | None]:
+def receiving(destination: str | None, out: Path) -> Iterator[StoreSCP | None]:
     """Run a receiver that keeps nothing, if one is wanted. Raises ServerError when it does not start."""
     if not destination:
         yield None
@@ -216,15 +254,16 @@ def receiving(destination: str | None, out: Path) -> Iterator[Address | None]:
         receiver = StoreSCP(out / "receiver", address)
         stack.callback(receiver.remove)
         receiver.start()
-        yield address
+        yield receiver
 
 
 def measure(
-    target: Target, names: Sequence[str], plan: Plan, progress: Console, found: list[Outcome]
-) -> None:
+    target: Target, names: Sequence[str], plan: Plan, progress: Console, found: list[Outcome],
+    receiver: StoreSCP | None = None,
+) -> None:  # fmt: skip
     """Carry out the experiments with one target, one after the other; those that fail tell why.
 
-    Each outcome is in `found` from its beginning on.
+    Each outcome is in `found` from its beginning on. What `receiver` never saw was not moved to us.
     """
     for name in names:
         outcome = Outcome(name, target.name)
@@ -232,11 +271,24 @@ def measure(
         with progress.status(f"{name}: {target.name}") as status:
             say = _Saying(progress, status.update)
             say(f"{name}: {target.name} begins", is_always=True)
+            before = receiver.received() if receiver else 0
             carry_out(name, target, plan, say, outcome)
+        if receiver and receiver.received() == before:
+            _refuse_moves(outcome, receiver.address)
         words = (
             partial(outcome) if outcome.stopped else f"{name}: {target.name}, done in {outcome.seconds:.1f} s"
         )
         progress.print(words, style="yellow" if outcome.stopped else "dim", highlight=False, markup=False)
+
+
+def _refuse_moves(outcome: Outcome, here: Address) -> None:
+    """Take the figures from an outcome whose C-MOVEs were said to be done, when none came."""
+    if outcome.way == "C-MOVE" and not outcome.stopped:
+        outcome.summary.clear()
+        outcome.stopped = (
+            f"It said that all was moved to {here.ae_title}, and nothing came to us. See which machine and "
+            f"port it knows of that AE title; we are at port {here.port}."
+        )
 
 
 class _Saying(Say):
@@ -272,28 +324,6 @@ def show(outcomes: Sequence[Outcome], console: Console) -> None:
                 console.print(partial(each), style="yellow", highlight=False, markup=False)
             for note in each.notes:
                 console.print(f"{each.target}: {note}", highlight=False, markup=False)
-
-
-def write(out: Path, outcomes: Sequence[Outcome], facts: dict[str, object]) -> None:
-    """Write results.json, report.html, the pictures, and the traffic of a week as CSV."""
-    out.mkdir(parents=True, exist_ok=True)
-    told = {"facts": facts, "outcomes": [each.as_json() for each in outcomes]}
-    (out / "results.json").write_text(json.dumps(told, indent=1))
-    (out / "report.html").write_text(page(outcomes, facts), encoding="utf-8")
-    for name, svg in draw(outcomes).items():
-        (out / f"{name}.svg").write_text(svg, encoding="utf-8")
-    for each in outcomes:
-        if bursts := each.samples.get("bursts"):
-            records.write(out / f"traffic-{each.target}.csv", [Burst(*row) for row in bursts])
-
-
-def _read(path: Path) -> list[Outcome]:
-    try:
-        return [Outcome.from_json(told) for told in json.loads(path.read_text())["outcomes"]]
-    except (ValueError, TypeError, LookupError, AttributeError):
-        raise click.UsageError(
-            f"{path} is not the results.json of an earlier run. Name the one in that run's folder."
-        ) from None
 
 
 @contextmanager

@@ -55,12 +55,16 @@ def replay(played: Scenario, targets: Mapping[str, Target], plan: Plan, outcome:
             last = time.monotonic()
             say(f"week: {len(run.sent)} of {run.planned} series, {len(run.failures)} refusals")
 
-    run = Replay(played, targets, plan.patience, show).play()
-    show(run)
-    tell(played, run, outcome)
+    replaying = Replay(played, targets, plan.patience, show)
+    try:
+        replaying.play()
+    finally:
+        # Also who ends it by hand is told of what was sent until then.
+        show(replaying.run)
+        tell(replaying.run, outcome)
 
 
-def tell(played: Scenario, run: Run, outcome: Outcome) -> None:
+def tell(run: Run, outcome: Outcome) -> None:
     """Write down what became of the traffic."""
     size = sum(each.size for each in run.sent)
     slowest = max((each.slowest for each in run.sent), default=0.0)

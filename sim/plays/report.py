@@ -20,7 +20,7 @@ def write(folder: Path, traffic: Traffic, transcript: Sequence[str], why: str = 
     """
     scenario, run = traffic.scenario, traffic.run
     outcome = Outcome("week", scenario.title, "C-STORE", unit="series", done=len(run.sent), of=run.planned)
-    tell(scenario, run, outcome)
+    tell(run, outcome)
     outcome.notes += transcript
     outcome.stopped = " ".join(filter(None, (why, outcome.stopped)))
     folder.mkdir(parents=True, exist_ok=True)

@@ -91,7 +91,7 @@ class Replay:
         self._on_progress = on_progress
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._is_ended = False
+        self._is_ended = self._is_dropped = False
         self._bursts = scenario.bursts()
         self._numbers = numbered(self._bursts)
         self._began = self._failing_since = 0.0
@@ -117,11 +117,14 @@ class Replay:
         try:
             while any(thread.is_alive() for thread in senders) and not self._stop.wait(0.2):
                 self._on_progress(self.run)
+        except KeyboardInterrupt:
+            self._is_dropped = True
+            raise
         finally:
             self._stop.set()
             for thread in (*senders, *readers):
                 thread.join()
-        self.run.seconds = time.monotonic() - self._began
+            self.run.seconds = time.monotonic() - self._began
         self._look_for_all()
         if not self.run.stopped and len(self.run.sent) < self.run.planned:
             self.run.stopped = (
@@ -168,6 +171,8 @@ class Replay:
                 for stored in self._target(burst.site).store(whole, calling(burst.device)):
                     slowest = max(slowest, stored.seconds)
                     self._acknowledge(burst, made, stored.SOPInstanceUID)
+                    if self._is_dropped:
+                        return
             except REFUSALS as error:
                 self._fail(burst, error)
                 self._stop.wait(wait)

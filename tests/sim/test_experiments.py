@@ -382,6 +382,8 @@ def test_a_partial_report_ends_with_3(tmp_path: Path) -> None:
         (["fig9"], "Name a target"),
         (["fig9", "--target=A@b:1", "--target=A@b:2"], "a second target of that name"),
         (["fig9", "--target=A@b:1", "--share=0"], "--share"),
+        (["fig9", "--dicomweb=https://eva:secret@pacs/dicom-web"], "Write it in a file: --password-file"),
+        (["fig9", "--target=A@b:1", f"--token-file={__file__}", f"--password-file={__file__}"], "are two"),
         (["fig9", "--target=A@b:1", "--loaders=0"], "--loaders"),
         (["fig9", "--target=A@b:1", f"--compare={__file__}"], "not the results.json of an earlier run"),
     ],
@@ -413,3 +415,6 @@ def test_the_help_names_every_experiment_and_a_wrong_name_is_answered_with_the_r
     with pytest.raises(SystemExit):
         main(["bench", "fgi9"])
     assert "Did you mean fig9?" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["bench", "week", "--target=A@b:1", f"--scenario={__file__}"])
+    assert "line 1: this is not TOML" in capsys.readouterr().err

@@ -66,7 +66,7 @@ def test_recorded_traffic_is_replayed_as_it_was(tmp_path: Path) -> None:
         run = Replay(planned, {"alpha": target}).play()
         assert (run.stopped, run.missing, len(run.sent)) == ("", [], run.planned)
         outcome = Outcome("week", "ALPHA")
-        tell(planned, run, outcome)
+        tell(run, outcome)
         recorded = [Burst(*row) for row in outcome.samples["bursts"]]
         records.write(tmp_path / "traffic.csv", recorded)
         again = Replay(small(traffic=tmp_path / "traffic.csv", share=1.0), {"alpha": target}).play()
@@ -255,7 +255,7 @@ def test_a_target_that_hangs_is_not_waited_for_for_ever() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         outcome = Outcome("week", "HURT")
         run = Replay(small(), {"alpha": target_at(deaf.getsockname()[1])}, patience=0.5).play()
-        tell(small(), run, outcome)
+        tell(run, outcome)
     assert "did not answer in time" in outcome.stopped
 
 
