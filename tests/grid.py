@@ -72,8 +72,9 @@ class GridNode(RunningNode):
 
     def audit(self, event: str) -> list[dict[str, Any]]:
         """Return what its audit tells of one kind of event."""
-        lines = (path.read_text().splitlines() for path in sorted((self.home / "audit").glob("*.jsonl")))
-        found = [json.loads(line) for each in lines for line in each]
+        texts = (path.read_text() for path in sorted((self.home / "audit").glob("*.jsonl")))
+        # The node writes meanwhile: what has no end of line yet is not whole.
+        found = [json.loads(line) for text in texts for line in text.rpartition("\n")[0].splitlines()]
         return [line for line in found if line["event"] == event]
 
     def metric(self, name: str) -> list[float]:
