@@ -37,7 +37,7 @@ def test_five_hundred_bare_and_half_open_connections_leave_nothing(monkeypatch: 
         for sock in socks[::2]:
             sock.send(half)
         until(lambda: node.server.counters()["requested"] == 500)
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads
         assert scu(node).echo() < 5
         node.let_artim_expire(monkeypatch)
         until(lambda: node.server.counters()["requested"] == 0)

@@ -161,7 +161,7 @@ def test_bare_and_half_sent_handshakes_cost_no_thread_and_end_with_artim(
         for number, sock in enumerate(socks):
             sock.sendall(hello[: (0, 1, 5, len(hello) - 1, len(hello))[number % 5]])
         until(lambda: node.server.counters()["requested"] == 300)
-        assert threading.active_count() == before
+        assert threading.active_count() <= before
         assert echo(node, own_pair.client()) < 5
         assert node.server.counters()["requested"] == 300
         node.let_artim_expire(monkeypatch)
