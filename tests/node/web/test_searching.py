@@ -44,6 +44,13 @@ def site(tmp_path_factory: pytest.TempPathFactory, studies: list[list[RawInstanc
         yield asked
 
 
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Web]:
+    """A site for who stores what the other tests must not find."""
+    with web(tmp_path / "home") as asked:
+        yield asked
+
+
 def _renamed(instance: RawInstance, uid: str) -> RawInstance:
     made = edited(instance, SOPInstanceUID=uid, SeriesInstanceUID="9.8.7")
     made.SOPInstanceUID = uid
@@ -144,14 +151,15 @@ def test_fields_are_included_by_keyword_tag_path_and_all(site: Web, studies: lis
     assert instance["7FE00010"]["BulkDataURI"].startswith(site.url)
 
 
-def test_empty_values_are_found_when_asked_for(site: Web, studies: list[Any]) -> None:
-    assert site.get("/studies?AccessionNumber=%22%22").status == 204
-    assert site.get("/studies?AccessionNumber=%22%22&emptyvaluematching=true").status == 204
+def test_empty_values_are_found_when_asked_for(empty: Web, studies: list[Any]) -> None:
+    empty.store(*studies[0])
+    assert empty.get("/studies?AccessionNumber=%22%22").status == 204
+    assert empty.get("/studies?AccessionNumber=%22%22&emptyvaluematching=true").status == 204
     bare = [edited(each, AccessionNumber="") for each in phantoms(5, 1, instances=1)]
-    site.store(*bare)
-    asked = site.get("/studies?AccessionNumber=%22%22&emptyvaluematching=true")
+    empty.store(*bare)
+    asked = empty.get("/studies?AccessionNumber=%22%22&emptyvaluematching=true")
     assert found(asked) == [uid_of(bare)]
-    assert found(site.get(f"/studies?StudyInstanceUID={uid_of(bare)}")) == [uid_of(bare)]
+    assert found(empty.get(f"/studies?StudyInstanceUID={uid_of(bare)}")) == [uid_of(bare)]
 
 
 def test_what_is_not_done_is_said_in_a_warning(site: Web) -> None:
@@ -207,10 +215,10 @@ def test_a_count_and_a_table_come_for_the_same_question(site: Web) -> None:
     assert answer.headers["content-type"].startswith("text/csv")
 
 
-def test_names_beyond_ascii_are_found_and_told_in_utf_8(site: Web) -> None:
+def test_names_beyond_ascii_are_found_and_told_in_utf_8(empty: Web) -> None:
     who = Patient(PatientID="P9", PatientName="Łukasiewicz^Jan=山田", character_set="ISO_IR 192")
-    site.store(*phantoms(9, 9, instances=1, patient=who))
-    answer = site.get("/studies?PatientName=" + quote("łukasiewicz*"))
+    empty.store(*phantoms(9, 9, instances=1, patient=who))
+    answer = empty.get("/studies?PatientName=" + quote("łukasiewicz*"))
     assert first(answer.json[0], "00100010") == {"Alphabetic": "Łukasiewicz^Jan", "Ideographic": "山田"}
 
 
