@@ -6,6 +6,7 @@ A decision never changes stored bytes. Each has an id; applying one twice change
 from __future__ import annotations
 
 import logging
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -24,12 +25,19 @@ from catalog import (
     Verb,
 )
 from node.held import HeldShelf
+from node.keys import keyword_of
 
 logger = logging.getLogger(__name__)
 
 _BATCH: Final = 256
-_IDENTITY_OF_OBJECTS: Final = frozenset({"0020000D", "0020000E", "00080018", "00080016", "00080005"})
-"""UIDs and character set: a correction of these would make another object of it."""
+_OF_THE_OBJECT: Final = re.compile(
+    "0020000D|0020000E|00080018|00080016|00080005"
+    "|00(00|02|04).{4}|....0000|0008005[2-6]|0008006[12]|002012..|002800(0[2-9]|1[0-4])|0028010.|04000561|7FE.{5}|FFF.{5}"
+)
+"""UIDs and character set, which make an object what it is; File Meta Information; what only a query says;
+how the pixels are to be read; and what tells of corrections."""
+_NEVER_EMPTY: Final = frozenset({"00080060"})
+"""Type 1 in every IOD: Modality."""
 
 
 class Decisions:
@@ -120,13 +128,9 @@ class Decisions:
     def _check(self, decision: Decision) -> None:
         if not decision.reason.strip():
             raise BadRequest("A decision needs a reason.", "Say why, with --reason.")
-        if decision.verb is Verb.CORRECT:
-            touched = _IDENTITY_OF_OBJECTS & decision.attributes.keys()
-            if touched or not decision.attributes:
-                what = (
-                    f"{', '.join(sorted(touched))} cannot be corrected." if touched else "Nothing to correct."
-                )
-                raise BadRequest(what, "Name other attributes, as Keyword=Value.")
+        if decision.verb is Verb.CORRECT and not decision.attributes:
+            raise BadRequest("Nothing to correct.", "Name attributes, as Keyword=Value.")
+        _check_attributes(decision.attributes)
         if decision.verb is Verb.UNDO:
             made = self._catalog.decisions(decision.target[0])
             if any(one.verb is Verb.UNDO and one.detail == decision.detail for one in made):
@@ -162,3 +166,15 @@ class Decisions:
             if arrival.entry.holding.sha256.hex() in digests:
                 self._held.take(arrival)
                 self._store.remove(arrival.entry.holding)
+
+
+def _check_attributes(attributes: Mapping[str, dict[str, Any]]) -> None:
+    """Raises BadRequest where what a decision says would make another object of it, or none at all."""
+    touched = sorted(tag for tag in attributes if _OF_THE_OBJECT.fullmatch(tag))
+    if touched:
+        what = f"{', '.join(map(keyword_of, touched))} cannot be corrected."
+        raise BadRequest(what, "Name other attributes, as Keyword=Value.", tuple(touched))
+    empty = sorted(tag for tag in _NEVER_EMPTY & attributes.keys() if not attributes[tag].get("Value"))
+    if empty:
+        what = f"{', '.join(map(keyword_of, empty))} cannot be without a value."
+        raise BadRequest(what, "Say which one is right.", tuple(empty))

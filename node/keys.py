@@ -13,6 +13,11 @@ _EXPLICIT: Final = "1.2.840.10008.1.2.1"
 _TAG: Final = re.compile(r"\(?([0-9A-Fa-f]{4}),?([0-9A-Fa-f]{4})\)?")
 _UNDIVIDED: Final = frozenset({"LT", "ST", "UR", "UT"})
 """VRs in which a backslash is a character, PS3.5 6.2."""
+_BINARY_NUMBERS: Final = frozenset({"FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"})
+_CONTROL: Final = (re.compile(r"[\x00-\x1f\x7f]"), re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]"))
+"""Control characters that may not stand in a value, and in one with lines and tabs, PS3.5 6.1.3."""
+_ENUMERATED: Final = {"00100040": ("F", "M", "O")}
+"""Enumerated Values of Patient's Sex, PS3.3 C.7.1.1."""
 LEVEL: Final = "00080052"
 _OFTEN_WANTED: Final[dict[Level, tuple[str, ...]]] = {
     Level.PATIENT: ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"),
@@ -76,6 +81,9 @@ def attributes_of(pairs: Iterable[str]) -> Attributes:
         tag = tag_of(word.strip())
         attributes[tag] = _element(tag, word, value)
     read = decode_identifier(encode_identifier(attributes, _EXPLICIT), _EXPLICIT)
+    if lost := attributes.keys() - read.keys():
+        what = f"{', '.join(sorted(map(keyword_of, lost)))} cannot be given a value."
+        raise BadRequest(what, "Leave it out; it follows from the rest.", tuple(sorted(lost)))
     return {tag: read[tag] for tag in attributes}
 
 
@@ -85,18 +93,43 @@ def check_values(attributes: Attributes) -> None:
     Raises:
         BadRequest: one may not; `tags` names its element.
     """
+    for tag, content in attributes.items():
+        values = content.get("Value", ())
+        _check_number_of(tag, len(values))
+        for value in values:
+            _check_value(tag, content["vr"], value)
+
+
+def _check_number_of(tag: str, count: int) -> None:
+    from pydicom.datadict import dictionary_VM
+
+    try:
+        multiplicity = dictionary_VM(int(tag, 16))
+    except KeyError:
+        return
+    least, _, most = multiplicity.partition("-")
+    if count and (count < int(least) or ((most or least).isdigit() and count > int(most or least))):
+        what = f"{keyword_of(tag)} has {count} values, and may have {multiplicity}."
+        raise BadRequest(what, "A backslash divides values; PS3.6 says how many there are.", (tag,))
+
+
+def _check_value(tag: str, vr: str, value: Any) -> None:
     from pydicom.config import RAISE
     from pydicom.valuerep import validate_value
 
-    for tag, content in attributes.items():
-        for value in content.get("Value", ()):
-            try:
-                validate_value(content["vr"], _word(value), RAISE)
-                if content["vr"] == "DA":
-                    date.fromisoformat(_word(value))
-            except ValueError:
-                what = f"{_word(value)!r} is no value for {keyword_of(tag)} (VR {content['vr']})."
-                raise BadRequest(what, "PS3.5 section 6.2 says what is.", (tag,)) from None
+    word = _word(value)
+    try:
+        # What is a number was read as one.
+        validate_value(vr, value if vr in _BINARY_NUMBERS else word, RAISE)
+        if vr == "DA":
+            date.fromisoformat(word)
+        is_good = word in _ENUMERATED.get(tag, (word,)) and not _CONTROL[vr in _UNDIVIDED].search(word)
+    except ValueError:
+        is_good = False
+    if not is_good:
+        what = f"{word!r} is no value for {keyword_of(tag)} (VR {vr})."
+        known = f"It is one of {', '.join(_ENUMERATED[tag])}." if tag in _ENUMERATED else ""
+        raise BadRequest(what, known or "PS3.5 section 6.2 says what is.", (tag,))
 
 
 def question(pairs: Iterable[str], level: str = "") -> Attributes:

@@ -23,18 +23,34 @@ def test_a_backslash_divides_values_where_the_vr_lets_it() -> None:
     assert read["00104000"]["Value"] == ["a\\b"]
 
 
-@pytest.mark.parametrize("pair", ["Patientname=1", "Rows=many", "ReferencedImageSequence=1", "=x"])
+@pytest.mark.parametrize(
+    "pair", ["Patientname=1", "Rows=many", "ReferencedImageSequence=1", "=x", "0008,0000=4"]
+)
 def test_what_cannot_be_meant_is_refused(pair: str) -> None:
     with pytest.raises(BadRequest):
         attributes_of([pair])
 
 
 @pytest.mark.parametrize(
-    "pair", ["StudyDate=20201399", "StudyDate=20200101-", "PatientSex=male!", "StudyInstanceUID=x"]
-)
+    "pair",
+    ["StudyDate=20201399", "StudyDate=20200101-", "StudyInstanceUID=x", "PatientID=a\\b",
+     "PatientID=bell\a", "ImageOrientationPatient=1\\0\\0"],
+)  # fmt: skip
 def test_a_correction_needs_values_that_may_stand_in_a_data_set(pair: str) -> None:
-    with pytest.raises(BadRequest, match=r"PS3\.5"):
+    with pytest.raises(BadRequest, match=r"PS3\.[56]"):
         check_values(attributes_of([pair]))
+
+
+@pytest.mark.parametrize("word", ["X", "male!", "M\\\\F"])
+def test_a_patients_sex_is_one_of_three(word: str) -> None:
+    with pytest.raises(BadRequest, match="PatientSex"):
+        check_values(attributes_of([f"PatientSex={word}"]))
+
+
+def test_numbers_lines_and_as_many_values_as_there_may_be_can_stand_there() -> None:
+    check_values(
+        attributes_of(["PregnancyStatus=2", "PatientComments=one\ntwo", "ImageType=A\\B\\C", "0011,1001=x"])
+    )
 
 
 def test_a_question_asks_for_what_people_want_to_see_at_its_level() -> None:

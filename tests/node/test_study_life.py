@@ -9,10 +9,10 @@ from typing import Any
 import lmdb
 import pytest
 
-from catalog import Damaged
+from catalog import BadRequest, Damaged
 from node.app import Node, open_node, rebuild
 from node.contracts import Device, Service
-from tests.homes import Peer, RawInstance, attribute, edited, new_home, phantoms, serving
+from tests.homes import EXPLICIT, Peer, RawInstance, attribute, edited, new_home, phantoms, serving
 from tests.running import until
 
 WHO = {"reason": "a test", "who": "tester"}
@@ -129,6 +129,9 @@ def test_a_corrected_study_is_found_and_leaves_under_the_new_patient_only(tmp_pa
         peer = Peer(node)
         peer.store(*sent)
         verbs = node.desk.verbs()
+        for pair in ("SOPInstanceUID=1.2", f"TransferSyntaxUID={EXPLICIT}", "Rows=1", "Modality="):
+            with pytest.raises(BadRequest, match="cannot be"):
+                verbs["correct"](target=study, attributes=[pair], **WHO)
         verbs["correct"](target=study, attributes=["PatientID=NEW-1", "PatientName=NEW^NAME"], **WHO)
         assert peer.find(PatientID=old, StudyInstanceUID="") == []
         assert [
