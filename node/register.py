@@ -6,6 +6,7 @@ The audit names a decision by its id and the UIDs and keywords it touches, never
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any, Final
 
 from msgspec import Struct
@@ -64,11 +65,11 @@ class Register:
             NotFound: it is about nothing that is here.
             NotPermitted: a legal hold forbids it, or it needs a second person.
         """
-        if verb in (Verb.DELETE, Verb.ERASE):
-            self._limit.check(Wish(verb, target, reason, who, second))
-        made = self._decisions.make(
-            verb, target, reason=reason, who=who, attributes=attributes, detail=detail, why=why
-        )
+        wish, is_limited = Wish(verb, target, reason, who, second), verb in (Verb.DELETE, Verb.ERASE)
+        with self._limit.ordering(wish) if is_limited else nullcontext():
+            made = self._decisions.make(
+                verb, target, reason=reason, who=who, attributes=attributes, detail=detail, why=why
+            )
         self.remember(made)
         told: dict[str, Any] = {"decision": made.id, "verb": verb.value, **_uids(target)}
         if attributes:

@@ -1,13 +1,15 @@
-"""How much one person may have deleted or erased in a day, and what waits for a second one.
+"""How much may be deleted or erased in a day without a second person, and what waits for one.
 
-More than 100 studies, or one percent of them, within 24 hours is no slip that one person may make; up to ten
-are nobody's business, however small the archive.
+More than 100 studies of a node, or one percent of an archive's, within 24 hours is no slip that one person
+may make; up to ten are nobody's business, however small the archive.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from threading import Lock
 from typing import Final
 
 from msgspec import Struct
@@ -43,21 +45,34 @@ class SecondPerson:
         self._orders = orders
         self._studies = studies
         self._clock = clock
+        self._ordering = Lock()
+        self.others: Callable[[], Iterable[SecondPerson]] = lambda: ()
+        """Those of the node's other archives."""
+
+    def gone(self) -> int:
+        """Return how many studies were ordered to go within a day."""
+        now = int(self._clock() * 1000)
+        return len({row.target[0] for _, row in self._orders.rows() if now - row.when < _DAY})
 
     def left(self) -> int:
         """Return how many more studies may go today."""
-        now = int(self._clock() * 1000)
-        gone = {row.target[0] for _, row in self._orders.rows() if now - row.when < _DAY}
+        gone = self.gone()
         # What went already was there this morning.
-        allowed = min(_MOST, max(_FREE, int((self._studies() + len(gone)) * _SHARE)))
-        return allowed - len(gone)
+        share = max(_FREE, int((self._studies() + gone) * _SHARE))
+        return min(share - gone, _MOST - gone - sum(each.gone() for each in self.others()))
 
-    def check(self, wish: Wish) -> None:
-        """Let a wish be done, or keep it for a second person.
+    @contextmanager
+    def ordering(self, wish: Wish) -> Iterator[None]:
+        """Let a wish be done in the block, no other one meanwhile, or keep it for a second person.
 
         Raises:
             NotPermitted: somebody else has to confirm it first.
         """
+        with self._ordering:
+            self._check(wish)
+            yield
+
+    def _check(self, wish: Wish) -> None:
         if wish.second or self.left() > 0:
             return
         id = secrets.token_hex(8)

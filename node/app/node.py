@@ -154,6 +154,7 @@ class Node(Foundation):
         self._opened.callback(archive.close)
         archive.peers_skew = self._skew
         archive.forget_patients = self.neighbourhood.forget_patients
+        archive.limit.others = lambda: [each.limit for each in self.archives.values() if each is not archive]
         if plan.name == DEFAULT:
             self.journal.keep = archive.keep_note
             self.journal.erase_notes = archive.erase_decisions
