@@ -62,7 +62,7 @@ class Deletions:
         return copying.each.get(self._archive.name) if copying.is_open else None
 
     @cached_property
-    def _heard(self) -> dict[str, float]:
+    def _heard(self) -> dict[str, tuple[int, float]]:
         return self._copies.members.heard() if self._copies else {}
 
     @cached_property
@@ -78,10 +78,14 @@ class Deletions:
         return {
             "receipts": receipts,
             "owing": [row["node"] for row in receipts if row["is_owed"]],
-            "unheard": [
-                name for name, heard in self._heard.items() if heard < order.when / 1000 + _HEARS_WITHIN
-            ],
+            "unheard": list(self._unheard(order.when / 1000)),
         }
+
+    def _unheard(self, when: float) -> Iterator[str]:
+        """Yield the sites that may not know of an order; who became a member later never had what is gone."""
+        for name, (since, heard) in self._heard.items():
+            if since <= when and heard < when + _HEARS_WITHIN:
+                yield name
 
     def _receipt(self, node_id: str, row: Dropping) -> dict[str, Any]:
         """Return how a keeper stands, in the words of `node.erasures`."""

@@ -277,9 +277,9 @@ class Copying:
                 for each in self.each.values():
                     each.proofs.returned(node_id)
         for node in self.members.candidates():
-            # Who was never there since this ledger began is lost in its time as well.
-            if self.ledger.heard.get(node.node_id.encode()) is None:
-                self.ledger.heard.put(node.node_id.encode(), now)
+            key = node.node_id.encode()
+            if self.ledger.heard.get(key) is None and self.ledger.awaited.get(key) is None:
+                self.ledger.awaited.put(key, now)
         for node_id in self._there:
             self.ledger.heard.put(node_id.encode(), now)
             if self.queue is not None:

@@ -69,6 +69,8 @@ class Ledger:
         self.follow = self._state.table("follow", Follow)
         self.heard = self._state.table("heard", float)
         """When each node was last connected, in seconds since 1970."""
+        self.awaited = self._state.table("awaited", float)
+        """When each node that was not connected yet was first looked for."""
         self.droppings = Droppings(self._state, clock)
         """What was deleted here and is to go there."""
         self._away = self._state.table("away", int)

@@ -65,10 +65,11 @@ class Members:
         own, rows = self._grid().settings.node_id, self._grid().tables.peers.scan()
         return [row for _, row in rows if row.state == "member" and row.node_id != own]
 
-    def heard(self) -> dict[str, float]:
-        """Return by name when each member that hears of the archive's studies was last connected.
+    def heard(self) -> dict[str, tuple[int, float]]:
+        """Return by name of each member that hears of the archive's studies since when it is one, and when it
+        was last connected.
 
-        In seconds since 1970; endless of who is connected now.
+        In seconds since 1970; endless of who is connected now, 0 of who never was.
         """
         now, policy = {*self.connected()}, self.policy()
 
@@ -78,7 +79,10 @@ class Members:
             return any(each.share.archive == self._archive for each in found)
 
         return {
-            row.name: inf if row.node_id in now else self._ledger.heard.get(row.node_id.encode()) or 0.0
+            row.name: (
+                row.since,
+                inf if row.node_id in now else self._ledger.heard.get(row.node_id.encode()) or 0.0,
+            )
             for row in self.everybody()
             if is_told(row)
         }
@@ -96,7 +100,9 @@ class Members:
     def lost(self) -> list[str]:
         """Return the nodes that count as lost."""
         before = self._clock() - self._lost_after
-        return [key.decode() for key, heard in self._ledger.heard.scan() if heard < before]
+        # Who was never there since this ledger began is lost in its time as well.
+        last = {**dict(self._ledger.awaited.scan()), **dict(self._ledger.heard.scan())}
+        return [key.decode() for key, heard in last.items() if heard < before]
 
     def may_hold(self, node: Candidate, study: Sequence[Attributes]) -> bool:
         """Say whether this node's grants let one keep a study, given as the attributes of its series."""

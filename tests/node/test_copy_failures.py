@@ -19,6 +19,8 @@ from federation.copying import CopyItem, CopyLink
 from federation.links.rpc import letters
 from federation.objects import PeerLink
 from federation.owners import Owner
+from federation.trust.policy import ALL, Grant, Op
+from federation.trust.rows import PeerRow
 from node.app.damage import look_at_copies
 from node.copies.carrier import CopyCarrier
 from node.copies.ledger import Placed
@@ -226,3 +228,27 @@ def test_rows_of_copies_that_were_damaged_are_made_again_from_the_objects(two: t
     assert alpha.proofs.prove("main", uid, node_id)
     beta.reopen()
     assert beta.copies.study(alpha.owner, uid) == had
+
+
+def test_a_member_that_was_never_connected_has_heard_of_nothing_and_one_that_joined_later_need_not(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path / "node") as node:
+        copying, tables = node.neighbourhood.copying, node.grid.tables
+        for name, since in (("early", 1_000), ("late", int(time.time()) + 60)):
+            row = PeerRow(node_id=name, name=name, site=name.upper(), since=since)
+            tables.peers.put(name.encode(), row)
+            grant = Grant(peer=f"node:{name}", share=ALL.name, ops=(Op.CATALOG,))
+            tables.grants.put(name.encode(), grant)
+        tables.shares.put(ALL.name.encode(), ALL)
+        assert set(Peer(node).store(*phantoms(1))) == {0}
+        [entry] = [entry for _, entry in node.main.care.inspector.entries()]
+        node.desk.verbs()["delete"](target=entry.StudyInstanceUID, reason="a test", who="ann")
+        copying._hear()
+        assert {name: heard for name, (_, heard) in copying.members.heard().items()} == {
+            "early": 0.0,
+            "late": 0.0,
+        }
+        assert copying.members.lost() == [], "it is lost in its time"
+        [order] = node.desk.verbs()["deletions"]()["orders"]
+        assert order["unheard"] == ["early"]
