@@ -21,6 +21,8 @@ from msgspec.structs import replace
 
 from catalog import Clock, OutOfSpace, Unavailable
 from node.archives import DEFAULT
+from node.closed import REMEDY as LATER
+from node.closed import Closed
 from node.contracts import Caller, Device, Rejection, Service, Verdict
 from node.devices import ANY, LOOPBACK, DeviceBook
 from node.drain import REMEDY, WHAT, Drain
@@ -143,6 +145,7 @@ class Gatekeeper:
         self._hosts = _Hosts(clock)
         self.refusals = Refusals(state, clock)
         self._drain = Drain(state)
+        self._closed = Closed(state)
         self.on_admitted: Callable[[str], None] = lambda ae_title: None
         """Called with the AE title of each device that is let in: it has shown that it is there."""
 
@@ -151,6 +154,8 @@ class Gatekeeper:
         caller = Caller(_shown(calling_ae), _plain_address(address), _shown(called_ae))
         if self._drain.is_on:
             return Rejection(*_CONGESTED, WHAT, REMEDY)
+        if why := self._closed.why:
+            return Rejection(*_CONGESTED, why, LATER)
         if caller.called_ae not in (called := self._titles()):
             titles = " or ".join(sorted(called))
             why = f"{caller.called_ae!r} is not an AE title of this node."

@@ -167,6 +167,7 @@ class Desk:
             "tls": self._tls(),
             "published": self._book().news(),
             "draining": node.drain.since,
+            "closed": node.closed.why,
             "grid": self._grid_health().problems(),
             "conflicts": totals.open_conflicts,
             "held": {

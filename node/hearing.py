@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
+from threading import RLock
 from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -58,7 +59,7 @@ class Hearing(NamedTuple):
 
 
 class Ear:
-    """The node's; `step` from one thread, anybody may ask."""
+    """The node's; `step` from one thread, anybody may ask at any time."""
 
     def __init__(self, tables: Tables, around: Hearing, restored: Callable[[], Collection[str]]) -> None:
         """`restored` names the archives that were found to be set back at this start."""
@@ -67,6 +68,7 @@ class Ear:
         self._restored = restored
         self._since: dict[str, float] = {}
         self._newest: dict[str, int] = {}
+        self._lock = RLock()
 
     def check(self, archive: str) -> None:
         """Refuse that anything is told of an archive as long as peers may know better.
@@ -87,9 +89,13 @@ class Ear:
         row = self._row(archive)
         return not row.is_set_back or node_id in row.nodes
 
-    def has_asked(self) -> bool:
-        """Say whether nobody is to be asked any more before devices are answered."""
-        return all(self._has_asked(name) for name in self._around.catalogs())
+    def awaited(self) -> list[str]:
+        """Return the names of who is to be asked before devices are answered, or answered again."""
+        found = set[str]()
+        for name in self._around.catalogs():
+            if not self._has_asked(name):
+                found.update(self._missing(self._row(name)))
+        return sorted(found)
 
     def _has_asked(self, archive: str) -> bool:
         row, now = self._row(archive), self._around.monotonic()
@@ -108,9 +114,13 @@ class Ear:
                 self._open(name, catalog)
 
     def _row(self, archive: str) -> _Heard:
-        row, epoch = self._table.get(archive.encode()), self._around.catalogs()[archive].head().epoch
-        if row is not None and row.epoch == epoch:
-            return row
+        epoch = self._around.catalogs()[archive].head().epoch
+        with self._lock:
+            row = self._table.get(archive.encode())
+            return row if row is not None and row.epoch == epoch else self._fresh(archive, row, epoch)
+
+    def _fresh(self, archive: str, row: _Heard | None, epoch: int) -> _Heard:
+        """Begin to ask: at a start, or while the node serves, when a peer knew more of the log than it."""
         is_set_back = row is not None or archive in self._restored()
         fresh = _Heard(epoch, is_set_back=is_set_back, is_open=not is_set_back)
         self._table.put(archive.encode(), fresh)

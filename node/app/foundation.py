@@ -13,6 +13,7 @@ from catalog import Clock
 from node.access import Gatekeeper
 from node.archives import DEFAULT, ArchiveBook
 from node.audit import AuditLog
+from node.closed import Closed
 from node.config import FILE_NAME
 from node.contracts import Device, Ingest, Line, Scope
 from node.credentials import own_credentials
@@ -57,6 +58,7 @@ class Foundation:
         self.state = self._open_state()
         self._opened.callback(self.state.close)
         self.drain = Drain(self.state)
+        self.closed = Closed(self.state)
         self.devices = DeviceBook(self.state)
         self.book = ArchiveBook(self.state, config)
         senders = Senders(self.state, self.book)

@@ -12,6 +12,7 @@ from catalog import Decision, NotFound, PacsError, Verb
 from federation.entrusting import EntrustingPeer, EntrustingService, Seal
 from federation.links.gate import Gate
 from federation.links.rpc import letters
+from node.closed import Closed
 from node.entrusted import Entrusting, Safe
 from node.erasures import Site
 from node.hearing import Ear, Hearing
@@ -19,7 +20,7 @@ from node.patient_links import PatientLinks
 from node.state import State
 
 from .archive import Archive
-from .chores import Chore
+from .chores import Chore, Loop
 from .copying import Copying
 from .departing import Departing
 from .erasing import Erasing
@@ -27,6 +28,8 @@ from .fetching import Fetching
 from .sharing import Sharing
 
 _TURN: Final = 0.2
+_GREETING: Final = 2.0
+"""Seconds that a start waits for members: only they can say that this machine was set back as a whole."""
 
 
 class Remembering:
@@ -45,6 +48,8 @@ class Remembering:
         self._channel, self._secret = channel, secret
         self._each: dict[str, Entrusting] = {}
         self.safe = Safe(state)
+        self._closed = Closed(state)
+        self._greeted = False
         around = Hearing(self._catalogs, erasing.sites, self._ask, time.monotonic)
         self.ear = Ear(state, around, lambda: [each.name for each in self._all() if each.caught_up])
 
@@ -67,10 +72,29 @@ class Remembering:
         """Yield what is done now and then."""
         yield Chore("decisions entrusted to peers", 1.0, self._step)
 
+    def loops(self) -> Iterator[Loop]:
+        """Yield what wants a thread of its own: to answer nobody from the moment that peers know better."""
+        yield Loop("hearing of peers", self._look, idle_pause=_TURN)
+
     def hear(self, stop: Event) -> None:
         """Return when what peers know of archives that were set back is taken in, or nobody answers."""
-        while not self.ear.has_asked() and not stop.wait(_TURN):
+        until = time.monotonic() + _GREETING
+        while (away := self._away()) and time.monotonic() < until and not stop.wait(_TURN / 4):
+            self._closed.set(f"This node has just started, and hears from {', '.join(away)} first.")
+        self._greeted = True
+        self._look()
+        while self._closed.why and not stop.wait(_TURN):
             pass
+
+    def _away(self) -> list[str]:
+        return [site.name for site in self._erasing.sites() if not site.is_connected]
+
+    def _look(self) -> bool:
+        names = ", ".join(self.ear.awaited())
+        if self._greeted:
+            why = f"This node was set back, and asks its peers first what was decided since: {names}."
+            self._closed.set(why if names else "")
+        return False
 
     def _step(self) -> None:
         self.ear.step()

@@ -316,8 +316,8 @@ class Neighbourhood:
         """Yield what wants threads of its own."""
         yield Loop("grid followers", self._follow, idle_pause=_TURN)
         yield Loop("grid search", self._index, idle_pause=0.2)
-        for each in (self.fetching, self.copying, self.old):
-            yield from each.loops()
+        for each in (self.fetching, self.copying, self.old, self.remembering):
+            yield from each.loops() if each else ()
 
     def _follow(self) -> bool:
         self.neighbours.step()

@@ -106,6 +106,7 @@ class Node(Foundation):
         self.watch = Watch(self.archives, self.dimse, self.imports.jobs, home, config)
         self.watch.readiness.notices = self.desk.notices
         self.watch.readiness.add("drain", lambda: WHAT if self.drain.is_on else "")
+        self.watch.readiness.add("hearing", lambda: self.closed.why)
 
     def _open(self, purpose: str, catalog: str, only: str) -> None:
         home, config = self.home, self.config
@@ -252,12 +253,14 @@ class Node(Foundation):
         self.old.check(self.config, self.book.titles())
         self.drain.end()
         sys.setswitchinterval(SWITCH)
+        self.watch.measures.add(self.transfers.samples)
         self._background.run("chores", self._take_chores)
         for archive in self.archives.values():
             self._background.tend(archive)
         for loop in self.neighbourhood.loops():
             self._background.repeat(loop)
         self.grid.start()
+        self._open_desks()
         self.neighbourhood.hear(self._background.stopping)
         self._open_ports()
         self.watch.measures.add(self.neighbourhood.samples)
@@ -268,21 +271,22 @@ class Node(Foundation):
         self._carry()
         if is_used(self.state):
             self.research.begin()
-        self._control = control = ControlServer(self.home, self.desk.verbs())
-        self._background.run("control", lambda: control.serve(self._background.stopping), control.wake)
-        self._show()
+        self.watch.watch_threads(self._background.threads)
         self.audit.record("start", None, "ok", {"ports": self.ports})
         return self.ports
 
-    def _show(self) -> None:
-        """Let watchers see the node, and the watchdog what must go on from now."""
+    def _open_desks(self) -> None:
+        """Let commands, watchers and browsers see the node, also while it waits for its peers."""
+        stopping = self._background.stopping
+        self._control = control = ControlServer(self.home, self.desk.verbs())
+        self._background.run("control", lambda: control.serve(stopping), control.wake)
         watch, section = self.watch, self.config.watch
         if section.port and (port := watch.listen(section.host, section.port)):
             self.ports["watch"] = port
-            self._background.run(
-                "watch", lambda: watch.server.serve(self._background.stopping), watch.server.wake
-            )
-        watch.watch_threads(self._background.threads)
+            self._background.run("watch", lambda: watch.server.serve(stopping), watch.server.wake)
+        if self.config.web.port or self.config.web.plain_port:
+            self._web = make_web(self, self.main.folder / "incoming")
+            self.ports |= open_web(self, self._web)
 
     def _open_ports(self) -> None:
         dicom, tls = self.config.dicom, self.config.tls
@@ -296,9 +300,6 @@ class Node(Foundation):
         if tls.port and is_gateway:
             host = tls.host or dicom.host
             self.ports["tls"] = self._listen("tls", host, tls.port, self.credentials.listener)
-        if self.config.web.port or self.config.web.plain_port:
-            self._web = make_web(self, self.main.folder / "incoming")
-            self.ports |= open_web(self, self._web)
         if isinstance(self.dimse, Gateways):
             self._open_grid_door(self.dimse)
         serve_roles(self, self._background, self._opened)
@@ -322,8 +323,7 @@ class Node(Foundation):
         for loop in self._carrying.begin(carriers, supply, self._background.stopping.is_set):
             self._background.repeat(loop)
         self.access.on_admitted = self.transfers.heard_from
-        self.transfers.may_give = lambda: not self.drain.is_on
-        self.watch.measures.add(self.transfers.samples)
+        self.transfers.may_give = lambda: not (self.drain.is_on or self.closed.why)
 
     @property
     def transfers(self) -> TransferQueue:

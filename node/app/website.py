@@ -71,6 +71,7 @@ def make_web(node: Node, folder: Path) -> WebServer:
             at_once=node.config.web.requests_at_once,
         ),
         folder=folder,
+        closed=lambda: node.closed.why,
     )
 
 

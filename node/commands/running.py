@@ -182,6 +182,8 @@ def sentences(status: dict[str, Any], now: float) -> list[str]:
     lines += troubles(status["archives"])
     if status.get("draining"):
         lines.append("It takes no new work, because it is being drained. To end that: peerpacs drain --off")
+    if status.get("closed"):
+        lines.append(f"Nobody is answered yet: {status['closed']}")
     lines += [f"Grid: {each['what']} {each['next']}".rstrip() for each in status.get("grid", [])]
     if news := status.get("published"):
         lines.append(f"The grid published version {news['version']} of its book. See: peerpacs book diff")

@@ -11,6 +11,7 @@ import falcon
 from falcon.routing import CompiledRouter
 
 from catalog import NotFound, PacsError
+from node.closed import REMEDY
 from node.contracts import Scope, Verdict
 from node.rights import Right
 from node.viewer_links import ViewerLink
@@ -57,6 +58,8 @@ OPEN: Final = frozenset(
     )
 )
 """What nobody needs a right for: logging in, and whether the node lives."""
+_TOLD_ANYHOW: Final = frozenset(("/api/session", "/api/status", "/metrics"))
+"""What is told to who may ask it though nobody is answered anything else."""
 _GUARDS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": (
@@ -143,6 +146,8 @@ class _Entrance:
         visitor = self._services.gate.who(request)
         if not isinstance(visitor, Refused) and (left := self._crowd(request, visitor)):
             visitor = Refused(429, "Too many requests at a time.", "Ask for less at once.", retry=left)
+        if not isinstance(visitor, Refused) and (why := self._services.closed()):
+            visitor = visitor if request.path in _TOLD_ANYHOW else Refused(503, why, REMEDY, retry=5)
         if isinstance(visitor, Refused):
             turn_away(response, visitor)
             response.complete = True

@@ -52,6 +52,8 @@ class Services:
     """Where large things lie for the time of one request; None for the system's place."""
     crowd: Crowd
     """How much of the server each caller takes."""
+    closed: Callable[[], str] = str
+    """Says why nobody is answered for the moment, if so."""
 
 
 class Exchange:

@@ -20,7 +20,7 @@ _FORWARDED: Final = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "Via")
 
 
 class Refused(NamedTuple):
-    """A request that is not let in: its HTTP status (401, 403 or 429) and the two sentences."""
+    """A request that is not let in: its HTTP status (401, 403, 429 or 503) and the two sentences."""
 
     status: int
     why: str

@@ -71,15 +71,18 @@ class WebServer:
         pages: Pages | None = None,
         limits: WebLimits | None = None,
         folder: Path | None = None,
+        closed: Callable[[], str] = str,
     ) -> None:
         """Take what opens the scopes. Without a `gate` only this machine is let in, and nobody logs in;
-        without a `backing` there is no REST API, without `pages` nothing to look at."""
+        without a `backing` there is no REST API, without `pages` nothing to look at; `closed` says why
+        nobody is answered for the moment."""
         self._limits = limits or WebLimits()
         self._is_open_to_all = gate is None
         self._finishers = ThreadPoolExecutor(self._limits.finishers, thread_name_prefix="web-finisher")
         self._gate = gate or LoopbackGate()
         self._crowd = Crowd(time.monotonic, self._limits.rate, self._limits.at_once)
-        services = Services(self._gate, audit, clock, convert, codecs, self._finishers, folder, self._crowd)
+        shared = (self._gate, audit, clock, convert, codecs, self._finishers, folder, self._crowd)
+        services = Services(*shared, closed)
         router = CompiledRouter()
         self._application = make_application(roots, services, router)
         if backing is not None:

@@ -154,7 +154,7 @@ def test_an_archive_that_was_set_back_is_told_of_when_all_were_asked_and_the_log
     assert not ear.may_state("main")
     grid.here["c"] = True
     ear.step()
-    assert ear.has_asked()
+    assert not ear.awaited()
     assert not ear.may_state("main"), "what was said is still to be stated"
     grid.archive.marks = (8, 9)
     ear.step()
@@ -169,9 +169,9 @@ def test_who_cannot_be_asked_is_waited_for_a_while_and_asked_when_it_returns(
     grid.here["c"] = False
     ear = grid.ear(states[0], "main")
     ear.step()
-    assert not ear.has_asked()
+    assert ear.awaited() == ["c"]
     grid.now = PATIENCE + 1
-    assert ear.has_asked()
+    assert not ear.awaited()
     ear.step()
     assert ear.may_state("main")
     assert not ear.is_heard("main", "c"), "it may know better, so it is told nothing"

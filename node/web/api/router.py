@@ -109,7 +109,7 @@ class Lookup:
         call.asked = StudyQuery(tuple(keys), limit)
         visitor, right = call.visitor, operation.right
         who = visitor.user.name if visitor.user else visitor.caller.address
-        if self._services.crowd.enter(who, request.env) or right is None:
+        if self._services.closed() or self._services.crowd.enter(who, request.env) or right is None:
             return None
         try:
             if not self._services.gate.may(visitor, right, archive).is_allowed:

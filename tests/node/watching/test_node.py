@@ -108,7 +108,7 @@ def test_readiness_is_the_nodes_own_and_says_what_is_wrong(tmp_path: Path) -> No
     with serving(tmp_path / "alpha", watch={"port": free_port()}) as node:
         port = node.ports["watch"]
         assert get(port, "/readyz?verbose")[1].splitlines() == [
-            *(f"[+]{name} ok" for name in ("catalog", "storage", "disk", "dicom", "drain")),
+            *(f"[+]{name} ok" for name in ("catalog", "storage", "disk", "dicom", "drain", "hearing")),
             "readyz check passed",
         ]
         incoming = node.main.folder / "incoming"
