@@ -145,8 +145,7 @@ class Desk:
     def status(self) -> dict[str, Any]:
         """Say how the node is: its name, what it holds, what waits for a person, and who was refused."""
         node = self._node
-        review = self.of("").review
-        held, rejected = review.held(), review.rejected()
+        held, rejected = (review := self.of("").review).held(), review.rejected()
         totals, storage = node.catalog.totals(), self.of("").storekeeping.summary()
         return {
             "name": node.config.node.name,
