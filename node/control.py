@@ -35,6 +35,8 @@ _LONGEST_SOCKET: Final = 100
 """Bytes of a Unix socket's path that every system allows (sun_path is 108 on Linux, 104 elsewhere)."""
 _LONGEST_REQUEST: Final = 1 << 24
 _BEAT: Final = 0.2
+_LOOK: Final = 1.0
+"""Seconds between two looks at whether the node that is asked is still there."""
 _WHOLE_FILE: Final = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 """A write lock on all of a file: struct flock of fcntl(2), for locks of the open file description."""
 
@@ -184,8 +186,7 @@ def ask(home: Path, verb: str, timeout: float = 30.0, **arguments: Any) -> Any:
     try:
         socket.connect((home / "run" / "endpoint").read_text())
         socket.send(msgspec.json.encode(Request(verb, arguments), enc_hook=str))
-        if not socket.poll(int(timeout * 1000)):
-            raise _silent(home, f"for {timeout:.0f} s")
+        _await(home, socket, timeout)
         reply = msgspec.json.decode(socket.recv(), type=Reply)
     except FileNotFoundError:
         raise _silent(home, "yet") from None
@@ -198,6 +199,18 @@ def ask(home: Path, verb: str, timeout: float = 30.0, **arguments: Any) -> Any:
         kind = getattr(catalog, reply.error, PacsError)
         raise kind(reply.what, reply.next)
     return reply.value
+
+
+def _await(home: Path, socket: zmq.Socket[bytes], timeout: float) -> None:
+    """Wait for an answer; one that is under way comes although the node ends."""
+    left = timeout
+    while not socket.poll(int(1000 * min(_LOOK, left))):
+        if not is_running(home) and not socket.poll(0):
+            what = f"The node on {home} ended before it answered."
+            raise Unavailable(what, "Start it, and look how far it came; its log may say why it ended.")
+        left -= _LOOK
+        if left <= 0:
+            raise _silent(home, f"for {timeout:.0f} s")
 
 
 def _silent(home: Path, how: str) -> Unavailable:

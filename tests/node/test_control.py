@@ -36,15 +36,16 @@ HANDLERS: dict[str, Any] = {
 @contextmanager
 def serving(home: Path) -> Iterator[None]:
     home.mkdir(parents=True, exist_ok=True)
-    server, stop = ControlServer(home, HANDLERS), threading.Event()
-    thread = threading.Thread(target=server.serve, args=(stop,))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        server.close()
+    with HomeLock(home, "node"):
+        server, stop = ControlServer(home, HANDLERS), threading.Event()
+        thread = threading.Thread(target=server.serve, args=(stop,))
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            server.close()
 
 
 @pytest.mark.parametrize("name", ["home", "h" * 120])
@@ -82,9 +83,17 @@ def test_a_crash_is_told_without_its_words_and_the_node_goes_on(tmp_path: Path) 
 def test_a_node_that_does_not_answer_is_said_to_be_silent(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
         ask(tmp_path, "double", number=1)
+    with HomeLock(tmp_path, "node"):
+        server = ControlServer(tmp_path, HANDLERS)
+        with pytest.raises(Unavailable, match="does not answer for 0 s"):
+            ask(tmp_path, "double", timeout=0.1, number=1)
+        server.close()
+
+
+def test_a_node_that_ends_before_it_answers_is_not_waited_for(tmp_path: Path) -> None:
     server = ControlServer(tmp_path, HANDLERS)
-    with pytest.raises(Unavailable, match="does not answer for 0 s"):
-        ask(tmp_path, "double", timeout=0.1, number=1)
+    with pytest.raises(Unavailable, match="ended before it answered"):
+        ask(tmp_path, "double", timeout=100.0, number=1)
     server.close()
 
 
