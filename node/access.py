@@ -148,11 +148,13 @@ class Gatekeeper:
         self._closed = Closed(state)
         self.on_admitted: Callable[[str], None] = lambda ae_title: None
         """Called with the AE title of each device that is let in: it has shown that it is there."""
+        self.brings_what_was_asked_for: Callable[[Caller], bool] = lambda caller: False
+        """Says whether a caller brings what this node asked it for: it may while the node is drained."""
 
     def admit(self, calling_ae: str, address: str, called_ae: str) -> Caller | Rejection:
         """Let an association in, or say why not; a refusal is remembered for `peerpacs status`."""
         caller = Caller(_shown(calling_ae), _plain_address(address), _shown(called_ae))
-        if self._drain.is_on:
+        if self._drain.is_on and not self.brings_what_was_asked_for(caller):
             return Rejection(*_CONGESTED, WHAT, REMEDY)
         if why := self._closed.why:
             return Rejection(*_CONGESTED, why, LATER)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from catalog import (
     Attributes,
     BadRequest,
+    Busy,
     Matching,
     NotFound,
     RejectedFor,
@@ -21,6 +22,7 @@ from catalog import (
 from node.archives import DEFAULT
 from node.audit import Line
 from node.deletions import Deletions
+from node.drain import WHAT
 from node.inventory import page_of
 from node.keys import attributes_of, check_values, question
 from node.life import decisions_of, life_of
@@ -104,7 +106,13 @@ class ArchiveDesk:
         return page_of(self._archive.catalog, self.find, after)
 
     def start_import(self, source: str, issuer: str = "", patient: str = "", who: str = "") -> str:
-        """Import a folder, zip file or DICOMDIR into this archive; return the job's name."""
+        """Import a folder, zip file or DICOMDIR into this archive; return the job's name.
+
+        Raises:
+            Busy: the node is drained.
+        """
+        if self._node.ports and self._node.drain.is_on:
+            raise Busy(WHAT, "Import it when the node is back, or first: peerpacs drain --off")
         return self._node.imports.start(source, self._archive, issuer, patient, who)
 
     def find(self, keys: list[str], level: str = "", limit: int = 100) -> list[Attributes]:

@@ -63,6 +63,8 @@ class Foundation:
         self.book = ArchiveBook(self.state, config)
         senders = Senders(self.state, self.book)
         self.access = Gatekeeper(self.state, config, self.clock, self._titles, senders)
+        asked = frozenset(pacs.receive_as for pacs in self.standing.old_pacs)
+        self.access.brings_what_was_asked_for = lambda caller: caller.called_ae in asked
         self.credentials = own_credentials(home, config)
         self.audit = AuditLog(home / "audit", self.clock)
         self._opened.callback(self.audit.close)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from catalog import BadRequest
+from catalog import BadRequest, Busy
 from node.contracts import Service
+from node.dimse import Requestor
+from node.drain import REMEDY, WHAT
 from node.hours import read_hours
 from node.migration import Migration, MigrationBook, MoveIn, Phase
 from node.migration.book import OVER, read_dates, read_rate, underway
@@ -80,7 +82,7 @@ class Migrations:
         job = MoveIn(
             self.book,
             row,
-            partial(requestor, self._node, row.source, row.archive),
+            partial(self._requestor, row.source, row.archive),
             archive.catalog,
             archive.plan.ae_title,
             self._node.clock,
@@ -88,6 +90,12 @@ class Migrations:
         )
         for number in range(row.lanes):
             self._background.run(f"move in {row.source} {number}", partial(self._lane, job, row.source))
+
+    def _requestor(self, source: str, archive: str) -> Requestor:
+        """Return what calls a source; raises Busy while the node is drained, as what it sends is refused."""
+        if self._node.drain.is_on:
+            raise Busy(WHAT, REMEDY)
+        return requestor(self._node, source, archive)
 
     def _lane(self, job: MoveIn, source: str) -> None:
         try:

@@ -14,6 +14,7 @@ from node.access import Gatekeeper
 from node.config import read_config
 from node.contracts import Caller, Device, Rejection, Service
 from node.devices import DEV_RULE, DeviceBook
+from node.drain import Drain
 from node.sections import Config
 from node.state import State, Table
 from tests.running import until
@@ -210,3 +211,11 @@ def test_a_decision_costs_a_few_row_lookups(
     monkeypatch.setattr(Table, "get", lambda table, key: looked.append(key) or get(table, key))
     assert gate.may(caller, Service.STORE).is_allowed
     assert len(looked) <= 4, "however many devices there are"
+
+
+def test_a_drained_node_lets_in_only_who_brings_what_it_asked_for(gate: Gatekeeper, state: State) -> None:
+    Drain(state).begin("novak", 1000.0)
+    assert "about to be stopped" in rejected(gate, "CT1", "10.1.7.20").why
+    gate.brings_what_was_asked_for = lambda caller: caller.ae_title == "OLDPACS"
+    assert admitted(gate, "OLDPACS")
+    assert rejected(gate, "CT1", "10.1.7.20")

@@ -40,6 +40,8 @@ def test_what_is_under_way_is_finished_and_nothing_new_is_taken(
         with pytest.raises(Busy, match="it is congested"):
             Peer(node).find()
         assert site.get("/studies").status == 503
+        cli("import", str(tmp_path), code=1)
+        assert "takes no new work" in cli.complaint
         assert "takes no new work" in cli("status")
         assert "drain failed" in cli("health", code=1)
         go_on.set()

@@ -202,3 +202,19 @@ def test_rates_are_understood() -> None:
     assert (read_rate(""), read_rate("200/min"), read_rate("5/s")) == (0.0, 200 / 60, 5.0)
     with pytest.raises(BadRequest, match="no rate"):
         read_rate("fast")
+
+
+@pytest.mark.slow
+def test_a_drained_node_asks_for_nothing_and_a_migration_goes_on_afterwards(tmp_path: Path) -> None:
+    with beside("orthanc", tmp_path) as (node, old):
+        made = filled(old, 8)
+        ask(node, "drain", who="novak", is_wanted=True)
+        ask(node, "start_migration", source="OLD", dates="20231230-20240110", who="novak")
+        told = until(lambda: (found := ask(node, "migration", source="OLD"))["why"] and found)
+        assert (told["phase"], told["why"]) == (
+            "moving",
+            "This node is about to be stopped, and takes no new work.",
+        )
+        ask(node, "drain", who="novak", is_wanted=False)
+        told = over(node)
+        assert (told["phase"], told["arrived"], told["series_failed"]) == ("done", len(made), [])
