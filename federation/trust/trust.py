@@ -143,7 +143,7 @@ class Trust:
             NotPermitted: the certificate is revoked, ended, or has not begun.
         """
         if self.is_revoked(identity):
-            what = f"{identity.name} ({identity.node_id}) was expelled from this grid."
+            what = f"{identity.name} ({identity.node_id}) was expelled from this grid, or left it."
             raise NotPermitted(what, "Its admin may ask an admin of the grid for a new invitation.")
         now = self._clock()
         if now > identity.expires:

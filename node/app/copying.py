@@ -254,6 +254,11 @@ class Copying:
         """How many objects came home since somebody asked for it."""
         return sum(each.homecoming.came for each in self.each.values())
 
+    @property
+    def why_away(self) -> str:
+        """What was in the way of the last study that did not come home."""
+        return next((each.homecoming.why for each in self.each.values() if each.homecoming.why), "")
+
     def without(self, node_id: str) -> int:
         """Have what lies at a node alone that leaves go elsewhere or come home; return its bytes."""
         if not self.is_open:

@@ -15,17 +15,23 @@ from federation.leaving import LeaveService, alone_here, ask_to_drop
 from federation.links.gate import Gate
 from federation.neighbours import Neighbours
 from federation.owners import owner_of
+from federation.trust import office
+from federation.trust.authority import AUTHORITY_FILE
 from federation.trust.credentials import Pair
 from federation.trust.departure import Receipt, depart, read_departure
 from federation.trust.names import Identity
 from federation.trust.rows import Departed, PeerRow
 from node.grid import Grid, Membership
+from node.storage.places import write_durably
 
 from .archive import Archive
 from .copying import Copying
 from .fetching import Fetching
 
 logger = logging.getLogger(__name__)
+_SIGNED: Final = "leaving.json"
+"""In identity/: the receipts so far, while this node leaves."""
+_RECEIPTS: Final = "receipts.json"
 _GRACE: Final = 3
 """Seconds for which an authority lets who left have its answer, before its certificate counts no more."""
 
@@ -127,6 +133,8 @@ class Departing:
         What lies here alone goes to its owners first: then `going_home` is told, by owner, in bytes; and what
         lies at other sites alone comes home: then `coming_home` is told, in bytes.
 
+        One that was cut short goes on where it was; what was signed before is kept.
+
         Raises:
             BadRequest: the grid cannot be without this node, or something here is damaged.
             Unavailable: no authority is connected, or nobody who has what is to come home, or an owner of
@@ -135,12 +143,17 @@ class Departing:
         member, grid = self._grid().member(), self._grid()
         others = [row for _, row in grid.tables.peers.scan() if row.state == "member"]
         others = [row for row in others if row.node_id != grid.settings.node_id]
-        self._check(member, others, is_forced=is_forced)
-        if not is_forced:
+        if not _is_known(others, _signed(grid.folder)):
+            self._check(member, others, is_forced=is_forced)
+            if is_forced:
+                return self._finish(member, grid, others, who)
             if going := self._alone_here(member, others):
                 return {"going_home": going}
             if left := self._copying.come_home():
-                return {"coming_home": left}
+                return {"coming_home": left, "why": self._copying.why_away}
+        return self._finish(member, grid, others, who)
+
+    def _finish(self, member: Membership, grid: Grid, others: list[PeerRow], who: str) -> dict[str, Any]:
         try:
             return self._go(member, grid, others, who)
         finally:
@@ -168,22 +181,29 @@ class Departing:
             grid.tables.grants.delete(name)
         # Authorities last: after their answer this node's certificate counts no more.
         others.sort(key=lambda row: row.is_authority)
-        receipts, owing = [], []
+        receipts, owing = _signed(grid.folder), []
+        signed = {each["node_id"] for each in receipts}
         for row in others:
             # First here: nothing that this node has may rest on copies that go.
             self._copying.forget_keeper(row.node_id)
             try:
                 channel = member.links.channel(row.node_id)
                 found = ask_to_drop(channel, row.name, member.trust, grid.settings.node_id)
-                receipts.append({"name": row.name, "site": row.site, **msgspec.structs.asdict(found)})
             except PacsError as error:
-                owing.append({"name": row.name, "site": row.site, "why": error.what})
+                if row.node_id not in signed:
+                    owing.append({"name": row.name, "site": row.site, "why": error.what})
+                continue
+            receipts.append({"name": row.name, "site": row.site, **msgspec.structs.asdict(found)})
+            # Whoever is killed now must know that the others let it go: an authority answers once.
+            write_durably(grid.folder / _SIGNED, msgspec.json.encode(receipts))
         dropped = [self._drop(row.node_id) for row in others]
         told = {
             "grid": member.trust.bundle.name,
             "came_home": self._copying.came,
             "receipts": receipts,
             "owing": owing,
+            "is_known": not others or _is_known(others, receipts),
+            "authority": office.id_of(member.authority.issuer.certificate) if member.authority else "",
             "dropped_here": {
                 "studies": sum(each.studies for each in dropped),
                 "copies": sum(each.copies for each in dropped),
@@ -191,40 +211,58 @@ class Departing:
                 "cached": sum(each.cached for each in dropped),
             },
         }
-        told["file"] = str(self._end(grid, told))
+        self._end(grid, told)
         audit = next(iter(self._archives.values())).shared.audit
         audit.record("change", None, "left the grid", {"who": who, "receipts": len(receipts), "owing": owing})
         return told
 
     def _check(self, member: Membership, others: list[PeerRow], *, is_forced: bool) -> None:
-        if others and member.authority is not None:
-            what = "This node is an authority of its grid: without it nobody joins, and certificates end."
-            raise BadRequest(what, "The others leave first.")
-        if others and not any(
-            row.is_authority and member.roll.standing(row.node_id) is not None for row in others
-        ):
-            raise Unavailable(
-                "No authority of the grid is connected.", "Try again when one is: peerpacs peers"
+        is_heard = any(row.is_authority and member.roll.standing(row.node_id) is not None for row in others)
+        if others and member.authority is not None and not is_heard:
+            what = "No other authority is connected: without one nobody joins, and certificates end."
+            remedy = "Have another (peerpacs authority ask, at its node), or let the others leave first."
+            raise BadRequest(what, remedy)
+        if others and not is_heard and not is_forced:
+            remedy = (
+                "Try again when one is: peerpacs peers. If this node was expelled: peerpacs leave --force"
             )
+            raise Unavailable("No authority of the grid is connected.", remedy)
         damaged = sum(1 for archive in self._archives.values() for _ in archive.care.book)
         if damaged and not is_forced:
             what = f"{damaged} objects are damaged here; copies at other nodes may be the only whole ones."
             raise BadRequest(what, "See: peerpacs verify. To leave all the same: --force")
 
-    def _end(self, grid: Grid, told: dict[str, Any]) -> Path:
-        """End the membership; return the file with the receipts."""
+    def _end(self, grid: Grid, told: dict[str, Any]) -> None:
+        """End the membership, and write what is told beside the old identity."""
         assert grid.membership is not None
         grid.membership.close()
         grid.membership = None
         when = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y%m%d-%H%M%S")
         left = grid.folder.with_name(f"identity.left-{when}")
+        told["file"] = str(left / _RECEIPTS)
+        write_durably(grid.folder / _RECEIPTS, msgspec.json.format(msgspec.json.encode(told), indent=2))
+        (grid.folder / _SIGNED).unlink(missing_ok=True)
+        # Until the others dismiss it, an authority could let anybody in.
+        (grid.folder / AUTHORITY_FILE).unlink(missing_ok=True)
         grid.folder.rename(left)
         for table in _of_membership(grid):
             for key, _ in list(table.scan()):
                 table.delete(key)
-        file = left / "receipts.json"
-        file.write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=2))
-        return file
+
+
+def _signed(identity: Path) -> list[dict[str, Any]]:
+    """Return the receipts that a leaving was given before it was cut short."""
+    try:
+        found: list[dict[str, Any]] = msgspec.json.decode((identity / _SIGNED).read_bytes())
+    except (OSError, msgspec.MsgspecError):
+        return []
+    return found
+
+
+def _is_known(others: list[PeerRow], receipts: list[dict[str, Any]]) -> bool:
+    """Say whether an authority signed: from then on this node's certificate counts nowhere."""
+    authorities = {row.node_id for row in others if row.is_authority}
+    return any(each["node_id"] in authorities for each in receipts)
 
 
 def _of_membership(grid: Grid) -> Iterator[Any]:

@@ -20,7 +20,7 @@ _PATIENCE: Final = 120.0
 @click.option(
     "--force",
     is_flag=True,
-    help="Although objects here are damaged, or what lies at one site alone cannot come home.",
+    help="Although objects are damaged, what lies at one site alone cannot come home, or no authority hears.",
 )
 @shared
 def leave_command(session: Session, yes: bool, force: bool) -> int:
@@ -36,7 +36,7 @@ def leave_command(session: Session, yes: bool, force: bool) -> int:
     with session.desk("leave") as ask:
         done = wait_until_home(session, lambda: ask("leave_grid", who=who(), is_forced=force))
     if waits := what_waits(done):
-        session.say(done, [f"! {waits} Nothing more comes, so this node stays. See: peerpacs peers"])
+        session.say(done, [f"! {waits} Nothing more comes, so this node stays.", f"  {what_hinders(done)}"])
         return PARTIAL
     session.say(done, told_of_leaving(done))
     return PARTIAL if done["owing"] else 0
@@ -66,16 +66,27 @@ def what_waits(done: dict[str, Any]) -> str:
     return ""
 
 
+def what_hinders(done: dict[str, Any]) -> str:
+    """Return why nothing more comes or goes home, as far as this node knows, and what to do."""
+    return str(done.get("why") or "See: peerpacs peers")
+
+
 def told_of_leaving(done: dict[str, Any]) -> Iterator[str]:
     """Yield who dropped what, who owes it, and where the receipts are."""
     for each in done["receipts"]:
         yield f"✓ {each['name']} of {each['site']} dropped {_what(each)}."
     for each in done["owing"]:
-        late = f"owes its receipt, and drops all when it is back: {each['why']}"
-        yield f"! {each['name']} of {each['site']} {late}"
+        when = ", and drops all when it is back" if done["is_known"] else ""
+        yield f"! {each['name']} of {each['site']} owes its receipt{when}: {each['why']}"
     own = _what(done["dropped_here"])
     yield f"✓ This node left the grid {done['grid']!r}, and dropped {own} of the others."
     yield f"  The receipts are in {done['file']}"
+    if not done["is_known"]:
+        yield "! No authority of the grid heard of it. There, unless it was expelled: peerpacs revoke NAME"
+    if done["authority"]:
+        yield "! It was an authority, and destroyed that key. What it issued counts until it is dismissed:"
+        yield "  first at every node of the grid: peerpacs authority renew"
+        yield f"  then at another authority: peerpacs authority remove {done['authority']} --root FILE"
 
 
 def _what(each: dict[str, Any]) -> str:

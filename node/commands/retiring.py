@@ -13,7 +13,7 @@ import click
 
 from node.cli import FAILED, PARTIAL, Session, plural, shared, who
 
-from .leaving import told_of_leaving, wait_until_home, what_waits
+from .leaving import told_of_leaving, wait_until_home, what_hinders, what_waits
 from .verifying import follow, told_of_reading
 
 _COLUMNS: Final = (
@@ -58,7 +58,7 @@ def _retire(session: Session, ask: Callable[..., Any], folder: Path) -> int:
     except NotFound:
         left = None
     if left is not None and (waits := what_waits(left)):
-        lines = [f"! {waits} Nothing more comes, so this node stays as it is. See: peerpacs peers"]
+        lines = [f"! {waits} Nothing more comes, so this node stays as it is.", f"  {what_hinders(left)}"]
         session.say({"left": left, "retired": False}, lines)
         return PARTIAL
     ask("retire", who=who(), is_wanted=True)

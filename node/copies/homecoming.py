@@ -60,6 +60,8 @@ class Homecoming:
         self._leaving: dict[str, float] = {}
         self.came = 0
         """How many objects did."""
+        self.why = ""
+        """What was in the way of the study that was tried last; empty if it came."""
 
     def lets_go(self) -> bool:
         """Say whether things may go to other sites: not while anything is to come home."""
@@ -78,7 +80,7 @@ class Homecoming:
             away = self._ledger.lying_away()
             self._check(away)
             if self._monotonic() >= self._until:
-                self.came = 0
+                self.came, self.why = 0, ""
             self._until = self._monotonic() + _ASKS_AGAIN if away else float("inf")
             return self._ledger.away_bytes
 
@@ -130,9 +132,11 @@ class Homecoming:
                 came = self._returning.fetch_back(study)
             except PacsError as error:
                 logger.warning("A study does not come home yet: %s", error)
+                self.why = f"{error.what} {error.next}".strip()
                 continue
             self.came += came
             if came:
+                self.why = ""
                 return True
         return False
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from catalog import Move, Moved
+from catalog import Move, Moved, OutOfSpace
+from node.copies.homecoming import Homecoming
 from node.copies.ledger import Placed
 from tests.homes import serving
 from tests.node.slimmed import KEEPER, Hospital
@@ -85,6 +86,24 @@ def test_who_leaves_is_not_counted_on_once_nothing_lies_there_alone(hospital: Ho
     placed = hospital.ledger.placed(hospital.uid)
     assert placed is not None
     assert not placed.is_met
+
+
+def test_what_is_in_the_way_of_what_comes_home_is_told(hospital: Hospital) -> None:
+    assert hospital.slimming().step()
+    homecoming = Homecoming(
+        hospital.ledger, Full(), lambda: [KEEPER], str, lambda: {KEEPER}, lambda: hospital.now
+    )
+    assert homecoming.begin() > 0
+    assert homecoming.why == ""
+    assert not homecoming.step()
+    assert homecoming.why == "The disk is full. Make room."
+
+
+class Full:
+    """A hospital without room for what comes home."""
+
+    def fetch_back(self, study: str) -> int:
+        raise OutOfSpace("The disk is full.", "Make room.")
 
 
 def test_what_no_rule_has_kept_elsewhere_any_more_comes_home(hospital: Hospital) -> None:

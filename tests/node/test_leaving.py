@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,19 @@ import pytest
 from node.copies.ledger import Ledger
 from tests.grid import GridNode
 from tests.node.copies import KEEPS, hospitals, kept, sent, wait_until_met
-from tests.running import until
+from tests.running import PEERPACS, until
 from tests.workstation import ask, get, is_seen, rows
 
 pytestmark = pytest.mark.slow
+
+DIES = """
+import os, sys
+from node.app.departing import Departing
+Departing._end = lambda self, grid, told: os._exit(9)
+from node.cli import main
+main(sys.argv[1:])
+"""
+"""A node that is killed when the others, its authority too, have let it go."""
 
 
 @pytest.fixture
@@ -139,6 +149,78 @@ def test_what_lies_at_other_sites_alone_comes_home_before_its_hospital_leaves(tm
         ledger = Ledger(beta.home / "copies" / "ledger", time.time)
         assert [ledger.keepers(uid) for uid, _ in found] == [{}, {}, {}], "nothing rests on copies that went"
         ledger.close()
+    finally:
+        for node in nodes:
+            if node.process is not None:
+                node.stop()
+
+
+def test_a_node_that_is_killed_while_it_leaves_goes_on_with_it_and_has_all_receipts(tmp_path: Path) -> None:
+    alpha, beta = nodes = hospitals(tmp_path / "grid", "alpha", "beta")
+    try:
+        beta.grant(alpha, *KEEPS)
+        beta.say("copies", "add", "all", "--copies", "2", "--must", "alpha")
+        uid, _ = sent(beta, tmp_path / "a", 33, 2)
+        wait_until_met(beta, 1)
+        beta.stop()
+        beta.program = (sys.executable, "-c", DIES)
+        beta.start(**beta.env)
+        until(lambda: beta.is_connected(alpha))
+        assert "ended before it answered" in beta.say("leave", "--yes", code=1)
+        beta.kill()
+        until(lambda: alpha.peer("beta")["state"] == "left")
+        beta.program = (PEERPACS,)
+        beta.start(**beta.env)
+        told = beta.told("leave", "--yes")
+        assert [(each["name"], each["copies"]) for each in told["receipts"]] == [("alpha", 2)]
+        assert (told["owing"], told["is_known"]) == ([], True)
+        assert "in no grid" in beta.say("peers", code=1)
+        assert rows(ask(beta, called="BETA")) == [(uid, "ONLINE")]
+        alpha.admit(beta)
+    finally:
+        for node in nodes:
+            if node.process is not None:
+                node.stop()
+
+
+def test_who_was_expelled_or_hears_of_no_authority_leaves_by_force(tmp_path: Path) -> None:
+    alpha, beta = nodes = hospitals(tmp_path / "grid", "alpha", "beta")
+    try:
+        alpha.say("revoke", "beta", "--yes")
+        until(lambda: not beta.is_connected(alpha))
+        assert "peerpacs leave --force" in beta.say("retire", str(tmp_path / "lists"), "--yes", code=1)
+        told = beta.told("leave", "--yes", "--force", code=3)
+        assert ([each["name"] for each in told["owing"]], told["is_known"]) == (["alpha"], False)
+        assert beta.told("retire", str(tmp_path / "lists"), "--yes")["retired"]
+        assert "in no grid" in beta.say("peers", code=1)
+    finally:
+        for node in nodes:
+            if node.process is not None:
+                node.stop()
+
+
+def test_an_authority_leaves_once_there_is_another_and_the_grid_goes_on(tmp_path: Path) -> None:
+    alpha, beta, gamma = nodes = hospitals(tmp_path / "grid", "alpha", "beta", "gamma")
+    root = tmp_path / "safe" / "root.pem"
+    root.parent.mkdir()
+    (alpha.home / "identity" / "root.pem").rename(root)
+    try:
+        key = beta.told("authority", "ask")["key"]
+        assert "peerpacs authority ask" in alpha.say("leave", "--yes", code=2)
+        alpha.say("authority", "add", key, "--name", "beta", "--root", str(root), "--yes")
+        until(lambda: beta.told("authority")[-1]["is_own"])
+        for node in (alpha, gamma):
+            until(lambda node=node: node.peer("beta")["is_authority"] and node.is_connected(beta))  # type: ignore[misc]
+        told = alpha.told("leave", "--yes")
+        assert {each["name"] for each in told["receipts"]} == {"beta", "gamma"}
+        assert not list(alpha.home.glob("identity.left-*/authority.pem"))
+        for node in (beta, gamma):
+            until(lambda node=node: node.peer("alpha")["state"] == "left")  # type: ignore[misc]
+            node.say("authority", "renew")
+        beta.say("authority", "remove", told["authority"], "--root", str(root), "--yes")
+        until(lambda: len(gamma.told("authority")) == 1)
+        until(lambda: gamma.is_connected(beta) and beta.is_connected(gamma))
+        beta.admit(alpha)
     finally:
         for node in nodes:
             if node.process is not None:
