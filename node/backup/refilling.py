@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -25,8 +26,8 @@ def refill(
     home: Path,
     move_aside: Callable[[Path], None],
     on_copied: Callable[[int], None],
-) -> int:
-    """Copy the segments that the home lacks; return how many.
+) -> Refilled:
+    """Copy the segments that the home lacks, also those that are not what was written.
 
     All that the backup folder has of an archive is taken: what is newer than this backup is no less true.
 
@@ -34,28 +35,34 @@ def refill(
         BadRequest: a segment in the home is of another history than the backup's of the same number.
     """
     if not manifest.has_objects:
-        return 0
+        return Refilled(0, ())
     folder = backup.parent / OBJECTS
     unsettled = {key for each in manifest.archives for key in each.unsettled}
-    count = 0
+    known, count, altered = SegmentCopies(folder).known, 0, list[str]()
     for archived in manifest.archives:
         objects = home / "archives" / archived.name / "objects"
-        keys = [key for key in SegmentCopies(folder).known if key.startswith(f"{archived.name}/")]
+        keys = {key for key in known if key.startswith(f"{archived.name}/")} | archived.segments.keys()
         places = _Places(objects, f"{manifest.node_id}/{archived.name}")
         for key in sorted(keys):
             target = places.of(key)
+            if not (folder / key).exists():
+                altered += () if target.exists() else (key,)
+                continue
             if _has(target, folder / key):
                 continue
             move_aside(target)
             target.parent.mkdir(parents=True, exist_ok=True)
             staged = target.with_name(f"{target.name}.new")
-            on_copied(copy_file(folder / key, staged).size)
+            found = copy_file(folder / key, staged)
+            on_copied(found.size)
+            if key not in known or found.sha256 != known[key].stored.sha256:
+                altered.append(key)
             if key in unsettled or not _is_ended(staged):
                 _mark_open(target)
             staged.rename(target)
             sync_folder(target.parent)
             count += 1
-    return count
+    return Refilled(count, tuple(altered))
 
 
 def _has(target: Path, source: Path) -> bool:
@@ -88,6 +95,15 @@ def _mark_open(target: Path) -> None:
     folder.mkdir(exist_ok=True)
     (folder / target.stem).touch()
     sync_folder(folder)
+
+
+class Refilled(NamedTuple):
+    """What was put back."""
+
+    segments: int
+    """How many were copied."""
+    altered: tuple[str, ...]
+    """Which are gone from the backup, or not what was written: some of their objects may be whole."""
 
 
 class _Places:

@@ -43,6 +43,8 @@ class Restored(NamedTuple):
     files: int
     segments: int
     """Segments of objects that were copied."""
+    altered: tuple[str, ...]
+    """Segments that are gone from the backup, or not what was written."""
 
 
 class _Journal(msgspec.Struct, frozen=True):
@@ -138,12 +140,12 @@ class _Restoring:
             shutil.rmtree(folder / "search", ignore_errors=True)
             shutil.rmtree(folder / "catalog.rebuilding", ignore_errors=True)
             write_durably(folder / MARKER, msgspec.json.encode({"backup": str(self._backup)}))
-        segments = refill(self._backup, self._manifest, self._home, self._move_aside, on_copied)
+        refilled = refill(self._backup, self._manifest, self._home, self._move_aside, on_copied)
         shutil.rmtree(self._stage, ignore_errors=True)
         journal.unlink()
         sync_folder(self._home)
         aside = self._aside if self._aside.exists() else None
-        return Restored(self._backup, self._manifest, aside, len(self._manifest.files), segments)
+        return Restored(self._backup, self._manifest, aside, len(self._manifest.files), *refilled)
 
     def _put(self, name: str, stored: Stored) -> None:
         target = self._home / name

@@ -158,8 +158,9 @@ def restore_command(session: Session, backup: Path, may_replace: bool) -> int:
         done = restore(backup.resolve(), session.home, time.time(), may_replace=may_replace, on_copied=show)
     lines = [*_what_was_restored(done, session.home)]
     told: dict[str, Any] = {"backup": str(done.backup), "files": done.files, "segments": done.segments}
-    told["aside"] = str(done.aside) if done.aside else None
+    told |= {"aside": str(done.aside) if done.aside else None, "altered": list(done.altered)}
     code = _catch_up(session, told, lines)
+    code = code or (PARTIAL if done.altered else 0)
     lines += ["", f"Next:  peerpacs run --home {session.home}"]
     session.say({**told, **_told(done.manifest)}, lines)
     return code
@@ -170,6 +171,9 @@ def _what_was_restored(done: Restored, home: Path) -> Iterator[str]:
     yield f"✓ node {done.manifest.name} is in {home} as it was {age} ago ({done.backup.name})"
     if done.segments:
         yield f"✓ {plural(done.segments, 'tar file')} of objects copied from the backup"
+    yield from (f"✗ objects/{name} of the backup is gone or not what was written" for name in done.altered)
+    if done.altered:
+        yield f"  Find out which images are damaged:  peerpacs verify --home {home}"
     if done.aside:
         yield f"  what was there before lies in {done.aside}; delete it when you are sure"
 

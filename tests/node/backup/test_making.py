@@ -60,6 +60,27 @@ def test_every_byte_of_a_backup_counts(home: Path, tmp_path: Path) -> None:
     peerpacs("backup", "--check", tmp_path / "b", "--home", home, code=1)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("harm", ["altered", "gone", "index"])
+def test_a_restore_says_which_objects_of_the_backup_are_not_as_they_were_written(
+    home: Path, tmp_path: Path, harm: str
+) -> None:
+    peerpacs("backup", tmp_path / "b", "--home", home, "--objects")
+    [segment, *_] = sorted((tmp_path / "b" / "objects").rglob("*.tar"))
+    name, whole = str(segment.relative_to(tmp_path / "b")), bytearray(segment.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    if harm == "altered":
+        segment.write_bytes(whole)
+    elif harm == "gone":
+        segment.unlink()
+    else:
+        (tmp_path / "b" / "objects" / "INDEX.json").write_text("{")
+    said = peerpacs("restore", tmp_path / "b", "--home", tmp_path / "new", code=3)
+    assert f"✗ {name} of the backup" in said
+    assert "peerpacs verify" in said
+    assert list((tmp_path / "new" / "archives").rglob("*.tar")) or harm == "gone"
+
+
 def _is_refused(backup: Path) -> bool:
     try:
         return bool(prove(backup).faults)
