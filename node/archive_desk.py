@@ -19,6 +19,7 @@ from catalog import (
     answer,
     understand,
 )
+from node.agreement import disagreement
 from node.archives import DEFAULT
 from node.audit import Line
 from node.deletions import Deletions
@@ -127,12 +128,19 @@ class ArchiveDesk:
         return [answer(query, each, ae_title=self._archive.plan.ae_title) for each in found]
 
     def correct(self, target: str, attributes: list[str], reason: str, who: str) -> dict[str, Any]:
-        """Correct `Keyword=Value` attributes of a study, series or instance in everything that leaves."""
+        """Correct `Keyword=Value` attributes of a study, series or instance in everything that leaves.
+
+        `warnings` says in what the patient's other studies contradict it now.
+        """
         changed = attributes_of(attributes)
         check_values(changed)
-        return self._register.make(
-            Verb.CORRECT, target_of(self._archive.catalog, target), reason=reason, who=who, attributes=changed
-        )
+        found = target_of(self._archive.catalog, target)
+        made = self._register.make(Verb.CORRECT, found, reason=reason, who=who, attributes=changed)
+        warnings = [
+            f"Other studies of this patient have another {word}: correct those too, or this one."
+            for word in disagreement(self._archive.catalog, found[0], changed)
+        ]
+        return {**made, "warnings": warnings}
 
     def reject(self, target: str, reason: str, who: str, why: str = "quality") -> dict[str, Any]:
         """Hide a study, series or instance from every answer; its bytes stay.

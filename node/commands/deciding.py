@@ -239,7 +239,8 @@ def _decide(session: Session, verb: str, outcome: str, **told: Any) -> int:
     line = f"✓ {outcome}."
     if verb != "undo":
         line += f" To take it back: peerpacs undo {made['decision'][:8]} --reason WHY"
-    session.say(made, [session.pasteable(line)])
+    warnings = [f"! {warning}" for warning in made.get("warnings", ())]
+    session.say(made, [session.pasteable(line), *warnings])
     return 0
 
 

@@ -151,6 +151,25 @@ def test_what_is_hidden_or_deleted_is_not_found_until_that_is_undone(
     assert len(cli.json("find", "-k", f"StudyInstanceUID={study}")) == 1
 
 
+def test_a_correction_to_a_patient_who_is_somebody_else_is_made_with_a_warning(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    said = {
+        "StudyInstanceUID": "1.2.9",
+        "PatientID": "OTHER-1",
+        "PatientSex": "M",
+        "PatientBirthDate": "19500101",
+    }
+    (tmp_path / "one").mkdir()
+    cli("import", str(altered(CT_FILE, tmp_path / "one", SOPInstanceUID="1.2.9.1", **said)))
+    said |= {"StudyInstanceUID": "1.2.10", "PatientID": "OTHER-2", "PatientSex": "F"}
+    cli("import", str(altered(CT_FILE, tmp_path, SOPInstanceUID="1.2.10.1", **said)))
+    told = cli("correct", "1.2.10", "PatientID=OTHER-1", "--reason", "x")
+    assert "! Other studies of this patient have another PatientSex" in told
+    assert "PatientBirthDate" not in told
+    assert cli.json("correct", "1.2.10", "PatientSex=M", "--reason", "x")["warnings"] == []
+
+
 def test_a_decision_about_nothing_or_with_a_wrong_value_is_refused(cli: CommandLine) -> None:
     cli("reject", "9.9.9", "--reason", "x", code=1)
     cli("correct", CT, "StudyDate=20201399", "--reason", "x", code=2)

@@ -61,8 +61,9 @@ function Correct({ study, close, done }) {
     fields=${[...fields, REASON]} verb=${t('Correct')} close=${close} does=${async ({ reason, ...form }) => {
     const attributes = Object.entries(form).filter(([, text]) => text.trim()).map(([keyword, text]) => `${keyword}=${text.trim()}`)
     if (!attributes.length) throw new Error(t('Fill in what is to be different.'))
-    await post(`${api}/studies/${uid}/correct`, { reason, attributes })
+    const made = await post(`${api}/studies/${uid}/correct`, { reason, attributes })
     done()
+    if (made.warnings.length) throw new Error(`${t('It is corrected.')} ${made.warnings.join(' ')}`)
   }} />`
 }
 
