@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, Protocol
 
@@ -23,6 +23,8 @@ from node.state import Tables
 logger = logging.getLogger(__name__)
 
 _NAME: Final = b"name"
+_NOTES: Final = b"notes"
+_PORTION: Final = 500
 _read_decision: Final = msgspec.json.Decoder(Decision).decode
 
 
@@ -69,6 +71,53 @@ class Outbox:
         self._table.change({id.encode(): lambda row: None if row == _Text(text) else row})
 
 
+class _Done(Struct, frozen=True, array_like=True):
+    """What was entrusted once and is not looked for again."""
+
+
+class Backlog:
+    """What was decided before this node entrusted anything, or by an older version of it; one archive's.
+
+    All decisions are looked through at each start, a portion at a time; notes once.
+    """
+
+    def __init__(
+        self,
+        tables: Tables,
+        outbox: Outbox,
+        known: Callable[[], Iterable[str]],
+        decided: Callable[[bytes], Iterator[tuple[bytes, Callable[[], Decision | None]]]],
+        notes: Callable[[], Iterable[Decision]],
+    ) -> None:
+        """`known` tells the ids of what was entrusted; `decided` yields decisions behind a key, by key."""
+        self._done = tables.table("entrusted once", _Done)
+        self._outbox = outbox
+        self._known, self._decided, self._notes = known, decided, notes
+        self._ids: set[str] | None = None
+        self._after = b""
+        self._is_over = False
+
+    def step(self) -> bool:
+        """Have a portion entrusted that was not; say whether there may be more."""
+        if self._is_over:
+            return False
+        if self._ids is None:
+            self._ids = {*self._known(), *(id for id, _ in self._outbox.waiting())}
+        portion = list(islice(self._decided(self._after), _PORTION))
+        for key, decision in portion:
+            if key.decode() not in self._ids and (found := decision()) is not None:
+                self._outbox.keep(found.id, msgspec.json.encode(found))
+        if portion:
+            self._after = portion[-1][0] + b"\0"
+            return True
+        if self._done.get(_NOTES) is None:
+            for note in self._notes():
+                self._outbox.keep(note.id, msgspec.json.encode(note))
+            self._done.put(_NOTES, _Done())
+        self._is_over, self._ids = True, None
+        return False
+
+
 class _Peer(Protocol):
     def entrust(self, archive: str, words: Sequence[Word]) -> str: ...
 
@@ -88,6 +137,10 @@ class Entrusting:
         self._last = max((_number(key) for key, _ in self._words.scan()), default=0)
         for _, told in self._told.scan():
             self._last = max(self._last, told.upto)
+
+    def ids(self) -> Iterator[str]:
+        """Yield the ids of what was entrusted."""
+        return (row.id for _, row in self._words.scan())
 
     def take_on(self) -> None:
         """Seal what waits, and forget what is to be forgotten."""

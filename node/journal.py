@@ -70,15 +70,21 @@ class Journal:
     def _note(self, name: str, key: bytes, row: Any) -> None:
         if self.keep is None:
             return
-        when = int(self._clock() * 1000)
-        attributes = {} if row is None else {"row": {"is": msgspec.to_builtins(row)}}
-        detail = f"{name}\0{key.hex()}"
-        note = Decision(
-            id=uuid.uuid4().hex, verb=Verb.NOTE, target=(), reason="", who="", when=when,
-            attributes=attributes, detail=detail,
-        )  # fmt: skip
+        note = _made(name, key, row, int(self._clock() * 1000))
         self.keep(note.id, msgspec.json.encode(note))
-        self._remember(note, when)
+        self._remember(note, note.when)
+
+    def notes(self) -> Iterator[Decision]:
+        """Yield a note about each row that was ever changed, as of then: for who keeps none yet."""
+        for noted, known in list(self._noted.scan()):
+            name, _, key = noted.decode().partition("\0")
+            if (kind := _kind(name)) is None:
+                continue
+            row = self._state.table(name, kind).get(bytes.fromhex(key))
+            note = _made(name, bytes.fromhex(key), row, known.when)
+            if name in _NAMING:
+                self._remember(note, known.when)
+            yield note
 
     def erase(self, name: str, is_meant: Callable[[bytes], bool]) -> int:
         """Leave nothing of rows by their keys: neither them nor any note about them; return how many.
@@ -129,6 +135,15 @@ class Journal:
         else:
             table.delete(bytes.fromhex(key))
         self._remember(note, note.when)
+
+
+def _made(name: str, key: bytes, row: Any, when: int) -> Decision:
+    attributes = {} if row is None else {"row": {"is": msgspec.to_builtins(row)}}
+    detail = f"{name}\0{key.hex()}"
+    return Decision(
+        id=uuid.uuid4().hex, verb=Verb.NOTE, target=(), reason="", who="", when=when,
+        attributes=attributes, detail=detail,
+    )  # fmt: skip
 
 
 class NotedTable(Table[T], Generic[T]):

@@ -96,9 +96,9 @@ class Register:
         made = Made(decision.verb, decision.target, decision.who, decision.when)
         self._made.put(decision.id.encode(), made)
 
-    def everything(self) -> Iterator[tuple[bytes, Made]]:
-        """Yield every decision that can be found by its id."""
-        return self._made.scan()
+    def everything(self, begin: bytes = b"") -> Iterator[tuple[bytes, Made]]:
+        """Yield every decision that can be found by its id, from one of them on, in their order."""
+        return self._made.scan(begin=begin)
 
     def confirm(self, beginning: str, *, who: str) -> dict[str, Any]:
         """Carry out what another person wished and could not do alone.

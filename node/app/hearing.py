@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from threading import Event
 from typing import Any, Final
 
@@ -12,8 +13,9 @@ from catalog import Decision, NotFound, PacsError, Verb
 from federation.entrusting import EntrustingPeer, EntrustingService, Seal
 from federation.links.gate import Gate
 from federation.links.rpc import letters
+from node.archives import DEFAULT
 from node.closed import Closed
-from node.entrusted import Entrusting, Safe
+from node.entrusted import Backlog, Entrusting, Safe
 from node.erasures import Site
 from node.hearing import Ear, Hearing
 from node.patient_links import PatientLinks
@@ -32,6 +34,17 @@ _GREETING: Final = 2.0
 """Seconds that a start waits for members: only they can say that this machine was set back as a whole."""
 
 
+def _decided(archive: Archive, begin: bytes) -> Iterator[tuple[bytes, Callable[[], Decision | None]]]:
+    """Yield what makes each decision of an archive as it was made; nothing of those that were erased."""
+
+    def find(id: str, target: tuple[str, ...]) -> Decision | None:
+        known = archive.catalog.decisions(target[0]) if target else []
+        return next((each for each in known if each.id == id and each.target == target), None)
+
+    for key, made in archive.register.everything(begin):
+        yield key, partial(find, key.decode(), made.target)
+
+
 class Remembering:
     """Both sides of it; `archives` may become more."""
 
@@ -47,6 +60,7 @@ class Remembering:
         self._archives, self._links, self._erasing = archives, links, erasing
         self._channel, self._secret = channel, secret
         self._each: dict[str, Entrusting] = {}
+        self._backlogs: dict[str, Backlog] = {}
         self.safe = Safe(state)
         self._closed = Closed(state)
         self._greeted = False
@@ -101,6 +115,7 @@ class Remembering:
         connected = [site.node_id for site in self._erasing.sites() if site.is_connected]
         for archive in self._all():
             entrusting = self._entrusting(archive)
+            self.backlog(archive).step()
             entrusting.take_on()
             entrusting.left(connected)
             for node_id in connected:
@@ -120,6 +135,16 @@ class Remembering:
         if found is None:
             seal = Seal(self._secret(), archive.name)
             found = self._each[archive.name] = Entrusting(archive.name, archive.tables, seal, self._peer)
+        return found
+
+    def backlog(self, archive: Archive) -> Backlog:
+        """Return what has an archive's earlier decisions entrusted too."""
+        found = self._backlogs.get(archive.name)
+        if found is None:
+            journal = archive.shared.journal
+            notes = journal.notes if archive.name == DEFAULT else tuple
+            parts = (self._entrusting(archive).ids, partial(_decided, archive), notes)
+            found = self._backlogs[archive.name] = Backlog(archive.tables, archive.outbox, *parts)
         return found
 
     def _peer(self, node_id: str) -> EntrustingPeer:

@@ -36,7 +36,7 @@ from node.verification import Verification
 
 from .archive import Archive
 from .carrying import Carrying
-from .chores import Chore
+from .chores import Chore, Loop
 from .damage import look_at_state
 from .foundation import DRAIN, SWITCH, Foundation
 from .gateways import Front, Gateways
@@ -266,12 +266,12 @@ class Node(Foundation):
         self.watch.measures.add(self.neighbourhood.samples)
         telling = Telling(self.home, self.config, self.state, self.clock)
         self._opened.callback(telling.close)
-        for loop in telling.loops():
+        for loop in (*telling.loops(), *self._carry()):
             self._background.repeat(loop)
-        self._carry()
         if is_used(self.state):
             self.research.begin()
         self.watch.watch_threads(self._background.threads)
+        self.ports = dict(sorted(self.ports.items(), key=lambda port: port[0] in ("https", "web", "watch")))
         self.audit.record("start", None, "ok", {"ports": self.ports})
         return self.ports
 
@@ -314,16 +314,15 @@ class Node(Foundation):
         gateways.relay = str(path)
         self._background.run("grid door", lambda: door.serve(self._background.stopping))
 
-    def _carry(self) -> None:
+    def _carry(self) -> Iterator[Loop]:
         towards = Calling(self.devices.get, limits(self.config), self.credentials.towards)
         copying = self.neighbourhood.copying
         copying.queue = lambda: self.transfers
         carriers = self.routed.carriers(towards) | copying.carriers()
         supply = Supply(self.routed.scope, self.devices.get, self.audit, self.clock)
-        for loop in self._carrying.begin(carriers, supply, self._background.stopping.is_set):
-            self._background.repeat(loop)
         self.access.on_admitted = self.transfers.heard_from
         self.transfers.may_give = lambda: not (self.drain.is_on or self.closed.why)
+        return self._carrying.begin(carriers, supply, self._background.stopping.is_set)
 
     @property
     def transfers(self) -> TransferQueue:

@@ -10,10 +10,13 @@ import pytest
 
 from catalog import Decision, Head, Unavailable, Verb
 from federation.entrusting import AT_ONCE, LARGEST, Seal, Word, portions
+from node.app import open_node
 from node.entrusted import Entrusting, Outbox, Safe
 from node.erasures import Site
 from node.hearing import PATIENCE, Ear, Hearing
 from node.state import State
+from tests.homes import new_home, phantoms
+from tests.node.test_deleted import send, uid
 
 KEY = b"k" * 32
 
@@ -78,6 +81,43 @@ def test_what_is_forgotten_here_is_forgotten_there(states: tuple[State, State]) 
     tell(owner)
     assert [each.id for each in owner.recalled("b")] == ["d2"]
     assert not list(Outbox(states[0]).waiting())
+
+
+def test_what_an_older_version_decided_is_entrusted_once(tmp_path: Path) -> None:
+    home, who = new_home(tmp_path / "home"), {"reason": "a test", "who": "ann"}
+    with open_node(home) as node:
+        sent = phantoms(500, 0, instances=2)
+        send(node, *sent)
+        verbs, study = node.desk.verbs(), uid(sent[0])
+        made = [
+            verbs["correct"](target=study, attributes=["PatientID=7"], **who),
+            verbs["hold"](target=study, **who),
+        ]
+        made.append(verbs["undo"](decision=made[1]["decision"], **who))
+        verbs["put_retention"](name="ten years", keys=[], years=10, who="ann")
+        verbs["put_retention"](name="gone", keys=[], years=10, who="ann")
+        verbs["remove_retention"](name="gone", who="ann")
+        outbox = Outbox(node.state)
+        for id, text in list(outbox.waiting()):
+            outbox.done(id, text)  # an older version kept none
+        assert node.neighbourhood.remembering
+        backlog = node.neighbourhood.remembering.backlog(node.main)
+        while backlog.step():
+            pass
+        found = [msgspec.json.decode(text, type=Decision) for _, text in outbox.waiting()]
+        notes = {each.detail.partition("\0")[2]: each for each in found if each.verb is Verb.NOTE}
+        assert {each.id for each in found} == {each["decision"] for each in made} | {
+            note.id for note in notes.values()
+        }
+        assert notes[b"gone".hex()].attributes == {}, "nor does what was removed come back"
+        assert notes[b"ten years".hex()].attributes["row"]["is"]["years"] == 10
+        assert all(node.journal.knows(note) for note in notes.values())
+    with open_node(home) as node:
+        assert node.neighbourhood.remembering
+        backlog = node.neighbourhood.remembering.backlog(node.main)
+        while backlog.step():
+            pass
+        assert len(list(Outbox(node.state).waiting())) == len(found)
 
 
 def test_a_peer_that_lost_what_it_kept_is_told_all_of_it_again(
