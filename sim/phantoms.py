@@ -35,7 +35,7 @@ from .encoding import (
 )
 from .headers import KINDS, PADDING_TAG, Kind, header
 from .patients import Patient, encoded_name, patient, some_date
-from .pictures import EXPLICIT, as_us, compressed, native
+from .pictures import EXPLICIT, as_us, compressed, native, photometric_interpretation
 
 SMALLEST: Final = 0
 """As `Study.size`: no padding, and a matrix of 16 x 16."""
@@ -131,6 +131,8 @@ def instances(study: Study) -> Iterator[Instance]:
     pixels = _pixels(kind, study, rows, columns)
     frames = study.frames if pixels.frame else 0
     of_study = _study_values(study) | _matrix_values(kind, rows, columns)
+    photometric = photometric_interpretation(kind, study.TransferSyntaxUID)
+    of_study[tag_of("PhotometricInterpretation")] = photometric.encode("ascii")
     if kind.is_multiframe:
         of_study |= _frame_values(study)
     for series_number in range(study.first_series, study.first_series + study.series):

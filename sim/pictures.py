@@ -96,7 +96,7 @@ def compressed(kind: Kind, rows: int, columns: int, TransferSyntaxUID: str) -> b
         "bits_allocated": kind.bits,
         "bits_stored": stored_bits(kind),
         "pixel_representation": 0,
-        "photometric_interpretation": "RGB" if kind.samples == 3 else "MONOCHROME2",
+        "photometric_interpretation": photometric_interpretation(kind, TransferSyntaxUID),
         "planar_configuration": 0,
         "number_of_frames": 1,
     }
@@ -105,6 +105,13 @@ def compressed(kind: Kind, rows: int, columns: int, TransferSyntaxUID: str) -> b
     encoders = importlib.import_module("pydicom.pixels.encoders")
     encoder = encoders.RLELosslessEncoder if TransferSyntaxUID == RLE else encoders.JPEG2000LosslessEncoder
     return bytes(encoder.encode(frame, index=0, **described))
+
+
+def photometric_interpretation(kind: Kind, TransferSyntaxUID: str) -> str:
+    """Return how colours are written: JPEG 2000 takes RGB apart into YBR without loss (PS3.5 8.2.4)."""
+    if kind.samples < 3:
+        return "MONOCHROME2"
+    return "YBR_RCT" if TransferSyntaxUID == JPEG_2000 else "RGB"
 
 
 def stored_bits(kind: Kind) -> int:

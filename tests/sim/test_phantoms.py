@@ -60,10 +60,19 @@ def test_a_size_that_cannot_be_is_refused_with_one_that_can() -> None:
         next(instances(study(1, 1, size=1000)))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_dciodvfy_finds_no_error_in_a_phantom_of_usual_size(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "syntax"),
+    [
+        *((kind, EXPLICIT) for kind in KINDS),
+        ("US", JPEG_2000),
+        ("US", JPEG_LS),
+        ("US", RLE),
+        ("CT", JPEG_2000),
+    ],
+)
+def test_dciodvfy_finds_no_error_in_a_phantom_of_usual_size(kind: str, syntax: str, tmp_path: Path) -> None:
     frames = 3 if KINDS[kind].is_multiframe else 1
-    described = study(1, 3, modality=kind, size=REALISTIC, frames=frames, images=3)
+    described = study(1, 3, modality=kind, size=REALISTIC, frames=frames, images=3, TransferSyntaxUID=syntax)
     file = tmp_path / "phantom.dcm"
     file.write_bytes(next(instances(described)).part10())
     done = subprocess.run(["dciodvfy", "-new", file], capture_output=True, text=True, errors="replace")
