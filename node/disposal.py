@@ -311,11 +311,7 @@ class Disposal:
             if uids[: len(order.target)] == order.target:
                 places.held.take(arrival)
                 places.store.remove(entry.holding, erase=True)
-        wanted, instances = order.target[-1].encode(), {entry.SOPInstanceUID for entry in entries}
-        for file in places.rejected.list():
-            is_named = wanted in places.rejected.path(file.name).read_bytes()
-            if is_named or file.SOPInstanceUID in instances:
-                places.rejected.discard(file.name)
+        places.rejected.erase(order.target[-1].encode(), {entry.SOPInstanceUID for entry in entries})
 
     def _finish(self, id: str, order: Order, outcome: str) -> bool:
         self.orders.change(id, replace(order, done=int(self._clock() * 1000), outcome=outcome))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -105,6 +105,16 @@ class RejectedShelf:
         self._unlink(rejected.name)
         self._total -= rejected.size
         return rejected
+
+    def erase(self, word: bytes, instances: Collection[str]) -> None:
+        """Delete the files that hold a word, or are one of these instances, also where the record is torn."""
+        known = {item.name: item for item in self.list()}
+        for name in sorted({path.stem for path in self._folder.iterdir()}):
+            item, path = known.get(name), self.path(name)
+            is_named = word in b"".join(each.read_bytes() for each in self._folder.glob(f"{name}.*"))
+            if is_named or (item is not None and item.SOPInstanceUID in instances):
+                self._total -= path.stat().st_size if path.exists() else 0
+                self._unlink(name)
 
     def trim(self) -> tuple[Rejected, ...]:
         """Let the oldest go until the shelf is within its limits again; return what went."""

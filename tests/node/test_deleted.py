@@ -161,6 +161,24 @@ def test_an_erasure_takes_what_waits_for_a_person_too(node: Node, clock: Moving)
     assert traces(node.home, "OTHERWORD"), "what waits of others waits still"
 
 
+def test_an_erasure_takes_what_was_set_aside_and_has_no_record_or_a_torn_one(
+    node: Node, clock: Moving
+) -> None:
+    gone = phantoms(521, 0, instances=3)
+    assert send(node, gone[0]) == [0]
+    for number, one in enumerate(gone[1:]):
+        wrong = edited(one, SOPInstanceUID=f"1.2.3.{number}", PatientComments="SETASIDE")
+        assert send(node, wrong) == [0xA900]
+    shelf = node.main.rejected.path("any").parent
+    first, second = sorted(shelf.glob("*.json"))
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:20])
+    node.desk.verbs()["erase"](target=uid(gone[0]), **WHO)
+    go_on(node, clock)
+    assert traces(node.home, "SETASIDE") == []
+    assert list(shelf.iterdir()) == []
+
+
 def test_what_is_set_aside_of_an_erased_study_later_is_not_kept(node: Node, clock: Moving) -> None:
     gone, kept = phantoms(517, 0, instances=2), phantoms(518, 1)
     assert set(send(node, *gone, *kept)) == {0}

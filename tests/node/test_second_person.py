@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -9,10 +10,13 @@ from threading import Barrier, Thread
 
 import pytest
 
-from catalog import Decision, NotPermitted, Verb
+from catalog import Decision, NotPermitted, Selection, Verb
 from node.disposal import ErasedUIDs, Orders
 from node.second_person import SecondPerson, Wish
 from node.state import State
+from tests.homes import phantoms
+from tests.node.web.asking import path_of, web
+from tests.running import RunningNode
 
 HOUR = 3600.0
 
@@ -98,3 +102,35 @@ def test_what_many_order_at_one_moment_is_counted_one_after_the_other(archives: 
     for thread in threads:
         thread.join(20)
     assert sum(done) == 10
+
+
+@pytest.mark.slow
+def test_the_limit_and_the_second_person_are_the_same_by_command_and_by_rest(tmp_path: Path) -> None:
+    with web(tmp_path / "alpha") as site:
+        node, main = site.node, RunningNode.__new__(RunningNode)
+        main.home = tmp_path / "alpha"
+        sent = [phantoms(545, number, instances=1)[0] for number in range(13)]
+        site.store(*sent)
+        uids = [path_of(each, levels=1).removeprefix("/studies/") for each in sent]
+
+        def rest(path: str) -> int:
+            body = json.dumps({"reason": "a test"}).encode()
+            return site.ask("POST", f"/api{path}", body, Content_Type="application/json").status
+
+        for number, study in enumerate(uids[:10]):
+            verb = "erase" if number % 3 == 0 else "delete"
+            if number % 2:
+                assert rest(f"/studies/{study}/{verb}") == 200
+            else:
+                main.cli(verb, study, "--reason", "a test", "--yes")
+        assert rest(f"/studies/{uids[10]}/delete") == 403
+        assert "peerpacs confirm" in main.answer("erase", uids[11], "--reason", "a test", "--yes")[2]
+        assert "second person can: peerpacs confirm" in main.cli("deletions")
+        told = {each["StudyInstanceUID"]: each for each in main.json("deletions")["wishes"]}
+        by_rest, by_command = told[uids[10]], told[uids[11]]
+        assert rest(f"/deletions/{by_rest['wish']}/confirm") == 403, "who wished it is no second person"
+        assert rest(f"/deletions/{by_command['wish']}/confirm") == 200
+        main.cli("confirm", by_rest["wish"][:8])
+        seen = {entry.StudyInstanceUID for entry in node.catalog.select(Selection(studies=tuple(uids)))}
+        assert seen == {uids[12]}
+        assert main.json("deletions")["wishes"] == []
