@@ -6,8 +6,10 @@ nothing, as toolkits do when asked to invent it.
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 INVENTED: Final = {
@@ -19,16 +21,33 @@ INVENTED: Final = {
     "InstanceNumber": "1",
 }
 DICOMDIR: Final = "DICOMDIR"
+_PREFIX: Final = "medium-"
+
+
+def aside(folder: Path | None) -> TemporaryDirectory[str]:
+    """Return a new folder in one that `sweep` knows."""
+    return TemporaryDirectory(dir=folder, prefix=_PREFIX)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a process that was killed left: headers, which name patients."""
+    for path in folder.glob(f"{_PREFIX}*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 class Medium:
     """A File-set in the making; `write` ends it."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder` is where its headers lie meanwhile, see `sweep`; if None, wherever temporary files do."""
         from pydicom.fileset import FileSet
 
         self._files: Any = FileSet()
         self._stages = [self._files._stage["t"]]
+        if folder is not None:
+            stage = aside(folder)
+            self._stages.append(stage)
+            self._files._stage |= {"t": stage, "path": Path(stage.name)}
 
     def add(self, header: Any) -> str:
         """Take in one instance, by its header with file meta; return its SOP Instance UID.

@@ -17,6 +17,7 @@ from node.contracts import Caller, Device, Scope
 from node.devices import ANY, LOOPBACK
 from node.drain import REMEDY, WHAT
 from node.grid_view import GridView
+from node.medium import sweep
 from node.sections import GRID_SUFFIX
 from node.viewer import FOLDER
 from node.viewer_links import ViewerLinks
@@ -39,6 +40,7 @@ def make_web(node: Node, folder: Path) -> WebServer:
     from node.web import Doorkeeper, Pages, WebLimits, WebServer
 
     learn_structs()
+    sweep(folder)
     doorkeeper = Doorkeeper(
         Accounts(node.state, node.clock),
         node.access.refusals,

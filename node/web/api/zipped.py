@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from io import BytesIO, RawIOBase
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
 from catalog import Entry
 from node.contracts import Outgoing
-from node.medium import DICOMDIR, Medium
+from node.medium import DICOMDIR, Medium, aside
 
 from ..streams import Bytes, Part10, Readable
 
@@ -120,7 +119,7 @@ def medium(entries: Sequence[Entry], open_one: Open, folder: Path | None) -> Ite
 
     What it has no record for keeps its UIDs as its name. `folder` is where headers lie for that time.
     """
-    with closing(Medium()) as made, TemporaryDirectory(dir=folder) as into:
+    with closing(Medium(folder)) as made, aside(folder) as into:
         for entry in entries:
             made.add(_header(entry, open_one))
         names = made.write(Path(into))
