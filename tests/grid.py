@@ -80,7 +80,7 @@ class GridNode(RunningNode):
     def metric(self, name: str) -> list[float]:
         """Return the values that /metrics shows under a name."""
         url = f"http://127.0.0.1:{self.env['PEERPACS__WATCH__PORT']}/metrics"
-        with urllib.request.urlopen(url, timeout=10) as page:
+        with urllib.request.urlopen(url, timeout=60) as page:
             lines = page.read().decode().splitlines()
         return [float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"peerpacs_{name}{{")]
 

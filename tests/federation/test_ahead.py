@@ -23,7 +23,7 @@ def test_the_next_item_is_made_while_the_last_one_is_worked_on_and_no_other() ->
     for n in ahead(making()):
         got.append(n)
         if n >= 2:
-            assert n == 5 or made[n + 1].wait(10)
+            assert n == 5 or made[n + 1].wait(60)
         assert n + 2 > 5 or not made[n + 2].is_set()
     assert got == [0, 1, 2, 3, 4, 5]
 
@@ -56,7 +56,7 @@ def test_who_wants_no_more_has_the_waiting_end() -> None:
 
     def making() -> Iterator[int]:
         yield from range(3)
-        assert given_up.wait(10)
+        assert given_up.wait(60)
         yield 3
 
     taking = ahead(making(), given_up.set)

@@ -158,10 +158,10 @@ def test_spliced_bytes_arrive_whole_in_both_directions_and_so_does_the_end() -> 
     for work in works:
         work.start()
     for work in works:
-        work.join(20)
+        work.join(60)
     assert got == {b: b"first " + sent[a], a: sent[b]}
     wait_for(lambda: not splicer._pairs)
     stop.set()
-    thread.join(5)
+    thread.join(60)
     for end in (a, b):
         end.close()

@@ -124,7 +124,7 @@ class Scu:
         kind = 0x0101 if data is None else 0x0000
         whole = replace(command, MessageID=7, RequestedSOPClassUID=PUSH, CommandDataSetType=kind)
         self._association.send(self._context, encode_command(whole), data)
-        answer = self._answers.get(timeout=30)
+        answer = self._answers.get(timeout=60)
         assert answer is not None, "the association ended"
         assert answer.CommandField == command.CommandField | 0x8000
         assert answer.MessageIDBeingRespondedTo == 7

@@ -143,7 +143,7 @@ def test_ctrl_c_stops_an_import_and_the_next_one_goes_on(tmp_path: Path) -> None
         segments = node.home / "archives" / "main" / "objects"
         until(lambda: sum(path.stat().st_size for path in segments.rglob("*.tar")) > 50_000)
         person.send_signal(signal.SIGINT)
-        assert person.wait(timeout=20) == 1
+        assert person.wait(timeout=60) == 1
         person.communicate()
         report = node.json("import", str(folder))
         assert report["stored"] + report["done earlier"] == 2500

@@ -75,7 +75,7 @@ def test_help_imports_nothing_heavy() -> None:
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stderr.strip() == "[]"
 
@@ -83,7 +83,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_a_command_that_asks_a_running_node_does_not_read_the_tables_of_the_standard() -> None:
     code = "import sys, node.control; print(sorted({'pydicom', 'numpy'} & set(sys.modules)))"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "[]"
 

@@ -118,6 +118,6 @@ def test_a_home_is_worked_on_by_one_process_at_a_time(tmp_path: Path) -> None:
 def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
     code = "import os, sys; from pathlib import Path; from node.control import HomeLock\n"
     code += "lock = HomeLock(Path(sys.argv[1]), 'node'); os.kill(os.getpid(), 9)"
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, timeout=30)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, timeout=60)
     assert not is_running(tmp_path)
     HomeLock(tmp_path, "node").close()

@@ -693,7 +693,7 @@ def test_29_30_equal_bytes_are_not_acknowledged_before_the_first_are_on_the_disk
 
     def slow_disk(store: VolumeStore, holding: Holding) -> None:
         asked_for.append(holding)
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         sync(store, holding)
 
     monkeypatch.setattr(VolumeStore, "sync", slow_disk)

@@ -27,7 +27,7 @@ def test_what_is_under_way_is_finished_and_nothing_new_is_taken(
             def slowly() -> object:
                 yield sent[0]
                 halfway.set()
-                go_on.wait(30)
+                go_on.wait(60)
                 yield sent[1]
 
             requestor = Requestor("CT", "127.0.0.1", node.ports["dicom"], "ALPHA")
@@ -35,7 +35,7 @@ def test_what_is_under_way_is_finished_and_nothing_new_is_taken(
 
         sender = threading.Thread(target=store)
         sender.start()
-        assert halfway.wait(30)
+        assert halfway.wait(60)
         assert "still under way: 1 association" in cli("drain", "--wait", "0", code=3)
         with pytest.raises(Busy, match="it is congested"):
             Peer(node).find()
@@ -45,7 +45,7 @@ def test_what_is_under_way_is_finished_and_nothing_new_is_taken(
         assert "takes no new work" in cli("status")
         assert "drain failed" in cli("health", code=1)
         go_on.set()
-        sender.join(30)
+        sender.join(60)
         assert statuses == [0, 0], "an association that was open goes on"
         assert "It can be stopped" in cli("drain")
         cli("drain", "--off")

@@ -56,7 +56,7 @@ def trace_one_store(home: Path, trace: Path) -> list[Call]:
         pid = int(until(lambda: re.search(r"process (\d+)", process.stdout.readline()), 60)[1])
         dcmtk("storescu", "-aec", "ALPHA", "127.0.0.1", str(node.port), CT)
         os.kill(pid, signal.SIGTERM)
-        process.wait(timeout=30)
+        process.wait(timeout=60)
     finally:
         process.kill()
         process.wait()

@@ -41,7 +41,7 @@ def test_an_admin_sees_of_one_peer_what_works_and_what_to_do(tmp_path: Path) -> 
         assert "peerpacs peers beta" in alpha.say("status")
         assert "[!]grid: beta" in alpha.say("health"), "other sites never make a node unready"
         url = f"http://127.0.0.1:{alpha.env['PEERPACS__WATCH__PORT']}/readyz?verbose"
-        with urllib.request.urlopen(url, timeout=10) as page:
+        with urllib.request.urlopen(url, timeout=60) as page:
             assert "[!]grid: beta" in page.read().decode()
         assert "No nodes are called" in alpha.say("peers", "nobody", code=1)
     finally:

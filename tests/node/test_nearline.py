@@ -247,7 +247,7 @@ def test_who_shares_a_fetch_gets_it_when_the_other_gives_up(two: tuple[Hospital,
     alpha.grants.clear()
     alpha.grant(beta.hospital)
     held.set()
-    reader.join(20)
+    reader.join(60)
     assert len(got) == 2
     assert set(got) < {each.data for each in sent}
     wait_for(lambda: "second" in {each.visitor.asker.request_id for each in alpha.given if each.objects})

@@ -50,13 +50,13 @@ class OrthancPeer:
         """GET a path, or POST a body to it; return its JSON."""
         data = json.dumps(body).encode() if isinstance(body, dict) else body
         request = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", data=data)
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return json.loads(response.read() or b"null")
 
     def delete(self, path: str) -> None:
         """DELETE a path."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", method="DELETE")
-        urllib.request.urlopen(request, timeout=30).close()
+        urllib.request.urlopen(request, timeout=60).close()
 
     def is_up(self) -> bool:
         """Say whether it answers."""
@@ -110,7 +110,7 @@ def test_orthanc_retrieves_from_the_node_by_c_move(alpha: RunningNode, orthanc: 
         request = urllib.request.Request(
             f"http://127.0.0.1:{orthanc.http}/instances/{instance}", method="DELETE"
         )
-        urllib.request.urlopen(request, timeout=30).close()
+        urllib.request.urlopen(request, timeout=60).close()
     query = {"Level": "Study", "Query": {"StudyInstanceUID": CT_STUDY}}
     answers = orthanc.rest("/modalities/alpha/query", query)
     orthanc.rest(

@@ -79,5 +79,5 @@ def test_what_another_process_writes_is_seen_at_once(state: State, tmp_path: Pat
     assert devices.get(b"a") is None
     code = "import sys; from pathlib import Path; from node.state import State\n"
     code += "State(Path(sys.argv[1])).table('names', str).put(b'a', 'from elsewhere')"
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "state")], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "state")], check=True, timeout=60)
     assert devices.get(b"a") == "from elsewhere"

@@ -21,7 +21,7 @@ def ends() -> Iterator[Ends]:
         link = Link(server.getsockname()[1])
         with socket.create_connection(("127.0.0.1", link.port)) as near, server.accept()[0] as far:
             for each in (near, far):
-                each.settimeout(10)
+                each.settimeout(60)
             yield link, near, far
         link.close()
 
@@ -67,7 +67,7 @@ def test_what_was_sent_into_silence_comes_when_it_is_over(ends: Ends) -> None:
     with pytest.raises(TimeoutError):
         far.recv(100)
     link.heal()
-    far.settimeout(10)
+    far.settimeout(60)
     assert far.recv(100) == b"hello"
 
 

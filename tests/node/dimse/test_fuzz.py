@@ -223,5 +223,5 @@ def test_a_misbehaving_scp_only_ever_causes_an_error_in_words() -> None:
             outcomes.add(type(error).__name__)
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
-    scp.join(5)
+    scp.join(60)
     assert {"1", "Unavailable"} <= outcomes

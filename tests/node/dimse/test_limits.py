@@ -64,7 +64,7 @@ def test_one_hundred_and_twenty_eight_associations_store_at_once_and_none_starve
         start = threading.Barrier(count)
 
         def send(number: int) -> None:
-            start.wait(30)
+            start.wait(60)
             last = time.monotonic()
             for sent in scu(node, f"AE{number}").store(instances(each, 20_000, f"1.2.{number}")):
                 assert sent.status == 0
@@ -172,7 +172,7 @@ def test_stop_lets_what_is_in_flight_finish() -> None:
         go_on = threading.Event()
 
         def slow(query: Query) -> Iterator[Attributes]:
-            go_on.wait(10)
+            go_on.wait(60)
             yield {"0020000D": {"vr": "UI", "Value": ["1.2.3"]}}
 
         node.archive.answers = slow
@@ -182,15 +182,15 @@ def test_stop_lets_what_is_in_flight_finish() -> None:
         asking.start()
         until(lambda: node.server.counters()["serving"] == 1)
         idle = Raw(node.port, ask=associate())
-        stopping = threading.Thread(target=node.server.stop, args=(10.0,))
+        stopping = threading.Thread(target=node.server.stop, args=(60.0,))
         stopping.start()
         assert idle.pdu()[0] == 7
         idle.sock.close()
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", node.port))
         go_on.set()
-        asking.join(10)
-        stopping.join(10)
+        asking.join(60)
+        stopping.join(60)
         assert len(found) == 1
         assert not stopping.is_alive()
 

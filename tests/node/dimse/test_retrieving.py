@@ -123,7 +123,7 @@ def test_answers_of_a_slow_search_are_not_held_back(alpha: Node) -> None:
 
     def slow(query: Query) -> Iterator[Attributes]:
         yield study()
-        go_on.wait(10)
+        go_on.wait(60)
         yield study()
 
     alpha.archive.answers = slow
@@ -150,7 +150,7 @@ def test_a_caller_that_leaves_in_the_middle_of_a_find_ends_the_search(alpha: Nod
     asker.ask(0x20, study())
     asker.next()
     hang_up(asker.association, release=False)
-    assert closed.wait(10)
+    assert closed.wait(60)
     until(lambda: alpha.server.counters()["open"] == 0)
 
 
@@ -174,7 +174,7 @@ class Destination:
         self.ended.set()
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
-        self.thread.join(5)
+        self.thread.join(60)
 
     def _serve(self) -> None:
         while True:
@@ -384,7 +384,7 @@ def test_a_move_that_awaits_a_far_instance_is_cancelled_within_a_second(alpha: N
         to(alpha, destination.port)
         asker = Asker(alpha, STUDY_MOVE)
         asker.ask(0x21, study(), "DEST")
-        assert alpha.archive.awaited.wait(10)
+        assert alpha.archive.awaited.wait(60)
         assert asker.next().Status == 0xFF00
         asker.cancel()
         started = time.monotonic()
@@ -407,7 +407,7 @@ def test_a_get_that_awaits_a_far_instance_is_cancelled_and_counts_what_was_sent(
     while (command := asker.next()).CommandField != 1:
         assert command.Status == 0xFF00
     answer = Command(CommandField=0x8001, MessageIDBeingRespondedTo=command.MessageID, Status=0)
-    assert alpha.archive.awaited.wait(10)
+    assert alpha.archive.awaited.wait(60)
     if is_answered:
         asker.association.send(asker.association.contexts[3], encode_command(answer))
     asker.cancel()
@@ -423,7 +423,7 @@ def test_a_caller_that_leaves_while_a_far_instance_is_awaited_ends_its_get(alpha
     alpha.archive.far = {alpha.archive.entries[1].SOPInstanceUID}
     asker = Asker(alpha, STUDY_GET, CT_IMAGE)
     asker.ask(0x10, study())
-    assert alpha.archive.awaited.wait(10)
+    assert alpha.archive.awaited.wait(60)
     hang_up(asker.association, release=False)
     until(lambda: alpha.trail.of("get"))
     assert alpha.trail.of("get")[0][0] == "broken"

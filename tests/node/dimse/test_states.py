@@ -334,7 +334,7 @@ def test_a_release_collision_ends_for_the_requestor_and_data_under_way_is_droppe
     peer = threading.Thread(target=_collide, args=(theirs,))
     peer.start()
     association.release()
-    peer.join(5)
+    peer.join(60)
     ours.close()
     theirs.close()
     assert not peer.is_alive()
@@ -381,7 +381,7 @@ def test_our_requestor_is_told_what_an_abort_and_garbage_mean() -> None:
         peer = Peer("X", "127.0.0.1", listener.getsockname()[1], "ALPHA")
         with pytest.raises(Unavailable):
             dial(peer, [(VERIFICATION, (IMPLICIT,))], Limits(connect=2))
-        thread.join(5)
+        thread.join(60)
         listener.close()
 
 

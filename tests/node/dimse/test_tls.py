@@ -47,7 +47,7 @@ def alpha(own_pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
 def s_client(node: Node, *options: str, said: str = "") -> str:
     """Return what `openssl s_client` prints."""
     command = ["openssl", "s_client", "-connect", f"{LOOPBACK}:{node.port}", *options]
-    done = subprocess.run(command, input=said, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, input=said, capture_output=True, text=True, timeout=60, check=False)
     return done.stdout + done.stderr
 
 
@@ -190,7 +190,7 @@ def test_a_handshake_may_come_byte_by_byte(alpha: Node, own_pair: Pair) -> None:
     "hostile", [b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100, b"\x16\x03\x01\0\x46" + b"\xff" * 70]
 )
 def test_what_is_no_tls_is_turned_away_with_a_sentence(alpha: Node, own_pair: Pair, hostile: bytes) -> None:
-    with socket.create_connection((LOOPBACK, alpha.port), 10) as sock:
+    with socket.create_connection((LOOPBACK, alpha.port), 60) as sock:
         sock.sendall(hostile)
         assert why(alpha)
     assert echo(alpha, own_pair.client()) < 5
@@ -217,7 +217,7 @@ def test_flipped_and_cut_records_end_one_association_only(alpha: Node, own_pair:
     chance = random.Random(7)
     for _ in range(60):
         layer = TlsLayer(own_pair.client(), server_name=LOOPBACK)
-        with socket.create_connection((LOOPBACK, alpha.port), 5) as sock:
+        with socket.create_connection((LOOPBACK, alpha.port), 60) as sock:
             while not layer.shake():
                 sock.sendall(layer.output())
                 layer.feed(sock.recv(65536))
@@ -232,7 +232,7 @@ def test_the_end_is_said_so_that_nothing_can_be_cut_off(
     own_pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with secured(own_pair.server(), monkeypatch) as node:
-        raw = socket.create_connection((LOOPBACK, node.port), 10)
+        raw = socket.create_connection((LOOPBACK, node.port), 60)
         with own_pair.client().wrap_socket(raw, server_hostname=LOOPBACK, suppress_ragged_eofs=False) as sock:
             sock.sendall(associate())
             assert sock.recv(4096)[0] == 2
@@ -288,7 +288,7 @@ def test_pynetdicom_speaks_to_us_and_we_to_it_over_tls(alpha: Node, own_pair: Pa
 
 def test_a_stopping_node_aborts_what_idles_over_tls(own_pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     with secured(own_pair.server(), monkeypatch) as node:
-        raw = socket.create_connection((LOOPBACK, node.port), 10)
+        raw = socket.create_connection((LOOPBACK, node.port), 60)
         with own_pair.client().wrap_socket(raw, server_hostname=LOOPBACK) as sock:
             sock.sendall(associate())
             assert sock.recv(4096)[0] == 2

@@ -61,7 +61,7 @@ class Raw:
     """Set while the tests of the plain port run over TLS."""
 
     def __init__(self, port: int, *, ask: bytes = b"") -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), 10)
+        self.sock = socket.create_connection(("127.0.0.1", port), 60)
         if self.tls is not None:
             self.sock = self.tls.wrap_socket(self.sock, server_hostname="127.0.0.1")
         if ask:

@@ -144,7 +144,7 @@ def ready(node: SplitNode) -> str:
     """Return what the catalog's `/readyz` says."""
     url = f"http://127.0.0.1:{load_config(node.home).watch.port}/readyz?verbose"
     try:
-        with urllib.request.urlopen(url, timeout=30) as page:
+        with urllib.request.urlopen(url, timeout=60) as page:
             return str(page.read().decode())
     except urllib.error.HTTPError as error:
         with error:

@@ -27,7 +27,7 @@ from tests.running import RunningNode, dcmtk, until
 
 def get(port: int, target: str) -> tuple[int, str]:
     """Return status and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", target)
     answer = connection.getresponse()
     text = answer.read().decode()

@@ -218,7 +218,7 @@ def test_the_containers_program_makes_its_node_once_and_becomes_it(tmp_path: Pat
             lines = iter(node.stdout.readline, "")
             assert any(line.startswith("ready") for line in lines)
             node.send_signal(signal.SIGTERM)
-            assert node.wait(20) == 0
+            assert node.wait(60) == 0
     done = subprocess.run(["sh", "-n", str(CONTAINER / "grid.sh")], capture_output=True)
     assert done.returncode == 0
 

@@ -41,7 +41,7 @@ class Served:
 
     def get(self, target: str, method: str = "GET") -> tuple[int, str]:
         """Return status and body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, target)
             answer = connection.getresponse()
@@ -51,7 +51,7 @@ class Served:
 
     def say(self, data: bytes) -> bytes:
         """Send bytes and return all that comes until the server closes."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as sock:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as sock:
             sock.sendall(data)
             answer = b""
             while piece := sock.recv(65536):
@@ -101,7 +101,7 @@ def test_there_is_nothing_else_and_no_healthz(served: Served) -> None:
 
 
 def test_requests_in_small_pieces_are_understood(served: Served) -> None:
-    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=60) as sock:
         for byte in b"GET /livez HTTP/1.0\r\n\r\n":
             sock.sendall(bytes((byte,)))
         assert sock.recv(100).startswith(b"HTTP/1.1 200 OK")
@@ -114,7 +114,7 @@ def test_clients_that_hang_are_put_out_and_others_served(served: Served) -> None
     served.now = lambda: time.monotonic() + 60
     until(lambda: not served.server._visits)
     for sock in silent:
-        sock.settimeout(10)
+        sock.settimeout(60)
         assert sock.recv(1) == b""
         sock.close()
 
@@ -132,7 +132,7 @@ def test_noise_harms_nobody(served: Served) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for number in range(150):
         noise = chance.randbytes(chance.randrange(1, 200))
-        with socket.create_connection(("127.0.0.1", served.port), timeout=10) as sock:
+        with socket.create_connection(("127.0.0.1", served.port), timeout=60) as sock:
             sock.sendall(b"GET /" + noise + b"\r\n\r\n" if number % 2 else noise)
             if number % 3 == 0:
                 sock.shutdown(socket.SHUT_WR)

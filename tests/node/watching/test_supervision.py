@@ -17,7 +17,7 @@ def manager(address: str) -> Iterator[Callable[[], str]]:
     """Yield what reads the next word to the service manager."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(address.replace("@", "\0", 1))
-        sock.settimeout(10)
+        sock.settimeout(60)
         yield lambda: sock.recv(4096).decode()
 
 

@@ -335,7 +335,7 @@ def tls_answer(port: int, path: str, **headers: str) -> tuple[int, bytes, bytes]
     """Return status, body and the certificate that was shown."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=30)
+    connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=60)
     try:
         connection.request("GET", path, headers=headers)
         shown = connection.sock.getpeercert(binary_form=True)

@@ -136,7 +136,7 @@ def _is_named(somebody: Person) -> bool:
 
 def _can_be_had(site: Site, sent: pydicom.Dataset) -> bool:
     """Say whether a site knows of a study, and that whoever holds it answers."""
-    with urllib.request.urlopen(f"{site.root}/api/grid/studies", timeout=10) as answer:
+    with urllib.request.urlopen(f"{site.root}/api/grid/studies", timeout=60) as answer:
         studies = json.load(answer)["studies"]
     holders = [each["sites"] for each in studies if each["StudyInstanceUID"] == sent.StudyInstanceUID]
     return bool(holders) and all(site["is_reachable"] and site["instances"] for site in holders[0])

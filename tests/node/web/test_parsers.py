@@ -222,7 +222,7 @@ def _received(data: bytes, length: int | None) -> bytes:
     with ours, theirs:
         theirs.sendall(data)
         theirs.shutdown(socket.SHUT_WR)
-        ours.settimeout(5)
+        ours.settimeout(60)
         found = Body(StreamReader(ours, "rb"), ours, length).read_all(1 << 20)
         assert found is not None
         return found
@@ -233,7 +233,7 @@ def test_what_is_left_of_a_body_longer_than_allowed_is_read_so_that_its_sender_h
         ours, theirs = socket.socketpair()
         with ours, theirs:
             theirs.sendall(coded)
-            ours.settimeout(5)
+            ours.settimeout(60)
             body = Body(StreamReader(ours, "rb"), ours, length, limit=500)
             with pytest.raises(TooLarge):
                 body.read_all(1 << 20)
@@ -271,7 +271,7 @@ def test_slow_bodies_are_given_up_and_hold_nobody_else_up(site: Web, monkeypatch
     monkeypatch.setattr(bodies, "_GRACE", 0.2)
     head = b"POST /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\nContent-Length: 99999\r\n"
     head += b'Content-Type: multipart/related; type="application/dicom"; boundary=x\r\n\r\n--x\r\n'
-    connections = [socket.create_connection(("127.0.0.1", site.port), timeout=20) for _ in range(8)]
+    connections = [socket.create_connection(("127.0.0.1", site.port), timeout=60) for _ in range(8)]
     answers: list[bytes] = []
 
     def drip(connection: socket.socket) -> None:

@@ -211,7 +211,7 @@ def test_hostile_bodies_end_in_a_4xx_and_an_unchanged_store(site: Web) -> None:
 
 
 def _raw(site: Web, request: bytes, *, then_end: bool = False) -> bytes:
-    with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=60) as connection:
         answer = b""
         # Who refuses before all was read resets the connection; what was said until then comes all the same.
         with contextlib.suppress(OSError):
