@@ -17,6 +17,8 @@ from .chores import Chore, Loop
 logger = logging.getLogger(__name__)
 
 CHORE_PAUSE: Final = 0.2
+_PATIENCE: Final = 2.0
+"""Seconds for each thread to end."""
 
 
 class Background:
@@ -64,14 +66,26 @@ class Background:
                     last[name] = self._clock()
                     self._try(name, step)
 
-    def end(self) -> bool:
-        """Have all threads end; say whether they did within their time."""
+    def end(self) -> None:
+        """Have all threads end; return when they have, or when their time is over."""
         self.stopping.set()
         for wake in self._wakes:
             wake()
         for thread in self.threads:
-            thread.join(timeout=2.0)
-        return not any(thread.is_alive() for thread in self.threads)
+            thread.join(_PATIENCE)
+
+    def afterwards(self, let_go: Callable[[], None]) -> None:
+        """Let go of what the threads use, when they have ended: now, or without waiting for who is late."""
+
+        def wait() -> None:
+            for thread in self.threads:
+                thread.join()
+            let_go()
+
+        if any(thread.is_alive() for thread in self.threads):
+            threading.Thread(target=wait, name="late end", daemon=True).start()
+        else:
+            let_go()
 
     def _go_round(self, loop: Loop) -> None:
         pause = 0.0

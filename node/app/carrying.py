@@ -75,18 +75,22 @@ class Carrying:
     def _answer(self, order: Order | None, lease: str, question: bytes, reply: Reply) -> None:
         self._pool.submit(lambda: reply(*self._supply.answer(order, lease, question)))
 
-    def close(self, *, is_quiet: bool) -> None:
-        """Take in what the workers said last; `is_quiet` says that the threads of all loops have ended."""
+    def close(self) -> None:
+        """Take in what the workers said last."""
         if self._server is None:
             return
         self._pool.shutdown(cancel_futures=True)
         self._supply.close()
         self._server.close()
-        if is_quiet:
-            for worker in self._workers:
-                worker.close()
-            self._pulse.close()
-            self._context.term()
+
+    def let_go(self) -> None:
+        """Close the wires of the workers, after `close` and when the threads of all loops have ended."""
+        if self._server is None:
+            return
+        for worker in self._workers:
+            worker.close()
+        self._pulse.close()
+        self._context.term()
 
 
 def work(pulse: Pulse, workers: list[Worker]) -> Iterator[Loop]:

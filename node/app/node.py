@@ -346,9 +346,10 @@ class Node(Foundation):
         self.dimse.stop(DRAIN if self._web is None else 2 * DRAIN / 3)
         if self._relayed is not None:
             self._relayed.stop(0)
-        is_quiet = self._background.end()
+        self._background.end()
         self.transcoder.close()
-        self._carrying.close(is_quiet=is_quiet)
+        self._carrying.close()
+        self._background.afterwards(self._carrying.let_go)
         if self._control is not None:
             self._control.close()
             self.audit.record("stop", None, "ok", {})

@@ -65,11 +65,13 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Give back what is carried, after the instance under way."""
-        is_quiet = self._background.end()
+        self._background.end()
         self._transcoder.close()
-        if is_quiet:
-            for worker, asking in zip(self._workers, self._asking, strict=True):
-                worker.close()
-                asking.close()
-            self._pulse.close()
-            self._context.term()
+        self._background.afterwards(self._let_go)
+
+    def _let_go(self) -> None:
+        for worker, asking in zip(self._workers, self._asking, strict=True):
+            worker.close()
+            asking.close()
+        self._pulse.close()
+        self._context.term()

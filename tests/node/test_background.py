@@ -1,0 +1,29 @@
+"""The threads of a node end with it, and what they use is let go then."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from node.app.background import Background
+
+
+def test_what_threads_use_is_let_go_when_the_last_has_ended_however_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a slow disk would leave sockets of the node's own workers open for ever."""
+    monkeypatch.setattr("node.app.background._PATIENCE", 0.05)
+    background, go_on, is_let_go = Background(time.time), threading.Event(), threading.Event()
+
+    def late() -> None:
+        go_on.wait(60)
+
+    background.run("late", late)
+    background.run("in time", lambda: None)
+    background.end()
+    background.afterwards(is_let_go.set)
+    assert not is_let_go.is_set()
+    go_on.set()
+    assert is_let_go.wait(60)
