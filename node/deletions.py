@@ -15,12 +15,15 @@ from federation.trust.rows import PeerRow
 from node.audit import read
 from node.copies.dropping import Dropping
 from node.disposal import Order
+from node.research.model import Standing
 from node.research.senders import is_used
 
 if TYPE_CHECKING:
     from node.app import Archive, Node
     from node.app.archive_copies import ArchiveCopies
 
+_EMPTY: Final = (Standing.ASKED, Standing.READY, Standing.REFUSED, Standing.STANDING)
+"""Exports of which nothing was made; a standing one has increments of its own."""
 _HEARS_WITHIN: Final = 15.0
 """Seconds for which a node has to have been connected after an order, to have heard of it for sure."""
 
@@ -105,17 +108,21 @@ class Deletions:
 
     def _erased(self, id: str, done: int) -> dict[str, Any]:
         """Return which sites owe a receipt for an erasure, and what may hold it out of reach."""
-        node, erasing = self._node, self._node.neighbourhood.erasing
+        erasing = self._node.neighbourhood.erasing
         receipts = erasing.receipts_of(self._archive).of(id) if erasing else []
-        exports = node.research.exports.all() if is_used(node.state) else []
         return {
             "receipts": receipts,
             "owing": [row["node"] for row in receipts if row["is_owed"]],
             "backups": list(self._backups(done)),
-            "exports": [
-                f"{each.project} {each.id[:8]}" for each in exports if each.archive == self._archive.name
-            ],
+            "exports": list(self._exports(done)),
         }
+
+    def _exports(self, done: int) -> Iterator[str]:
+        """Yield the research sets that something may be in: ordered before, and not without any content."""
+        for each in self._node.research.exports.all() if is_used(self._node.state) else ():
+            is_before = not done or each.when * 1000 <= done
+            if each.archive == self._archive.name and is_before and each.standing not in _EMPTY:
+                yield f"{each.project} {each.id[:8]}"
 
     def _backups(self, done: int) -> Iterator[str]:
         before = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(done / 1000 or self._node.clock()))

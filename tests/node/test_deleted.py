@@ -12,6 +12,7 @@ import pytest
 from catalog import BadRequest, NotPermitted, Selection
 from node.app import Node, open_node, rebuild
 from node.contracts import Caller
+from node.research.model import Export, Project, Standing
 from tests.homes import RawInstance, attribute, edited, new_home, phantoms
 from tests.privacy import files_with
 
@@ -159,6 +160,36 @@ def test_an_erasure_takes_what_waits_for_a_person_too(node: Node, clock: Moving)
     assert traces(node.home, *words) == []
     assert not list(node.held.list())
     assert traces(node.home, "OTHERWORD"), "what waits of others waits still"
+
+
+def test_backups_and_research_sets_that_may_hold_what_is_erased_are_listed_by_name(
+    node: Node, clock: Moving
+) -> None:
+    gone = phantoms(522, 0)
+    assert set(send(node, *gone)) == {0}
+    node.state.table("research-projects", Project).put(b"TRIAL", Project(name="TRIAL"))
+    book = node.state.table("research-exports", Export)
+
+    def export(id: str, standing: Standing, archive: str = "main") -> None:
+        told = {"project": "TRIAL", "profile": "research", "target": "outbox:", "who": "ann"}
+        row = Export(id=id, archive=archive, standing=standing, when=clock(), **told)
+        book.put(id.encode(), row)
+
+    for standing in Standing:
+        export(f"{standing.name.lower():.8}-1", standing)
+    export("elsewher-1", Standing.DONE, "lab")
+    node.audit.record("backup", None, "ok", {"who": "ann", "backup": "monday"})
+    clock.now += 5
+    node.desk.verbs()["erase"](target=uid(gone[0]), **WHO)
+    go_on(node, clock)
+    clock.now += 5
+    export("later-1", Standing.DONE)
+    node.audit.record("backup", None, "ok", {"who": "ann", "backup": "tuesday"})
+    node.audit.step()
+    [order] = node.desk.verbs()["deletions"]()["orders"]
+    assert order["backups"] == ["monday"]
+    made = {"running", "staged", "done", "failed", "stopped", "gatherin"}
+    assert set(order["exports"]) == {f"TRIAL {name:.8}" for name in {f"{each}-1" for each in made}}
 
 
 def test_an_erasure_takes_what_was_set_aside_and_has_no_record_or_a_torn_one(
