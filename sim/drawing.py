@@ -122,12 +122,13 @@ class Plot:
         *,
         is_log_x: bool = False,
         is_log_y: bool = False,
+        has_y_ticks: bool = True,
     ) -> None:
         left, top, right, bottom = box
         self.drawing, self.box = drawing, box
         self.x = Scale(*x, left, right, is_log_x)
         self.y = Scale(*y, bottom, top, is_log_y)
-        for value in self.y.ticks():
+        for value in self.y.ticks() if has_y_ticks else ():
             drawing.line(left, self.y(value), right, self.y(value), _PALE)
             drawing.text(left - 5, self.y(value) + 4, short(value), anchor="end")
         drawing.line(left, bottom, right, bottom)

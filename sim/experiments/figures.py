@@ -12,6 +12,8 @@ from .outcome import Outcome
 
 Outcomes = Sequence[Outcome]
 _DAY: Final = 86_400.0
+_FEW: Final = 20
+"""So many devices of Figure 7 have room for their names."""
 _MODALITIES: Final = ("CT", "DX", "CR", "MR", "MG", "XA", "US", "PT")
 
 
@@ -69,23 +71,28 @@ def figure7(outcomes: Outcomes) -> str:
     for _, device, _, size in bursts:
         totals[device] = totals.get(device, 0.0) + size
     order = sorted(totals, key=lambda device: -totals[device])
-    height = 90 + 7 * len(order)
+    are_named = len(order) <= _FEW
+    step = 14 if are_named else 7
+    height = 90 + step * len(order)
     drawing = Drawing(900, height, f"Figure 7 of this run: volume of each device ({outcome.target})")
     plot = Plot(
-        drawing, (90, 40, 810, height - 45), (0, max(totals.values())), (0, len(order)), ("bytes", "device")
-    )
+        drawing, (90, 40, 810, height - 45), (0, max(totals.values())), (0, len(order)),
+        ("bytes", "" if are_named else "device"), has_y_ticks=not are_named,
+    )  # fmt: skip
+    for place, device in enumerate(order if are_named else ()):
+        drawing.text(85, 40 + step * place + 10, device[:12], anchor="end")
     plot.mark_x()
     reached = dict.fromkeys(order, 0.0)
     for place, (_, device, kind, size) in enumerate(bursts):
         start = reached[device]
         reached[device] += size
-        top = 40 + 7 * order.index(device)
+        top = 40 + step * order.index(device)
         x, width = plot.x(start), plot.x(start + size) - plot.x(start)
         drawing.rect(
             x,
             top,
             max(0.0, width - 0.15),
-            5.5,
+            step - 1.5,
             _of_device(kinds.index(kind), device),
             device if place < 2000 else "",
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from random import Random
 from statistics import mean, median, stdev
 from typing import Final
 
+from ..clients import ClientError
 from ..finding import Population
 from ..pdu import ProtocolError
 from ..phantoms import Study, study
@@ -47,12 +48,29 @@ class Figure8:
         expected = [_at_eight(plan, day) for day in range(_DAYS)]
         times: list[list[float]] = [[] for _ in range(_DAYS)]
         outcome.samples["days"] = times
+        try:
+            self._ask(target, expected, times, outcome, say)
+        finally:
+            for day, of_day in enumerate(times):
+                if of_day:
+                    outcome.rows.append((day + 1, expected[day], mean(of_day), max(of_day)))
+        every = [each for of_day in times for each in of_day]
+        outcome.summary = {
+            "mean, s": mean(every),
+            "standard deviation, s": stdev(every),
+            "slowest, s": max(every),
+        }
+
+    @staticmethod
+    def _ask(
+        target: Target, expected: list[int], times: list[list[float]], outcome: Outcome, say: Say
+    ) -> None:
         with target.finder(is_relational=True) as finder:
-            ask, outcome.way = _way(finder, target)
+            ask, outcome.way = _way(finder, target, expected)
             for _ in range(_REPETITIONS):
                 for day in range(_DAYS):
                     began = time.perf_counter()
-                    found = ask(finder, f"{_FIRST_DAY + timedelta(days=day):%Y%m%d}")
+                    found = ask(finder, _date(day))
                     times[day].append(time.perf_counter() - began)
                     outcome.done += 1
                     if found < expected[day]:
@@ -60,14 +78,10 @@ class Figure8:
                             f"Day {day + 1} has {expected[day]} series at 8 am; {found} came."
                         )
                 say(f"fig8: {target.name}, {outcome.done} of {outcome.of} queries")
-        every = [each for of_day in times for each in of_day]
-        for day, of_day in enumerate(times):
-            outcome.rows.append((day + 1, expected[day], mean(of_day), max(of_day)))
-        outcome.summary = {
-            "mean, s": mean(every),
-            "standard deviation, s": stdev(every),
-            "slowest, s": max(every),
-        }
+
+
+def _date(day: int) -> str:
+    return f"{_FIRST_DAY + timedelta(days=day):%Y%m%d}"
 
 
 def _week(plan: Plan) -> list[Study]:
@@ -75,7 +89,7 @@ def _week(plan: Plan) -> list[Study]:
         study(
             plan.seed,
             _BASE + day * 100_000 + number,
-            StudyDate=f"{_FIRST_DAY + timedelta(days=day):%Y%m%d}",
+            StudyDate=_date(day),
             StudyTime=f"{_hour(plan, day, number):02d}{number % 60:02d}00",
             series=_SERIES_A_STUDY,
         )
@@ -107,13 +121,14 @@ def _by_study(finder: Finder, day: str) -> int:
     )
 
 
-def _way(finder: Finder, target: Target) -> tuple[Callable[[Finder, str], int], str]:
+def _way(finder: Finder, target: Target, expected: Sequence[int]) -> tuple[Callable[[Finder, str], int], str]:
+    """Return how to ask; a day that has series at 8 am shows whether it answers for all studies at once."""
     how = "QIDO-RS" if target.web else "C-FIND"
-    day = f"{_FIRST_DAY:%Y%m%d}"
+    day = next((day for day in range(_DAYS) if expected[day]), None)
     try:
-        if _flat(finder, day):
+        if day is None or _flat(finder, _date(day)):
             return _flat, how
-    except ProtocolError:
+    except (ProtocolError, ClientError):
         pass
     return _by_study, f"{how} study by study, because it answers no flat question"
 
@@ -135,6 +150,22 @@ class Find:
         repetitions, taken = 15, dict[str, list[float]]()
         outcome.of = 10 * repetitions
         chance = Random(plan.seed)
+        outcome.samples["questions"] = taken
+        try:
+            self._ask(target, population, repetitions, chance, taken, outcome)
+        finally:
+            outcome.rows = [(question, median(times)) for question, times in taken.items()]
+        outcome.summary = {"median of the ten, ms": median(row[1] for row in outcome.rows)}
+
+    @staticmethod
+    def _ask(
+        target: Target,
+        population: Population,
+        repetitions: int,
+        chance: Random,
+        taken: dict[str, list[float]],
+        outcome: Outcome,
+    ) -> None:
         with target.finder() as finder:
             for _ in range(repetitions):
                 for question, (matches, keys) in population.questions(chance).items():
@@ -145,6 +176,3 @@ class Find:
                     # The target may hold other studies besides ours.
                     if found < matches:
                         raise ProtocolError(f"{found} studies were found for {keys}; {matches} are there.")
-        outcome.rows = [(question, median(times)) for question, times in taken.items()]
-        outcome.samples["questions"] = taken
-        outcome.summary = {"median of the ten, ms": median(row[1] for row in outcome.rows)}

@@ -24,7 +24,7 @@ class Week:
     """Replay of a week, or of any scenario."""
 
     name = "week"
-    title = "A week of traffic from 117 devices (Figures 6 and 7)"
+    title = "A week of traffic (Figures 6 and 7)"
     paper = "accepted without stalls and interruptions, 1.3 TB"
 
     def run(self, target: Target, plan: Plan, outcome: Outcome, say: Say) -> None:
@@ -83,6 +83,7 @@ def tell(run: Run, outcome: Outcome) -> None:
     ]
     outcome.samples["seconds"] = run.seconds
     outcome.summary = {
+        "devices": len(by_device),
         "series stored": len(run.sent),
         "MB stored": size / 1e6,
         "MB/s": size / 1e6 / run.seconds if run.seconds else 0.0,
