@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
@@ -17,8 +18,8 @@ from .chores import Chore, Loop
 logger = logging.getLogger(__name__)
 
 CHORE_PAUSE: Final = 0.2
-_PATIENCE: Final = 2.0
-"""Seconds for each thread to end."""
+_PATIENCE: Final = 4.0
+"""Seconds for all threads to end; with what associations are given to end, the ten that a stop may take."""
 
 
 class Background:
@@ -71,8 +72,9 @@ class Background:
         self.stopping.set()
         for wake in self._wakes:
             wake()
+        until = time.monotonic() + _PATIENCE
         for thread in self.threads:
-            thread.join(_PATIENCE)
+            thread.join(max(0.0, until - time.monotonic()))
 
     def afterwards(self, let_go: Callable[[], None]) -> None:
         """Let go of what the threads use, when they have ended: now, or without waiting for who is late."""
