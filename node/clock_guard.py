@@ -43,8 +43,12 @@ class ClockGuard:
         self._skew = skew
         self._told = ""
 
+    def doubt(self) -> str:
+        """Return why nothing may be deleted by this clock, or nothing; any process may ask."""
+        return _doubt(self._clock(), self._table.get(_KEY), self._skew())
+
     def why_not(self) -> str:
-        """Return why nothing may be deleted by this clock, or nothing; then the look counts as the last."""
+        """Return what `doubt` does; without one the look counts as the last. For who knows the peers."""
         now, last, skew = self._clock(), self._table.get(_KEY), self._skew()
         why = _doubt(now, last, skew)
         # What was allowed counts for one difference from the peers, and no longer than that lasts.

@@ -104,13 +104,16 @@ class Accesses:
         if self._noted[0] != today:
             self._noted = today, set()
         if StudyInstanceUID not in self._noted[1]:
-            self._table.put(StudyInstanceUID.encode(), Day(today))
+            # A clock that was wrong for a while takes nothing back.
+            later = {StudyInstanceUID.encode(): lambda row: row if row and row.number > today else Day(today)}
+            self._table.change(later)
             self._noted[1].add(StudyInstanceUID)
 
     def last(self, StudyInstanceUID: str) -> date | None:
         """Return the day of the last fetch, or that before which nobody noted any."""
-        row = self._table.get(StudyInstanceUID.encode()) or self._begun.get(_BEGUN)
-        return datetime.fromtimestamp(row.number * 86_400, UTC).date() if row else None
+        rows = (self._table.get(StudyInstanceUID.encode()), self._begun.get(_BEGUN))
+        known = max((row.number for row in rows if row), default=None)
+        return None if known is None else datetime.fromtimestamp(known * 86_400, UTC).date()
 
 
 class Day(Struct, frozen=True, array_like=True):

@@ -11,7 +11,6 @@ from catalog.find import IsAway
 from node.archives import Plan
 from node.bucket import BucketStore
 from node.catching_up import CatchUp, CaughtUp
-from node.clock_guard import ClockGuard
 from node.completeness import Completeness
 from node.config import DISK
 from node.disposal import Disposal, Places
@@ -50,8 +49,6 @@ class Archive(Doors):
         """
         super().__init__(plan, shared)
         self.verifications: dict[str, Verification] = {}
-        self.peers_skew: Callable[[], float | None] = lambda: None
-        """How far the median of the peers' clocks is ahead of this one, in seconds; None without peers."""
         self.away: Callable[[], IsAway | None] = lambda: None
         """Tells what of a disk's archive lies at other sites alone."""
         self.forget_patients: Callable[[str, Collection[bytes]], None] = lambda decision, patients: None
@@ -85,7 +82,6 @@ class Archive(Doors):
         doors = (self.erase_decisions, self.care.book.clear, lambda *erased: self.forget_patients(*erased))
         places = Places(*parts, *doors, self.shared.state.scour)
         section = self.shared.config.life
-        self.clock_guard = ClockGuard(self.tables, self.shared.clock, lambda: self.peers_skew())
         guard = self.clock_guard.why_not
         return Disposal(self.orders, places, lambda: section.undo_days, guard, self.audit, self.shared.clock)
 

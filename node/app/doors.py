@@ -12,6 +12,7 @@ from catalog import Clock, Entry, LmdbCatalog, Recorded
 from node.archives import DEFAULT, ArchiveBook, Plan
 from node.audit import ArchiveAudit
 from node.bucket import BucketStore
+from node.clock_guard import ClockGuard
 from node.commitment import (
     BucketSafety,
     Call,
@@ -100,6 +101,9 @@ class Doors:
         self._shelf = (shared.home if is_default else self.folder) / "rejected"
         self.audit: Audit = shared.audit if is_default else ArchiveAudit(shared.audit, plan.name)
         self.opened = ExitStack()
+        self.peers_skew: Callable[[], float | None] = lambda: None
+        """How far the median of the peers' clocks is ahead of this one, in seconds; None without peers."""
+        self.clock_guard = ClockGuard(self.tables, shared.clock, lambda: self.peers_skew())
 
     def open_volumes(self) -> VolumeStore:
         """Open the disks that keep the objects; nothing is read of them."""
@@ -124,6 +128,7 @@ class Doors:
             max_bytes=config.rejected.max_mb * MB,
             max_age=config.rejected.max_days * 86400.0,
             clock=clock,
+            doubt=self.clock_guard.doubt,
         )
         issuer = self.plan.issuer or config.node.issuer
         identity = Identity(issuer, frozenset(p.upper() for p in config.node.placeholders))

@@ -155,6 +155,9 @@ def test_a_rule_by_access_counts_from_the_last_fetch(node: Node, clock: Moving) 
         assert not node.main.clock_guard.why_not()
         [entry] = node.catalog.versions((uid(read),))
         node.retriever.open(entry).close()
+    clock.now -= 3650 * DAY
+    node.retriever.open(entry).close()  # by a clock that is wrong for a while
+    clock.now += 3650 * DAY
     assert node.main.retention.step() == 1
     assert kept(node, read, unread) == [True, False]
 
@@ -174,6 +177,8 @@ def test_a_clock_that_jumps_three_years_deletes_nothing_until_a_person_says_it_i
 ) -> None:
     due, deleted = study(40, StudyDate="20180101"), study(41)
     send(node, due, deleted)
+    send(node, study(42, StudyInstanceUID=""))
+    assert len(node.rejected.list()) == 1
     rule(node, "ten years", years=10)
     node.desk.verbs()["delete"](target=uid(deleted), **WHO)
     go_on(node, clock)
@@ -183,6 +188,8 @@ def test_a_clock_that_jumps_three_years_deletes_nothing_until_a_person_says_it_i
         assert node.main.retention.step() == 0
         clock.now += 3600
     assert kept(node, due) == [True]
+    send(node, study(43, StudyInstanceUID=""))
+    assert len(node.rejected.list()) == 2, "what could not be taken is a person's to discard"
     assert len(node.catalog.versions((uid(deleted),))) == 1
     assert "days after" in node.desk.verbs()["retention"]()["clock"]
     [order] = node.desk.verbs()["deletions"]()["orders"]
