@@ -19,6 +19,8 @@ _ORTHANC: Final = re.compile(
 """The first bytes of an attachment's UUID, and the UUID."""
 _DCM4CHEE: Final = re.compile(r"(^|/)\d{4}/\d{1,2}/\d{1,2}/(\d{1,2}/)?[0-9A-F]{8}/[0-9A-F]{8}/[0-9A-F]{8}$")
 """A date, and hashes of study, series and instance: the storage paths of dcm4chee 2 and dcm4chee-arc."""
+_HOROS: Final = re.compile(r"(^|/)DATABASE\.noindex/\d+/\d+\.dcm$")
+"""Folders and files of ten thousand each, beside Database.sql: OsiriX does the same."""
 _DCMQRSCP: Final = "index.dat"
 
 
@@ -26,11 +28,14 @@ def foreign_storage(source: Path) -> str:
     """Return whose storage a folder is, in a sentence with what that means; empty for an ordinary one."""
     if not source.is_dir():
         return ""
-    names = list(islice(_names(source), _LOOKED_AT))
+    # The folder's own name counts: a person may name one inside the storage.
+    names = [f"{source.name}/{name}" for name in islice(_names(source), _LOOKED_AT)]
     if any(map(_ORTHANC.search, names)):
         found = "Orthanc"
     elif any(map(_DCM4CHEE.search, names)):
         found = "dcm4chee"
+    elif any(map(_HOROS.search, names)):
+        found = "Horos or OsiriX"
     elif any(Path(name).name == _DCMQRSCP for name in names):
         found = "dcmqrscp"
     else:

@@ -7,7 +7,8 @@ remembers what was done, so that an import that was stopped goes on where it was
 from __future__ import annotations
 
 import hashlib
-import zipfile
+import logging
+import os
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +20,8 @@ from node.contracts import Caller, Ingest, Reception
 from node.foreign_storage import foreign_storage
 from node.import_files import SourceFile, source_files
 from node.storage import Meta, read_meta
+
+logger = logging.getLogger(__name__)
 
 SOURCE: Final = "IMPORT"
 """What stands for the calling AE title of what was imported."""
@@ -55,9 +58,11 @@ class Outcome(NamedTuple):
 class Ledger:
     """Which files of one source were done, by name and stamp; survives a stopped import."""
 
-    def __init__(self, folder: Path, source: Path) -> None:
+    def __init__(self, folder: Path, source: Path, whose: str = "") -> None:
+        """`whose` is what a person said of the patients: said otherwise, nothing of it was done yet."""
         folder.mkdir(parents=True, exist_ok=True)
-        name = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:16]
+        told = os.fsencode(source.resolve()) + (f"\0{whose}".encode() if whose else b"")
+        name = hashlib.sha256(told).hexdigest()[:16]
         self._path = folder / f"{name}.done"
         self._done = set(self._path.read_text().splitlines()) if self._path.exists() else set()
         # By line: what was stored before a kill -9 is not read again.
@@ -96,9 +101,15 @@ def import_file(file: SourceFile, ingest: Ingest, caller: Caller) -> Outcome:
             return _take(file.name, stream, ingest, caller)
     except OutOfSpace:
         raise
-    except (PacsError, OSError, zipfile.BadZipFile, RuntimeError) as error:
-        # A RuntimeError is how zipfile says that a member is encrypted.
+    except PacsError as error:
         return Outcome(file.name, Fate.REFUSED, str(error))
+    except OSError as error:
+        return Outcome(file.name, Fate.REFUSED, f"It cannot be read: {error.strerror or error}.")
+    except Exception as error:
+        # A damaged zip file is told by the exceptions of half a dozen libraries.
+        logger.info("A file of an import cannot be read", exc_info=True)
+        why = f"It cannot be read, its copy is damaged ({type(error).__name__}). Copy the medium again."
+        return Outcome(file.name, Fate.REFUSED, why)
 
 
 def _take(name: str, stream: IO[bytes], ingest: Ingest, caller: Caller) -> Outcome:
@@ -170,16 +181,21 @@ class ImportJob:
         ledgers: Path,
         name: str = SOURCE,
         adopt: Callable[[str], str] = lambda study: "",
+        whose: str = "",
     ) -> None:
         """Begin, or go on with what an earlier run of the same source left.
 
-        `adopt` says of a study that was stored whose it is, and returns what is odd about that.
+        `adopt` says of a study that was stored whose it is, and returns what is odd about that; `whose` is
+        what it goes by.
 
         Raises:
             NotFound: there is nothing at the path.
         """
-        if not source.exists():
-            raise NotFound(f"There is nothing at {source}.", "Check the path; it is read on the node's host.")
+        if not os.path.exists(source):
+            raise NotFound(
+                f"There is nothing at {source} that the node may read.",
+                "Check the path, on the node's host, and its permissions.",
+            )
         self.source = source
         self.counts = dict.fromkeys(Fate, 0)
         self.stored_bytes = 0
@@ -196,7 +212,7 @@ class ImportJob:
         self._ingest = ingest
         self._caller = Caller(name, "", "")
         self._files = source_files(source)
-        self._ledger = Ledger(ledgers, source)
+        self._ledger = Ledger(ledgers, source, whose)
         self._mutex = Lock()
         self._is_exhausted = False
         self._working = 0
@@ -251,6 +267,10 @@ class ImportJob:
                 except (PacsError, OSError) as error:
                     self.failure = str(error)
                     file = None
+                except Exception as error:
+                    logger.exception("What an import has cannot be listed")
+                    self.failure = f"Its files cannot be listed ({type(error).__name__}). Copy it again."
+                    file = None
                 if file is None:
                     self._is_exhausted = True
                     if not self._working:
@@ -265,8 +285,12 @@ class ImportJob:
     def stop(self, why: str) -> None:
         """Take in no more files; the next import of the same source goes on from here."""
         with self._mutex:
+            if self.is_over:
+                return
             self.failure = self.failure or why
             self._is_exhausted = True
+            if not self._working:
+                self._ledger.close(is_finished=False)
 
     def _count(self, file: SourceFile, outcome: Outcome) -> None:
         self.counts[outcome.fate] += 1

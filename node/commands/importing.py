@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from catalog import PacsError
 from node.cli import FAILED, PARTIAL, Session, plural, shared, who
 
 _PAUSE: Final = 0.05
@@ -73,7 +74,11 @@ def _bar(source: Path, *, is_shown: bool) -> Iterator[Callable[[dict[str, Any]],
 
     from node.import_files import source_files
 
-    total = sum(1 for _ in source_files(source))
+    try:
+        total: int | None = sum(1 for _ in source_files(source))
+    except (PacsError, OSError):
+        # The node may read what this person may not.
+        total = None
     columns = (TextColumn(source.name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=total)

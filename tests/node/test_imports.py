@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from catalog import BadRequest
 from node.app import Node, open_node
 from node.contracts import Device, Service
 from node.foreign_storage import foreign_storage
+from node.importer import ImportJob
 from node.storage import file_meta
 from sim.phantoms import instances, study
 from tests.homes import Peer, RawInstance, attribute, edited, new_home, phantoms, serving
@@ -116,11 +120,19 @@ def test_an_import_of_orthancs_storage_warns_that_corrections_are_not_in_it(tmp_
         assert "looks like the storage of Orthanc" in told["warning"]
 
 
+def test_a_folder_inside_the_storage_of_another_pacs_is_known_too(tmp_path: Path) -> None:
+    file = tmp_path / "DATABASE.noindex" / "10000" / "1.dcm"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert "Horos" in foreign_storage(tmp_path / "DATABASE.noindex")
+
+
 @pytest.mark.parametrize(
     ("name", "whose"),
     [
         ("2024/1/31/0A1B2C3D/00FF00FF/12345678", "dcm4chee"),
         ("2024/1/31/14/0A1B2C3D/00FF00FF/12345678", "dcm4chee"),
+        ("DATABASE.noindex/10000/123.dcm", "Horos"),
         ("index.dat", "dcmqrscp"),
         ("DICOM/2024/IM000001", ""),
     ],
@@ -131,3 +143,93 @@ def test_a_folder_is_known_by_its_names(name: str, whose: str, tmp_path: Path) -
     file.touch()
     said = foreign_storage(tmp_path)
     assert whose in said if whose else said == ""
+
+
+def part10(seed: int) -> bytes:
+    """Return a file of a phantom study."""
+    [one] = instances(study(seed, 0, instances=1, size=4_000))
+    return one.part10()
+
+
+def test_a_zip_file_may_hold_anything_and_each_of_it_is_told_with_what_to_do(tmp_path: Path) -> None:
+    source = tmp_path / "cd.zip"
+    with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("../../escape.dcm", part10(20))
+        archive.writestr("colour\x1b[31m\n.txt", b"no image")
+        archive.writestr("broken.dcm", part10(21))
+        archive.writestr("secret.dcm", part10(22))
+        archive.writestr("bomb.dcm", part10(23))
+        broken, secret, bomb = (archive.getinfo(f"{name}.dcm") for name in ("broken", "secret", "bomb"))
+        secret.flag_bits |= 0x1
+        bomb.file_size = 3_000 << 20
+    content = bytearray(source.read_bytes())
+    content[broken.header_offset + 100 : broken.header_offset + 400] = bytes(300)
+    source.write_bytes(content)
+    with open_node(new_home(tmp_path / "home")) as node:
+        told = imported(node, source)
+    assert (told["stored"], told["failure"]) == (1, "")
+    assert not list(tmp_path.parent.rglob("escape.dcm"))
+    why = {each["name"]: each["why"] for each in told["not_stored"]}
+    assert why.keys() == {"colour\\x1b[31m\\x0a.txt", "broken.dcm", "secret.dcm", "bomb.dcm"}
+    assert "damaged" in why["broken.dcm"]
+    assert "Unpack the zip file with its password" in why["secret.dcm"]
+    assert "as no image does" in why["bomb.dcm"]
+
+
+def test_a_folder_may_hold_anything_and_each_of_it_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "image").write_bytes(part10(24))
+    (folder / "cut").write_bytes(part10(25)[:700])
+    (folder / "lost").symlink_to(folder / "nowhere")
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")).write_bytes(b"no image")
+    os.mkfifo(folder / "pipe")
+    with open_node(new_home(tmp_path / "home")) as node:
+        told = imported(node, folder)
+    fates = {each["name"]: each["fate"] for each in told["not_stored"]}
+    assert told["stored"] + told["refused"] == 3
+    assert (fates["lost"], fates["caf\\xe9.txt"]) == ("refused", "not DICOM")
+    [lost] = [each["why"] for each in told["not_stored"] if each["name"] == "lost"]
+    assert lost == "It cannot be read: No such file or directory."
+
+
+def test_media_beside_each_other_in_a_folder_are_each_looked_through(tmp_path: Path) -> None:
+    for name, seed in (("cd1", 26), ("cd2", 27)):
+        medium = tmp_path / "in" / name
+        medium.mkdir(parents=True)
+        (medium / "IM0").write_bytes(part10(seed))
+        dcmtk("dcmmkdir", "+id", str(medium), "+D", str(medium / "DICOMDIR"), "IM0")
+    (tmp_path / "in" / "cd2" / "IM0").unlink()
+    with open_node(new_home(tmp_path / "home")) as node:
+        told = imported(node, tmp_path / "in")
+    assert [each["name"] for each in told["not_stored"] if each["fate"] == "missing"] == ["cd2/IM0"]
+
+
+def test_what_is_being_imported_is_not_imported_beside_itself(tmp_path: Path) -> None:
+    made = phantoms(28, size=4_000, instances=40)
+    folder = written(tmp_path / "in", made)
+    with open_node(new_home(tmp_path / "home")) as node:
+        verbs = node.desk.verbs()
+        names = {verbs["start_import"](source=str(folder), who="novak") for _ in range(3)}
+        until(lambda: all(each["is_over"] for each in verbs["imports"]()))
+        assert len(names) == 1
+        assert verbs["start_import"](source=str(folder), who="novak") not in names
+        until(lambda: all(each["is_over"] for each in verbs["imports"]()))
+        with pytest.raises(BadRequest, match="does not say where it begins"):
+            verbs["start_import"](source="cdrom", who="novak")
+
+
+def test_an_import_that_goes_on_with_another_patient_does_not_pass_over_what_was_done(
+    tmp_path: Path,
+) -> None:
+    folder = written(tmp_path / "in", phantoms(29, size=4_000, instances=2))
+    with open_node(new_home(tmp_path / "home")) as node:
+        ingest, ledgers = node.main.ingest, tmp_path / "ledgers"
+        stopped = ImportJob(folder, ingest, ledgers)
+        stopped.step()
+        stopped.stop("A person stopped it.")
+        stopped.step()
+        again, other = (ImportJob(folder, ingest, ledgers, whose=whose) for whose in ("", "HOSP-B\0"))
+        while again.step() or other.step():
+            pass
+    assert (again.skipped, other.skipped) == (1, 0)

@@ -351,6 +351,8 @@ class ImportOrder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """What to import."""
 
     source: Annotated[str, Meta(min_length=1, max_length=4096, description="A path on the node's machine.")]
+    issuer: Annotated[str, Meta(max_length=64, description="Whose Patient IDs without an issuer are.")] = ""
+    patient: Annotated[str, Meta(max_length=64, description="Patient ID here of whom all of it is.")] = ""
 
 
 class Job(Struct, frozen=True, kw_only=True):

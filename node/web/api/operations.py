@@ -62,7 +62,8 @@ def _correct(call: Call) -> Any:
 
 def _import(call: Call) -> a.Job:
     order: a.ImportOrder = call.body()
-    name = call.ask("start_import", source=order.source)
+    told = {"issuer": order.issuer, "patient": order.patient}
+    name = call.ask("start_import", source=order.source, **told, who=call.who)
     url = f"{call.request.path}/{name}"
     call.response.location = url
     call.services.audit.record(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from catalog import Selection
 from node.contracts import Device, Service
+from sim.phantoms import instances, study
 from sim.ports import free_port
 from tests.node.routing.homes import ruled, sent
 from tests.node.web.asking import Answer, Web
@@ -105,6 +108,20 @@ def test_an_order_that_cannot_be_is_refused_with_what_to_do(
     answer = told(site, "POST", "/migrations", order)
     assert answer.status == status, answer.body
     assert answer.json["next"]
+
+
+def test_an_import_is_ordered_with_whose_it_is(site: Web, tmp_path: Path) -> None:
+    [one] = instances(study(31, 0, instances=1, size=4_000))
+    (tmp_path / "IM0").write_bytes(one.part10())
+    order = {"source": str(tmp_path), "issuer": "HOSP-B", "patient": "4711"}
+    name = told(site, "POST", "/imports", order).json["id"]
+    until(lambda: told(site, "GET", f"/imports/{name}").json["is_over"])
+    [row] = [each for each in told(site, "GET", "/imports").json if each["id"] == name]
+    assert (row["stored"], row["issuer"], row["patient"]) == (1, "HOSP-B", "4711")
+    [entry] = site.node.catalog.select(Selection(instances=(one.SOPInstanceUID,)))
+    [decision] = site.node.catalog.decisions(entry.StudyInstanceUID)
+    assert decision.who
+    assert told(site, "POST", "/imports", {"source": "cdrom"}).status == 400
 
 
 def test_the_copies_of_a_node_without_a_grid_are_told_as_none(site: Web) -> None:
