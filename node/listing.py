@@ -81,14 +81,17 @@ def _asked(level: str, keywords: tuple[str, ...]) -> Attributes:
     return {"00080052": {"vr": "CS", "Value": [level]}} | asked
 
 
-def _uid(value: str) -> dict[str, object]:
-    return {"vr": "UI", "Value": [value]}
+def _uid(*values: str) -> dict[str, object]:
+    return {"vr": "UI", "Value": list(values)}
 
 
-def where(StudyInstanceUID: str, SeriesInstanceUID: str = "", SOPInstanceUID: str = "") -> Attributes:
-    """Return the Identifier of a C-MOVE or C-GET of the lowest level that is named."""
-    level = "IMAGE" if SOPInstanceUID else "SERIES" if SeriesInstanceUID else "STUDY"
-    named = {STUDY: StudyInstanceUID, SERIES: SeriesInstanceUID, INSTANCE: SOPInstanceUID}
-    return {"00080052": {"vr": "CS", "Value": [level]}} | {
-        tag: _uid(uid) for tag, uid in named.items() if uid
-    }
+def where(StudyInstanceUID: str, SeriesInstanceUID: str = "", *SOPInstanceUIDs: str) -> Attributes:
+    """Return the Identifier of a C-MOVE or C-GET of the lowest level that is named.
+
+    Of the instances there may be several, PS3.4 C.2.2.2.2.
+    """
+    level = "IMAGE" if SOPInstanceUIDs else "SERIES" if SeriesInstanceUID else "STUDY"
+    above = {STUDY: _uid(StudyInstanceUID)} if StudyInstanceUID else {}
+    above |= {SERIES: _uid(SeriesInstanceUID)} if SeriesInstanceUID else {}
+    below = {INSTANCE: _uid(*SOPInstanceUIDs)} if SOPInstanceUIDs else {}
+    return {"00080052": {"vr": "CS", "Value": [level]}} | above | below

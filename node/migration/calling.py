@@ -31,14 +31,17 @@ class Calling:
         """Return what asks for its lists; raises BadRequest where it cuts one short."""
         return Listing(self._requestor(), is_whole=True)
 
-    def send(self, study: str, series: str, instances: Collection[str] = ()) -> Retrieved:
-        """Have a series sent, or some of its instances one by one; return the worst of its answers.
+    def send(
+        self, study: str, series: str, instances: Collection[str] = (), *, is_at_once: bool = False
+    ) -> Retrieved:
+        """Have a series sent, or some of its instances, one by one or at once; return the worst answer.
 
         Raises:
             NotPermitted: the source does not know our AE title.
         """
         worst = Retrieved(SUCCESS)
-        for identifier in [where(study, series, uid) for uid in instances] or [where(study, series)]:
+        single = [where(study, series, uid) for uid in instances] if not is_at_once else []
+        for identifier in single or [where(study, series, *instances)]:
             answer = self._move(identifier)
             if answer.status == DESTINATION_UNKNOWN:
                 raise _unknown(self._source, self._ae_title)

@@ -34,6 +34,10 @@ _HOPELESS: Final = 5
 """Studies one after the other of which nothing came, after which a person is asked."""
 _OUT_OF_RESOURCES: Final = 0xA7
 """How the statuses begin with which a source says that it cannot now, PS3.4 C.4.2.1.5."""
+_BURST: Final = 10.0
+"""Seconds of its rate that one C-MOVE may bring at most, so that the rate holds within a long series too."""
+_MOST: Final = 100
+"""Instances that one C-MOVE names at most."""
 _TURN: Final = 1.0
 
 
@@ -145,7 +149,11 @@ class MoveIn:
         failed = self._book.failed(self._source).keys()
         lacking = [each for each in found if not each.classes or missing(self._catalog, each)]
         # What did not come before is tried once, and last, so that a person who says "go on" gets further.
-        jobs = [(each, _TRIES - 1 if each[1:3] in failed else 0) for each in lacking]
+        jobs = [
+            (part, _TRIES - 1 if each[1:3] in failed else 0)
+            for each in lacking
+            for part in (each.parts(_part(row.per_second)) if row.per_second else [each])
+        ]
         with self._lock:
             self._day, self._of_day = row.day, found
             self._queue.extend(sorted(jobs, key=lambda job: job[1]))
@@ -195,7 +203,8 @@ class MoveIn:
             before = left = missing(self._catalog, series)
             try:
                 # The series, or after that failed each instance by itself.
-                moved = self._calling.send(*series[1:3], sorted(before) if tries else ())
+                uids = sorted(before) if tries or series.is_part else ()
+                moved = self._calling.send(*series[1:3], uids, is_at_once=not tries)
             finally:
                 left = missing(self._catalog, series)
                 if came := len(before) - len(left):
@@ -221,7 +230,9 @@ class MoveIn:
         if not is_in_vain:
             self._in_vain.clear()
         if not left:
-            self._book.note_failed(self._source, *names, None)
+            # Another part may have failed; the comparison forgives a series that is here in the end.
+            if not series.is_part:
+                self._book.note_failed(self._source, *names, None)
             return
         self._make_sure_of_room()
         failed = Failed(series.day, len(left), said(moved))
@@ -336,3 +347,8 @@ class MoveIn:
         before = row.phase if row.phase in (Phase.MOVING, Phase.COMPARING) else row.before
         self._book.change(self._source, phase=Phase.STOPPED, before=before, why=what, remedy=remedy)
         logger.warning("Moving in from %s stopped. %s", self._source, what)
+
+
+def _part(per_second: float) -> int:
+    """Return how many instances are asked for at once, by the rate."""
+    return max(1, min(_MOST, int(per_second * _BURST)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
+from itertools import islice
 from typing import NamedTuple
 
 from catalog import Attributes, CatalogWriter, Entry, Selection, Standing
@@ -27,6 +28,23 @@ class Series(NamedTuple):
     PatientID: str
     stated: int | None = None
     """Number of Series Related Instances, where the source states it."""
+    is_part: bool = False
+    """Whether these are some of its instances only."""
+
+    def parts(self, most: int) -> Iterator[Series]:
+        """Yield it in parts of so many instances at most; whole if it has no more."""
+        if len(self.classes) <= most:
+            yield self
+            return
+        for batch in batched(self.classes.items(), most):
+            yield self._replace(classes=dict(batch), is_part=True)
+
+
+def batched(items: Iterable[tuple[str, str]], most: int) -> Iterator[list[tuple[str, str]]]:
+    """Yield lists of so many items at most."""
+    remaining = iter(items)
+    while batch := list(islice(remaining, most)):
+        yield batch
 
 
 def studies_of(listing: Listing, day: str) -> list[Attributes]:

@@ -217,3 +217,18 @@ def test_studies_without_a_date_come_where_they_are_asked_for(tmp_path: Path) ->
         assert here(node, undated) == 0
         assert moved(node, is_undated=True)["compared"]["there"] == 4
         assert here(node, undated, dated) == 4
+
+
+def test_the_rate_holds_within_a_long_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "_BURST", 1.0)
+    with beside(tmp_path) as (node, old):
+        [made] = filled(old, 1, instances=30)
+        ask(node, "start_migration", source="OLD", dates=DAYS, rate="600/min", lanes=4)
+        until(lambda: old.asked)
+        began = node.clock()
+        told = over(node)
+        assert (told["arrived"], told["compared"]["missing"]) == (30, 0)
+        assert here(node, made) == 30
+        # Thirty at ten a second are three seconds, of which the first ten are begun at once.
+        assert node.clock() - began >= 1.9
+        assert [len(each.SOPInstanceUID) for each in old.asked] == [10, 10, 10]
