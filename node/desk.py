@@ -276,6 +276,7 @@ def _told(archive: Archive) -> dict[str, Any]:
         "bytes": totals.size,
         "stored_bytes": archive.quota.used(),
         "is_nearly_full": archive.quota.is_nearly_full,
+        "clock": archive.clock_guard.doubt(),
         "bucket": bucket
         and {
             "is_online": bucket.away() is None,

@@ -112,11 +112,16 @@ def _row(archive: dict[str, Any]) -> tuple[object, ...]:
 
 def _troubles(archives: list[dict[str, Any]]) -> Iterator[str]:
     """Yield what is not well with an archive, in sentences."""
+    from node.archives import DEFAULT
+
     for archive in archives:
         name, bucket = archive["name"], archive["bucket"]
         if archive["is_nearly_full"]:
             used, quota = readable(archive["stored_bytes"]), readable(archive["quota_mb"] * 1_000_000)
             yield f"! {name} has used {used} of its quota of {quota}; beyond it C-STORE is answered A700."
+        if archive["clock"]:
+            command = f"peerpacs retention clock{'' if name == DEFAULT else f' --archive {name}'}"
+            yield f"! Nothing is deleted from {name}: {archive['clock']} If the clock is right: {command}"
         if bucket and not bucket["is_online"]:
             why = bucket["trouble"] or "nothing was asked of it"
             yield f"✗ The bucket of {name} has not answered for a minute: {why}"

@@ -10,6 +10,7 @@ import pytest
 
 from catalog import BadRequest, NotFound, NotPermitted
 from node.app import Node, open_node, rebuild
+from node.commands.archives import troubles
 from tests.homes import RawInstance, edited, new_home, phantoms
 from tests.node.test_deleted import DAY, WHO, Moving, count, go_on, send, uid
 
@@ -192,6 +193,8 @@ def test_a_clock_that_jumps_three_years_deletes_nothing_until_a_person_says_it_i
     assert len(node.rejected.list()) == 2, "what could not be taken is a person's to discard"
     assert len(node.catalog.versions((uid(deleted),))) == 1
     assert "days after" in node.desk.verbs()["retention"]()["clock"]
+    [told] = troubles(node.desk.status()["archives"])
+    assert told.startswith("Nothing is deleted from main: this clock is 1095 days after"), told
     [order] = node.desk.verbs()["deletions"]()["orders"]
     assert "waits" in order["problem"]
     clock.now -= 3 * 365 * DAY

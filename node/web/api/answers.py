@@ -229,6 +229,8 @@ class ArchiveRow(Struct, frozen=True, kw_only=True):
     bytes: int
     stored_bytes: int
     is_nearly_full: bool
+    clock: str
+    """Why nothing is deleted by the node's clock; empty where it is believed."""
 
 
 class AuditQuery(Struct, frozen=True, forbid_unknown_fields=True):
