@@ -87,6 +87,7 @@ class Migrations:
             archive.plan.ae_title,
             self._node.clock,
             archive.make_sure_of_room,
+            archive.ingest.is_damaged,
         )
         for number in range(row.lanes):
             self._background.run(f"move in {row.source} {number}", partial(self._lane, job, row.source))

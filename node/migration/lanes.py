@@ -12,7 +12,7 @@ from collections.abc import Callable
 from threading import Condition
 from typing import Any, Final
 
-from catalog import Busy, CatalogWriter, Clock, OutOfSpace, PacsError, Selection, Unavailable
+from catalog import Busy, Clock, OutOfSpace, PacsError, Selection, Unavailable
 from node.dimse import Requestor
 from node.dimse.requestor import Retrieved
 from node.hours import read_hours
@@ -20,7 +20,7 @@ from node.listing import STUDY, value
 
 from .book import Day, Difference, Failed, Migration, MigrationBook, Phase
 from .calling import Calling, said
-from .planning import Comparison, Series, earlier, missing, series_of, studies_of
+from .planning import Comparison, Own, Series, earlier, missing, series_of, studies_of
 
 logger = logging.getLogger(__name__)
 
@@ -53,16 +53,18 @@ class MoveIn:
         ae_title: str,
         clock: Clock,
         make_sure_of_room: Callable[[], object] = lambda: None,
+        is_damaged: Callable[[bytes], bool] = lambda sha256: False,
     ) -> None:
         """`ae_title` is ours, to which the source sends; `requestor` calls the source.
 
-        `make_sure_of_room` raises OutOfSpace while the archive takes nothing.
+        `make_sure_of_room` raises OutOfSpace while the archive takes nothing; `is_damaged` as for `Own`.
         """
         self._book = book
         self._source = order.source
         self._created = order.created
         self._calling = Calling(requestor, order.source, ae_title, clock)
-        self._catalog: CatalogWriter = catalog
+        self._catalog = Own(catalog, is_damaged)
+        self._stated_of = catalog.stated
         self._make_sure_of_room = make_sure_of_room
         self._clock = clock
         self._lock = Condition()
@@ -299,7 +301,7 @@ class MoveIn:
 
     def _stated(self, study: str) -> str | None:
         """Return the Patient ID that the archive names for a study; None when it has nothing of it."""
-        stated = self._catalog.stated(study)  # type: ignore[attr-defined]
+        stated = self._stated_of(study)
         return stated.study.patient.PatientID if stated else None
 
     def _fill(self, lacking: list[Difference]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, timedelta
 from itertools import islice
 from typing import NamedTuple
@@ -15,6 +15,22 @@ from .book import UNDATED, Day, Difference
 
 _DATE = "00080020"
 _PATIENT = "00100020"
+
+
+class Own:
+    """The archive as the source is compared with it: what is damaged in it lacks, so the source mends it."""
+
+    def __init__(self, catalog: CatalogWriter, is_damaged: Callable[[bytes], bool]) -> None:
+        """`is_damaged` says by its SHA-256 that an object is not here as it was stored."""
+        self._catalog = catalog
+        self._is_damaged = is_damaged
+        self.decisions = catalog.decisions
+        self.standing = catalog.standing
+
+    def select(self, selection: Selection) -> list[Entry]:
+        """See `Catalog.select`."""
+        found = self._catalog.select(selection)
+        return [entry for entry in found if not self._is_damaged(entry.holding.sha256)]
 
 
 class Series(NamedTuple):
@@ -94,7 +110,7 @@ def earlier(day: str, since: str, *, is_undated: bool) -> str | None:
     return UNDATED if is_undated else None
 
 
-def here(catalog: CatalogWriter, series: Series) -> dict[str, Entry]:
+def here(catalog: Own, series: Series) -> dict[str, Entry]:
     """Return what is here of a series, by SOP Instance UID."""
     uids = (series.StudyInstanceUID,), (series.SeriesInstanceUID,)
     return {
@@ -102,13 +118,13 @@ def here(catalog: CatalogWriter, series: Series) -> dict[str, Entry]:
     }
 
 
-def missing(catalog: CatalogWriter, series: Series) -> set[str]:
+def missing(catalog: Own, series: Series) -> set[str]:
     """Return what of a series is not here, and not because somebody here decided so."""
     lacking = series.classes.keys() - here(catalog, series).keys()
     return {uid for uid in lacking if not decided(catalog, series, uid)}
 
 
-def decided(catalog: CatalogWriter, series: Series, uid: str) -> str:
+def decided(catalog: Own, series: Series, uid: str) -> str:
     """Return why a person here made an instance not be where the source has it; empty for nearly all."""
     study = series.StudyInstanceUID
     if not catalog.decisions(study):
@@ -121,7 +137,7 @@ def decided(catalog: CatalogWriter, series: Series, uid: str) -> str:
 class Comparison:
     """Compares one day."""
 
-    def __init__(self, catalog: CatalogWriter, day: str) -> None:
+    def __init__(self, catalog: Own, day: str) -> None:
         self._catalog = catalog
         self._day = day
         self._there = self._here = 0

@@ -17,6 +17,7 @@ from node.dimse import association
 from node.migration import calling, lanes
 from sim.ports import free_port
 from tests.homes import RawInstance, attribute, phantoms
+from tests.node.keepers import flip
 from tests.node.oldpacs.odd import Odd, odd
 from tests.node.routing.homes import ask, ruled
 from tests.running import until
@@ -232,3 +233,15 @@ def test_the_rate_holds_within_a_long_series(tmp_path: Path, monkeypatch: pytest
         # Thirty at ten a second are three seconds, of which the first ten are begun at once.
         assert node.clock() - began >= 1.9
         assert [len(each.SOPInstanceUID) for each in old.asked] == [10, 10, 10]
+
+
+def test_what_is_damaged_here_comes_again_from_the_source(tmp_path: Path) -> None:
+    with beside(tmp_path) as (node, old):
+        [made] = filled(old, 1)
+        assert moved(node)["phase"] == "done"
+        flip(node.home / "archives", made[0].data)
+        ask(node, "start_verify", who="novak")
+        until(lambda: len(ask(node, "damaged")) == 1)
+        told = moved(node)
+        assert (told["arrived"], told["compared"]["missing"]) == (1, 0)
+        assert list(ask(node, "damaged")) == []
