@@ -123,7 +123,7 @@ class Peer:
         self.echo.stop.set()
         self.grid.close()
         for thread in self.threads:
-            thread.join(5)
+            thread.join(60)
         self.state.close()
 
 

@@ -122,7 +122,7 @@ class Reader:
     def close(self) -> None:
         self.stop.set()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(60)
 
 
 def content(outgoing: Outgoing) -> bytes:

@@ -175,7 +175,7 @@ def test_a_receipt_waits_for_a_copy_that_is_written_and_has_no_row_yet(
         owner = alpha.peer.node_id
         assert not node.erase(uid, owner=owner), "its bytes are there"
         may_go_on.set()
-        thread.join(20)
+        thread.join(60)
         wait_for(lambda: node.erase(uid, owner=owner))
         assert [(kept, {type(error) for error in failed}) for kept, failed in told] == [(0, {NotPermitted})]
         assert [word for each in sent for word in node.holding(each.SOPInstanceUID)] == []

@@ -100,7 +100,7 @@ def test_what_many_order_at_one_moment_is_counted_one_after_the_other(archives: 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert sum(done) == 10
 
 

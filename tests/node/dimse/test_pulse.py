@@ -24,7 +24,7 @@ def test_a_pulse_that_is_stopped_as_it_goes_to_sleep_ends() -> None:
     pulse = Pulse()
     pulse._wake = Interrupted(pulse)
     pulse.start()
-    pulse._thread.join(5)
+    pulse._thread.join(60)
     ended = not pulse._thread.is_alive()
     threading.Event.set(pulse._wake)
     assert ended, "it sleeps on, and nobody would wake it"
