@@ -129,7 +129,7 @@ def mortal(folder: Path, bytes_of_life: int) -> Iterator[Target]:
         try:
             there = Address("ALPHA", links[0].port)
             web = f"http://127.0.0.1:{links[1].port}/dicom-web"
-            yield Target(name="mortal", address=there, web=web, elsewhere=there, timeout=2.0)
+            yield Target(name="mortal", address=there, web=web, elsewhere=there, timeout=30.0)
         finally:
             is_over.set()
             watching.join()
