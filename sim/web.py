@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import select
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
@@ -111,11 +112,22 @@ class Client:
         )
         self._root = url.path.rstrip("/")
         self._headers = {"Authorization": authorization} if authorization else {}
+        self._has_asked = False
 
     def __enter__(self) -> Client:
+        self._connect()
+        return self
+
+    def _connect(self) -> None:
         self._connection.connect()
         self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return self
+        self._has_asked = False
+
+    def _was_closed(self) -> bool:
+        """Say whether the server closed the connection after an answer, as it may (RFC 9112 9.5)."""
+        if not self._has_asked:
+            return False
+        return self._connection.sock is None or bool(select.select([self._connection.sock], [], [], 0)[0])
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -156,11 +168,17 @@ class Client:
     def _ask(
         self, method: str, path: str, body: Any, headers: dict[str, str], *expected: int
     ) -> http.client.HTTPResponse:
+        if self._was_closed():
+            self._connection.close()
+            self._connect()
+        self._has_asked = True
         self._connection.request(method, self._root + path, body, headers | self._headers)
         response = self._connection.getresponse()
         if response.status not in expected:
             words = " ".join(response.read()[:500].decode("utf-8", "replace").split())
             said = f"{method} {path} was answered with {response.status}"
+            if there := response.getheader("Location"):
+                said += f", that it is at {there}"
             said += f": {words[:200]}" if words else "."
             raise ClientError(said + _REMEDIES.get(response.status, ""))
         return response

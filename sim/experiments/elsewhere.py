@@ -85,11 +85,13 @@ class Sync:
                 _awaited(finder, [made], _is_whole, target.timeout)
                 lags.append(1000 * (time.perf_counter() - began))
                 outcome.done += 1
-            self._tell(lags, outcome)
-            began = time.perf_counter()
-            load(target, many, outcome, say)
-            stored = time.perf_counter()
-            say(f"sync: {target.name} has {len(many)} studies; they are awaited elsewhere")
+        self._tell(lags, outcome)
+        began = time.perf_counter()
+        load(target, many, outcome, say)
+        stored = time.perf_counter()
+        say(f"sync: {target.name} has {len(many)} studies; they are awaited elsewhere")
+        # Asked anew: whoever is silent while others load may be sent away.
+        with target.at_elsewhere().finder() as finder:
             _awaited(finder, many, _is_whole, target.timeout)
         outcome.done += len(many)
         outcome.summary["many at once: elsewhere so long after the last was stored, s"] = (
@@ -129,13 +131,14 @@ class Replicate:
         outcome.way = f"C-STORE, Storage Commitment, and {there.way} elsewhere"
         with there.finder() as finder:
             _refuse_known(finder, studies)
-            began = time.perf_counter()
-            load(target, studies, outcome, say)
-            stored = time.perf_counter() - began
-            say(f"replicate: {target.name} has {count} studies and is asked to commit to them")
-            for made in studies:
-                self._commit(target, made)
-            committed = time.perf_counter() - began
+        began = time.perf_counter()
+        load(target, studies, outcome, say)
+        stored = time.perf_counter() - began
+        say(f"replicate: {target.name} has {count} studies and is asked to commit to them")
+        for made in studies:
+            self._commit(target, made)
+        committed = time.perf_counter() - began
+        with there.finder() as finder:
             _awaited(finder, studies, _is_whole, target.timeout)
         fetched = [self._fetch(there, made, outcome) for made in studies]
         megabytes = count * self._INSTANCES * CT_512_KB / 1e6

@@ -45,7 +45,8 @@ def usual(plan: Plan) -> Scenario:
 
 def replay(played: Scenario, targets: Mapping[str, Target], plan: Plan, outcome: Outcome, say: Say) -> None:
     """Play a scenario against one target for each site and fill in the outcome."""
-    outcome.unit, outcome.way = "series", "C-STORE"
+    outcome.unit = "series"
+    outcome.way = "C-STORE" if any(each.address for each in targets.values()) else "STOW-RS"
     last = 0.0
 
     def show(run: Run) -> None:

@@ -207,6 +207,8 @@ class Replay:
                 self._stop.set()
 
     def _commit(self, burst: Burst, whole: Sequence[Instance]) -> None:
+        if not self._target(burst.site).address:
+            return  # DICOMweb has no Storage Commitment.
         # A Transaction UID is new each time, whatever the seed (PS3.4 J.3.2.1.1).
         asked = [(each.SOPClassUID, each.SOPInstanceUID) for each in whole]
         request = request_of(f"2.25.{uuid4().int}", asked)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import count as counting
+from threading import Event
+from typing import ClassVar
 
 import pytest
 
@@ -11,8 +14,9 @@ from sim.experiments.figures import draw
 from sim.experiments.outcome import Outcome, Plan
 from sim.experiments.week import replay
 from sim.pdu import Address
+from sim.phantoms import Instance
 from sim.ports import free_port
-from sim.targets import Target
+from sim.targets import Stored, Target
 from sim.traffic.scenario import Scenario
 from tests.homes import serving
 
@@ -33,8 +37,21 @@ def ends(line: str) -> None:
     raise ConnectionResetError
 
 
+class Begun(Target):
+    """A target that knows when the first of three devices begins with another series."""
+
+    calls: ClassVar[Iterator[int]] = counting(1)
+    has_begun: ClassVar[Event] = Event()
+
+    def store(self, instances: Sequence[Instance], calling: str = "") -> Iterator[Stored]:
+        if next(self.calls) == 4:
+            self.has_begun.set()
+        yield from super().store(instances, calling)
+
+
 def interrupts(line: str) -> None:
-    """End what says something, as a person does."""
+    """End what says something, as a person does who has seen something sent."""
+    assert Begun.has_begun.wait(60)
     raise KeyboardInterrupt
 
 
@@ -51,11 +68,12 @@ def test_a_week_that_is_ended_by_hand_tells_what_was_sent(target: Target) -> Non
     outcome = Outcome("week", "ours")
     scenario = Scenario(devices={"CT": 2, "DX": 1}, days=2, first_day_devices=3, faster=1e6, share=1e-6)
     with pytest.raises(KeyboardInterrupt):
-        replay(scenario, {"alpha": target}, FEW, outcome, interrupts)
+        replay(scenario, {"alpha": Begun(name="begun", address=target.address)}, FEW, outcome, interrupts)
     assert 0 < outcome.done <= outcome.summary["series stored"] < outcome.of
     assert len(outcome.samples["bursts"]) == outcome.summary["series stored"]
-    assert outcome.summary["devices"] <= 3
-    assert ">CT-01</text>" in draw([outcome])["figure7"]
+    assert outcome.way == "C-STORE"
+    assert 0 < outcome.summary["devices"] <= 3
+    assert outcome.rows[0][0] + "</text>" in draw([outcome])["figure7"]
 
 
 def test_few_devices_of_figure_7_are_named_and_many_are_counted() -> None:

@@ -6,10 +6,11 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from click import UsageError
@@ -21,9 +22,11 @@ from sim.experiments.catalogue import EXPERIMENTS, carry_out
 from sim.experiments.outcome import Outcome, Plan, Say
 from sim.experiments.paper import DcmQRSCP
 from sim.pdu import Address
+from sim.phantoms import Instance
 from sim.ports import free_port
-from sim.servers import StoreSCP
-from sim.targets import Target
+from sim.servers import StoreSCP, wait
+from sim.targets import Finder, Stored, Target
+from tests.homes import serving
 
 LOADED = Plan(share=0.01, pause=0.0, is_loaded=True)
 
@@ -33,7 +36,7 @@ def quiet(line: str) -> None:
 
 
 class Answering(BaseHTTPRequestHandler):
-    """Answers who is known by `secret`; a study is a page to log in."""
+    """Answers who is known by `secret`, and closes without a word; a study is a page to log in."""
 
     protocol_version = "HTTP/1.1"
     secret = ""
@@ -47,6 +50,7 @@ class Answering(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+        self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
@@ -99,6 +103,47 @@ def test_what_was_moved_to_somebody_else_is_no_figure(
     assert result.exit_code == 3
     assert "nothing came to us" in " ".join(result.output.split())
     assert "1000" not in result.output
+
+
+def test_a_connection_that_the_server_closed_in_between_is_made_anew() -> None:
+    with web() as root, Target(name="pacs", web=root).client() as client:
+        answers = []
+        for _ in range(3):
+            answers.append(client.read("/studies?limit=1"))
+            wait(client._was_closed)
+    assert answers == [b"[]"] * 3
+
+
+class Watched(Target):
+    """A target that counts who asks it while it is loaded."""
+
+    asking: ClassVar[list[str]] = []
+    asked_meanwhile: ClassVar[int] = 0
+
+    @contextmanager
+    def finder(self, is_relational: bool = False) -> Iterator[Finder]:
+        with super().finder(is_relational) as finder:
+            self.asking.append(self.name)
+            try:
+                yield finder
+            finally:
+                self.asking.pop()
+
+    def store(self, instances: Sequence[Instance], calling: str = "") -> Iterator[Stored]:
+        if threading.current_thread() is not threading.main_thread():
+            Watched.asked_meanwhile += len(self.asking)
+        yield from super().store(instances, calling)
+
+
+@pytest.mark.parametrize("name", ["sync", "replicate"])
+def test_nobody_keeps_an_association_that_says_nothing_while_a_target_is_loaded(
+    name: str, tmp_path: Path
+) -> None:
+    with serving(tmp_path / "home") as node:
+        address = Address("ALPHA", node.ports["dicom"])
+        target = Watched(name="watched", address=address, elsewhere=address)
+        outcome = carry_out(name, target, Plan(share=0.001), quiet)
+    assert (outcome.stopped, Watched.asked_meanwhile) == ("", 0)
 
 
 def test_a_page_to_log_in_is_no_study() -> None:
