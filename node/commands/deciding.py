@@ -131,12 +131,12 @@ def deletions_command(session: Session) -> int:
     with session.desk("deletions") as ask:
         told = ask("deletions")
     rows = [_order_row(order) for order in told["orders"]]
-    titles = ("DECISION", "VERB", "STUDY", "BY", "STATE")
+    titles = ("DECISION", "VERB", "WHAT", "BY", "STATE")
     lines = [*columns(rows, titles)] if rows else ["Nothing is to go."]
     for order in told["orders"]:
         lines += _left_of(order)
     for wish in told["wishes"]:
-        line = f"! {wish['who']} wishes to {wish['verb']} {wish['StudyInstanceUID']}; a second person can: "
+        line = f"! {wish['who']} wishes to {wish['verb']} {_what(wish)}; a second person can: "
         lines.append(session.pasteable(line + f"peerpacs confirm {wish['wish'][:8]}"))
     session.say(told, lines)
     return 0
@@ -161,7 +161,15 @@ def _left_of(order: dict[str, Any]) -> Iterator[str]:
 
 def _order_row(order: dict[str, Any]) -> tuple[str, ...]:
     state = order["outcome"] or order["problem"] or f"goes on {_day(order['due'])}"
-    return order["decision"][:8], order["verb"], order["StudyInstanceUID"], order["who"], state
+    return order["decision"][:8], order["verb"], _what(order), order["who"], state
+
+
+def _what(order: dict[str, Any]) -> str:
+    """Return what goes, so that a part of a study is not taken for all of it."""
+    for keyword, word in (("SOPInstanceUID", "instance"), ("SeriesInstanceUID", "series")):
+        if uid := order.get(keyword):
+            return f"{word} {uid}"
+    return f"study {order['StudyInstanceUID']}"
 
 
 def _day(milliseconds: int) -> str:

@@ -124,8 +124,11 @@ def test_the_limit_and_the_second_person_are_the_same_by_command_and_by_rest(tmp
             else:
                 main.cli(verb, study, "--reason", "a test", "--yes")
         assert rest(f"/studies/{uids[10]}/delete") == 403
-        assert "peerpacs confirm" in main.answer("erase", uids[11], "--reason", "a test", "--yes")[2]
-        assert "second person can: peerpacs confirm" in main.cli("deletions")
+        series = path_of(sent[11], levels=2).rpartition("/")[2]
+        assert "peerpacs confirm" in main.answer("erase", series, "--reason", "a test", "--yes")[2]
+        said = main.cli("deletions")
+        assert f"wishes to erase series {series}; a second person can: peerpacs confirm" in said
+        assert f"wishes to delete study {uids[10]}; a second person can: peerpacs confirm" in said
         told = {each["StudyInstanceUID"]: each for each in main.json("deletions")["wishes"]}
         by_rest, by_command = told[uids[10]], told[uids[11]]
         assert rest(f"/deletions/{by_rest['wish']}/confirm") == 403, "who wished it is no second person"
