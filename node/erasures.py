@@ -27,6 +27,7 @@ _AGAIN: Final = 2000
 
 _GONE: Final = "it gave no receipt and is no member of the grid any more"
 _READ: Final = "its rows are being read just now"
+_SET_BACK: Final = "it was set back to a time before, and is asked again"
 _NOT_ASKED: Final = "it has not been asked yet"
 
 
@@ -159,11 +160,15 @@ class Receipts:
     def relearn(self, site: Site) -> None:
         """Erase again what a site remembers and this node does not: an old backup was put back here.
 
+        Or there: then it owes again what it does not remember.
+
         Raises:
             PacsError: it cannot be asked.
         """
         known = {id for id, _ in self._orders.erasures()}
-        for erasure in self._peer(site.node_id).remembered(self._archive):
+        remembered = self._peer(site.node_id).remembered(self._archive)
+        self._owe_again(site, known - {each.decision for each in remembered})
+        for erasure in remembered:
             if erasure.decision in known or not erasure.is_by(self._key(), self._archive):
                 continue
             logger.warning("%s remembers an erasure that this node lost; it is done again.", site.name)
@@ -178,6 +183,13 @@ class Receipts:
             self._take(decision)
             self._audit.record("receipt", None, "erased again", {"decision": erasure.decision})
         self._remembered.add(site.node_id)
+
+    def _owe_again(self, site: Site, forgotten: Collection[str]) -> None:
+        for id in forgotten:
+            row = self._table.get(_key(id, site.node_id))
+            if row is not None and row.done:
+                logger.warning("%s does not remember an erasure; it is asked for it again.", site.name)
+                self._table.put(_key(id, site.node_id), replace(row, done=0, what=_SET_BACK))
 
 
 class Kept(Struct, frozen=True, array_like=True):

@@ -175,6 +175,38 @@ def test_an_owner_that_lost_its_disk_erases_again_what_a_peer_remembers_and_beli
     assert obedience.remembered("c", "main") == []
 
 
+def test_a_peer_that_was_set_back_to_a_time_before_an_erasure_owes_it_again(
+    states: tuple[State, State, State],
+) -> None:
+    heard, sites, kept = Heard(), [Site("b", "beta", "BETA", True)], Kept()
+    peers = [Peer(Obedience(state, kept, heard, Clock()), "a") for state in states[1:]]
+    parts = (
+        lambda: sites,
+        lambda node_id: peers[0],
+        lambda decision: None,
+        lambda: b"k" * 32,
+        heard,
+        Clock(),
+    )
+    orders = Orders(states[0], states[0].table("lasting", ErasedUIDs))
+    receipts = Receipts("main", states[0], orders, *parts)
+    order(states[0], "e1", "1.2")
+    receipts.step()
+    assert [row["is_owed"] for row in receipts.of("e1")] == [False]
+    # It comes back from an old backup, with what it kept then.
+    sites[0] = sites[0]._replace(is_connected=False)
+    receipts.step()
+    peers.pop(0)
+    kept.copies, kept.stated = [("a", "1.2")], {"1.2"}
+    sites[0] = sites[0]._replace(is_connected=True)
+    receipts.step()
+    assert [row["is_owed"] for row in receipts.of("e1")] == [True]
+    assert kept.copies == []
+    kept.stated.clear()
+    receipts.step()
+    assert [row["is_owed"] for row in receipts.of("e1")] == [False]
+
+
 def test_nothing_of_what_an_owner_had_erased_is_taken_in_again_from_that_owner(
     states: tuple[State, State, State],
 ) -> None:
