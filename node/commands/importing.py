@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import click
 
-from catalog import PacsError
 from node.cli import FAILED, PARTIAL, Session, plural, shared, who
 
 _PAUSE: Final = 0.05
@@ -72,6 +71,7 @@ def _bar(source: Path, *, is_shown: bool) -> Iterator[Callable[[dict[str, Any]],
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from catalog import PacsError
     from node.import_files import source_files
 
     try:
