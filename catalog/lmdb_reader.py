@@ -162,6 +162,11 @@ class LmdbReader:
         with self._environment.reading() as reading:
             return load(reading, StudyInstanceUID).all
 
+    def is_held(self, StudyInstanceUID: str) -> bool:
+        """Say whether a legal hold keeps a study, or any part of it."""
+        with self._environment.reading() as reading:
+            return bool(load(reading, StudyInstanceUID).holds)
+
     def standing(self, *uids: str) -> Standing:
         """Return what was decided about an instance that arrives now: study, series and instance."""
         study, series, instance = uids

@@ -19,16 +19,13 @@ from msgspec import Struct
 from catalog import (
     Attributes,
     Clock,
-    Decision,
     Level,
     Matching,
     NotFound,
     PacsError,
     Query,
-    Verb,
     compile_matcher,
 )
-from catalog.purging import Doomed
 from node.state import Table, Tables
 
 logger = logging.getLogger(__name__)
@@ -79,7 +76,7 @@ class Judged(NamedTuple):
 class _Catalog(Protocol):
     def find(self, query: Query) -> Iterator[Attributes]: ...
 
-    def doomed(self, decision: Decision) -> Doomed: ...
+    def is_held(self, StudyInstanceUID: str) -> bool: ...
 
     def versions(self, target: tuple[str, ...]) -> Sequence[Any]: ...
 
@@ -168,7 +165,7 @@ class Retention:
         if not active or self._doubt():
             return 0
         for study in self._judge(rules, active):
-            if not self._is_over(study) or self._is_held(study.StudyInstanceUID):
+            if not self._is_over(study) or self._catalog.is_held(study.StudyInstanceUID):
                 continue
             if self._doubt() or self.all() != rules:
                 break
@@ -197,7 +194,7 @@ class Retention:
             if study.until is None:
                 row["undated"] += 1
             elif self._is_over(study):
-                is_held = self._is_held(uid)
+                is_held = self._catalog.is_held(uid)
                 row["held" if is_held else "due"] += 1
                 if not is_held and len(row["examples"]) < _EXAMPLES:
                     row["examples"].append({"StudyInstanceUID": uid, "until": study.until.isoformat()})
@@ -235,10 +232,6 @@ class Retention:
             return None
         arrived = datetime.fromtimestamp(came / 1000, UTC).date()
         return max(arrived, self._accesses.last(uid) or arrived)
-
-    def _is_held(self, uid: str) -> bool:
-        wish = Decision(id="", verb=Verb.DELETE, target=(uid,), reason="", who="", when=0)
-        return self._catalog.doomed(wish).is_held
 
 
 def _end(rule: Rule, study: Attributes, accessed: Callable[[str], date | None]) -> date | None:

@@ -1,4 +1,4 @@
-"""Whether a node can do its work: its own disk, catalog and port, never its peers."""
+"""Whether a node can do its work: its own disk, catalog and port, and that it need not hear peers first."""
 
 from __future__ import annotations
 
