@@ -127,9 +127,14 @@ class Session:
                 click.echo(line)
 
     def pasteable(self, line: str) -> str:
-        """Return a line whose last words, a command, work as they stand: they name the home if need be."""
+        """Return a line whose last words, a command, work as they stand: they name the home if need be.
+
+        Sentences with a command in them are left as they are, and what is said elsewhere (`There: ...`).
+        """
         named = os.environ.get("PEERPACS_HOME", "")
-        if "peerpacs " not in line or (named and Path(named).expanduser().resolve() == self.home):
+        if "peerpacs " not in line or "There: peerpacs " in line or line.endswith("."):
+            return line
+        if named and Path(named).expanduser().resolve() == self.home:
             return line
         return f"{line} --home {shlex.quote(str(self.home))}"
 
@@ -282,7 +287,7 @@ def _tell(error: Exception, is_json: bool) -> int:
 
     what, remedy = (
         f"This failed in a way nobody foresaw: {type(error).__name__}: {error}",
-        "Add --debug, and report it.",
+        "Add --debug, and report it, unless the node has run since before an upgrade: then restart it.",
     )
     if isinstance(error, PacsError):
         what, remedy = error.what, error.next

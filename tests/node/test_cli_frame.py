@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from node.cli import columns, peerpacs, plural, readable
+from node.cli import Session, columns, peerpacs, plural, readable
 
 from .commandline import CommandLine
 
@@ -151,3 +151,11 @@ def test_numbers_are_said_as_people_say_them() -> None:
         "412 MB",
         "1.2 TB",
     ]
+
+
+def test_only_a_command_for_this_node_is_given_its_home(tmp_path: Path) -> None:
+    session = Session()
+    session.named_home = str(tmp_path)
+    assert session.pasteable("See: peerpacs peers") == f"See: peerpacs peers --home {tmp_path}"
+    for line in ("There: peerpacs grants add ALPHA", "Name one: peerpacs peers address, or open a door."):
+        assert session.pasteable(line) == line
