@@ -15,7 +15,7 @@ from federation.links.discovery import Discovery, own_addresses
 from federation.links.door import Door, dial_back
 from federation.links.enrolling import Enrolling, Probing, Renewing
 from federation.links.gate import Gate, Visit
-from federation.links.joining import Joiner, Waiting
+from federation.links.joining import LOOK_AGAIN, Joiner, Waiting
 from federation.links.links import Links
 from federation.links.roll import Alarm, Roll
 from federation.links.rpc import MAX_CONNECTION_AGE, letters
@@ -104,9 +104,9 @@ class Grid:
         Raises:
             Busy: a port is taken.
         """
-        self._is_serving = True
         if self.membership is not None:
             self.membership.start()
+        self._is_serving = True
 
     @property
     def node(self) -> Node:
@@ -119,6 +119,8 @@ class Grid:
         Raises:
             NotFound: it is in no grid.
         """
+        if self.membership is None and (waiting := self.joiner().waiting()) is not None:
+            raise NotFound(f"This node is in no grid yet: it asked {waiting.site}.", LOOK_AGAIN)
         if self.membership is None:
             remedy = "Found one with the first invitation: peerpacs invite; or: peerpacs join TICKET"
             raise NotFound("This node is in no grid.", remedy)

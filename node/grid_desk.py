@@ -210,6 +210,11 @@ class GridDesk:
         standing = member.roll.standing(row.node_id)
         is_missed = member.is_serving and standing is None and row.state == "member"
         failure = member.links.failure(row.node_id) if is_missed else None
+        if is_missed and failure is None and row.is_dial_only:
+            what = f"{row.name} can only dial out, and did not dial this node yet."
+            failure = Unavailable(
+                what, "There: peerpacs join, if it was let in only now; else: peerpacs peers"
+            )
         names = (f"node:{row.node_id}", f"site:{row.site}")
         grants = [grant for _, grant in self._grid.tables.grants.scan() if grant.peer in names]
         return {

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from catalog import Clock
 from federation.links.gossip import candidates
-from federation.links.joining import look_at
+from federation.links.joining import LOOK_AGAIN, look_at
 from federation.links.roll import SKEW
 from federation.outcomes import spoken
 from federation.trust.rows import PeerRow
@@ -36,6 +36,8 @@ class GridHealth:
     def problems(self) -> list[Line]:
         """Return what keeps this node's grid answers from being whole, or will; nothing outside a grid."""
         member = self._grid.membership
+        if member is None and (waiting := self._grid.joiner().waiting()) is not None:
+            return [_line(WARNING, f"This node asked {waiting.site} to join its grid.", LOOK_AGAIN)]
         if member is None or not member.is_serving:
             return []
         return list(self._problems(member))

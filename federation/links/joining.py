@@ -45,6 +45,8 @@ _DEADLINE: Final = 20.0
 _LOOK: Final = 4.0
 """Seconds for one look at an address, while a person waits."""
 _WAITING_FILE: Final = "waiting.json"
+LOOK_AGAIN: Final = "Look whether it was let in, and take its certificate: peerpacs join"
+"""What somebody does whose request waits."""
 
 
 class Waiting(msgspec.Struct, frozen=True):

@@ -80,6 +80,28 @@ def test_a_grid_survives_the_restart_of_its_nodes(pair: tuple[GridNode, GridNode
     _until(beta, "alpha", "connected")
 
 
+@pytest.mark.slow
+def test_a_node_that_joined_by_half_and_only_dials_out_is_told_how_to_go_on(tmp_path: Path) -> None:
+    alpha, beta = GridNode(tmp_path / "alpha", "alpha"), GridNode(tmp_path / "beta", "beta")
+    beta.env["PEERPACS__GRID__IS_DIAL_ONLY"] = "true"
+    try:
+        for node in (alpha, beta):
+            node.start(**node.env)
+        made = alpha.told("invite", "--site", "HOSP-B")
+        asked = beta.told("join", made["ticket"], "--no-wait", code=3)
+        alpha.say("approve", asked["request"])
+        said = beta.say("peers", code=1)
+        assert "it asked alpha" in said
+        assert "peerpacs join" in said
+        assert "asked alpha to join" in beta.say("status")
+        assert "There: peerpacs join" in alpha.say("peers", "beta", code=1)
+        assert beta.told("join")["is_member"]
+        _until(alpha, "beta", "connected")
+    finally:
+        for node in (alpha, beta):
+            node.stop()
+
+
 def test_commands_say_what_is_wrong_and_what_to_do(pair: tuple[GridNode, GridNode]) -> None:
     alpha, beta = pair
     assert "peerpacs invite" in beta.say("join", "nonsense", code=2)
