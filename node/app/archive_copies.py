@@ -116,6 +116,7 @@ class ArchiveCopies:
             lambda archive, entry: self.is_sound(entry),
             self._over,
             self._dropped,
+            self.members.has_left,
         )
 
     def _dropped(self, uid: str, node_id: str, count: int) -> None:

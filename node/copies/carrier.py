@@ -122,8 +122,11 @@ class CopyCarrier:
         on_damage: Callable[[str, Entry], object] = lambda archive, entry: None,
         on_over: Callable[[str], None] = lambda uid: None,
         on_dropped: Callable[[str, str, int], None] = lambda uid, node_id, count: None,
+        has_left: Callable[[str], bool] = lambda node_id: False,
     ) -> None:
         """`own` is this node's id; `may_go` says why nothing goes to a keeper now, or nothing.
+
+        Whoever `has_left` the grid is told nothing any more: it forgets all by itself.
 
         `may_drop` says whether who is no longer to have copies of a study may forget them. `on_damage`
         hears of an object whose bytes a keeper found to be others, `on_over` of each study that a keeper
@@ -135,6 +138,7 @@ class CopyCarrier:
         self._catalog_of = catalog_of
         self._may_go = may_go
         self._may_drop = may_drop
+        self._has_left = has_left
         self._on_damage = on_damage
         self._on_over = on_over
         self._on_dropped = on_dropped
@@ -145,6 +149,8 @@ class CopyCarrier:
         catalog = self._catalog_of(order.archive)
         if catalog is None:
             return Outcome(Verdict.FAILED, f"There is no archive {order.archive!r} here any more.")
+        if self._has_left(order.destination):
+            return Outcome(Verdict.OVER)
         if why := self._may_go(order.destination):
             return Outcome(Verdict.LATER, why, "See: peerpacs copies", blames_destination=True)
         uid, node_id = order.StudyInstanceUID, order.destination

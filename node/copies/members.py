@@ -109,6 +109,11 @@ class Members:
         found = self.policy().permissions(Caller(node.node_id, node.site), Op.HOST_REPLICAS, None)
         return any(each.share.archive == self._archive and all(map(each.admits, study)) for each in found)
 
+    def has_left(self, node_id: str) -> bool:
+        """Say whether a node is in this grid no more of its own will, or this one is in none."""
+        row = self._grid().tables.peers.get(node_id.encode())
+        return self._grid().membership is None or (row is not None and row.state == "left")
+
     def may_go(self, node_id: str) -> str:
         """Say why nothing goes to a node at this hour; nothing if it does."""
         row = self._grid().tables.peers.get(node_id.encode())

@@ -54,7 +54,9 @@ def test_who_leaves_keeps_its_own_and_is_given_receipts_for_what_the_others_drop
     assert (final.Status, len(got)) == (0, 4)
     gamma.kill()
     until(lambda: not beta.is_connected(gamma))
-    assert "The others leave first" in alpha.say("leave", "--yes", code=2)
+    assert "No other authority" in alpha.say("leave", "--yes", code=2)
+    beta.say("correct", uid, "StudyDescription=LATE", "--reason", "gamma is to hear it")
+    until(lambda: beta.told("transfers", "list"))
 
     told = beta.told("leave", "--yes", code=3)
     receipts = {each["name"]: each for each in told["receipts"]}
@@ -67,6 +69,7 @@ def test_who_leaves_keeps_its_own_and_is_given_receipts_for_what_the_others_drop
         until(lambda node=node: node.peer("beta")["state"] == "left")  # type: ignore[misc]
         until(lambda node=node: not ask(node)[0])  # type: ignore[misc]
     assert "in no grid" in beta.say("peers", code=1)
+    until(lambda: not beta.told("transfers", "list"), 120)
     assert rows(ask(beta, called="BETA")) == [(uid, "ONLINE")], "its own studies are all there"
     assert len(get(beta, uid, as_ae="WS", called="BETA")[0]) == 4
 
