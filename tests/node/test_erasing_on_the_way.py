@@ -16,18 +16,20 @@ import pytest
 from catalog import Decision, NotPermitted, Verb
 from federation.copying import CopyItem
 from federation.erasing import Erasure
+from federation.owners import Owner
 from federation.trust.assertion import Asker
 from node.copies.rows import row_of
 from node.copies.store import RESUMED_ABOVE, Arrived, CopyStore
 from node.erasures import Obedience
-from node.nearline_copy import Part
+from node.nearline_copy import Part, Said
 from node.nearline_way import Wish
 from node.state import State
 from tests.federation.nodes import wait_for
-from tests.homes import phantoms
+from tests.homes import Peer, phantoms, serving
 from tests.node.keepers import SMALL, keepers
 from tests.node.nearlines import pair
 from tests.node.test_erasures import Heard, Kept
+from tests.running import until
 
 MB = 1 << 20
 OWNER = b"a/main"
@@ -207,3 +209,28 @@ def test_a_fetch_under_way_during_an_erasure_leaves_nothing(
         assert not beta.cache.is_coming(entry.StudyInstanceUID)
         beta.cache.close()
         assert [path for path in (beta.home / "cache").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.slow
+def test_what_a_node_fetched_of_its_own_study_goes_with_it_and_is_not_fetched_again(tmp_path: Path) -> None:
+    with serving(tmp_path / "node") as node:
+        assert set(Peer(node).store(*phantoms(35, instances=1))) == {0}
+        [entry] = [entry for _, entry in node.main.care.inspector.entries()]
+        cache, owner = node.neighbourhood.fetching.cache, Owner(node.config.node.node_id, "main").name
+
+        data, reader = bytearray(entry.holding.size), node.main.store.open(entry.holding)
+        assert reader.read_into(memoryview(data), 0) == len(data)
+        reader.close()
+        early, late = cache.part(entry), cache.part(entry)
+        for part in (early, late):
+            part.write(bytes(data))
+        said = Said(owner, entry, (), "", b"own")
+        early.finish(said)
+        assert cache.has(owner, entry)
+        node.desk.verbs()["erase"](target=entry.StudyInstanceUID, reason="a test", who="ann")
+        until(lambda: [each["outcome"] for each in node.desk.verbs()["deletions"]()["orders"]] == ["erased"])
+        assert not cache.has(owner, entry)
+        with pytest.raises(NotPermitted):
+            late.finish(said)
+        late.discard()
+        assert not cache.has(owner, entry)
