@@ -16,6 +16,7 @@ from node.register import Register
 
 _PATIENT_ID = "00100020"
 _ISSUER = "00100021"
+_LONGEST = 64
 _OF_PATIENT = ("00100010", _PATIENT_ID, _ISSUER, "00100030", "00100040")
 """Patient's Name, ID, Issuer of Patient ID, Birth Date and Sex."""
 
@@ -42,8 +43,12 @@ class Adoption:
         """`issuer` is whose Patient IDs are that come without one, `patient` whose all is; empty: not said.
 
         Raises:
-            BadRequest: several patients have that ID here.
+            BadRequest: several patients have that ID here, or what was said is no value of LO (PS3.5 6.2).
         """
+        for what, said in (("issuer", issuer), ("Patient ID", patient)):
+            if len(said) > _LONGEST or "\\" in said or not said.isprintable():
+                rule = f"at most {_LONGEST} characters, no backslash, no control character"
+                raise BadRequest(f"{said!r} is no {what}: {rule}.", "Write it as the worklist does.")
         self._catalog = catalog
         self._register = register
         self._issuer = issuer

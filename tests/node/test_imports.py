@@ -217,6 +217,9 @@ def test_what_is_being_imported_is_not_imported_beside_itself(tmp_path: Path) ->
         until(lambda: all(each["is_over"] for each in verbs["imports"]()))
         with pytest.raises(BadRequest, match="does not say where it begins"):
             verbs["start_import"](source="cdrom", who="novak")
+        for whose in ({"issuer": "A\\B"}, {"patient": "4\n1"}, {"issuer": "X" * 65}):
+            with pytest.raises(BadRequest, match="at most 64 characters, no backslash"):
+                verbs["start_import"](source=str(folder), who="novak", **whose)
 
 
 def test_an_import_that_goes_on_with_another_patient_does_not_pass_over_what_was_done(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import time
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydicom.data import get_testdata_file
 from catalog import BadRequest, Selection, Verb
 from node.app import Node
 from node.contracts import Device, Service
+from node.hours import read_hours
 from node.migration.book import read_dates, read_rate
 from sim.ports import free_port
 from tests.homes import RawInstance, attribute, phantoms
@@ -218,3 +220,38 @@ def test_a_drained_node_asks_for_nothing_and_a_migration_goes_on_afterwards(tmp_
         ask(node, "drain", who="novak", is_wanted=False)
         told = over(node)
         assert (told["phase"], told["arrived"], told["series_failed"]) == ("done", len(made), [])
+
+
+@pytest.mark.parametrize(
+    ("text", "open_at", "shut_at"),
+    [
+        ("19-06", ("19:00", "23:59", "00:00", "05:59"), ("06:00", "12:00", "18:59")),
+        ("19:30-6", ("19:30", "02:00"), ("19:29", "06:00")),
+        ("8-12", ("08:00", "11:59"), ("12:00", "00:00", "07:59")),
+        ("0-24", ("00:00", "23:59"), ()),
+    ],
+)
+def test_hours_hold_over_midnight_too(text: str, open_at: tuple[str, ...], shut_at: tuple[str, ...]) -> None:
+    def at(clock: str) -> float:
+        return time.mktime(time.strptime(f"2026-11-26 {clock}", "%Y-%m-%d %H:%M"))
+
+    hours = read_hours(text)
+    assert all(hours.holds(at(clock)) for clock in open_at)
+    assert not any(hours.holds(at(clock)) for clock in shut_at)
+    assert all(hours.holds(at(clock) + hours.opens_in(at(clock))) for clock in shut_at)
+
+
+@pytest.mark.parametrize("text", ["19", "25-6", "19-06-08", "19:60-06", "evening"])
+def test_hours_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(BadRequest, match="no span of hours"):
+        read_hours(text)
+
+
+def test_outside_its_hours_it_says_when_it_goes_on_and_asks_nothing(tmp_path: Path) -> None:
+    now = time.localtime()
+    hours = f"{(now.tm_hour + 2) % 24}-{(now.tm_hour + 4) % 24}"
+    devices = [Device(ae_title="OLD", address="127.0.0.1", port=free_port(), services=(Service.STORE,))]
+    with ruled(tmp_path / "home", "", devices=devices) as node:
+        ask(node, "start_migration", source="OLD", dates="2009-", hours=hours)
+        why = until(lambda: ask(node, "migration", source="OLD")["why"])
+        assert why == f"It goes on at {read_hours(hours)}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,7 +17,8 @@ from node.contracts import Device, Service
 from node.dimse import association
 from node.migration import calling, lanes
 from sim.ports import free_port
-from tests.homes import RawInstance, attribute, phantoms
+from tests.homes import Peer, RawInstance, attribute, phantoms
+from tests.node.commandline import CommandLine
 from tests.node.keepers import flip
 from tests.node.oldpacs.odd import Odd, odd
 from tests.node.routing.homes import ask, ruled
@@ -245,3 +247,43 @@ def test_what_is_damaged_here_comes_again_from_the_source(tmp_path: Path) -> Non
         told = moved(node)
         assert (told["arrived"], told["compared"]["missing"]) == (1, 0)
         assert list(ask(node, "damaged")) == []
+
+
+def test_a_study_at_which_the_source_breaks_off_each_time_holds_up_no_other(tmp_path: Path) -> None:
+    with beside(tmp_path) as (node, old):
+        first, *rest = filled(old, 3, days=1)
+        old.aborts = {study_of(first)}
+        told = moved(node)
+        assert (told["phase"], told["compared"]["missing"]) == ("done", 2)
+        assert here(node, first, *rest) == 4
+        assert "broke the association" in told["series_failed"][0]["why"]
+
+
+def test_planted_differences_are_told_each_as_what_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with beside(tmp_path) as (node, old):
+        [made] = filled(old, 1, instances=3)
+        assert moved(node)["phase"] == "done"
+        other = phantoms(0, size=4_000, instances=4, StudyDate="20240101")[3]
+        assert Peer(node).store(other) == [0]
+        old.has[0].SOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+        old.has.pop(2)
+        lost = phantoms(0, size=4_000, instances=5, StudyDate="20240101")[4]
+        old.keep(lost)
+        old.fails = {study_of(made): 0xC001}
+        for one in old.has:
+            one.PatientID = "SOMEBODY"
+        table = tmp_path / "differences.csv"
+        words = ("migrate", "--from", "OLD", "--dates", DAYS, "--csv", str(table))
+        said = CommandLine(node.home, capsys)(*words, code=3)
+        assert "all   3      4     1        2          2" in said
+        with table.open() as file:
+            rows = {(row["kind"], row["SOPInstanceUID"], row["detail"]) for row in csv.DictReader(file)}
+        assert rows == {
+            ("missing", lost.SOPInstanceUID, ""),
+            ("different", made[0].SOPInstanceUID, "SOPClassUID"),
+            ("different", "", "PatientID"),
+            ("extra", made[2].SOPInstanceUID, ""),
+            ("extra", other.SOPInstanceUID, ""),
+        }

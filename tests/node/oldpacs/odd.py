@@ -44,6 +44,8 @@ class Odd:
         """Status of a C-MOVE by StudyInstanceUID."""
         self.hangs: set[str] = set()
         """StudyInstanceUIDs of which it says for ever that they are under way."""
+        self.aborts: set[str] = set()
+        """StudyInstanceUIDs at which it breaks the association."""
         self._to = port
 
     def keep(self, *instances: RawInstance) -> None:
@@ -98,6 +100,9 @@ class Odd:
         self.asked.append(asked)
         study = str(asked.get("StudyInstanceUID") or "")
         found = [one for one in self.has if self._names(one, asked)]
+        if study in self.aborts:
+            event.assoc.abort()
+            return
         if study in self.hangs:
             yield "127.0.0.1", self._to, {"contexts": self._contexts(found)}
             yield len(found)
