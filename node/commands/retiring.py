@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -53,6 +54,8 @@ def _retire(session: Session, ask: Callable[..., Any], folder: Path) -> int:
     from catalog import NotFound
     from node.retirement import LOOK_EVERY
 
+    # Before anything is done that cannot be taken back: the lists must have a place.
+    _make(folder)
     try:
         left = wait_until_home(session, lambda: ask("leave_grid", who=who(), is_forced=False))
     except NotFound:
@@ -64,7 +67,6 @@ def _retire(session: Session, ask: Callable[..., Any], folder: Path) -> int:
     ask("retire", who=who(), is_wanted=True)
     # What came before every process of the node knows is listed too.
     time.sleep(LOOK_EVERY + 0.2)
-    folder.mkdir(parents=True, exist_ok=True)
     archives = {
         row["name"]: _hand_over(
             session, partial(_of_archive, ask, row["name"]), folder / f"{row['name']}.csv"
@@ -75,6 +77,14 @@ def _retire(session: Session, ask: Callable[..., Any], folder: Path) -> int:
     if not all(each["read"]["is_good"] and not each["read"]["failure"] for each in archives.values()):
         return FAILED
     return PARTIAL if left is not None and left["owing"] else 0
+
+
+def _make(folder: Path) -> None:
+    from catalog import BadRequest
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise BadRequest(f"Nothing can be written into {folder}.", "Name another folder. Nothing was done.")
 
 
 def _of_archive(ask: Callable[..., Any], archive: str, verb: str, **told: Any) -> Any:

@@ -22,6 +22,9 @@ def test_a_retired_node_lists_all_it_has_gives_it_and_takes_nothing_new(
         assert set(Peer(node).store(*sent)) == {0}
         cli("reject", str(attribute(sent[-1], "StudyInstanceUID")), "--reason", "a test")
         cli("retire", code=2)
+        (tmp_path / "file").touch()
+        cli("retire", str(tmp_path / "file" / "lists"), "--yes", code=1)
+        assert not node.desk.notices(), "without a place for the lists nothing is done"
         told = cli.json("retire", str(tmp_path / "lists"), "--yes")
         assert told["archives"]["main"]["read"]["is_good"]
         assert Peer(node).store(new) == [0x0124]
