@@ -101,6 +101,9 @@ def make_backup(
             what = f"The backup was not made: {error.strerror or error} ({error.filename or folder})."
             remedy = "Free space in the backup folder, or keep fewer with --keep; then run it again."
             raise OutOfSpace(what, remedy) from error
+        finally:
+            # What is not whole must not be what keeps the disk full.
+            shutil.rmtree(work.target, ignore_errors=True)
         removed = _forget_old(folder, wish.keep)
     return BackedUp(target, manifest, work.copied, removed)
 

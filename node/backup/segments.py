@@ -93,7 +93,11 @@ class SegmentCopies:
         if known and is_same and target.exists():
             return known.stored.size
         fresh = target.with_name(f"{target.name}.new")
-        stored = copy_file(source, fresh, found.st_size)
+        try:
+            stored = copy_file(source, fresh, found.st_size)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
         fresh.rename(target)
         sync_folder(target.parent)
         self.known[key] = Copied(stored, found.st_size, found.st_mtime_ns)
