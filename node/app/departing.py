@@ -16,7 +16,7 @@ from federation.links.gate import Gate
 from federation.neighbours import Neighbours
 from federation.owners import owner_of
 from federation.trust import office
-from federation.trust.authority import AUTHORITY_FILE
+from federation.trust.authority import AUTHORITY_FILE, ROOT_FILE
 from federation.trust.credentials import Pair
 from federation.trust.departure import Receipt, depart, read_departure
 from federation.trust.names import Identity
@@ -240,6 +240,7 @@ class Departing:
         when = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y%m%d-%H%M%S")
         left = grid.folder.with_name(f"identity.left-{when}")
         told["file"] = str(left / _RECEIPTS)
+        told["root"] = str(left / ROOT_FILE) if (grid.folder / ROOT_FILE).exists() else ""
         write_durably(grid.folder / _RECEIPTS, msgspec.json.format(msgspec.json.encode(told), indent=2))
         (grid.folder / _SIGNED).unlink(missing_ok=True)
         # Until the others dismiss it, an authority could let anybody in.

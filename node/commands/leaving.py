@@ -87,6 +87,8 @@ def told_of_leaving(done: dict[str, Any]) -> Iterator[str]:
         yield "! It was an authority, and destroyed that key. What it issued counts until it is dismissed:"
         yield "  first at every node of the grid: peerpacs authority renew"
         yield f"  then at another authority: peerpacs authority remove {done['authority']} --root FILE"
+    if done["root"]:
+        yield f"! The root key of the grid is still here: bring {done['root']} to its safe."
 
 
 def _what(each: dict[str, Any]) -> str:
