@@ -128,11 +128,12 @@ class Migrations:
         """
         node = self._running()
         device = node.devices.find(source)
-        if not device.port or Service.STORE not in device.services:
-            what = f"{source} must be in the device book with a port, and may store here."
-            raise BadRequest(
-                what, f"peerpacs devices edit {source} --services +store --address HOST --port PORT"
-            )
+        lacking = [] if device.port else [("has no port", "--address HOST --port PORT")]
+        lacking += [] if Service.STORE in device.services else [("may not store here", "--services +store")]
+        if lacking:
+            what = f"{source} {' and '.join(why for why, _ in lacking)}, by the device book."
+            options = " ".join(option for _, option in lacking)
+            raise BadRequest(what, f"peerpacs devices edit {source} {options}")
         read_hours(hours)
         if not 1 <= lanes <= 16:
             raise BadRequest(f"{lanes} lanes are not possible.", "Take 1 to 16.")
@@ -166,6 +167,15 @@ class Migrations:
         self._tend(row)
         return self._told(row)
 
+    def _under_way(self, source: str) -> Migration:
+        """Return a migration that is not over; raises BadRequest where it is."""
+        row = self.book.find(source)
+        if row.phase in OVER:
+            what = f"What was moved in from {source} is over: {row.phase}."
+            again = f"peerpacs migrate --from {source} {row.order}"
+            raise BadRequest(what, f"Move in anew what lacks: {again}")
+        return row
+
     def _record(self, row: Migration, outcome: str, who: str) -> None:
         detail = {"who": who, "source": row.source, "dates": row.dates}
         self._node.audit.record("migrate", None, outcome, detail)
@@ -191,7 +201,7 @@ class Migrations:
 
     def pause_migration(self, source: str, who: str = "") -> dict[str, Any]:
         """Let a migration rest after the series under way."""
-        row = self.book.find(source)
+        row = self._under_way(source)
         if row.phase in (Phase.MOVING, Phase.COMPARING):
             row = self.book.change(source, phase=Phase.PAUSED, before=row.phase, why="", remedy="")
             self._record(row, "paused", who)
@@ -200,7 +210,7 @@ class Migrations:
     def resume_migration(self, source: str, who: str = "") -> dict[str, Any]:
         """Go on with a migration that rests, or that stopped."""
         self._running()
-        row = self.book.find(source)
+        row = self._under_way(source)
         if row.phase in (Phase.PAUSED, Phase.STOPPED):
             row = self.book.change(source, phase=row.before, why="", remedy="")
             self._record(row, "resumed", who)

@@ -162,7 +162,8 @@ class MigrationBook:
         """
         row = self._rows.get(source.encode())
         if row is None:
-            raise NotFound(f"Nothing is moved in from {source!r}.", "Begin: peerpacs migrate --from AE")
+            remedy = f"Begin: peerpacs migrate --from {source or 'AE'} --dates 2009-"
+            raise NotFound(f"Nothing is moved in from {source!r}.", remedy)
         return row
 
     def put(self, migration: Migration) -> Migration:
