@@ -62,20 +62,22 @@ def test_the_same_seed_gives_the_same_traffic_and_another_seed_other() -> None:
 def test_recorded_traffic_is_replayed_as_it_was(tmp_path: Path) -> None:
     with serving(tmp_path / "home") as node:
         target = Target(name="ALPHA", address=Address("ALPHA", node.ports["dicom"]))
-        planned = small()
-        run = Replay(planned, {"alpha": target}).play()
+        planned = Replay(small(), {"alpha": target})
+        run = planned.play()
         assert (run.stopped, run.missing, len(run.sent)) == ("", [], run.planned)
         outcome = Outcome("week", "ALPHA")
         tell(run, outcome)
         recorded = [Burst(*row) for row in outcome.samples["bursts"]]
         records.write(tmp_path / "traffic.csv", recorded)
-        again = Replay(small(traffic=tmp_path / "traffic.csv", share=1.0), {"alpha": target}).play()
+        replayed = Replay(small(traffic=tmp_path / "traffic.csv", share=1.0), {"alpha": target})
+        again = replayed.play()
     sent = [each.burst._replace(size=each.size) for each in sorted(again.sent, key=lambda each: each.burst)]
     assert [burst[1:] for burst in sent] == [burst[1:] for burst in recorded]
     assert [burst.time for burst in sent] == pytest.approx([b.time for b in recorded], abs=0.01)
     # It is the same studies of the same days and hours, and nobody waits for the first of them.
     assert again.acknowledged == run.acknowledged
-    assert min(each.began for each in again.sent) < min(each.began for each in run.sent)
+    assert replayed.due(min(each.burst.time for each in again.sent)) == 0
+    assert planned.due(min(each.burst.time for each in run.sent)) > 0
 
 
 def test_readers_query_and_open_researchers_export_and_devices_ask_for_commitment(tmp_path: Path) -> None:
