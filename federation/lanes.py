@@ -39,6 +39,12 @@ class Lanes:
         self.rested = 0.0
         """Seconds that bulk has given way so far, all calls together."""
 
+    @property
+    def waited_for(self) -> int:
+        """How many calls are on their way for which somebody waits."""
+        with self._lock:
+            return sum(self._urgent.values())
+
     @contextmanager
     def call(self, peer: str, priority: int) -> Iterator[Lane]:
         """Count a call to a peer as on its way; say `turn` on what this yields before each piece."""

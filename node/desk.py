@@ -132,6 +132,7 @@ class Desk:
             "since": node.drain.since,
             "under_way": {
                 "association": node.dimse.counters().get("open", 0),
+                "peer request": node.neighbourhood.fetching.lanes.waited_for,
                 "transfer": node.transfers.counts().get(Standing.RUNNING, 0),
                 "import": sum(not job.is_over for job in node.imports.jobs.values()),
                 "upload": sum(bucket.waiting() for bucket in buckets),

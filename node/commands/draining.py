@@ -22,7 +22,8 @@ def drain_command(session: Session, off: bool, seconds: float) -> int:
     """Take no new work and wait until what is under way is finished. Exit 0 when it is.
 
     Devices are told to come again (A-ASSOCIATE-RJ, transient), the web answers 503, /readyz fails, and what
-    is to be sent waits on disk. A node that is started takes work again.
+    is to be sent, or moved in, waits on disk. What somebody at another site waits for is finished too. A node
+    that is started takes work again.
 
     Example: peerpacs drain --wait 300 && systemctl restart peerpacs
     """

@@ -181,6 +181,7 @@ def test_bulk_rests_while_something_urgent_goes_to_the_same_peer_but_not_for_eve
     lanes = Lanes(time.monotonic, patience=60, linger=0.05)
     with lanes.call("b", URGENT), lanes.call("other", BULK) as free:
         free.turn()
+        assert lanes.waited_for == 1, "for bulk nobody waits"
     assert lanes.rested == 0
     over: list[float] = []
 
