@@ -267,7 +267,12 @@ class Obedience:
         self._remember("/".join(owner).encode(), erasure.target)
         # What comes before it is written down is found by the one or the other.
         still = self._traces.still(owner, erasure.target)
-        self._traces.drop_copies(owner, erasure.target)
+        try:
+            self._traces.drop_copies(owner, erasure.target)
+        except PacsError as error:
+            return error.what
+        except OSError as error:
+            return f"its disk refuses: {error.strerror or error}"
         if not still:
             self._traces.forget_patients(erasure.decision, erasure.patients)
         return still

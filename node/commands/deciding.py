@@ -151,7 +151,7 @@ def _left_of(order: dict[str, Any]) -> Iterator[str]:
         away = ", ".join(order["unheard"])
         yield f"! {name}: {away} not connected since: hidden there once they are back and hear of it."
     for row in order.get("receipts", ()):
-        if row["what"] and not row["is_owed"]:
+        if row["what"]:
             yield f"! {name}: {row['node']}: {row['what']}."
     if order.get("backups"):
         yield f"! {name}: these backups may hold it: {', '.join(order['backups'])}"

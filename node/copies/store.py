@@ -306,9 +306,10 @@ class CopyStore:
         with self._removing:
             rows = [row for row in self.study(owner, study) if not named or row.holding.sha256 in named]
             for row in rows:
-                # The bytes first: a row without bytes is dropped again, bytes without a row stay for ever.
+                # The bytes first: a row without bytes is dropped again, bytes without a row stay for ever, so
+                # that who has to erase them would not find them; nor may a damaged header have them stay.
                 with suppress(PacsError, OSError):
-                    self._segments.remove(row.holding)
+                    self._segments.remove(row.holding, is_sure=True)
                 self._rows.delete(_key(owner, study, row.holding.sha256))
                 self.size -= row.holding.size
                 self.objects -= 1
@@ -335,7 +336,7 @@ class CopyStore:
         named = [row for row in self.study(owner, study) if _uids(row)[: len(target) - 1] == target[1:]]
         for row in named:
             with suppress(NotFound):
-                self._segments.remove(row.holding, erase=True)
+                self._segments.remove(row.holding, erase=True, is_sure=True)
         if named:
             self.drop(owner, study, [row.holding.sha256 for row in named])
         return len(named)

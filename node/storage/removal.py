@@ -15,7 +15,8 @@ from typing import Final
 
 from catalog import Damaged, Holding
 
-from .members import BLOCK, Kind, pack, unpack
+from .appending import new_stamp
+from .members import BLOCK, Kind, Member, pack, unpack
 from .places import place_of, segment_numbers, segment_path
 from .replay import find_members
 
@@ -24,18 +25,19 @@ _KEEP_SIZE, _PUNCH_HOLE = 1, 2
 _ZEROS: Final = memoryview(bytes(1 << 20))
 
 
-def remove_object(objects: Path, holding: Holding, erase: bool) -> None:
+def remove_object(objects: Path, holding: Holding, erase: bool, is_sure: bool = False) -> None:
     """Free the bytes of an object; with `erase` they are overwritten on the disk before.
 
-    An object that was removed is removed again, so that what a crash interrupted can be finished.
+    An object that was removed is removed again, so that what a crash interrupted can be finished. Who is sure
+    that nothing else lies there has it removed though its header is damaged.
 
     Raises:
         Damaged: no header stands at its place, so that nobody can say whose bytes these are.
     """
-    remove_from(segment_path(objects, place_of(holding.where).segment), holding, erase)
+    remove_from(segment_path(objects, place_of(holding.where).segment), holding, erase, is_sure)
 
 
-def remove_from(path: Path, holding: Holding, erase: bool) -> None:
+def remove_from(path: Path, holding: Holding, erase: bool, is_sure: bool = False) -> None:
     """As `remove_object`, from the segment's file, which need not have its name yet."""
     place = place_of(holding.where)
     try:
@@ -45,6 +47,8 @@ def remove_from(path: Path, holding: Holding, erase: bool) -> None:
     try:
         header = os.pread(fd, BLOCK, place.offset)
         known = unpack(header)
+        if header and known is None and is_sure:
+            known = _as_it_was(fd, holding)
         if header and known is None:
             raise Damaged(
                 f"No object begins at {place.offset} in segment {place.segment}.",
@@ -57,6 +61,13 @@ def remove_from(path: Path, holding: Holding, erase: bool) -> None:
             _free(fd, place.offset + BLOCK, member.length - BLOCK, erase)
     finally:
         os.close(fd)
+
+
+def _as_it_was(fd: int, holding: Holding) -> tuple[Member, bytes]:
+    """Return the header that an object had, as far as it matters for its removal, and the segment's stamp."""
+    others = (found for found in find_members(fd, check=lambda fd, offset, member: True) if found.member)
+    stamp = next((found.stamp for found in others), b"") or new_stamp()
+    return Member(Kind.OBJECT, holding.sha256, holding.size, "", 0), stamp
 
 
 def erase_decisions(objects: Path, ids: Collection[str]) -> int:

@@ -209,14 +209,14 @@ class SegmentStore:
         segment = self._growing.get(place.segment)
         return segment is None or segment.group.synced >= place.offset + member_length(holding.size)
 
-    def remove(self, holding: Holding, erase: bool = False) -> None:
-        """Free the bytes; with `erase` overwrite them first. Removing twice is harmless.
+    def remove(self, holding: Holding, erase: bool = False, is_sure: bool = False) -> None:
+        """Free the bytes; with `erase` overwrite them first. Removing twice is harmless. See `remove_object`.
 
         Raises:
             Damaged: no header stands at the object's place; nothing was touched.
         """
         place = self._place(holding)
-        remove_object(self.objects, holding, erase)
+        remove_object(self.objects, holding, erase, is_sure)
         if segment := self._growing.get(place.segment):
             segment.settle(place.offset)
 

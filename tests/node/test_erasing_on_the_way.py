@@ -24,6 +24,9 @@ from node.erasures import Obedience
 from node.nearline_copy import Part, Said
 from node.nearline_way import Wish
 from node.state import State
+from node.storage import Damage
+from node.storage.places import place_of
+from node.storage.replay import items
 from tests.federation.nodes import wait_for
 from tests.homes import Peer, phantoms, serving
 from tests.node.keepers import SMALL, keepers
@@ -234,3 +237,25 @@ def test_what_a_node_fetched_of_its_own_study_goes_with_it_and_is_not_fetched_ag
             late.finish(said)
         late.discard()
         assert not cache.has(owner, entry)
+
+
+@pytest.mark.parametrize("is_found_before", [False, True])
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_a_copy_whose_header_is_damaged_is_erased_too(
+    node: Node, damaged: int, is_found_before: bool
+) -> None:
+    """Also if a proof found that it cannot be read, and its row went before the order came."""
+    for number in range(3):
+        node.keep("1.2", "1.2.1", str(number))
+    rows = sorted(node.store.study(OWNER, "1.2"), key=lambda row: place_of(row.holding.where).offset)
+    [segment] = (node.folder / "objects").rglob("*.tar")
+    with segment.open("r+b") as file:
+        file.seek(place_of(rows[damaged].holding.where).offset + 10)
+        file.write(b"\xff" * 20)
+    if is_found_before:
+        assert node.store.prove(OWNER, "1.2", rows[damaged].holding.sha256, b"") == b""
+    others = [row.holding.sha256 for row in rows if row is not rows[damaged]]
+    assert all(node.store.prove(OWNER, "1.2", each, b"") for each in others)
+    assert node.erase("1.2")
+    assert node.holding(NAMED) == []
+    assert [each for each in items(segment, 1) if isinstance(each, Damage)] == []

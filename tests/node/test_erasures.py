@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,25 @@ def test_who_is_no_member_any_more_is_not_waited_for(states: tuple[State, State,
     [row] = receipts.of("e1")
     assert (row["is_owed"], row["done"]) == (False, 0)
     assert "no member" in str(row["what"])
+
+
+def test_why_a_peer_cannot_erase_is_told_to_the_owner_and_tried_again(
+    states: tuple[State, State, State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, heard = Kept(), Heard()
+    receipts = owner(states[0], Peer(Obedience(states[1], kept, heard, Clock()), "a"), b"k" * 32, [], heard)
+    order(states[0], "e1", "1.2")
+    with monkeypatch.context() as broken:
+
+        def refuse(owner: tuple[str, str], target: tuple[str, ...]) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+        broken.setattr(kept, "drop_copies", refuse)
+        receipts.step()
+        [row] = receipts.of("e1")
+        assert (row["is_owed"], row["what"]) == (True, "its disk refuses: Input/output error")
+    receipts.step()
+    assert [row["is_owed"] for row in receipts.of("e1")] == [False]
 
 
 def test_what_a_peer_holds_as_its_own_stays_and_is_told(states: tuple[State, State, State]) -> None:
