@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from hashlib import sha256
 from typing import Final, NamedTuple
 
 import msgspec
@@ -144,6 +145,12 @@ class Decided:
     def corrects(self) -> bool:
         """Whether any correction of the study, or of something in it, is in force, or a series was moved."""
         return bool(self._corrections or self.moves)
+
+    @property
+    def overlay(self) -> bytes:
+        """What changes with every correction or move that is in force; empty without one."""
+        ids = [each.id for each in (*self._corrections, *self.moves.values())]
+        return sha256("".join(ids).encode()).digest()[:8] if ids else b""
 
     def move_of(self, study: str, series: str) -> Decision | None:
         """Return the decision by which a series lies in this study though it was sent in another."""

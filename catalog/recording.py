@@ -158,6 +158,7 @@ def describe_study(batch: Batch, row: StudyRow, decided: Decided | None) -> None
     attributes.update(corrections)
     row.effective = encoded(attributes) if corrections else b""
     row.corrected_patient = corrected_patient(row.patient, corrections, uid)
+    row.overlay = decided.overlay if decided else b""
     row.order = study_order(attributes)
     for key in index_keys(uid, attributes, row.seen_patient, row.order):
         batch.put(key)

@@ -56,6 +56,8 @@ class StudyRow(msgspec.Struct, array_like=True):
     changed: int = 0
     stated: int = 0
     """When the log last said something of it; milliseconds, as `changed`."""
+    overlay: bytes = b""
+    """See `StudyStatement.overlay`."""
 
     @property
     def seen_attributes(self) -> bytes:

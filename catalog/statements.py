@@ -35,6 +35,8 @@ class StudyStatement(msgspec.Struct, array_like=True, frozen=True):
     """Effective patient and study attributes, DICOM JSON."""
     received: int
     has_conflict: bool
+    overlay: bytes = b""
+    """Changes with every correction in the study, also of what is not stated here; empty without one."""
 
 
 class SeriesStatement(msgspec.Struct, array_like=True, frozen=True):
@@ -78,6 +80,7 @@ def of_study(row: StudyRow) -> StudyStatement:
         row.seen_attributes,
         row.received,
         row.conflicts > 0,
+        row.overlay,
     )
 
 

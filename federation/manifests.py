@@ -28,13 +28,13 @@ class Manifests:
     def __init__(self, fetch: Manifest, most: int = MOST_ENTRIES) -> None:
         self._fetch = fetch
         self._most = most
-        self._kept: OrderedDict[tuple[bytes, str, bytes], list[Entry]] = OrderedDict()
+        self._kept: OrderedDict[tuple[bytes, str, str, bytes], list[Entry]] = OrderedDict()
         self._entries = 0
         self._lock = Lock()
 
     def __call__(self, owner: bytes, series: SeriesStatement) -> list[Entry]:
         """Return the instances of an owner's series; see `Manifest`."""
-        name = owner, series.SeriesInstanceUID, series.digest
+        name = _name(owner, series)
         known = self.known(owner, series)
         if known and series.is_settled:
             return known
@@ -59,12 +59,17 @@ class Manifests:
 
     def known(self, owner: bytes, series: SeriesStatement) -> list[Entry]:
         """Return the instances of an owner's series if its manifest is kept, else nothing; asks nobody."""
-        name = owner, series.SeriesInstanceUID, series.digest
+        name = _name(owner, series)
         with self._lock:
             found = self._kept.get(name)
             if found is not None:
                 self._kept.move_to_end(name)
             return found or []
+
+
+def _name(owner: bytes, series: SeriesStatement) -> tuple[bytes, str, str, bytes]:
+    # A series that was moved has the same instances in another study.
+    return owner, series.StudyInstanceUID, series.SeriesInstanceUID, series.digest
 
 
 def sum_of(entries: list[Entry]) -> bytes:

@@ -116,4 +116,5 @@ def unpacked_readers(data: bytes) -> Readers:
 def state_of(study: StudyStatement, series: SeriesStatement) -> bytes:
     """Return what changes when an owner says something else of the patient, study or series."""
     who = (name.encode() for name in study.patient)
-    return sha256(b"\0".join((*who, study.attributes, series.attributes))).digest()
+    overlay = (study.overlay,) if study.overlay else ()
+    return sha256(b"\0".join((*who, study.attributes, series.attributes, *overlay))).digest()

@@ -8,8 +8,9 @@ from random import Random
 from time import monotonic
 
 import pytest
+from msgspec.structs import replace
 
-from catalog import Attributes, Entry, Level, Query, Selection, Unavailable
+from catalog import Attributes, Entry, Level, Query, Selection, Unavailable, Verb
 from catalog.statements import SeriesStatement
 from federation import proposing
 from federation.choosing import choose
@@ -18,9 +19,11 @@ from federation.manifests import Manifests
 from federation.mirror import Mirror
 from federation.mirror_search import MirrorSearch
 from federation.outcomes import Part
+from federation.sourcing import Sources
 from federation.union import UnionCatalog
 from sim import mirroring
 from tests.catalog.samples import Ticking, arrival, query
+from tests.catalog.test_decisions import decision
 from tests.federation.grids import Node
 from tests.federation.unions import ANYBODY, Seen
 
@@ -349,6 +352,39 @@ def test_a_manifest_is_fetched_once_until_its_series_changes(grid: Seen) -> None
     assert len(cached.select(Selection(studies=("1",)))) == 4
     assert len(cached.select(Selection(studies=("2",)))) == 1
     assert grid.manifests == 3
+
+
+def test_a_series_that_was_moved_is_listed_anew(grid: Seen) -> None:
+    cached = UnionCatalog(grid.grid._replace(manifest=Manifests(grid.manifest)), ANYBODY)
+    beta = beta_of(grid)
+    beta.catalog.record([arrival("1", "1.1", "1.1.1"), arrival("2.2", "2.1", "2.1.1")])
+    grid.sync()
+    assert len(cached.select(Selection(studies=("1",)))) == 1
+    beta.catalog.decide(decision("m", Verb.MOVE, "1", "1.1", detail="2.2"))
+    grid.sync()
+    found = cached.select(Selection(studies=("2.2",)))
+    assert [entry.StudyInstanceUID for entry in found] == ["2.2", "2.2"], "its owner is asked for it by that"
+    assert cached.select(Selection(studies=("1",))) == []
+
+
+def test_every_correction_and_its_undoing_are_told_to_who_has_copies(grid: Seen) -> None:
+    beta = beta_of(grid)
+    beta.catalog.record([arrival("1", "1.1", "1.1.1")])
+    [entry] = beta.catalog.select(Selection(studies=("1",)))
+
+    def state() -> bytes:
+        grid.sync()
+        return Sources(grid.grid)(entry)[0].state
+
+    before = state()
+    said = {"00104000": {"vr": "LT", "Value": ["of no row"]}}
+    beta.catalog.decide(replace(decision("c", Verb.CORRECT, "1"), attributes=said))
+    corrected = state()
+    beta.catalog.decide(decision("i", Verb.CORRECT, "1", "1.1", "1.1.1", InstanceNumber="9"))
+    assert len({before, corrected, state()}) == 3
+    for undone in ("i", "c"):
+        beta.catalog.decide(decision(f"u{undone}", Verb.UNDO, "1", detail=undone))
+    assert state() == before
 
 
 def test_a_series_that_grows_is_listed_by_its_owner_anew(grid: Seen) -> None:

@@ -122,6 +122,17 @@ def test_wrong_patient(three: Three, tmp_path: Path) -> None:
         ]
         assert said.ModifiedAttributesSequence[0].PatientID == sent.PatientID
         assert got[0].PixelData == dcmread(tmp_path / "sent" / f"{got[0].SOPInstanceUID}.dcm").PixelData
+    other = alpha.json("correct", uid, "PatientComments=OF NO ROW", "--reason", "x")
+    for node in three:
+        until(
+            lambda node=node: (
+                {  # type: ignore[misc]
+                    data.get("PatientComments") for data in get(node, uid, tmp_path / node.name / uuid4().hex)
+                }
+                == {"OF NO ROW"}
+            )
+        )
+    alpha.json("undo", other["decision"], "--reason", "x")
     send(alpha, paths)
     until(lambda: [line for line in alpha.audit("alarm") if line["outcome"] == "sent again"])
     assert answers(alpha, PatientID=str(sent.PatientID)) == 0
@@ -141,6 +152,8 @@ def test_a_moved_series_is_part_of_the_right_study_at_every_site(three: Three, t
     right, others = stored(alpha, tmp_path / "right", 906)
     until(lambda: all(answers(node, StudyInstanceUID=uid) for node in three for uid in (wrong, right)))
     series = str(dcmread(paths[0]).SeriesInstanceUID)
+    for node in three:
+        assert len(get(node, wrong, tmp_path / node.name / "before")) == 3, "copies of it are at every site"
     alpha.json("move-series", series, "--to", right, "--reason", "x")
     until(lambda: not any(answers(node, StudyInstanceUID=wrong) for node in three), 5.0)
     for node in three:
