@@ -241,7 +241,7 @@ def test_a_week_that_nobody_takes_is_given_up_and_says_so() -> None:
 
 def test_a_target_that_dies_in_the_middle_gives_a_partial_week(tmp_path: Path) -> None:
     with running(tmp_path / "home") as node:
-        target = replace(target_at(node.port), address=Address("ALPHA", node.port))
+        target = replace(target_at(node.port), address=Address("ALPHA", node.port), timeout=30.0)
 
         def die(run: Run) -> None:
             if len(run.sent) > 3 and node.process:
