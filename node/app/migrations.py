@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _RECENT: Final = 86400.0
 """Seconds for which what came from a source still counts as moved in, after the end."""
+_SETTLING: Final = 3600.0
+"""The same, after somebody gave it up: the source may be one that sends every day."""
 _SHOWN: Final = 100_000
 
 
@@ -57,9 +59,11 @@ class Migrations:
     def is_moved_in(self, ae_title: str) -> bool:
         """Say whether the archive is moved in from an AE title, or was until a moment ago."""
         row = next((row for row in self.book if row.source == ae_title), None)
-        if row is None or row.phase is Phase.CANCELLED:
+        if row is None:
             return False
-        return row.phase is not Phase.DONE or 0 <= self._node.clock() - row.ended < _RECENT
+        # What came before somebody gave it up becomes complete after that.
+        recent = _SETTLING if row.phase is Phase.CANCELLED else _RECENT
+        return row.phase not in OVER or 0 <= self._node.clock() - row.ended < recent
 
     def chores(self) -> Iterator[Chore]:
         """Yield what is done now and then: what is under way gets its lanes, after a start too."""

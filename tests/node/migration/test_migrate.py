@@ -144,6 +144,7 @@ def test_an_order_for_a_source_under_way_is_refused_and_the_same_one_goes_on(tmp
         assert ask(node, "migration", source="OLD")["phase"] == "paused"
         assert ask(node, "start_migration", **order)["phase"] == "moving"
         assert ask(node, "cancel_migration", source="OLD", who="novak")["phase"] == "cancelled"
+        assert node.migrations.is_moved_in("OLD"), "what has just come is no news to routes"
         for verb in ("resume_migration", "pause_migration"):
             with pytest.raises(BadRequest, match="is over: cancelled"):
                 ask(node, verb, source="OLD", who="novak")

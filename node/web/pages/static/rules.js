@@ -31,6 +31,8 @@ function Rules() {
     { head: t('State'), cell: (row) => html`<${State} kind=${{ done: 'good', stopped: 'bad', paused: 'waiting', cancelled: 'waiting' }[row.phase] ?? 'moving'}>${PHASES[row.phase] ?? row.phase}</${State}>${row.why && html`<span class="under">${row.why} ${row.remedy}</span>`}` },
     { head: t('Days'), kind: 'number', cell: (row) => `${count(row.days_done)} / ${count(row.days)}` },
     { head: t('Images'), kind: 'number', cell: (row) => `${count(row.arrived)} / ${count(row.expected)}` },
+    { head: t('Compared'), cell: (row) => row.days_compared > 0 && html`<span class="nowrap">${count(row.compared.missing)} ${t('missing')}</span><br />
+      <span class="nowrap">${count(row.compared.different)} ${t('different')}</span><br /><span class="nowrap">${count(row.compared.extra)} ${t('extra')}</span>` },
     { head: '', kind: 'nowrap', cell: (row) => !row.is_over && html`${['paused', 'stopped'].includes(row.phase) ? html`<button class="small" onClick=${() => setDeed(move(row, 'resume', t('Go on')))}>${t('Go on')}</button>`
       : html`<button class="small" onClick=${() => setDeed(move(row, 'pause', t('Pause')))}>${t('Pause')}</button>`} <button class="small" onClick=${() => setDeed({ ...move(row, 'cancel', t('Give it up')), danger: true })}>${t('Give it up')}</button>` },
   ]} />
