@@ -14,7 +14,7 @@ from typing import Final
 from ..cases import AVERAGE_202_KB, CT_512_KB
 from ..pdu import ProtocolError
 from ..phantoms import Study, series_instance_uid, sop_instance_uid, study
-from ..targets import Target
+from ..targets import Fetched, Target
 from .loading import load
 from .outcome import Outcome, Plan, Say
 
@@ -82,6 +82,19 @@ def _day(plan: Plan, count: int) -> list[Study]:
     return studies
 
 
+def refuse_part(fetched: Fetched, made: Study) -> None:
+    """Raise ProtocolError if only a part of a study came, by its bytes where instances are not counted."""
+    count = made.series * made.instances
+    if fetched.instances not in (0, count):
+        raise ProtocolError(f"{fetched.instances} instances came of a study of {count}.")
+    if not fetched.instances and 0 < fetched.size < _LEAST_SHARE * made.size * count:
+        raise ProtocolError(f"{fetched.size} bytes came of a study of {made.size * count}.")
+
+
+_LEAST_SHARE: Final = 0.3
+"""Without loss, phantoms cannot be made smaller than about half."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """How parallel workers did: the time of each, and of all together."""
@@ -101,10 +114,7 @@ def parallel(target: Target, studies: Sequence[Study], workers: int, on_study: C
             for made in share:
                 if failed.is_set():
                     break
-                fetched = retriever.study(made.StudyInstanceUID)
-                expected = made.series * made.instances
-                if fetched.instances not in (0, expected) or (not fetched.instances and not fetched.size):
-                    raise ProtocolError(f"{fetched.instances} instances came of a study of {expected}.")
+                refuse_part(retriever.study(made.StudyInstanceUID), made)
                 on_study()
         return time.perf_counter() - began
 

@@ -21,11 +21,12 @@ from sim.experiments import command, results
 from sim.experiments.catalogue import EXPERIMENTS, carry_out
 from sim.experiments.outcome import Outcome, Plan, Say
 from sim.experiments.paper import DcmQRSCP
-from sim.pdu import Address
-from sim.phantoms import Instance
+from sim.experiments.retrieving import refuse_part
+from sim.pdu import Address, ProtocolError
+from sim.phantoms import Instance, study
 from sim.ports import free_port
 from sim.servers import StoreSCP, wait
-from sim.targets import Finder, Stored, Target
+from sim.targets import Fetched, Finder, Stored, Target
 from tests.homes import serving
 
 LOADED = Plan(share=0.01, pause=0.0, is_loaded=True)
@@ -144,6 +145,15 @@ def test_nobody_keeps_an_association_that_says_nothing_while_a_target_is_loaded(
         target = Watched(name="watched", address=address, elsewhere=address)
         outcome = carry_out(name, target, Plan(share=0.001), quiet)
     assert (outcome.stopped, Watched.asked_meanwhile) == ("", 0)
+
+
+def test_a_part_of_a_study_is_no_figure() -> None:
+    made = study(1, 1, series=2, instances=4, size=518 * 1024)
+    for whole in (Fetched(8, 0, 0.1), Fetched(0, 8 * 300_000, 0.1), Fetched(0, 0, 0.1)):
+        refuse_part(whole, made)
+    for part, said in ((Fetched(7, 0, 0.1), "7 instances"), (Fetched(0, 530_000, 0.1), "530000 bytes")):
+        with pytest.raises(ProtocolError, match=f"{said} came of a study of"):
+            refuse_part(part, made)
 
 
 def test_a_page_to_log_in_is_no_study() -> None:
