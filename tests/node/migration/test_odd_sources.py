@@ -226,9 +226,8 @@ def test_the_rate_holds_within_a_long_series(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(lanes, "_BURST", 1.0)
     with beside(tmp_path) as (node, old):
         [made] = filled(old, 1, instances=30)
-        ask(node, "start_migration", source="OLD", dates=DAYS, rate="600/min", lanes=4)
-        until(lambda: old.asked)
         began = node.clock()
+        ask(node, "start_migration", source="OLD", dates=DAYS, rate="600/min", lanes=4)
         told = over(node)
         assert (told["arrived"], told["compared"]["missing"]) == (30, 0)
         assert here(node, made) == 30
