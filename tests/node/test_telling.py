@@ -168,8 +168,8 @@ def test_what_is_stored_and_asked_reaches_a_syslog_server_over_tls_and_waits_whi
     # The node ended while the server was away; what it could not tell is told by the next run.
     again = Collector(*made, port=collector.port)
     with serving(home):
-        until(lambda: "110113" in again.events(), 30)
-        until(lambda: "110100" in again.events(), 30)
+        until(lambda: "110113" in again.events())
+        until(lambda: "110100" in again.events())
     again.close()
     assert known
 
