@@ -104,6 +104,11 @@ class Decisions:
         self._keep(decision)
         self._apply(decision, self._catalog.restore)
 
+    def is_taken_back(self, decision: Decision) -> bool:
+        """Say whether a person took a decision back."""
+        made = self._catalog.decisions(decision.target[0])
+        return any(each.verb is Verb.UNDO and each.detail == decision.id for each in made)
+
     def replay(self, decision: Decision) -> None:
         """Apply a decision that lies in the segments already; a second time changes nothing."""
         self._apply(decision, self._catalog.restore)

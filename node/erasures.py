@@ -68,7 +68,7 @@ class Receipts:
         orders: Orders,
         sites: Callable[[], Iterable[Site]],
         peer: Callable[[str], _Peer],
-        take: Callable[[Decision], None],
+        take: Callable[[Decision], object],
         key: Callable[[], bytes],
         audit: Audit,
         clock: Clock,

@@ -83,11 +83,16 @@ class Register:
         self._audit.record("decision", None, "done", {"who": who, **told})
         return told
 
-    def take(self, decision: Decision) -> None:
-        """Make a decision effective that a device sent; a second time it changes nothing."""
-        if self._made.get(decision.id.encode()) is None:
-            self._decisions.take(decision)
-            self.remember(decision)
+    def take(self, decision: Decision) -> bool:
+        """Make a decision effective that a device sent; a second time it changes nothing.
+
+        False: a person took it back since, and that holds.
+        """
+        if self._made.get(decision.id.encode()) is not None:
+            return not self._decisions.is_taken_back(decision)
+        self._decisions.take(decision)
+        self.remember(decision)
+        return True
 
     def remember(self, decision: Decision) -> None:
         """Have a decision found by its id, also one that only the segments still knew."""

@@ -34,11 +34,11 @@ class SentAgain:
         self,
         standing: Callable[..., Standing],
         is_erased: Callable[[str], bool],
-        take: Callable[[Decision], None],
+        take: Callable[[Decision], bool],
         audit: Audit,
         clock: Clock,
     ) -> None:
-        """`take` makes a decision effective that a device sent; a second time it changes nothing."""
+        """`take` makes a decision effective that a device sent, and says whether it holds."""
         self._standing = standing
         self._is_erased = is_erased
         self._take = take
@@ -95,8 +95,15 @@ class SentAgain:
             )  # fmt: skip
             self._audit.record("reject", caller, "refused", detail)
             return
-        for decision in self._decisions(note, caller):
-            self._take(decision)
+        holding = [self._take(decision) for decision in self._decisions(note, caller)]
+        if not all(holding):
+            logger.warning(
+                "A Key Object from %s came again, and what a person took back of it is not rejected again. "
+                "To reject it after all: peerpacs reject.",
+                caller.ae_title,
+            )
+            self._audit.record("reject", caller, "taken back before", detail)
+            return
         logger.info("A Key Object from %s rejected %d instances.", caller.ae_title, note.instances)
         self._audit.record("reject", caller, "success", detail)
 

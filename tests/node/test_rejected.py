@@ -107,6 +107,9 @@ def test_a_key_object_hides_what_it_names_and_itself_until_that_is_undone(node: 
         node.desk.verbs()["undo"](decision=decision.id, **WHO)
     assert count_of(ct, study) == 5
     assert shown.find(StudyInstanceUID=study) == []
+    assert qa.store(note_about(sent[:2], code, f"2.25.{code}")) == [0]
+    assert count_of(ct, study) == 5, "what a person took back stays so"
+    assert [line.outcome for line in told(node, "reject", study)] == ["success", "taken back before"]
 
 
 def test_a_key_object_from_whom_may_not_reject_is_an_object_like_others(node: Node) -> None:
