@@ -98,30 +98,35 @@ class MoveIn:
         if 0 < self._wait_until - now <= _SILENT[-1]:
             self._pause()
             return True
-        try:
-            self._work(row)
-        except (Unavailable, Busy, OutOfSpace) as error:
-            self._silent(error)
-        except PacsError as error:
-            self._stop(error.what, error.next)
+        self._work(row)
         return True
 
     def _work(self, row: Migration) -> None:
         if row.phase is Phase.COMPARING:
             if self._may_ask():
-                try:
-                    self._compare(row)
-                finally:
-                    self._asked()
+                self._ask(row, lambda: self._compare(row))
             return
         job = self._take(row)
         if job is not None:
-            self._move(*job)
+            self._attempt(lambda: self._move(*job))
         elif self._may_ask():
-            try:
-                self._next_day(row)
-            finally:
-                self._asked()
+            self._ask(row, lambda: self._next_day(row))
+
+    def _ask(self, row: Migration, step: Callable[[], None]) -> None:
+        """Look at a day, unless another lane stopped meanwhile: a late stop would end what was resumed."""
+        try:
+            if self.row.phase is row.phase:
+                self._attempt(step)
+        finally:
+            self._asked()
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except (Unavailable, Busy, OutOfSpace) as error:
+            self._silent(error)
+        except PacsError as error:
+            self._stop(error.what, error.next)
 
     # Days.
 

@@ -116,9 +116,11 @@ def are_equal(owner: GridNode, reader: GridNode) -> bool:
     catalog = Environment(owner.home / "archives" / "main" / "catalog", is_read_only=True)
     name = Owner(owner.node_id, "main").name
     try:
-        [(number, share)] = [(number, at[1]) for number, at in mirror.sources().items() if at[0] == name]
-        with LogReading(catalog.reading, share) as log:
-            return known(mirror.digests(number)) == known(log.digests())
+        found = [(number, at[1]) for number, at in mirror.sources().items() if at[0] == name]
+        for number, share in found:
+            with LogReading(catalog.reading, share) as log:
+                return known(mirror.digests(number)) == known(log.digests())
+        return False
     finally:
         mirror.close()
         catalog.close()

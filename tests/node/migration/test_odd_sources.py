@@ -112,6 +112,7 @@ def test_a_list_that_the_source_cuts_short_stops_it_before_anything_is_left_out_
         assert told["phase"] == "stopped"
         assert f"{ends:04X}" in told["why"]
         assert "limit of answers" in told["remedy"]
+        assert old.questions == ["STUDY"] * 3, "one of each day: the other lane asks nothing any more"
         old.at_most = 0
         ask(node, "resume_migration", source="OLD")
         assert over(node)["compared"]["missing"] == 0

@@ -29,6 +29,8 @@ class Odd:
         self.port = 0
         self.asked: list[Dataset] = []
         """The identifiers of every C-MOVE, in their order."""
+        self.questions: list[str] = []
+        """The levels of all C-FIND."""
         self.ignores: set[str] = set()
         """Keys that it does not match by."""
         self.is_twice = False
@@ -58,6 +60,7 @@ class Odd:
         """Answer C-FIND."""
         asked = event.identifier
         level, seen = asked.QueryRetrieveLevel, set()
+        self.questions.append(level)
         sent = 0
         for one in self.has:
             if one[_BELOW[level]].value in seen or not self._matches(one, asked):
