@@ -35,7 +35,7 @@ from .comparison import partial as not_complete
 from .curve import Curve
 from .outcome import Outcome, Plan
 
-SIZES: Final = {"fig8": 0.07, "fig9": 0.25, "fig10": 0.1, "table4": 1 / 32}
+SIZES: Final = {"fig8": 0.07, "fig9": 0.25, "fig10": 0.05, "table4": 1 / 32}
 """Experiment → share of the paper's size that two cores and twenty minutes allow."""
 _GROWING: Final[Mapping[type[Server], float]] = {PeerPACS: 1.0, Orthanc: 0.1}
 """Who is asked while the archive grows, and up to how much of a million series."""
