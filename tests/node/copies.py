@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,13 @@ def hospitals(home: Path, *names: str, **environment: str) -> list[GridNode]:
     for other in others:
         first.admit(other, "replica-peer")
     return nodes
+
+
+def end(nodes: Iterable[GridNode]) -> None:
+    """Stop the hospitals that run."""
+    for node in nodes:
+        if node.process is not None:
+            node.stop()
 
 
 def keeping_pair(home: Path, **environment: str) -> Iterator[tuple[GridNode, GridNode]]:
@@ -117,10 +124,11 @@ def are_equal(owner: GridNode, reader: GridNode) -> bool:
     name = Owner(owner.node_id, "main").name
     try:
         found = [(number, at[1]) for number, at in mirror.sources().items() if at[0] == name]
-        for number, share in found:
-            with LogReading(catalog.reading, share) as log:
-                return known(mirror.digests(number)) == known(log.digests())
-        return False
+        if not found:
+            return False
+        [(number, share)] = found
+        with LogReading(catalog.reading, share) as log:
+            return known(mirror.digests(number)) == known(log.digests())
     finally:
         mirror.close()
         catalog.close()

@@ -11,7 +11,7 @@ import pytest
 from pydicom import dcmread
 
 from tests.grid import GridNode
-from tests.node.copies import KEEPS, hospitals, sent, state, wait_until_met
+from tests.node.copies import KEEPS, end, hospitals, sent, state, wait_until_met
 from tests.privacy import files_with
 from tests.running import until
 from tests.workstation import ask
@@ -40,7 +40,7 @@ class Story:
         try:
             self._live(folder)
         except BaseException:
-            self.stop()
+            end(self.nodes)
             raise
 
     @property
@@ -89,17 +89,12 @@ class Story:
         assert "hold" in beta.say("delete", self.uid["held"], *WHY, "--yes", code=1)
         assert [link["one"] for link in beta.told("link")] == [["ALPHA", "7"]]
 
-    def stop(self) -> None:
-        for node in self.nodes:
-            if node.process is not None:
-                node.stop()
-
 
 @pytest.fixture
 def story(tmp_path: Path) -> Iterator[Story]:
     made = Story(tmp_path)
     yield made
-    made.stop()
+    end(made.nodes)
 
 
 def test_none_of_the_decisions_since_an_old_backup_is_lost_and_nothing_comes_back(story: Story) -> None:

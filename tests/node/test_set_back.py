@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sim.ports import free_port
-from tests.node.copies import KEEPS, are_equal, hospitals, sent
+from tests.node.copies import KEEPS, are_equal, end, hospitals, sent
 from tests.running import PEERPACS, dcmtk, until
 
 pytestmark = pytest.mark.slow
@@ -25,6 +25,13 @@ class Story:
 
     def __init__(self, folder: Path) -> None:
         self.nodes = self.alpha, self.beta, self.gamma = hospitals(folder / "grid", "alpha", "beta", "gamma")
+        try:
+            self._live(folder)
+        except BaseException:
+            end(self.nodes)
+            raise
+
+    def _live(self, folder: Path) -> None:
         self.snapshot, beta = folder / "snapshot", self.beta
         beta.env["PEERPACS__WEB__PLAIN_PORT"] = str(free_port())
         for other in (self.alpha, self.gamma):
@@ -72,17 +79,12 @@ class Story:
         except OSError:
             return 0, ""
 
-    def stop(self) -> None:
-        for node in self.nodes:
-            if node.process is not None:
-                node.stop()
-
 
 @pytest.fixture
 def story(tmp_path: Path) -> Iterator[Story]:
     made = Story(tmp_path)
     yield made
-    made.stop()
+    end(made.nodes)
 
 
 WATCH, WEB = "PEERPACS__WATCH__PORT", "PEERPACS__WEB__PLAIN_PORT"

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import pydicom
 import pytest
@@ -22,6 +21,7 @@ from node.migration.book import read_dates, read_rate
 from sim.ports import free_port
 from tests.homes import RawInstance, attribute, phantoms
 from tests.node.commandline import CommandLine
+from tests.node.migration.ends import over
 from tests.node.nearlines import content
 from tests.node.oldpacs.servers import KINDS, Known, Old
 from tests.node.routing.homes import ask, ruled
@@ -52,17 +52,6 @@ def filled(old: Old, studies: int, days: int = 5, size: int = 4_000) -> list[Raw
         made += phantoms(seed, size=size, instances=2, StudyDate=f"{day:%Y%m%d}")
     old.store(*made)
     return made
-
-
-def over(node: Node, seconds: float = 60.0) -> dict[str, Any]:
-    """Return the migration once nothing goes on in it any more."""
-
-    def told() -> Any:
-        found = ask(node, "migration", source="OLD")
-        return found if found["phase"] in ("done", "stopped") else None
-
-    found: dict[str, Any] = until(told, seconds)
-    return found
 
 
 @pytest.mark.parametrize("kind", ["orthanc", pytest.param("dcmqrscp", marks=pytest.mark.slow)])

@@ -20,6 +20,7 @@ from sim.ports import free_port
 from tests.homes import Peer, RawInstance, attribute, phantoms
 from tests.node.commandline import CommandLine
 from tests.node.keepers import flip
+from tests.node.migration.ends import over
 from tests.node.oldpacs.odd import Odd, odd
 from tests.node.routing.homes import ask, ruled
 from tests.running import until
@@ -54,17 +55,6 @@ def filled(old: Odd, studies: int, days: int = 3, instances: int = 2) -> list[li
 def study_of(made: list[RawInstance]) -> str:
     """Return the study that instances are of."""
     return str(attribute(made[0], "StudyInstanceUID"))
-
-
-def over(node: Node, seconds: float = 60.0) -> dict[str, Any]:
-    """Return the migration once nothing goes on in it any more."""
-
-    def told() -> Any:
-        found = ask(node, "migration", source="OLD")
-        return found if found["phase"] in ("done", "stopped") else None
-
-    found: dict[str, Any] = until(told, seconds)
-    return found
 
 
 def moved(node: Node, dates: str = DAYS, **order: Any) -> dict[str, Any]:
