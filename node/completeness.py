@@ -2,12 +2,14 @@
 
 The catalog's change log is followed by a cursor, so the door in does nothing for it and nothing is forgotten:
 what became due while the node was down is said after its start, and what was cut off is read from the log
-again. Whether there was an arrival, and when, is asked of the catalog itself: a correction is none.
+again. Whether there was an arrival, and when, is asked of the catalog itself: a correction is none. Nor is
+what was received before anybody asked: after a loss of the state, it comes home with the time that it had.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from functools import cache
 from typing import Final, NamedTuple
 
 from catalog import Catalog, Clock, Entry, Selection
@@ -18,6 +20,8 @@ _READ_AT_ONCE: Final = 1000
 _NOTED_EVERY: Final = 10.0
 _NOTED_AT_REST: Final = 3600.0
 """Seconds between two notes of how far the log was followed, when there is something new and when not."""
+_SET_BACK: Final = 3600.0
+"""Seconds before now that count as after the beginning, when the clock says that it is before it."""
 
 
 class _Check(NamedTuple):
@@ -37,14 +41,17 @@ class Completeness:
         events: StudyEvents,
         catalog: Catalog,
         complete_after: Callable[[str], float],
+        released: Callable[[float], Container[str]],
         clock: Clock,
     ) -> None:
-        """Take the log's catalog, and what says how long a sender's studies must rest."""
+        """Take the log's catalog, how long a sender's studies must rest, and which were released since."""
         self._events = events
         self._catalog = catalog
         self._complete_after = complete_after
+        self._released = released
         self._clock = clock
         self._place = self._noted = events.place() or self._begin()
+        self._begun = events.begun()
         self._checks = {study: _Check(since) for study, since in events.open()}
         """When each study that is not complete is to be looked at."""
 
@@ -52,7 +59,7 @@ class Completeness:
         # What was here before anybody asked is taken to be complete.
         head = self._catalog.head()
         place = Place(head.epoch, head.seq, self._clock())
-        self._events.note_arrivals(set(), place.when, place)
+        self._events.note_begun(place)
         return place
 
     def step(self) -> int:
@@ -60,11 +67,12 @@ class Completeness:
         self._follow()
         now = self._clock()
         # A clock that was set back makes nothing wait longer than it would have.
+        released = cache(lambda: self._released(self._begun))
         due = [study for study, check in self._checks.items() if not 0 < check.when - now <= check.rest]
         events: list[StudyComplete] = []
         quiet: set[str] = set()
         for study in due:
-            event, again = self._look_at(study, now, self._events.last + len(events) + 1)
+            event, again = self._look_at(study, now, self._events.last + len(events) + 1, released)
             if event:
                 events.append(event)
             elif again:
@@ -78,6 +86,10 @@ class Completeness:
 
     def _follow(self) -> None:
         head, now = self._catalog.head(), self._clock()
+        if now < self._begun:
+            # The clock was set back: what comes now would look older than the beginning.
+            self._begun = now - _SET_BACK
+            self._events.note_begun(self._place, self._begun)
         if self._place.epoch != head.epoch:
             self._place = Place(head.epoch, 0, self._place.when)
         while self._place.seq < head.seq:
@@ -99,11 +111,13 @@ class Completeness:
             self._noted = place
         self._checks |= dict.fromkeys(fresh, _Check(since))
 
-    def _look_at(self, study: str, now: float, seq: int) -> tuple[StudyComplete | None, _Check | None]:
+    def _look_at(
+        self, study: str, now: float, seq: int, released: Callable[[], Container[str]]
+    ) -> tuple[StudyComplete | None, _Check | None]:
         """Return the event, or when to look again, or neither when nothing arrived."""
         entries = self._catalog.select(Selection(studies=(study,)))
         known, since = self._events.completed(study), self._checks[study].since
-        if not entries or not _is_news(entries, known, since):
+        if not entries or not self._is_news(entries, known, since, released):
             return None, None
         latest = max(entry.received for entry in entries)
         sources = tuple(sorted({entry.source for entry in entries}))
@@ -121,9 +135,17 @@ class Completeness:
         )
         return event, None
 
-
-def _is_news(entries: list[Entry], known: StudyComplete | None, since: float) -> bool:
-    latest = max(entry.received for entry in entries)
-    if known:
-        return latest > known.latest or len(entries) > known.instances
-    return latest / 1000 > since - KEPT
+    def _is_news(
+        self,
+        entries: list[Entry],
+        known: StudyComplete | None,
+        since: float,
+        released: Callable[[], Container[str]],
+    ) -> bool:
+        latest = max(entry.received for entry in entries)
+        if known:
+            return latest > known.latest or len(entries) > known.instances
+        if latest / 1000 <= self._begun:
+            # It was here before the state was lost, and came home; or it waited for a person until now.
+            return entries[0].StudyInstanceUID in released()
+        return latest / 1000 > since - KEPT

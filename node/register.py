@@ -105,6 +105,11 @@ class Register:
         """Yield every decision that can be found by its id, from one of them on, in their order."""
         return self._made.scan(begin=begin)
 
+    def released_since(self, when: float) -> set[str]:
+        """Return the studies of which something that waited for a person was let in after a moment."""
+        made = (each for _, each in self.everything())
+        return {each.target[0] for each in made if each.verb is Verb.RELEASE and each.when / 1000 > when}
+
     def confirm(self, beginning: str, *, who: str) -> dict[str, Any]:
         """Carry out what another person wished and could not do alone.
 

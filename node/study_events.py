@@ -21,6 +21,7 @@ _COMPLETED: Final = b"c"
 _CURSOR: Final = b"f"
 """Of each subscriber, and without a name that of the list itself."""
 _PLACE: Final = b"p"
+_BEGUN: Final = b"b"
 
 
 class StudyComplete(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +63,10 @@ class _Row(msgspec.Struct, frozen=True, omit_defaults=True):
     seq: int = 0
     """Of a cursor."""
     since: float = 0.0
-    """Of a study that is not complete: what arrived after this, or not long before, counts."""
+    """Of a study that is not complete: what arrived after this, or not long before, counts.
+
+    Also when the log began to be followed.
+    """
 
 
 class StudyEvents:
@@ -112,6 +116,15 @@ class StudyEvents:
         """Return how far the change log was followed; None if it never was."""
         row = self._table.get(_PLACE)
         return row.place if row else None
+
+    def begun(self) -> float:
+        """Return when the log began to be followed; 0 in a list that an older version began."""
+        row = self._table.get(_BEGUN)
+        return row.since if row else 0.0
+
+    def note_begun(self, place: Place, when: float | None = None) -> None:
+        """Write down when the log began to be followed, and how far it is."""
+        self._write({_BEGUN: _Row(since=place.when if when is None else when), _PLACE: _Row(place=place)})
 
     def open(self) -> Iterator[tuple[str, float]]:
         """Yield the studies that are not complete, and since when."""

@@ -116,6 +116,7 @@ class Archive(Doors):
             self.study_events,
             self.catalog,
             devices.complete_after,
+            self.register.released_since,
             self.shared.clock,
         )
         self._subscribers: dict[str, Callable[[StudyComplete], object]] = {}

@@ -12,6 +12,8 @@ from node.app import Node
 from node.config import load_config
 from node.contracts import Device, Service
 from node.devices import DEV_RULE
+from node.reception import Origin, read_header
+from node.storage import file_meta, read_meta
 from node.study_events import KEPT, StudyComplete
 from tests.homes import new_home, phantoms
 from tests.node.transfers.test_queue import Clock
@@ -57,6 +59,23 @@ class Ward:
             space[:] = one.data
             reception.filled(len(one.data))
             study = reception.finish().StudyInstanceUID
+        return study
+
+    def come_home(self, seed: int, *numbers: int, received: float, is_held: bool = False) -> str:
+        """Take in instances as `copies.returning` does: with the sender and the time that they had."""
+        made, ingest = phantoms(seed, instances=8), self.node.ingest
+        study = ""
+        for number in numbers:
+            one = made[number]
+            incoming = ingest.store.incoming()
+            data = file_meta(one.SOPClassUID, one.SOPInstanceUID, one.TransferSyntaxUID) + one.data
+            incoming.space(len(data))[:] = data
+            incoming.filled(len(data))
+            meta = read_meta(bytes(incoming.head(1 << 16)))
+            header = read_header(incoming, meta.TransferSyntaxUID, meta.offset)
+            origin = Origin("CT3", int(received * 1000), is_held)
+            ingest.keep(incoming, header, meta.TransferSyntaxUID, origin, "ALPHA")
+            study = header.StudyInstanceUID
         return study
 
     def pass_time(self, seconds: float) -> list[StudyComplete]:
@@ -139,6 +158,33 @@ def test_a_rebuilt_catalog_says_nothing_twice(ward: Ward) -> None:
     ward.arrive(2, 0)
     ward.node.catalog.renew_epoch()
     assert [event.times for event in ward.pass_time(70)] == [1]
+
+
+def test_what_comes_home_after_a_loss_of_the_state_was_complete_before(ward: Ward) -> None:
+    days_ago = ward.clock.now - 10 * 86400
+    study = ward.come_home(1, 0, 1, received=days_ago)
+    assert not ward.pass_time(70)
+    ward.crash(away=60)
+    ward.come_home(1, 2, received=days_ago)
+    assert not ward.pass_time(70)
+    ward.arrive(1, 3)
+    [event] = ward.pass_time(70)
+    assert (event.StudyInstanceUID, event.instances) == (study, 4)
+
+
+def test_what_a_person_releases_is_news_however_long_it_waited(ward: Ward) -> None:
+    days_ago = ward.clock.now - 10 * 86400
+    study = ward.come_home(1, 0, received=days_ago, is_held=True)
+    assert not ward.pass_time(70)
+    digests = [each.entry.holding.sha256.hex() for each in ward.node.main.held.list()]
+    ward.node.register.make(Verb.RELEASE, (study,), reason="known now", who="me", detail=" ".join(digests))
+    assert [event.StudyInstanceUID for event in ward.pass_time(70)] == [study]
+
+
+def test_what_arrives_after_the_clock_was_set_back_behind_the_beginning_is_news(ward: Ward) -> None:
+    ward.clock.now -= 2 * 86400
+    study = ward.arrive(1, 0)
+    assert [event.StudyInstanceUID for event in ward.pass_time(70)] == [study]
 
 
 def test_a_clock_that_is_set_back_makes_nothing_wait(ward: Ward) -> None:
