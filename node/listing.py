@@ -28,6 +28,8 @@ INSTANCE: Final = "00080018"
 CLASS: Final = "00080016"
 SERIES_COUNT: Final = "00201209"
 """Number of Series Related Instances, which a PACS need not answer."""
+RAISE: Final = "Raise its limit of answers (Orthanc: LimitFindResults, LimitFindInstances), then try again."
+"""What helps where a list is cut short."""
 _MOST: Final = 1_000_000
 """Answers after which a list is one that never ends."""
 
@@ -37,6 +39,8 @@ class Listing:
 
     def __init__(self, requestor: Requestor, *, is_whole: bool = False) -> None:
         """With `is_whole`, a list that the PACS cuts short raises BadRequest at its end."""
+        self.cut = ""
+        """How a list was cut short: what is not in it may be there all the same; empty while none was."""
         self._requestor = requestor
         self._is_whole = is_whole
 
@@ -61,11 +65,13 @@ class Listing:
             count += 1
             yield each
         # What ends with FE00 or a warning is not all there is (PS3.4 C.4.1.1.4): a limit was met.
-        if self._is_whole and found.status != SUCCESS:
-            level = identifier["00080052"]["Value"][0]
-            peer, status = self._requestor.peer, f"{found.status:04X}"
-            what = f"{peer} cut its list of the level {level} short: {status} after {count} answers."
-            raise BadRequest(what, "Raise its limit of answers (Orthanc: LimitFindResults), then --resume.")
+        if found.status == SUCCESS:
+            return
+        level = identifier["00080052"]["Value"][0]
+        peer, status = self._requestor.peer, f"{found.status:04X}"
+        self.cut = f"{peer} cut its list of the level {level} short: {status} after {count} answers."
+        if self._is_whole:
+            raise BadRequest(self.cut, RAISE)
 
 
 def value(attributes: Attributes, tag: str) -> str:

@@ -149,6 +149,7 @@ class OldArchives:
             "associations": pacs.associations,
             "copies_bytes": old.objects.cache.size,
             "held": old.crawl.held,
+            "cut": [{"day": day, "what": what} for day, what in sorted(progress.cut.items())],
             "why": trouble.what if trouble else "",
             "next": trouble.next if trouble else "",
         }

@@ -8,6 +8,8 @@ import click
 
 from node.cli import PARTIAL, Session, by_default, plural, readable, shared, who
 
+_RAISE = "Raise its limit of answers (Orthanc: LimitFindResults); nothing of these days is taken to be gone."
+
 
 @click.group("old-pacs", invoke_without_command=True)
 @shared
@@ -30,7 +32,7 @@ def list_old(session: Session) -> int:
         found = ask("old_pacs")
     lines = [line for each in found for line in old_sentences(each)]
     session.say(found, lines or ["There is no old PACS: see [[old_pacs]] in peerpacs.toml."])
-    return PARTIAL if any(each["why"] or each["held"] for each in found) else 0
+    return PARTIAL if any(each["why"] or each["held"] or each.get("cut") for each in found) else 0
 
 
 @old_pacs_command.command("allow")
@@ -62,4 +64,8 @@ def old_sentences(told: dict[str, Any]) -> list[str]:
         lines.append(f"  ✗ {told['held']} If they are really gone: peerpacs old-pacs allow {told['name']}")
     elif told["why"]:
         lines.append(f"  ✗ {told['why']} {told['next']}".rstrip())
+    # An older node does not say it.
+    if cut := told.get("cut"):
+        days = f"{cut[0]['day']} and {plural(len(cut) - 1, 'other day')}" if len(cut) > 1 else cut[0]["day"]
+        lines.append(f"  ✗ Of {days} not everything is known: {cut[0]['what']} {_RAISE}")
     return lines

@@ -29,7 +29,7 @@ from federation.owners import holder_of, place_at
 from node.contracts import Caller, StoreResult
 from node.dimse.commands import HIGH, LOW, MEDIUM
 from node.grid_retriever import Fetching
-from node.listing import CLASS, INSTANCE, value, where
+from node.listing import CLASS, INSTANCE, RAISE, value, where
 from node.nearline_cache import CopyCache
 from node.nearline_copy import Copy, Part, Said
 from node.nearline_way import Wish
@@ -99,6 +99,9 @@ class OldObjects:
         if known is None or not 0 <= now - known[0] < _FRESH:
             with self._reach.asking(self._reach.pacs.patience) as listing:
                 found = [self._entry(study, uid, each) for each in listing.instances(study, uid)]
+            if listing.cut:
+                # Part of a series would be taken for all of it.
+                raise Unavailable(listing.cut, RAISE)
             known = self._manifests[name] = now, found
             while len(self._manifests) > _REMEMBERED:
                 self._manifests.popitem(last=False)

@@ -1,7 +1,8 @@
 """What an old PACS has, learnt by C-FIND: all of it once, newest first, then what is new; then all again.
 
-It keeps no log, so it is asked for spans of Study Date that shrink where there is much. What differs from
-what was learnt before goes to the mirror in one piece with how far that brings it.
+It keeps no log, so it is asked for spans of Study Date that shrink where there is much, or where it cuts its
+list short. What differs from what was learnt before goes to the mirror in one piece with how far that brings
+it. What is missing from a list that even of one day was cut short is not taken to be gone.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class Progress(msgspec.Struct, frozen=True):
     """When a pass last came to its end; 0 = never."""
     level: float = 0.0
     """When the newest days were last looked at, all else being known."""
+    cut: dict[str, str] = {}
+    """The days of which not everything is known, and how a list of theirs was cut short."""
 
 
 class _Known(msgspec.Struct, frozen=True, array_like=True):
@@ -97,9 +100,9 @@ class Crawl:
 
     @property
     def age(self) -> float | None:
-        """Return the seconds since everything of it was known; None: not yet."""
+        """Return the seconds since everything of it was known; None: it is not."""
         whole, level = self.progress.whole, self.progress.level
-        return max(0.0, self._clock() - level) if whole else None
+        return max(0.0, self._clock() - level) if whole and not self.progress.cut else None
 
     def step(self) -> bool:
         """Ask once; say whether there is more to do now."""
@@ -149,20 +152,39 @@ class Crawl:
         keys |= {tag: {"vr": "IS"} for tag in _COUNTS}
         with self._reach.asking() as listing:
             studies = {uid: each for each in listing.studies(keys) if (uid := value(each, STUDY))}
+        if listing.cut and begin < end:
+            middle = self._middle(begin, end)
+            return self._look(begin, middle) + self._look(middle + timedelta(days=1), end)
+        cut = {begin.isoformat(): listing.cut}
         known = dict(self._known_between(begin, end))
         changes: list[Change] = []
         learnt: dict[bytes, _Known | None] = {}
         for uid, study in studies.items():
             key = f"{value(study, '00080020')}\0{uid}".encode()
             before = known.pop(key, None)
-            self._learn(key, uid, study, before, changes, learnt)
-        for key, row in known.items():
+            if what := self._learn(key, uid, study, before, changes, learnt):
+                cut[_day_of(study, begin, end)] = what
+        # Of a list that was cut short, what is not in it may be there all the same.
+        for key, row in known.items() if not listing.cut else ():
             uid = key.partition(b"\0")[2].decode()
             changes += [Change(0, _row_key(uid, series), b"") for series in ("", *row.series)]
             learnt[key] = None
         self._tell(changes)
         self._known.change({key: lambda _, row=row: row for key, row in learnt.items()})  # type: ignore[misc]
+        self._note_cut(begin, end, cut)
         return len(studies)
+
+    def _middle(self, begin: date, end: date) -> date:
+        """Return the last day of the first half of a span; what is still to come is none of it."""
+        today = date.fromtimestamp(self._clock())
+        return today if begin <= today < end else begin + (end - begin) // 2
+
+    def _note_cut(self, begin: date, end: date, cut: dict[str, str]) -> None:
+        first, last = begin.isoformat(), end.isoformat()
+        days = {day: what for day, what in self.progress.cut.items() if not first <= day <= last}
+        days |= {day: what for day, what in cut.items() if what}
+        if days != self.progress.cut:
+            self._note(cut=days)
 
     def _known_between(self, begin: date, end: date) -> Iterator[tuple[bytes, _Known]]:
         last = f"{end:%Y%m%d}\1".encode()
@@ -179,21 +201,27 @@ class Crawl:
         before: _Known | None,
         changes: list[Change],
         learnt: dict[bytes, _Known | None],
-    ) -> None:
+    ) -> str:
+        """Learn what there is of a study; return how a list of it was cut short, if it was."""
         digest = sha256(msgspec.json.encode(study, order="sorted")).digest()
         tells_counts = all(value(study, tag) for tag in _COUNTS)
         if before and before.digest == digest and tells_counts:
-            return
+            return ""
         with self._reach.asking() as listing:
             series = [self._series(listing, uid, each) for each in _series_of(listing, uid)]
         rows = {"": wire_form(self._study(uid, study))}
         rows |= {each.SeriesInstanceUID: wire_form(each) for each in series}
-        told = sha256(b"".join(rows.values())).digest()
+        told = sha256(b"".join(rows.values()) + listing.cut.encode()).digest()
         if before is None or before.rows != told:
-            gone = set(before.series) - rows.keys() if before else set()
+            gone = set(before.series) - rows.keys() if before and not listing.cut else set()
             changes += [Change(0, _row_key(uid, name), row) for name, row in rows.items()]
             changes += [Change(0, _row_key(uid, name), b"") for name in gone]
-        learnt[key] = _Known(digest, told, tuple(name for name in rows if name))
+        names = {name: None for name in rows if name}
+        if listing.cut:
+            # It is asked for again with the next look, whatever the PACS says of the study.
+            digest, names = b"", names | dict.fromkeys(before.series if before else ())
+        learnt[key] = _Known(digest, told, tuple(names))
+        return listing.cut
 
     def _study(self, uid: str, study: Attributes) -> StudyStatement:
         attributes = {tag: study[tag] for tag in sorted(_STUDY_TAGS & study.keys())}
@@ -246,6 +274,13 @@ class Crawl:
         """Let vanish what the old PACS has no more: a person knows that it is gone."""
         self._mirror.allow(self._source)
         self._quiet_until = 0.0
+
+
+def _day_of(study: Attributes, begin: date, end: date) -> str:
+    """Return the day of a study that was found in a span, as a PACS that matches by days has it there."""
+    day = value(study, "00080020")
+    named = f"{day[:4]}-{day[4:6]}-{day[6:]}"
+    return named if begin.isoformat() <= named <= end.isoformat() else begin.isoformat()
 
 
 def _series_of(listing: Listing, study: str) -> list[Attributes]:

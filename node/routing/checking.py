@@ -94,7 +94,8 @@ class RouteDesk:
         if scheme in ("http", "https"):
             return stow.instances_there(self._ways.root(rule), study)
         title = self._ways.title_of(rest) if scheme == "peer" else rest
-        listing = Listing(self._ways.requestor(title, rule.archive))
+        # What a list that was cut short does not name may be there all the same.
+        listing = Listing(self._ways.requestor(title, rule.archive), is_whole=True)
         return {
             value(each, INSTANCE)
             for series in listing.series(study)

@@ -16,6 +16,7 @@ from tests.homes import Peer, attribute, edited, phantoms, serving
 from tests.node.bucket.serving import ACCESS, SECRET, Server
 from tests.node.commandline import CommandLine
 from tests.node.dimse.peers import storescp
+from tests.node.oldpacs.odd import odd
 from tests.node.oldpacs.servers import orthanc
 from tests.node.research.site import Site
 from tests.node.routing.homes import ask, routed, ruled, sent
@@ -95,6 +96,26 @@ def test_orthanc_gets_it_and_says_itself_what_it_lacks(tmp_path: Path) -> None:
         assert ask(node, "check_route", rule="orthanc", study=study)["lacks"] == ["1.2.3.4.5.6"]
         ask(node, "send_route", rule="orthanc", study=study, who="novak")
         until(lambda: ask(node, "check_route", rule="orthanc", study=study)["lacking"] == 0)
+
+
+def test_what_a_target_lacks_is_not_told_from_a_list_that_it_cut_short(tmp_path: Path) -> None:
+    rules = """
+    [[route]]
+    name = "old"
+    from = ["ELSEWHERE"]
+    to = "ae:OLD"
+    """
+    with odd(0) as target, ruled(tmp_path / "home", rules) as node:
+        node.devices.put(Device(ae_title="OLD", address="127.0.0.1", port=target.port))
+        study, made = sent(node)
+        target.keep(*made)
+        target.at_most = 2
+        told = ask(node, "check_route", rule="old", study=study)
+        assert (told["asked"], told["lacking"]) == (False, None)
+        assert "FE00 after 2 answers" in told["why_not_asked"]
+        target.at_most = 0
+        told = ask(node, "check_route", rule="old", study=study)
+        assert (told["asked"], told["lacking"]) == (True, 0)
 
 
 def test_a_bucket_gets_files_that_any_program_reads(tmp_path: Path) -> None:

@@ -40,11 +40,11 @@ function Rules() {
     <h2>${t('Old PACS: asked too, as if they were sites')}</h2>
     <${Table} label=${t('Old PACS')} rows=${answer.old} keyOf=${(row) => row.name} empty=${t('There is none. They stand in peerpacs.toml, under [[old_pacs]].')} columns=${[
     { head: t('Name'), kind: 'nowrap', cell: (row) => html`<strong>${row.name}</strong><span class="under">${row.ae_title}</span>` },
-    { head: t('State'), cell: (row) => html`<${State} kind=${row.is_reachable ? 'good' : 'bad'}>${row.is_reachable ? t('answers') : t('does not answer')}</${State}>${row.why && html`<span class="under">${row.why} ${row.next}</span>`}` },
+    { head: t('State'), cell: (row) => html`<${State} kind=${row.is_reachable ? 'good' : 'bad'}>${row.is_reachable ? t('answers') : t('does not answer')}</${State}>${row.why && html`<span class="under">${row.why} ${row.next}</span>`}${row.held && html`<span class="under">${row.held}</span>`}` },
     { head: t('Studies'), kind: 'number', cell: (row) => count(row.studies) },
-    { head: t('Known whole'), kind: 'nowrap', cell: (row) => html`${row.is_known_whole ? t('yes') : t('not yet')}${row.age !== null && html`<span class="under">${t('{span} old', { span: span(row.age) })}</span>`}` },
+    { head: t('Known whole'), kind: 'nowrap', cell: (row) => html`${row.is_known_whole && row.cut.length === 0 ? t('yes') : t('not yet')}${row.age !== null && html`<span class="under">${t('{span} old', { span: span(row.age) })}</span>`}${row.cut.map((each) => html`<span class="under">${each.day}: ${each.what}</span>`)}` },
     { head: t('Copies kept'), kind: 'number', cell: (row) => bytes(row.copies_bytes) },
-    { head: '', cell: (row) => row.held > 0 && html`<button class="small" onClick=${() => setDeed(allow(row))}>${t('{n} studies are gone there', { n: row.held })}</button>` },
+    { head: '', cell: (row) => row.held && html`<button class="small" onClick=${() => setDeed(allow(row))}>${t('Forget them')}</button>` },
   ]} />
     <h2>${t('Copies: studies that other sites keep too')}</h2>
     <${Table} label=${t('Copies')} rows=${answer.copies.rules} keyOf=${(row) => row.name} empty=${t('There is no rule: nothing is copied to other sites. Make one with: peerpacs copies add')} columns=${[
