@@ -20,7 +20,7 @@ $(VENV)/developer: $(VENV)/installed
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' -c requirements.lock
 	@touch $@
 
-# Besides the node, an S3 server for the one that keeps its objects in a bucket.
+# Besides the node, what its pages show pictures with, and an S3 server for the one that keeps its objects in a bucket.
 $(VENV)/demo: $(VENV)/installed
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]' -c requirements.lock
 	@touch $@
@@ -28,7 +28,7 @@ $(VENV)/demo: $(VENV)/installed
 run: $(VENV)/demo
 	@$(BIN)/python tools/run.py
 
-run-one: $(VENV)/installed
+run-one: $(VENV)/demo
 	@$(BIN)/python tools/run_one.py
 
 # Tests start hundreds of nodes: each would compile all modules anew where the environment forbids to keep bytecode.

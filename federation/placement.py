@@ -139,7 +139,7 @@ def _lacking(rule: CopyRule, sites: Collection[str], chosen: int) -> str:
     if missing := [site for site in rule.must if site not in sites]:
         return f"{', '.join(missing)} must have one, and no node there may or can."
     if len(sites) < rule.min_sites:
-        return f"{rule.min_sites} sites are asked for, and there are {len(sites)} that may and can."
+        return f"{rule.min_sites} sites are asked for, and only {len(sites)} may and can."
     if chosen < rule.copies - 1:
         return f"{rule.copies} copies are asked for, and there is room for {chosen + 1}."
     return ""

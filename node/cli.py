@@ -293,15 +293,33 @@ def _tell(error: Exception, is_json: bool) -> int:
         what, remedy = error.what, error.next
     elif isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
-        what, remedy = (
-            f"The system refused{where}: {error.strerror or error}.",
-            "Check the path and its rights.",
-        )
+        what, remedy = f"The system refused{where}: {error.strerror or error}.", _remedy(error)
     if is_json:
         _tell_json(type(error).__name__, what, remedy)
     else:
         click.echo("\n".join(line for line in (what, remedy) if line), err=True)
     return MISUSE if isinstance(error, BadRequest) else FAILED
+
+
+def _remedy(error: OSError) -> str:
+    """Return what can be done about it; what belongs to another user is often a node of the system's."""
+    import errno
+    import pwd
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "Free some space there, then give the command again."
+    if not isinstance(error, PermissionError) or not error.filename:
+        return "Check the path and its rights."
+    for path in (Path(os.fsdecode(error.filename)), *Path(os.fsdecode(error.filename)).parents):
+        try:
+            owner = path.stat().st_uid
+            name = pwd.getpwuid(owner).pw_name
+        except (OSError, KeyError):
+            continue
+        if owner != os.geteuid():
+            return f"{path} belongs to {name}; give the command as that user: sudo -u {name} peerpacs ..."
+        break
+    return "Check the path and its rights."
 
 
 def _tell_json(kind: str, what: str, remedy: str) -> None:

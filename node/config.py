@@ -205,7 +205,10 @@ def check_storage(url: str, name: str) -> None:
         BadRequest: it is neither `disk` nor `s3://bucket` with or without a prefix.
     """
     if url != DISK and not _BUCKET.fullmatch(url):
-        remedy = f"It must be {DISK}, or s3://bucket or s3://bucket/prefix."
+        remedy = (
+            f"It must be {DISK}, or s3://bucket or s3://bucket/prefix; a bucket's name has 3 to 63 small "
+            "letters, digits, dots and hyphens."
+        )
         raise BadRequest(f"{name} is {url!r}.", remedy)
 
 

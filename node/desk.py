@@ -254,16 +254,18 @@ class Verbs(Mapping[str, Callable[..., Any]]):
 
 def _disk(node: Node, volumes: list[dict[str, Any]]) -> dict[str, Any]:
     """Return how full the disks of the default archive are together; of a bucket, its spool's."""
+    enough = node.config.storage.resume_above_mb << 20
     if volumes:
         is_full = not any(volume["state"] == "ok" for volume in volumes)
         return {
             **{key: sum(volume[key] for volume in volumes) for key in ("free", "size")},
             "is_full": is_full,
+            "resume_above": enough,
         }
     disk = os.statvfs(node.main.folder)
     free = disk.f_bavail * disk.f_frsize
     is_full = free < node.config.storage.stop_below_mb << 20
-    return {"free": free, "size": disk.f_blocks * disk.f_frsize, "is_full": is_full}
+    return {"free": free, "size": disk.f_blocks * disk.f_frsize, "is_full": is_full, "resume_above": enough}
 
 
 def _told(archive: Archive) -> dict[str, Any]:

@@ -25,6 +25,9 @@ _DONE = {
     Verb.UNDO: "took back a decision about",
 }
 
+_GOOD = ("success", "ok", "done")
+"""How outcomes of the audit say that nothing went wrong."""
+
 _UNDOABLE = (Verb.CORRECT, Verb.REJECT, Verb.DELETE, Verb.HOLD, Verb.MOVE)
 
 
@@ -101,6 +104,9 @@ def _audited(
     study: str, audit: Path, told: set[str], is_ours: Callable[[Line], bool]
 ) -> Iterator[dict[str, str]]:
     for line in filter(is_ours, read(audit, study)):
+        # Who reads this very story, or what else REST knows of the study, does nothing to it: see the audit.
+        if line.event == "access" and str(line.detail.get("what", "")).startswith("GET "):
+            continue
         # One UID may be the beginning of another.
         if study in _words(line.detail) and line.detail.get("decision") not in told:
             yield {"time": line.time, "sentence": _sentence(line)}
@@ -116,8 +122,10 @@ def _words(value: Any) -> set[str]:
 
 def _sentence(line: Line) -> str:
     who = f"{line.ae} at {line.address}" if line.ae else str(line.detail.get("who", "This node"))
+    if line.user:
+        who = f"{line.user} at {line.address}"
     count = line.detail.get("instances", line.detail.get("completed"))
-    instances = "" if count is None else f" {count} instance{'' if count == 1 else 's'}"
+    instances = "" if count is None else f" {_instances(count)}"
     if line.event == "decision":
         verb = (
             _DONE.get(Verb(line.detail["verb"]), "decided about")
@@ -134,8 +142,22 @@ def _sentence(line: Line) -> str:
         "forward": f"{who} forwarded{instances} of it to {line.detail.get('destination')}",
         "transfer": f"{who} asked to {line.detail.get('what')} it to {line.detail.get('destination')}",
         "complete": f"It was complete with{instances}",
+        "find": f"{who} looked it up",
+        "retrieve": f"{who} {_retrieved(line, instances)}",
     }.get(line.event, f"{who}: {line.event}{instances}")
-    return f"{sentence}." if line.outcome == "success" else f"{sentence}; outcome: {line.outcome}."
+    return f"{sentence}." if line.outcome in _GOOD else f"{sentence}; outcome: {line.outcome}."
+
+
+def _retrieved(line: Line, instances: str) -> str:
+    """Return what somebody did who retrieved over the web: bytes as they are stored, or only to look."""
+    what = str(line.detail.get("what", ""))
+    if what == "metadata":
+        return "read headers of it"
+    return f"fetched{instances} of it" if instances else "looked at images of it"
+
+
+def _instances(count: int) -> str:
+    return f"{count} instance{'s' * (count != 1)}"
 
 
 def _now(study: str, entries: list[Entry], catalog: CatalogWriter, held: HeldShelf) -> str | None:
@@ -149,12 +171,15 @@ def _now(study: str, entries: list[Entry], catalog: CatalogWriter, held: HeldShe
         size = sum(entry.holding.size for entry in entries) / 1e3
         series = len({entry.SeriesInstanceUID for entry in entries})
         sources = ", ".join(sorted({entry.source for entry in entries}))
-        count = f"{len(entries)} instance{'s' * (len(entries) != 1)} in {series} series ({size:,.0f} kB)"
-        sentences.append(f"{count} are here; they came from {sources}.")
+        count = f"{_instances(len(entries))} in {series} series ({size:,.0f} kB)"
+        are, they = ("is", "it") if len(entries) == 1 else ("are", "they")
+        sentences.append(f"{count} {are} here; {they} came from {sources}.")
     if waiting:
-        sentences.append(f"{waiting} instances wait for a person: peerpacs held release --study {study}")
+        wait = "waits" if waiting == 1 else "wait"
+        sentences.append(f"{_instances(waiting)} {wait} for a person: peerpacs held release --study {study}")
     if conflicts:
-        sentences.append(f"{conflicts} UIDs in it are in conflict: peerpacs conflicts list")
+        are = "UID in it is" if conflicts == 1 else "UIDs in it are"
+        sentences.append(f"{conflicts} {are} in conflict: peerpacs conflicts list")
     return " ".join(sentences) or None
 
 

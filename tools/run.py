@@ -74,6 +74,9 @@ def make_home(name: str, port: dict[str, int]) -> None:
         words += ["--storage", "s3://cloud/objects", "--s3-endpoint", f"http://127.0.0.1:{port['s3']}"]
         words += ["--s3-keys", str(keys)]
     say(name, *words)
+    # In the file and not in the environment of the node alone: commands look there where it listens.
+    settings = ROOT / name / "peerpacs.toml"
+    settings.write_text(settings.read_text().replace('host = "0.0.0.0"', 'host = "127.0.0.1"'))
 
 
 def start(name: str, command: list[str], **environment: str) -> subprocess.Popen[str]:

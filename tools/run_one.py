@@ -34,13 +34,18 @@ def make_node() -> None:
     if (HOME / "peerpacs.toml").exists():
         return
     ports = ["--dicom-port", "11112", "--tls-port", "0", "--web-port", "0", "--grid-port", "0"]
+    ports += ["--watch-port", "0"]
     who = ["--home", str(HOME), "--name", "alpha", "--ae", "ALPHA", "--dev", "--yes"]
     subprocess.run([PEERPACS, "init", *who, *ports], check=True, stdout=subprocess.DEVNULL)
+    # In the file and not in the environment of the node alone: commands look there where it listens.
+    settings = HOME / "peerpacs.toml"
+    settings.write_text(settings.read_text().replace('host = "0.0.0.0"', 'host = "127.0.0.1"'))
 
 
-def start_node(port: int) -> subprocess.Popen[str]:
+def start_node(port: int, web: int) -> subprocess.Popen[str]:
     """Start the node and wait until it is ready; its log goes to a file."""
-    environment = {**os.environ, "PEERPACS__DICOM__PORT": str(port), "PEERPACS__DICOM__HOST": "127.0.0.1"}
+    settings = {"DICOM__PORT": str(port), "DICOM__HOST": "127.0.0.1", "WEB__PLAIN_PORT": str(web)}
+    environment = {**os.environ, **{f"PEERPACS__{name}": value for name, value in settings.items()}}
     with LOG.open("a") as log:
         node = subprocess.Popen(
             [PEERPACS, "run", "--home", str(HOME)],
@@ -96,12 +101,13 @@ def lines_to_paste(port: int) -> list[str]:
 
 def main() -> int:
     """Run the node until Ctrl-C."""
-    port = free_port(11112)
+    port, web = free_port(11112), free_port(8080)
     make_node()
-    node = start_node(port)
+    node = start_node(port, web)
     import_samples()
     print("\nPaste these into another terminal:\n")
     print("\n".join(f"  {line}" for line in lines_to_paste(port)))
+    print(f"\nIn a browser: http://127.0.0.1:{web}/")
     print(f"\nThe node's log is {LOG}. Ctrl-C stops the node.", flush=True)
     try:
         return node.wait()

@@ -46,8 +46,12 @@ def check_command(session: Session) -> int:
     """
     findings = list(examine(session.home))
     said = [{"mark": one.mark.name.lower(), "what": one.what, "fix": one.fix} for one in findings]
-    session.say(said, [f"{one.mark} {one.what}{': ' if one.fix else ''}{one.fix}" for one in findings])
+    session.say(said, [f"{one.mark} {one.what}{_joint(one.fix)}{one.fix}" for one in findings])
     return FAILED if any(one.mark is Mark.FAILURE for one in findings) else 0
+
+
+def _joint(fix: str) -> str:
+    return "" if not fix else ". " if fix[0].isupper() else ": "
 
 
 def examine(home: Path) -> Iterator[Finding]:
@@ -256,7 +260,8 @@ def _space(home: Path, config: Config) -> Finding:
     mark = config.storage.stop_below_mb << 20
     what = f"{readable(free)} free on the disk"
     if free < mark:
-        fix = "C-STORE is answered A700 until there is more; free some, or move the home to a larger disk"
+        enough = readable(config.storage.resume_above_mb << 20)
+        fix = f"C-STORE is answered A700 until {enough} are; free some, or move the home to a larger disk"
         return Finding(Mark.FAILURE, what, fix)
     if free < 10 * mark:
         return Finding(Mark.WARNING, what, f"storing stops at {readable(mark)}; plan for more")

@@ -267,8 +267,9 @@ def _tell(session: Session, what: str, device: Device) -> None:
     audit = AuditLog(session.home / "audit", time.time)
     row = to_builtins(device)
     audit.record("change", None, f"device {what}", {"who": who(), "device": row})
-    services = ", ".join(device.services) or "nothing"
-    session.say({"outcome": what, "device": row}, [f"✓ {device.ae_title} was {what}; it may do: {services}."])
+    services = f"it may do: {', '.join(device.services) or 'nothing'}"
+    now = "from now on it is a stranger" if what == "removed" else services
+    session.say({"outcome": what, "device": row}, [f"✓ {device.ae_title} was {what}; {now}."])
 
 
 def _row(device: Device) -> tuple[object, ...]:

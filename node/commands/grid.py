@@ -78,7 +78,7 @@ def join_command(session: Session, ticket: str, token: str, no_wait: bool, at: s
         lines = (
             f"This is the grid {asked['grid']!r} at {asked['site']}, id {asked['grid_id']}.",
             f"Words to compare on the phone:  {' '.join(asked['words'])}",
-            f"Asked to join. {asked['site']} sees this node as pending.",
+            f"Asked to join. Somebody at {asked['site']} decides about it.",
         )
         if not session.is_json:
             for line in lines:
@@ -248,9 +248,17 @@ def _peer(row: dict[str, Any]) -> tuple[object, ...]:
         _behind(row["lag"]),
         _behind(row["their_lag"]),
         ", ".join(where) or "-",
-        ", ".join(row["may"]) or "nothing",
+        _may(row["may"]),
         row["node_id"],
     )
+
+
+def _may(words: list[str]) -> str:
+    """Return rights with those together that are on the same share, under the same conditions."""
+    shares: dict[str, list[str]] = {}
+    for op, on in (each.split(" on ", 1) for each in words):
+        shares.setdefault(on, []).append(op)
+    return "; ".join(f"{', '.join(ops)} on {on}" for on, ops in shares.items()) or "nothing"
 
 
 def _behind(lags: list[dict[str, Any]]) -> str:

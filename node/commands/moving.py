@@ -289,7 +289,10 @@ def _tell(session: Session, done: Retrieved, where: str) -> int:
     if done.comment:
         lines.append(f"They say: {done.comment}")
     good = done.completed + done.warning
-    lines.append(f"{plural(good, 'instance')} {where}, {done.failed} failed; status {done.status:04X}.")
+    if done.status == 0 and not good:
+        lines.append("They have nothing of that: no instance came.")
+    else:
+        lines.append(f"{plural(good, 'instance')} {where}, {done.failed} failed; status {done.status:04X}.")
     session.say(done._asdict(), lines)
     if done.status == 0:
         return 0

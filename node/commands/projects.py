@@ -146,7 +146,13 @@ def describe_project(session: Session, name: str) -> int:
 
 @projects_command.command("make-holder")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--passphrase", prompt=True, hide_input=True, confirmation_prompt=True)
+@click.option(
+    "--passphrase",
+    prompt=True,
+    hide_input=True,
+    confirmation_prompt=True,
+    help="What the key is opened with; asked for, unless it is said here, where others may see it.",
+)
 @shared
 def make_holder(session: Session, file: Path, passphrase: str) -> int:
     """Make a key for a person who, with a second one, may open a project's escrow. Needs no node.

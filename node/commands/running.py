@@ -167,6 +167,12 @@ def _elsewhere(status: dict[str, Any]) -> Iterator[str]:
         yield from (f"Moving in from {first}", *rest)
 
 
+def _fullness(disk: dict[str, Any]) -> Iterator[str]:
+    if disk["is_full"]:
+        enough = readable(disk["resume_above"])
+        yield f"The disk is full: who stores is told A700 until {enough} are free. Free some space."
+
+
 def sentences(status: dict[str, Any], now: float) -> list[str]:
     """Return a status as people read it."""
     archive, held, rejected = status["archive"], status["held"], status["rejected"]
@@ -175,8 +181,7 @@ def sentences(status: dict[str, Any], now: float) -> list[str]:
         f"{plural(archive['instances'], 'instance')} of {plural(archive['studies'], 'study')} here, "
         f"{readable(archive['bytes'])}; {readable(status['disk']['free'])} free on the disk.",
     ]
-    if status["disk"]["is_full"]:
-        lines.append("The disk is full: who stores is told A700 and sends again later. Free some space.")
+    lines += _fullness(status["disk"])
     lines += _certificate(status.get("tls"), now)
     lines += storage_sentences(status["storage"])
     lines += troubles(status["archives"])

@@ -160,6 +160,7 @@ def _made(config: Config, home: Path) -> dict[str, Any]:
     certificate = describe(home / config.tls.certificate_file)._asdict() if config.tls.port else None
     return {
         "certificate": certificate,
+        "resume_above": config.storage.resume_above_mb << 20,
         "name": config.node.name,
         "ae_title": config.node.ae_title,
         "node_id": config.node.node_id,
@@ -168,11 +169,14 @@ def _made(config: Config, home: Path) -> dict[str, Any]:
 
 
 def _what_was_made(made: dict[str, Any]) -> list[str]:
-    free = readable(shutil.disk_usage(made["home"]).free)
+    free = shutil.disk_usage(made["home"]).free
+    is_room = free >= made["resume_above"]
+    least = f": too little, C-STORE is answered A700 until {readable(made['resume_above'])} are"
     lines = [
         f"✓ {made['config']}   what needs a restart to change; every key is explained in it",
         f"✓ node {made['name']}, AE title {made['ae_title']}, id {made['node_id']}",
-        f"✓ {free} free for images; DICOM port {made['ports']['dicom'] or 'none'}",
+        f"{'✓' if is_room else '!'} {readable(free)} free for images{'' if is_room else least}",
+        f"✓ DICOM port {made['ports']['dicom']}" if made["ports"]["dicom"] else "! no DICOM port",
     ]
     if made["certificate"]:
         ends = date.fromtimestamp(made["certificate"]["ends"])

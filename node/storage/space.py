@@ -44,9 +44,11 @@ class FreeSpace:
         wanted = self._resume_above if self._is_full else self._full_below
         self._is_full = self._free - size < wanted
         if self._is_full:
+            enough = self._resume_above // 1_000_000
             raise OutOfSpace(
-                f"Only {self._free // 1_000_000} MB are free under {self._folder}.",
-                f"Nothing is taken in until {self._resume_above // 1_000_000} MB are; free some space.",
+                # Whoever sends is told the first sentence alone, in the 64 characters of an Error Comment.
+                f"The disk is full: {self._free // 1_000_000} MB are free.",
+                f"Nothing is taken in until {enough} MB are free under {self._folder}.",
             )
         self._free -= size
 

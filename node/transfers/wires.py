@@ -127,7 +127,11 @@ def come_to(socket: Any, url: str, keys: Keys | None) -> None:
         ZMQError: the URL is none.
     """
     if url.startswith("tcp:"):
-        keys = _demand(keys, url)
+        if keys is None:
+            raise BadRequest(
+                f"Only who shows a key is let in at {url}.",
+                "Copy secrets/worker.key of the node's home, and name the copy: --key worker.key",
+            )
         socket.curve_serverkey = keys.server_public.encode()
         socket.curve_publickey, socket.curve_secretkey = (
             keys.worker_public.encode(),

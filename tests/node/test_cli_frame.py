@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -110,6 +113,29 @@ def test_an_error_is_two_sentences_and_no_traceback(cli: CommandLine) -> None:
     what, remedy = cli.complaint.splitlines()
     assert what.startswith("There is no node in ")
     assert remedy.startswith("Make one with: peerpacs init ")
+
+
+def test_a_home_of_another_user_is_told_with_whose_it_is(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    home = tmp_path / "homes"
+    home.mkdir()
+    owner = pwd.getpwuid(os.getuid()).pw_name
+
+    def refused(code: int) -> str:
+        def refuse(*_: object) -> None:
+            raise OSError(code, os.strerror(code), str(home / "run" / "lock"))
+
+        monkeypatch.setattr("node.config.load_config", refuse)
+        cli("config", "check", code=1)
+        return cli.complaint
+
+    assert "Check the path and its rights." in refused(errno.EACCES)
+    assert "Free some space there" in refused(errno.ENOSPC)
+    monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
+    assert f"{home} belongs to {owner}; give the command as that user: sudo -u {owner}" in refused(
+        errno.EACCES
+    )
 
 
 def test_an_error_is_json_where_json_was_asked_for(cli: CommandLine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -70,6 +71,11 @@ def test_what_was_sent_is_found_by_name_by_address_and_at_the_desk(
     assert "CompressedSamples^CT1" in cli("find", *key)
 
 
+def test_what_nobody_has_is_told_in_words(cli: CommandLine, tmp_path: Path) -> None:
+    said = cli("get", "ALPHA", "-k", "StudyInstanceUID=1.2.3", "-od", str(tmp_path))
+    assert said == "They have nothing of that: no instance came.\n"
+
+
 @pytest.mark.parametrize("file", [CT_FILE, JPEG], ids=["uncompressed", "JPEG 2000"])
 def test_what_was_sent_is_fetched_as_it_was(cli: CommandLine, tmp_path: Path, file: Path) -> None:
     cli("send", "ALPHA", str(file))
@@ -134,6 +140,7 @@ def test_a_correction_is_seen_told_in_the_trace_and_taken_back(cli: CommandLine,
     told = cli("trace", CT)
     assert "corrected this study (PatientName): wrong worklist entry." in told
     assert "stored 1 instance of it" in told
+    assert re.search(r"\(\d+ kB\) is here; it came from ", told)
     cli("undo", made["decision"][:8], "--reason", "it was right")
     assert "NOVAK" not in cli("find", "-k", f"StudyInstanceUID={CT}")
 

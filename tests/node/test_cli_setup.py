@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -63,6 +64,7 @@ def test_init_overwrites_nothing(cli: CommandLine) -> None:
         (("--ae", "A\\B"), "must not have"),
         (("--dicom-port", "70000"), "from 0 to 65535"),
         (("--dicom-port", "8443", "--web-port", "8443"), "are both 8443"),
+        (("--storage", "s3://q"), "a bucket's name has 3 to 63"),
     ],
 )
 def test_init_refuses_what_cannot_be_and_leaves_nothing(
@@ -82,6 +84,16 @@ def test_without_dev_the_book_is_empty_and_with_it_one_row_trusts_this_machine(
     trusting.init("--dev")
     [rule] = trusting.json("devices")
     assert (rule["ae_title"], rule["address"]) == ("*", "loopback")
+
+
+def test_init_says_when_there_is_too_little_room_for_any_image(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "free for images\n" in cli.init()
+    (cli.home / "peerpacs.toml").unlink()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=6_300_000))
+    said = cli.init("--dicom-port", str(free_port()))
+    assert "! 6.3 MB free for images: too little, C-STORE is answered A700 until 2.1 GB are" in said
 
 
 def test_check_warns_while_the_dev_rule_stands_beside_an_open_listener(
@@ -120,7 +132,7 @@ def test_a_device_is_added_changed_and_removed_and_each_is_in_the_audit(book: Co
     [device] = book.json("devices", "list")
     assert (device["port"], device["services"]) == (104, ["echo", "store", "find"])
     assert (device["is_lenient"], device["move_destinations"]) == (True, ["WS1", "WS2"])
-    book("devices", "remove", "CT1")
+    assert "CT1 was removed; from now on it is a stranger." in book("devices", "remove", "CT1")
     assert book.json("devices", "list") == []
     assert verify(book.home / "audit").lines == 4
 

@@ -141,7 +141,7 @@ def test_a_keeper_whose_disk_is_full_in_mid_copy_says_so_and_goes_on_when_there_
             with (disk / "brim").open("wb", buffering=0) as brim, contextlib.suppress(OSError):
                 while brim.write(bytes(4096)):
                     pass
-            until(lambda: "are free under" in _waits(alpha) or "There is room for" in _waits(alpha))
+            until(lambda: "MB are free" in _waits(alpha) or "There is room for" in _waits(alpha))
             assert kept(beta) >= had, "what was kept stays"
             [lacking] = alpha.told("copies", "lacking", code=3)
             assert [each["name"] for each in lacking["nodes"]] == ["beta"]
