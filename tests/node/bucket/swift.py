@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.node.bucket.serving import bucket_store
 
 ROOT = Path(__file__).parents[3]
 ACCESS, SECRET = "test:tester", "testing"
+_STORING = ("account", "container", "object")
 _CLUSTER = """[swift-hash]
 swift_hash_path_prefix = a
 swift_hash_path_suffix = b
@@ -79,22 +81,21 @@ class Swift:
         assert done.returncode == 0, done.stderr
         self._programs = Path(done.stdout.strip())
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._ports = {name: free_port() for name in _STORING} | {"proxy": self.port}
         self._configure()
         self.start()
         self.client().create_bucket(Bucket=self.bucket)
 
     def start(self) -> None:
-        """Serve; return when it answers."""
-        for name in ("account", "container", "object", "proxy"):
-            command = [self._programs / f"swift-{name}-server", self.root / "etc" / f"{name}-server.conf"]
-            with (self.root / f"{name}.log").open("ab") as log:
-                self._running[name] = subprocess.Popen(
-                    command, stdout=log, stderr=log, start_new_session=True
-                )
-        deadline = time.monotonic() + 60
-        while not self._answers():
-            assert time.monotonic() < deadline, (self.root / "proxy.log").read_text()[-3000:]
-            time.sleep(0.1)
+        """Serve; return when it answers.
+
+        The proxy is last: for a minute it asks none that refused it once, and answers 503 to everybody.
+        """
+        for names in (_STORING, ("proxy",)):
+            for name in names:
+                self._begin(name)
+            for name in names:
+                self._await(name)
 
     def stop(self) -> None:
         """End it as a power cut does."""
@@ -125,14 +126,26 @@ class Swift:
         self.client().create_bucket(Bucket=name)
         return self
 
+    def _begin(self, name: str) -> None:
+        command = [self._programs / f"swift-{name}-server", self.root / "etc" / f"{name}-server.conf"]
+        with (self.root / f"{name}.log").open("ab") as log:
+            self._running[name] = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    def _await(self, name: str) -> None:
+        deadline = time.monotonic() + 60
+        while not _answers(self._ports[name]):
+            is_late = time.monotonic() > deadline or self._running[name].poll() is not None
+            assert not is_late, (self.root / f"{name}.log").read_text()[-3000:]
+            time.sleep(0.1)
+
     def _configure(self) -> None:
         etc = self.root / "etc"
         etc.mkdir(parents=True)
         (self.root / "node" / "d1").mkdir(parents=True)
         (etc / "swift.conf").write_text(_CLUSTER)
         said = {"root": self.root, "user": getpass.getuser()}
-        for name in ("account", "container", "object"):
-            port = free_port()
+        for name in _STORING:
+            port = self._ports[name]
             ring = [str(self._programs / "swift-ring-builder"), f"{name}.builder"]
             device = ("add", f"r1z1-127.0.0.1:{port}/d1", "1")
             for words in (("create", "4", "1", "0"), device, ("rebalance",)):
@@ -142,12 +155,17 @@ class Swift:
         parts = {"before": " ".join(_BEFORE), "behind": " ".join(_BEHIND), "filters": filters}
         (etc / "proxy-server.conf").write_text(_PROXY.format(port=self.port, **parts, **said))
 
-    def _answers(self) -> bool:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthcheck", timeout=2).close()
-        except OSError:
-            return False
-        return True
+
+def _answers(port: int) -> bool:
+    """Tell whether a server answers whatever it is asked: one that stores has no health to tell."""
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/healthcheck", timeout=2).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code < 500
+    except OSError:
+        return False
+    return True
 
 
 _shared: list[Swift] = []
