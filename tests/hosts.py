@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 
 def ip(*words: str) -> None:
@@ -11,17 +14,52 @@ def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True)
 
 
+class Bridge(NamedTuple):
+    """What hosts hang on; its name and its network are nobody else's who tests on this machine."""
+
+    name: str
+    network: str
+    """As `10.78.3`."""
+
+    def address(self, number: int) -> str:
+        """Return the address of one of its hosts."""
+        return f"{self.network}.{number}"
+
+
+@contextmanager
+def bridge() -> Iterator[Bridge]:
+    """Have a bridge while it is needed; its hosts are closed before."""
+    made = _made()
+    try:
+        ip("link", "set", made.name, "up")
+        yield made
+    finally:
+        ip("link", "delete", made.name)
+
+
+def _made() -> Bridge:
+    """Make the first bridge that is not there: of two who make the same, the kernel refuses one."""
+    for number in range(100):
+        name = f"gr{number}"
+        command = ["ip", "link", "add", name, "type", "bridge"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode == 0:
+            return Bridge(name, f"10.78.{number}")
+        assert "File exists" in done.stderr, done.stderr
+    raise AssertionError("A hundred bridges are there already: earlier runs left them (ip link).")
+
+
 class Host:
     """A network namespace with one line to the others, at a bridge."""
 
-    def __init__(self, bridge: str, name: str, address: str) -> None:
-        """Names of lines are at most 15 characters: bridge and name together at most 12."""
-        self.space, self.address = f"{bridge}-{name}", address
-        self._line = f"{bridge}-{name}-l"
+    def __init__(self, bridge: Bridge, name: str, number: int) -> None:
+        """Names of lines are at most 15 characters, of which a bridge's and ours take up to 7."""
+        self.space, self.address = f"{bridge.name}-{name}", bridge.address(number)
+        self._line = f"{bridge.name}-{name}-l"
         ip("netns", "add", self.space)
         ip("link", "add", self._line, "type", "veth", "peer", "name", "eth0", "netns", self.space)
-        ip("link", "set", self._line, "master", bridge, "up")
-        self.run("ip", "address", "add", f"{address}/24", "dev", "eth0")
+        ip("link", "set", self._line, "master", bridge.name, "up")
+        self.run("ip", "address", "add", f"{self.address}/24", "dev", "eth0")
         self.run("ip", "link", "set", "eth0", "up")
         self.run("ip", "link", "set", "lo", "up")
 

@@ -102,7 +102,7 @@ def test_of_two_studies_above_the_mark_the_pinned_one_stays_and_one_pinned_late_
         assert availability(alpha, pinned) == "ONLINE"
         alpha.say("copies", "pin", other)
         until(lambda: availability(alpha, other) == "ONLINE", 120)
-        assert [row["where"] for row in alpha.told("copies", "pins")] == ["here", "here"]
+        until(lambda: [row["where"] for row in alpha.told("copies", "pins")] == ["here", "here"])
         alpha.say("copies", "unpin", pinned)
         until(lambda: availability(alpha, pinned) == "NEARLINE", 120)
         assert availability(alpha, other) == "ONLINE"

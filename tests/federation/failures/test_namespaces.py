@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.grid import GridNode
-from tests.hosts import Host, ip
+from tests.hosts import Host, bridge, ip
 from tests.running import until
 from tests.workstation import object_of
 
@@ -22,7 +22,6 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root makes network namespaces"),
     pytest.mark.skipif(not shutil.which("nft"), reason="nft has packets get lost (Debian: nftables)"),
 ]
-BRIDGE = "gr"
 OUT, BACK = {"out": 100}, {"back": 100}
 _roots = count(1)
 
@@ -79,24 +78,22 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     home = tmp_path_factory.mktemp("grid")
     hosts: list[Host] = []
     nodes: list[Hospital] = []
-    ip("link", "add", BRIDGE, "type", "bridge")
-    try:
-        ip("address", "add", "10.78.0.254/24", "dev", BRIDGE)
-        ip("link", "set", BRIDGE, "up")
-        for number, name in enumerate(("alpha", "beta"), 1):
-            hosts.append(Host(BRIDGE, name, f"10.78.0.{number}"))
-            nodes.append(Hospital(home / name, name, hosts[-1]))
-            nodes[-1].start(**nodes[-1].env)
-        alpha, beta = nodes
-        alpha.admit(beta)
-        beta.grant(alpha)
-        yield alpha, beta
-    finally:
-        for node in nodes:
-            node.stop()
-        for host in hosts:
-            host.close()
-        ip("link", "delete", BRIDGE)
+    with bridge() as line:
+        try:
+            ip("address", "add", f"{line.address(254)}/24", "dev", line.name)
+            for number, name in enumerate(("alpha", "beta"), 1):
+                hosts.append(Host(line, name, number))
+                nodes.append(Hospital(home / name, name, hosts[-1]))
+                nodes[-1].start(**nodes[-1].env)
+            alpha, beta = nodes
+            alpha.admit(beta)
+            beta.grant(alpha)
+            yield alpha, beta
+        finally:
+            for node in nodes:
+                node.stop()
+            for host in hosts:
+                host.close()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydicom.data import get_testdata_file
 
-from tests.hosts import Host, ip
+from tests.hosts import Host, bridge
 from tests.running import until
 from tests.split import SplitNode
 
@@ -20,22 +20,19 @@ pytestmark = [
 CT = str(get_testdata_file("CT_small.dcm"))
 MR = str(get_testdata_file("MR_small.dcm"))
 PORT = 7446
-BRIDGE = "sp"
 
 
 @pytest.fixture
 def hosts() -> Iterator[dict[str, Host]]:
     made: dict[str, Host] = {}
-    ip("link", "add", BRIDGE, "type", "bridge")
-    try:
-        ip("link", "set", BRIDGE, "up")
-        for number, name in enumerate(("gateway", "catalog", "storage", "device"), 1):
-            made[name] = Host(BRIDGE, name, f"10.77.0.{number}")
-        yield made
-    finally:
-        for host in made.values():
-            host.close()
-        ip("link", "delete", BRIDGE)
+    with bridge() as line:
+        try:
+            for number, name in enumerate(("gateway", "catalog", "storage", "device"), 1):
+                made[name] = Host(line, name, number)
+            yield made
+        finally:
+            for host in made.values():
+                host.close()
 
 
 def test_three_hosts_are_one_node_and_a_line_that_was_cut_is_of_use_again(
