@@ -250,7 +250,9 @@ def test_addresses_that_are_none_or_taken_are_refused_alike(context: Any, tmp_pa
     assert error_of(lambda: socket.connect("nonsense")) == zmq.EINVAL
 
 
-def test_an_ipc_path_is_a_socket_file_and_goes_to_who_binds_last(context: Any, tmp_path: Path) -> None:
+def test_an_ipc_path_is_a_socket_file_that_goes_to_who_binds_last_and_stays(
+    context: Any, tmp_path: Path
+) -> None:
     first, second, dealer = (made(context, kind) for kind in (zmq.ROUTER, zmq.ROUTER, zmq.DEALER))
     path = tmp_path / "queue"
     for router in (first, second):
@@ -261,6 +263,8 @@ def test_an_ipc_path_is_a_socket_file_and_goes_to_who_binds_last(context: Any, t
     dealer.send(b"x")
     assert heard(second)[1:] == [b"x"]
     assert first.poll(0) == 0
+    context.destroy(linger=0)
+    assert path.exists(), "who bound it has to remove it"
 
 
 def test_frames_are_bytes_or_frames_and_no_text(context: Any) -> None:
