@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from typing import Final
@@ -25,11 +26,14 @@ def dial(address: str, proxy: str = "", timeout: float = TIMEOUT) -> socket.sock
         Unavailable: nobody answers there, or the proxy refuses.
     """
     try:
-        connection = socket.create_connection(split_address(proxy or address), timeout)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if proxy:
-            _connect(connection, address, proxy)
-        return connection
+        with contextlib.ExitStack() as opened:
+            connection = socket.create_connection(split_address(proxy or address), timeout)
+            opened.callback(connection.close)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if proxy:
+                _connect(connection, address, proxy)
+            opened.pop_all()
+            return connection
     except OSError as error:
         through = f" through the proxy {proxy}" if proxy else ""
         what = f"{address} cannot be reached{through}: {error.strerror or error}."
@@ -47,7 +51,6 @@ def _connect(connection: socket.socket, address: str, proxy: str) -> None:
         answer += byte
     words = answer.split(b"\r\n", 1)[0].split(b" ", 2)
     if len(words) < 2 or words[1] != b"200":
-        connection.close()
         said = b" ".join(words[1:]).decode(errors="replace")[:80] or "nothing"
         raise Unavailable(f"The proxy {proxy} does not connect to {address}: it says {said}.")
 

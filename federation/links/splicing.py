@@ -143,7 +143,9 @@ class Splicer:
         self._arrange(pair)
 
     def _move(self, end: socket.socket, events: int) -> None:
-        pair = self._pairs[end]
+        pair = self._pairs.get(end)
+        if pair is None:
+            return  # what its other end told in the same turn has ended the pair
         try:
             for way in pair.ways:
                 if way.source is end and events & selectors.EVENT_READ:

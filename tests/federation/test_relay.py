@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catalog import Unavailable
+from federation.links.dialing import dial
 from federation.links.splicing import Splicer
 from federation.links.tls import NotTls, client_hello, hello_size, server_name_in
 from sim.links import Link
@@ -165,3 +169,43 @@ def test_spliced_bytes_arrive_whole_in_both_directions_and_so_does_the_end() -> 
     thread.join(60)
     for end in (a, b):
         end.close()
+
+
+def _connected() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return socket.create_connection(server.getsockname()), server.accept()[0]
+
+
+def _reset(connection: socket.socket) -> None:
+    """Close as a machine does whose process was killed: the other side is told at once."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def test_both_ends_of_a_pair_may_break_in_the_same_moment_and_other_pairs_go_on() -> None:
+    splicer = Splicer()
+    (a, left), (b, right), (c, near), (d, far) = (_connected() for _ in range(4))
+    splicer.splice(left, right)
+    splicer.splice(near, far)
+    splicer.turn(0)
+    splicer.turn(0)
+    _reset(a)
+    _reset(b)
+    splicer.turn(10)
+    c.sendall(b"on")
+    while not splicer.bytes:
+        splicer.turn(10)
+    assert d.recv(2) == b"on"
+    for end in (c, d):
+        end.close()
+    splicer.close()
+
+
+def test_a_proxy_that_breaks_off_is_told_and_leaves_no_socket_behind() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        dialed = threading.Thread(target=lambda: _reset(proxy.accept()[0]))
+        dialed.start()
+        with pytest.raises(Unavailable):
+            dial("127.0.0.1:1", f"127.0.0.1:{proxy.getsockname()[1]}")
+        dialed.join(60)
+    gc.collect()
