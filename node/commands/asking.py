@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from node.cli import Session, columns, plural, shared
+from node.cli import PARTIAL, Session, columns, plural, shared
 from node.commands.peers import TlsOptions, called, keys, titles
 
 _MOST: Final = 1000
@@ -63,16 +63,12 @@ def find_command(
     """
     from node.keys import LEVEL, question, row_of
 
-    identifier = question(pairs, level)
+    identifier, cut = question(pairs, level), 0
     asked = identifier[LEVEL]["Value"][0]
     if words:
         there = called(session, words, calling_ae, called_ae, tls)
-        answers = _at_most(
-            there.requestor().find(
-                identifier, patient_root=is_patient_root or identifier[LEVEL]["Value"] == ["PATIENT"]
-            ),
-            limit,
-        )
+        is_patient_root = is_patient_root or asked == "PATIENT"
+        answers, cut = _at_most(there.requestor().find(identifier, patient_root=is_patient_root), limit)
     else:
         with session.desk("find") as ask:
             answers = ask("find", keys=list(pairs), level=level, limit=limit or _MOST)
@@ -80,17 +76,21 @@ def find_command(
     session.say(answers, _lines(rows, asked))
     if not words and not limit and len(answers) == _MOST:
         click.echo(f"Only the first {_MOST} are shown; ask for more with --limit.", err=True)
+    if cut:
+        click.echo(f"{there.called_ae} ended its list with status {cut:04X}: there may be more.", err=True)
+        return PARTIAL
     return 0
 
 
-def _at_most(found: Any, limit: int) -> list[Any]:
+def _at_most(found: Any, limit: int) -> tuple[list[Any], int]:
+    """Return the answers, and the status with which the other side said that these are not all; else 0."""
     answers = []
     for answer in found:
         answers.append(answer)
         if limit and len(answers) == limit:
             found.cancel()
-            break
-    return answers
+            return answers, 0
+    return answers, found.status
 
 
 def _lines(rows: list[dict[str, str]], level: str) -> Iterator[str]:

@@ -14,6 +14,8 @@ from pydicom.data import get_testdata_file
 
 from node.audit import read
 from sim.ports import free_port
+from tests.homes import phantoms
+from tests.node.oldpacs.odd import odd
 from tests.running import RunningNode, running, until
 
 from .commandline import CommandLine
@@ -74,6 +76,19 @@ def test_what_was_sent_is_found_by_name_by_address_and_at_the_desk(
 def test_what_nobody_has_is_told_in_words(cli: CommandLine, tmp_path: Path) -> None:
     said = cli("get", "ALPHA", "-k", "StudyInstanceUID=1.2.3", "-od", str(tmp_path))
     assert said == "They have nothing of that: no instance came.\n"
+
+
+@pytest.mark.parametrize("ends", [0xFE00, 0xB000])
+def test_a_list_that_the_other_side_cuts_short_is_not_shown_as_if_it_were_whole(
+    cli: CommandLine, ends: int
+) -> None:
+    with odd(0) as other:
+        other.keep(*phantoms(1, size=4_000, instances=1), *phantoms(2, size=4_000, instances=1))
+        there = ("find", "-aec", "OLD", "127.0.0.1", str(other.port))
+        assert "2 studies." in cli(*there)
+        other.at_most, other.ends = 1, ends
+        assert "1 study." in cli(*there, code=3)
+        assert cli.complaint == f"OLD ended its list with status {ends:04X}: there may be more.\n"
 
 
 @pytest.mark.parametrize("file", [CT_FILE, JPEG], ids=["uncompressed", "JPEG 2000"])
