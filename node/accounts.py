@@ -25,6 +25,8 @@ _SESSION_LASTS: Final = 12 * 3600.0
 _SESSION_IDLE: Final = 3600.0
 _NOTED: Final = 60.0
 """Seconds between two notes of a session being used."""
+_WAY: Final = re.compile(r" \((?:token [0-9a-f]+|viewer)\)$")
+"""What a name in decisions and the audit tells of the way on which somebody came."""
 _TOKEN: Final = re.compile(r"pp_([0-9a-f]{12})_[0-9A-Za-z_-]{43}")
 
 
@@ -43,6 +45,8 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     made: float = 0.0
     provider: str = ""
     """By whom an identity provider means this user; empty = a user of this node alone."""
+    os_user: str = ""
+    """Who that is at the command line, by the operating system's name; empty = under the account's own."""
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,11 +154,23 @@ class Accounts:
         """Write a user over what was there.
 
         Raises:
-            BadRequest: a role cannot be.
+            BadRequest: a role cannot be, or the user of the machine is somebody else here.
         """
         written = replace(user, grants=_checked(user.grants))
+        for other in self.users():
+            if written.os_user and _is_same(other.os_user, written.os_user) and other.name != written.name:
+                what = f"At the command line, {written.os_user} is {other.name} already."
+                raise BadRequest(what, f"If that is wrong: peerpacs users edit {other.name} --os-user ''")
         self._users.put(user.name.encode(), written)
         return written
+
+    def person(self, who: str) -> str:
+        """Return the account that a name in a decision means, or else that name, for comparing with others.
+
+        It is the account itself with whatever token, or the user of this machine that an account names.
+        """
+        name = _WAY.sub("", who)
+        return next((user.name for user in self.users() if _is_same(user.os_user, name)), name.casefold())
 
     def give_one_time(self, name: str) -> str:
         """Give a user a new one-time password and return it; sessions with the old one end."""
@@ -307,6 +323,10 @@ def token_may(token: Token, user: User, right: Right, archive: str) -> bool:
     """Say whether a token reaches so far: never farther than its user does now."""
     is_there = archive in token.archives or EVERY in token.archives
     return is_there and right in token.rights and right in rights_in(user.grants, archive)
+
+
+def _is_same(os_user: str, name: str) -> bool:
+    return os_user != "" and os_user.casefold() == name.casefold()
 
 
 def _checked(grants: tuple[str, ...]) -> tuple[str, ...]:

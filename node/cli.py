@@ -350,10 +350,10 @@ def readable(size: float) -> str:
 
 
 def who() -> str:
-    """Return the name of the person at the keyboard, as the system knows it."""
+    """Return the name of the person at the keyboard, as the system knows it: with sudo, who called that."""
     import getpass
 
     try:
-        return getpass.getuser()
+        return os.environ.get("SUDO_USER") or getpass.getuser()
     except (KeyError, OSError):
         return f"user {os.getuid()}"

@@ -1,7 +1,8 @@
 """How much may be deleted or erased in a day without a second person, and what waits for one.
 
 More than 100 studies of a node, or one percent of an archive's, within 24 hours is no slip that one person
-may make; up to ten are nobody's business, however small the archive.
+may make; up to ten are nobody's business, however small the archive. A person is one whichever way it comes,
+as far as that is known: with a password, with tokens, or as a user of this machine whom an account names.
 """
 
 from __future__ import annotations
@@ -40,10 +41,19 @@ class Wish(Struct, frozen=True, array_like=True):
 class SecondPerson:
     """Counts what was ordered within a day, and keeps what goes beyond until somebody else confirms it."""
 
-    def __init__(self, state: Tables, orders: Orders, studies: Callable[[], int], clock: Clock) -> None:
+    def __init__(
+        self,
+        state: Tables,
+        orders: Orders,
+        studies: Callable[[], int],
+        person: Callable[[str], str],
+        clock: Clock,
+    ) -> None:
+        """`studies` counts what there is; `person` returns who is meant by a name that decisions carry."""
         self._table = state.table("wishes", Wish)
         self._orders = orders
         self._studies = studies
+        self._person = person
         self._clock = clock
         self._ordering = Lock()
         self.others: Callable[[], Iterable[SecondPerson]] = lambda: ()
@@ -93,8 +103,10 @@ class SecondPerson:
             what = f"{len(found) or 'No'} wishes have an id that begins with {beginning!r}."
             raise NotFound(what, "See: peerpacs deletions")
         [(id, wish)] = found
-        if wish.who == who:
-            raise NotPermitted(f"{who} wished it, and cannot be the second person.", "Ask somebody else.")
+        if self._person(wish.who) == self._person(who):
+            known = f"; {who} is the same person" if wish.who != who else ""
+            what = f"{wish.who} wished it, and cannot be the second person{known}."
+            raise NotPermitted(what, "Ask somebody else.")
         self._table.delete(id)
         return wish
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from catalog import Clock, Entry, LmdbCatalog, Recorded
+from node.accounts import Accounts
 from node.archives import DEFAULT, ArchiveBook, Plan
 from node.audit import ArchiveAudit
 from node.bucket import BucketStore
@@ -182,7 +183,8 @@ class Doors:
             shared.journal.replay,
             self.outbox.keep,
         )
-        self.limit = SecondPerson(tables, self.orders, lambda: self.catalog.totals().studies, clock)
+        person = Accounts(shared.state, clock).person
+        self.limit = SecondPerson(tables, self.orders, lambda: self.catalog.totals().studies, person, clock)
         self.register = Register(self.decisions, tables, self.audit, self.orders, self.limit)
         self.accesses = Accesses(tables, clock)
 

@@ -73,6 +73,7 @@ def add_user(session: Session, name: str, roles: tuple[str, ...], note: str) -> 
 @click.option("--one-time", is_flag=True, help="Give a new one-time password; sessions end.")
 @click.option("--disable/--enable", "is_disabled", default=None, help="Let the user in no more, or again.")
 @click.option("--note", help="A word for the next administrator.")
+@click.option("--os-user", metavar="NAME", help="Who this is at the command line, if under another name.")
 @shared
 def edit_user(
     session: Session,
@@ -81,8 +82,12 @@ def edit_user(
     one_time: bool,
     is_disabled: bool | None,
     note: str | None,
+    os_user: str | None,
 ) -> int:
     """Change what is said, keep the rest.
+
+    A person who wished something over the web cannot be the second person at the command line (peerpacs
+    confirm): that is known by the name, or by --os-user where this machine knows the person by another one.
 
     Example: peerpacs users edit anna --role +sender
     """
@@ -90,7 +95,8 @@ def edit_user(
 
     with _accounts(session) as accounts:
         user = accounts.find(name)
-        changed: dict[str, Any] = {} if note is None else {"note": note}
+        said = {"note": note, "os_user": os_user}
+        changed: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
         if roles:
             changed["grants"] = _changed(user.grants, roles)
         if is_disabled is not None:
@@ -234,7 +240,7 @@ def _record(session: Session, what: str, detail: dict[str, Any]) -> None:
 def _told(user: User) -> dict[str, Any]:
     return {
         "name": user.name, "grants": list(user.grants), "state": _state(user), "note": user.note,
-        "made": user.made,
+        "made": user.made, "os_user": user.os_user,
     }  # fmt: skip
 
 

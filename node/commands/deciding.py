@@ -113,6 +113,9 @@ def hold_command(session: Session, target: str, reason: str) -> int:
 def confirm_command(session: Session, wish: str) -> int:
     """Have done, as the second person, what somebody else wished to delete or erase.
 
+    You are who this machine says (with sudo: who called it). If your account is named otherwise: peerpacs
+    users edit NAME --os-user. Whoever may act as the node's own user here is believed.
+
     Example: peerpacs confirm 3f2a91c0
     """
     with session.desk("confirm") as ask:

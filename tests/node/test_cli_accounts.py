@@ -10,6 +10,7 @@ import pytest
 
 from node.accounts import Accounts
 from node.audit import read
+from node.cli import who
 from node.passwords import hashed, is_right
 from sim.ports import free_port
 from tests.homes import serving
@@ -43,6 +44,21 @@ def test_of_a_password_a_hash_is_kept_that_costs_whoever_guesses_32_mb_and_three
     name, log_n, r, p, *_ = kept.split("$")
     assert (name, 128 * 2 ** int(log_n) * int(r), int(p)) == ("scrypt", 32 << 20, 3)
     assert is_right("four-plain-orange-words", kept)
+
+
+def test_an_account_says_who_it_is_at_the_command_line(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli.init()
+    for name in ("anna", "bob"):
+        cli("users", "add", name, "--role", "admin")
+    assert cli.json("users", "edit", "anna", "--os-user", "novakova")["os_user"] == "novakova"
+    cli("users", "edit", "bob", "--os-user", "Novakova", code=2)
+    assert "novakova is anna already" in cli.complaint.lower()
+    cli("users", "edit", "anna", "--os-user", "")
+    cli("users", "edit", "bob", "--os-user", "novakova")
+    monkeypatch.setenv("SUDO_USER", "novakova")
+    assert who() == "novakova"
 
 
 def test_users_have_roles_for_archives(cli: CommandLine) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
+from msgspec.structs import replace
 
 from catalog import Decision, NotPermitted, Selection, Verb
+from node.accounts import Accounts
 from node.disposal import ErasedUIDs, Orders
 from node.second_person import SecondPerson, Wish
 from node.state import State
@@ -27,17 +29,32 @@ class Archives:
     def __init__(self, state: State) -> None:
         self.now = 1_800_000_000.0
         self.studies = {"main": 0, "lab": 0}
+        self.accounts = Accounts(state, lambda: self.now)
         self.orders: dict[str, Orders] = {}
         self.limits: dict[str, SecondPerson] = {}
         for name in self.studies:
             tables = state.of(name)
             self.orders[name] = Orders(tables, tables.table("lasting", ErasedUIDs))
             self.limits[name] = SecondPerson(
-                tables, self.orders[name], lambda name=name: self.studies[name], lambda: self.now
+                tables,
+                self.orders[name],
+                lambda name=name: self.studies[name],
+                self.accounts.person,
+                lambda: self.now,
             )
         for name, limit in self.limits.items():
             limit.others = lambda name=name: [each for key, each in self.limits.items() if key != name]
         self._numbers = count(1)
+
+    def wish(self, who: str) -> str:
+        """Have somebody wish what is too much for one; return the wish's id."""
+        self.studies["main"] = 0
+        self.order(10)
+        limit = self.limits["main"]
+        with pytest.raises(NotPermitted), limit.ordering(Wish(Verb.DELETE, ("1.2.99",), "why", who)):
+            pass
+        [(id, _)] = limit.waiting()
+        return id
 
     def order(self, many: int, archive: str = "main", verb: Verb = Verb.DELETE, second: str = "") -> int:
         """Have studies deleted, one command each; return how many may be without a second person."""
@@ -102,6 +119,28 @@ def test_what_many_order_at_one_moment_is_counted_one_after_the_other(archives: 
     for thread in threads:
         thread.join(60)
     assert sum(done) == 10
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("ann", "ann"),
+        ("ann", "ann (token 3f2a91c0d11b)"),
+        ("ann (token 3f2a91c0d11b)", "ann (token 000000000000)"),
+        ("ann", "Ann"),
+        ("ann", "novakova"),
+        ("NOVAKOVA", "ann (token 3f2a91c0d11b)"),
+    ],
+)
+def test_nobody_is_a_second_person_to_himself_on_another_way(
+    archives: Archives, first: str, second: str
+) -> None:
+    user, _ = archives.accounts.add("ann", ("admin",))
+    archives.accounts.put(replace(user, os_user="novakova"))
+    id = archives.wish(first)
+    with pytest.raises(NotPermitted, match="cannot be the second person"):
+        archives.limits["main"].confirm(id, second)
+    assert archives.limits["main"].confirm(id, "bob").who == first
 
 
 @pytest.mark.slow
