@@ -17,6 +17,7 @@ from catalog import PacsError
 
 from ..servers import ServerError
 from ..targets import REFUSALS
+from .actors import Actor
 from .report import write
 from .script import SCENARIOS, Scene, parse, written
 from .stage import Stage
@@ -32,6 +33,7 @@ def act(
     *,
     report: Path | None = None,
     say: Callable[[str], object] = lambda line: None,
+    kind: type[Actor] = Actor,
 ) -> str:
     """Act a play; return its text with the transcripts as they were this time.
 
@@ -49,7 +51,7 @@ def act(
         transcript.append(line)
         say(line)
 
-    with Stage(seed) as stage:
+    with Stage(seed, kind) as stage:
         why = ""
         try:
             return written(list(_acted(scenes, stage, tell)))

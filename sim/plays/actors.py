@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,6 +93,11 @@ class Actor(Server):
         rows = self.peers()["peers"]
         up = {row["name"] for row in rows if row["state"] == "connected"}
         return up >= {other.called for other in others}
+
+    @contextmanager
+    def as_it_lies(self, *parts: str) -> Iterator[Path]:
+        """Yield a folder with these parts of its home as they are on the disk now, to be read."""
+        yield self.home
 
     def close(self) -> None:
         """Stop it, its link and its line."""

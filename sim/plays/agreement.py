@@ -90,8 +90,10 @@ def differing(members: Sequence[Actor]) -> list[str]:
     by_id = {str(member.peers()["node_id"]): member for member in members}
     found = []
     for reader in members:
-        mirror = Mirror(reader.home / _MIRROR, clock=lambda: 0.0, is_read_only=True)
-        with closing(mirror):
+        with (
+            reader.as_it_lies(_MIRROR) as home,
+            closing(Mirror(home / _MIRROR, clock=lambda: 0.0, is_read_only=True)) as mirror,
+        ):
             seen = {
                 owner_of(name).node_id: (owner_of(name).archive, share, mirror.digests(number))
                 for number, (name, share) in mirror.sources().items()
@@ -106,8 +108,12 @@ def differing(members: Sequence[Actor]) -> list[str]:
 
 
 def _stated(owner: Actor, archive: str, share: int) -> dict[int, Digest]:
-    environment = Environment(owner.home / _CATALOG.format(archive), is_read_only=True)
-    with closing(environment), environment.reading() as reading:
+    catalog = _CATALOG.format(archive)
+    with (
+        owner.as_it_lies(catalog) as home,
+        closing(Environment(home / catalog, is_read_only=True)) as environment,
+        environment.reading() as reading,
+    ):
         return digests(reading, share)
 
 

@@ -37,8 +37,10 @@ _COUNTED: Final = ("NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances"
 class Stage:
     """Where a play is acted; a context manager that leaves nothing behind."""
 
-    def __init__(self, seed: int = 1) -> None:
+    def __init__(self, seed: int = 1, kind: type[Actor] = Actor) -> None:
+        """`kind` is what its nodes are: processes, or such as are stepped."""
         self._seed = seed
+        self._kind = kind
         self._folder = tempfile.TemporaryDirectory(prefix="play")
         self._actors: dict[str, Actor] = {}
         self._studies: dict[str, list[Instance]] = {}
@@ -81,7 +83,7 @@ class Stage:
         return []
 
     def _begin(self, name: str, settings: Sequence[str], *, has_line: bool) -> Actor:
-        actor = Actor(Path(self._folder.name) / name, name, _read(settings), has_line=has_line)
+        actor = self._kind(Path(self._folder.name) / name, name, _read(settings), has_line=has_line)
         self._actors[name] = actor
         self._taken[name] = {}
         actor.start()
