@@ -37,7 +37,9 @@ def main(files: Sequence[Path], seed: int, turns: int, runs: int, log: Path | No
         # The order of sets is chance otherwise.
         sys.stdout.flush()
         os.execve(
-            sys.executable, [sys.executable, "-m", __spec__.name, *sys.argv[1:]], {**os.environ, _HASHES: "0"}
+            sys.executable,
+            [sys.executable, "-m", "sim.stepping", *sys.argv[1:]],
+            {**os.environ, _HASHES: "0"},
         )
     from . import world
 

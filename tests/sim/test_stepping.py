@@ -180,7 +180,14 @@ def test_a_killed_machine_does_nothing_more_and_its_connections_break() -> None:
     assert said == "b'..' b''\nfree again\n"
 
 
-GRIDS: Final = ("hospitals", "killed-hospital", "full-hospital", "wrong-clock", "bad-lines")
+GRIDS: Final = (
+    "hospitals",
+    "killed-hospital",
+    "full-hospital",
+    "wrong-clock",
+    "bad-lines",
+    "changed-hospitals",
+)
 ALONE: Final = ("one-node", "killed", "full", "cut")
 
 
