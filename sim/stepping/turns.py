@@ -8,6 +8,7 @@ anything to do, and by a little at each turn and each look at a clock, so that n
 from __future__ import annotations
 
 import _thread
+import gc
 import heapq
 import select
 import zlib
@@ -30,6 +31,8 @@ _STALL: Final = 0.5
 """Seconds that it then waits at most."""
 _BUSY: Final = 16
 """Turns after which descriptors are looked at, although somebody has something to do."""
+_TIDY: Final = 2000
+"""Turns between two collections of garbage."""
 _OUTSIDE: Final = 60.0
 """Seconds, of everybody's time, for other processes to do something when nobody here can."""
 
@@ -84,6 +87,7 @@ class Stepper:
         self._epoll = select.epoll()
         self._comes_back = False
         self._is_stuck = False
+        self._tidy_next = _TIDY
         self._living: dict[Turn, None] = {}
 
     # By hand.
@@ -132,6 +136,7 @@ class Stepper:
     def wait(self, until: float = FOREVER, descriptors: tuple[tuple[int, int], ...] = ()) -> bool:
         """Wait for a `wake`, a (descriptor, poll mask) or the time; say whether it was woken."""
         me = self.current
+        self._tidy()
         me.was_woken = me.is_ready = False
         me.round += 1
         if until < FOREVER:
@@ -144,6 +149,12 @@ class Stepper:
             names = ", ".join(turn.name for turn in self._living)
             raise Stuck(f"Every thread waits for another one: {names}.")
         return me.was_woken
+
+    def _tidy(self) -> None:
+        """Collect garbage now and then: what that ends may take locks, so it must come at the same turn."""
+        if self.steps >= self._tidy_next:
+            self._tidy_next = self.steps + _TIDY
+            gc.collect()
 
     def give_way(self) -> None:
         """Let others go on who can, and come back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import Final
@@ -28,6 +29,9 @@ def begin(seed: int) -> Stepper:
     threads.replace(stepper)
     sockets.replace(stepper)
     os.cpu_count = lambda: _CORES
+    # The stepper collects garbage, at turns of its own.
+    gc.disable()
+    gc.enable = gc.disable
     from .. import ports
     from . import calls, chance, mail
 
