@@ -29,6 +29,7 @@ _AGAIN: Final = 0.01
 _stepper: Stepper
 _ports = count(40_000)
 """Ports of who connects, and of who asks for any."""
+_numbers = count(1)
 open_sockets: Final[dict[str, dict[int, Socket]]] = {}
 """By host: what closes when it is killed."""
 
@@ -46,11 +47,16 @@ class Socket(_socket):
         self._limits: dict[int, float | None] = {socket.SO_RCVTIMEO: None, socket.SO_SNDTIMEO: None}
         self._here, self._there = 0, 0
         self._is_shut = False
+        self._number = next(_numbers)
         kind = socket.SOCK_STREAM if type == -1 else type
         super().__init__(socket.AF_UNIX if self._is_tcp else family, kind, 0, fileno)
         super().setblocking(False)
         self._host = _stepper.current.host
         open_sockets.setdefault(self._host, {})[self.fileno()] = self
+
+    def __hash__(self) -> int:
+        """Return its number: a set of sockets is in the same order in each run."""
+        return self._number
 
     @property
     def family(self) -> Any:
@@ -256,7 +262,7 @@ class Epoll:
         """See `select.epoll`; seconds."""
         seconds = None if timeout is None or timeout < 0 else timeout
         own = ((self._epoll.fileno(), select.POLLIN),)
-        return sorted(_polled(lambda: self._epoll.poll(0, maxevents), seconds, own))
+        return list(_polled(lambda: self._epoll.poll(0, maxevents), seconds, own))
 
     def __enter__(self) -> Epoll:
         return self

@@ -55,6 +55,8 @@ class Turn:
         self.is_over = False
         self.was_killed = False
         self.descriptors: tuple[tuple[int, int], ...] = ()
+        self.since = 0
+        """When it began to wait for them, as a number that grows."""
         self.heirs: list[Turn] = []
         """Who waits for its end."""
         self._baton = _thread.allocate_lock()
@@ -281,7 +283,7 @@ class Stepper:
     # Descriptors.
 
     def _watch(self, turn: Turn, descriptors: tuple[tuple[int, int], ...]) -> None:
-        turn.descriptors = descriptors
+        turn.descriptors, turn.since = descriptors, next(self._order)
         for number, mask in descriptors:
             self._watched.setdefault(number, []).append((turn, mask))
             self._register(number)
@@ -314,8 +316,11 @@ class Stepper:
         """Have go on whose descriptors are ready."""
         if not self._watched:
             return
-        found = self._epoll.poll(seconds, 1024)
-        for number, events in sorted(found):
-            for turn, mask in list(self._watched.get(number, ())):
+        ready = {}
+        for number, events in self._epoll.poll(seconds, 1024):
+            for turn, mask in self._watched.get(number, ()):
                 if events & (mask | select.EPOLLHUP | select.EPOLLERR):
-                    self.wake(turn)
+                    ready[turn.since] = turn
+        # Not by their numbers: which is free next, the kernel knows.
+        for _, turn in sorted(ready.items()):
+            self.wake(turn)
