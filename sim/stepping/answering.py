@@ -219,12 +219,11 @@ class Answer(grpc.ServicerContext):
     def cancel(self) -> bool:
         """Cut it; that is said by a thread of its own, because nobody who cuts waits for the wire."""
         with self._changed:
-            if not self.is_open():
-                return False
-            self._is_gone = True
+            is_news, self._is_gone = self.is_open(), True
             self._changed.notify_all()
-        threading.Thread(target=self._part, name=f"cuts {self._opening.method}", daemon=True).start()
-        return True
+        if is_news:
+            threading.Thread(target=self._part, name=f"cuts {self._opening.method}", daemon=True).start()
+        return is_news
 
     def _part(self) -> None:
         ending = self._ending(grpc.StatusCode.CANCELLED, "Cancelled on the server side")

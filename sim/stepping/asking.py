@@ -146,10 +146,20 @@ class Call(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
             pause = min(2 * pause, longest)
         return None
 
-    def _was_not_reached(self, error: PacsError | OSError) -> None:
-        if self._deadline is not None and time.monotonic() >= self._deadline:
+    def _is_too_late(self) -> bool:
+        """Say whether the deadline is over, which ends it."""
+        is_late = self._deadline is not None and time.monotonic() >= self._deadline
+        if is_late:
             self.end(Status(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))
-        elif not self._is_patient:
+        return is_late
+
+    def _was_broken(self, error: OSError) -> None:
+        # The other side knows the deadline too, and may hang up a moment before this one wakes.
+        if not self._is_too_late():
+            self.end(Status(grpc.StatusCode.UNAVAILABLE, f"Socket closed: {error}"))
+
+    def _was_not_reached(self, error: PacsError | OSError) -> None:
+        if not self._is_too_late() and not self._is_patient:
             what = error.what if isinstance(error, PacsError) else f"failed to connect: {error}"
             self.end(Status(grpc.StatusCode.UNAVAILABLE, what))
 
@@ -185,7 +195,7 @@ class Call(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
             except TimeoutError:
                 self._waits(line.frames)
             except OSError as error:
-                self.end(Status(grpc.StatusCode.UNAVAILABLE, f"Socket closed: {error}"))
+                self._was_broken(error)
         return None
 
     def _is_taken(self, payload: bytes) -> bool:
@@ -217,14 +227,14 @@ class Call(grpc.RpcError, grpc.Call, grpc.Future):  # type: ignore[type-arg]
     def _waits(self, frames: Frames) -> None:
         """Nothing came for as long as `_patience` said."""
         now = time.monotonic()
-        if self._deadline is not None and now >= self._deadline:
-            self.end(Status(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))
-        elif self._pinged is None:
+        if self._is_too_late():
+            return
+        if self._pinged is None:
             self._pinged = (now, frames.pieces)
             try:
                 frames.send(Kind.PING, b"", now + self._sign_within)
             except OSError as error:
-                self.end(Status(grpc.StatusCode.UNAVAILABLE, f"Socket closed: {error}"))
+                self._was_broken(error)
         elif self._pinged[1] == frames.pieces:
             self.end(Status(grpc.StatusCode.UNAVAILABLE, "keepalive watchdog timeout"))
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from catalog import PacsError
 from federation.links.dialing import dial, split_address
 
 from .chains import judge
@@ -16,6 +17,9 @@ _KEPT: Final = 4
 """Connections that wait for calls."""
 _CONNECT: Final = 20.0
 """Seconds to connect within, where no option says otherwise."""
+_BACKOFF: Final = ("grpc.initial_reconnect_backoff_ms", "grpc.max_reconnect_backoff_ms")
+_SLOWER: Final = 1.6
+"""What gRPC multiplies its backoff by at each failure."""
 
 
 class Credentials(NamedTuple):
@@ -41,6 +45,8 @@ class Lines:
         self._address, self._credentials = address, credentials
         self._lock = threading.Lock()
         self._idle: list[Line] = []
+        self._rest = self._rests_until = 0.0
+        self._failure = ""
         self._is_closed = False
 
     def take(self) -> Line | None:
@@ -64,12 +70,27 @@ class Lines:
             line.frames.close()
 
     def connect(self, deadline: float | None) -> Line:
-        """Return a new connection to whom the channel is for.
+        """Return a new connection to whom the channel is for; after a failure nobody dials for a while.
 
         Raises:
             PacsError: nobody answers there.
-            OSError: somebody else does, or nobody in time.
+            OSError: somebody else does, or nobody in time, or it is too soon to dial again.
         """
+        began = time.monotonic()
+        if began < self._rests_until:
+            raise ConnectionError(self._failure)
+        try:
+            line = self._dialed(deadline)
+        except (PacsError, OSError) as error:
+            if deadline is None or time.monotonic() < deadline:
+                first, longest = (self.options.get(name, 0) / 1000 for name in _BACKOFF)
+                self._rest = min(max(_SLOWER * self._rest, first), longest)
+                self._rests_until, self._failure = began + self._rest, str(error)
+            raise
+        self._rest = self._rests_until = 0.0
+        return line
+
+    def _dialed(self, deadline: float | None) -> Line:
         began = time.monotonic()
         within = self.options.get("grpc.min_reconnect_backoff_ms", 1000 * _CONNECT) / 1000
         until = began + within

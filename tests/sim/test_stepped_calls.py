@@ -1,7 +1,8 @@
-"""gRPC played over sockets answers, refuses and breaks as the real one does, with the product's own parts."""
+"""gRPC played over sockets answers, refuses and breaks as the real one, to which the same tests are put."""
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import socket
 import threading
@@ -10,11 +11,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from catalog import NotFound, PacsError, Unavailable
 from federation.links import dialing
@@ -42,11 +44,25 @@ pytestmark = pytest.mark.timeout(60)
 OWNER = str(uuid.uuid4())
 
 
-@pytest.fixture(autouse=True)
-def played() -> Iterator[None]:
-    """Has gRPC played for the time of a test."""
-    with installed():
-        yield
+@pytest.fixture(autouse=True, params=["played", "real"])
+def kind(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Has gRPC played for the time of a test, or be the real one: both have to do what is claimed."""
+    with installed() if request.param == "played" else contextlib.nullcontext():
+        yield request.param
+
+
+PLAYED = pytest.mark.parametrize("kind", ["played"], indirect=True)
+"""What is ours alone, or takes the real one a minute."""
+
+
+class Pair(NamedTuple):
+    """A key and its chain."""
+
+    key: bytes
+    chain: list[x509.Certificate]
+
+
+NOBODY = Pair(b"", [])
 
 
 class Papers:
@@ -57,28 +73,28 @@ class Papers:
         self.root = make_root("CZ-MED", key, now)
         self._between = make_intermediate(Issuer(self.root, key), "CZ-MED", self._key.public_key(), now)
 
-    def chain(self, node_id: str, ago: float = 0.0, lifetime: float = 3600.0) -> list[x509.Certificate]:
-        """Return the chain of a node."""
-        issuer = Issuer(self._between, self._key)
+    def pair(self, node_id: str, ago: float = 0.0, lifetime: float = 3600.0) -> Pair:
+        """Return what a node has."""
+        issuer, key = Issuer(self._between, self._key), make_key()
         node = Node(node_id, "Brno", "brno")
-        leaf = make_leaf(issuer, b"g" * 32, node, make_key().public_key(), time.time() - ago, lifetime)
-        return [leaf, self._between]
+        leaf = make_leaf(issuer, b"g" * 32, node, key.public_key(), time.time() - ago, lifetime)
+        return Pair(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), [leaf, self._between]
+        )
 
 
 class Host:
     """A server with the methods of a test."""
 
-    def __init__(self, papers: Papers, chain: list[x509.Certificate], *, is_mutual: bool = True) -> None:
-        self.pool, self.chain = ThreadPoolExecutor(8), chain
+    def __init__(self, papers: Papers, pair: Pair) -> None:
+        self.pool, self.pair = ThreadPoolExecutor(8), pair
         self.server = grpc.server(self.pool, options=server_options())
-        roots = to_pem([papers.root]) if is_mutual else None
 
         def in_force() -> Any:
-            return grpc.ssl_server_certificate_configuration([(b"", to_pem(self.chain))], roots)
+            shown = (self.pair.key, to_pem(self.pair.chain))
+            return grpc.ssl_server_certificate_configuration([shown], to_pem([papers.root]))
 
-        tls = grpc.dynamic_ssl_server_credentials(
-            in_force(), in_force, require_client_authentication=is_mutual
-        )
+        tls = grpc.dynamic_ssl_server_credentials(in_force(), in_force, require_client_authentication=True)
         self.port = self.server.add_secure_port("127.0.0.1:0", tls)
         self.contexts: queue.SimpleQueue[grpc.ServicerContext] = queue.SimpleQueue()
         self.go_on = threading.Event()
@@ -136,7 +152,7 @@ def papers() -> Papers:
 @pytest.fixture
 def host(papers: Papers) -> Iterator[Host]:
     """A server that wants certificates."""
-    made = Host(papers, papers.chain(OWNER))
+    made = Host(papers, papers.pair(OWNER))
     yield made
     made.close()
 
@@ -150,15 +166,16 @@ def channel(papers: Papers, host: Host) -> Iterator[Open]:
     opened: list[grpc.Channel] = []
 
     def make(
-        chain: list[x509.Certificate] | None = None,
+        pair: Pair | None = None,
         name: str = OWNER,
         port: int = 0,
         proxy: str = "",
         options: tuple[tuple[str, Any], ...] = (),
         roots: list[x509.Certificate] | None = None,
     ) -> grpc.Channel:
-        shown = papers.chain(str(uuid.uuid4())) if chain is None else chain
-        tls = grpc.ssl_channel_credentials(to_pem(roots or [papers.root]), b"", to_pem(shown))
+        shown = papers.pair(str(uuid.uuid4())) if pair is None else pair
+        own = (shown.key, to_pem(shown.chain)) if shown.chain else (None, None)
+        tls = grpc.ssl_channel_credentials(to_pem(roots or [papers.root]), *own)
         said = [*channel_options(server_name(name), proxy), *options]
         opened.append(grpc.secure_channel(f"127.0.0.1:{port or host.port}", tls, said))
         return opened[-1]
@@ -188,6 +205,7 @@ def test_requests_and_answers_alternate_for_as_long_as_both_like(channel: Open) 
     assert call.code() is grpc.StatusCode.OK
 
 
+@PLAYED
 def test_a_call_that_ended_well_leaves_its_connection_to_the_next_one(channel: Open, host: Host) -> None:
     to = channel()
     for _ in range(3):
@@ -231,7 +249,7 @@ def test_a_deadline_ends_a_call_on_both_sides(channel: Open, host: Host) -> None
     call = to.unary_stream("/t/Count")(b"3", timeout=2.0)
     assert [next(call) for _ in range(3)] == [b"0", b"1", b"2"]
     assert _code(lambda: next(call)) is codes.DEADLINE_EXCEEDED
-    assert call.details() == "Deadline Exceeded"
+    assert "Deadline Exceeded" in call.details()
 
 
 def test_who_cancels_is_told_so_and_the_handler_sees_that_nobody_waits(channel: Open, host: Host) -> None:
@@ -270,7 +288,7 @@ def test_a_handler_that_waits_for_requests_is_told_when_the_caller_is_gone(chann
 def test_a_call_that_is_cut_by_the_server_is_cancelled_for_who_made_it(channel: Open, host: Host) -> None:
     call = channel().unary_stream("/t/Count")(b"3")
     assert [next(call) for _ in range(3)] == [b"0", b"1", b"2"]
-    assert host.contexts.get().cancel()
+    host.contexts.get().cancel()
     assert _code(lambda: next(call)) is grpc.StatusCode.CANCELLED
 
 
@@ -291,7 +309,8 @@ def test_a_server_that_stops_lets_calls_end_for_its_grace_and_frees_its_port(
     call = to.unary_unary("/t/Say").future(b"waits")
     host.contexts.get()
     stopped = host.server.stop(30)
-    assert _code(lambda: to.unary_unary("/t/Say")(b"a")) is grpc.StatusCode.UNAVAILABLE
+    refused = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+    assert _code(lambda: to.unary_unary("/t/Say")(b"a")) in refused
     host.go_on.set()
     assert call.result() == b"WAITS"
     assert stopped.wait(30)
@@ -315,29 +334,31 @@ def test_a_caller_without_a_certificate_of_the_grid_that_counts_now_is_not_let_i
     papers: Papers, channel: Open, host: Host
 ) -> None:
     node = str(uuid.uuid4())
-    for shown in ([], Papers().chain(node), papers.chain(node, ago=7200, lifetime=60)):
-        call = channel(chain=shown).unary_unary("/t/Say")
+    for shown in (NOBODY, Papers().pair(node), papers.pair(node, ago=7200, lifetime=60)):
+        call = channel(shown).unary_unary("/t/Say")
         assert _code(lambda call=call: call(b"a")) is grpc.StatusCode.UNAVAILABLE
     assert host.contexts.empty()
 
 
 def test_a_handler_sees_the_certificate_of_who_calls(papers: Papers, channel: Open, host: Host) -> None:
-    chain = papers.chain(str(uuid.uuid4()))
-    channel(chain).unary_unary("/t/Say")(b"a", metadata=(("pp-a", "b"), ("pp-c-bin", b"\xff")))
+    pair = papers.pair(str(uuid.uuid4()))
+    channel(pair).unary_unary("/t/Say")(b"a", metadata=(("pp-a", "b"), ("pp-c-bin", b"\xff")))
     context = host.contexts.get()
-    assert context.auth_context()["x509_pem_cert"] == [to_pem(chain[:1])]
-    assert tuple(context.invocation_metadata()) == (("pp-a", "b"), ("pp-c-bin", b"\xff"))
+    assert context.auth_context()["x509_pem_cert"] == [to_pem(pair.chain[:1])]
+    said = [tuple(each) for each in context.invocation_metadata()]
+    assert [each for each in said if each[0].startswith("pp-")] == [("pp-a", "b"), ("pp-c-bin", b"\xff")]
 
 
 def test_a_new_certificate_is_shown_from_the_next_connection_on(
     papers: Papers, channel: Open, host: Host
 ) -> None:
     address = f"127.0.0.1:{host.port}"
-    assert dialing.peer_certificate(address) == to_der(host.chain[0])
-    host.chain = papers.chain(OWNER)
-    assert dialing.peer_certificate(address, name=server_name(OWNER)) == to_der(host.chain[0])
+    assert dialing.peer_certificate(address) == to_der(host.pair.chain[0])
+    host.pair = papers.pair(OWNER)
+    assert dialing.peer_certificate(address, name=server_name(OWNER)) == to_der(host.pair.chain[0])
 
 
+@PLAYED
 def test_a_door_finds_the_name_in_what_a_caller_begins_with() -> None:
     assert server_name_in(hello(server_name(OWNER))) == server_name(OWNER)
     assert server_name_in(hello("")) == ""
@@ -355,7 +376,11 @@ def test_a_line_that_is_cut_breaks_calls_off_and_one_that_is_whole_again_carries
         assert _code(lambda: list(call)) is grpc.StatusCode.UNAVAILABLE
         assert _code(lambda: to.unary_unary("/t/Say")(b"a")) is grpc.StatusCode.UNAVAILABLE
         line.heal()
-        assert to.unary_unary("/t/Say")(b"a") == b"A"
+        say = to.unary_unary("/t/Say")
+        # Who just failed to connect is not dialed again at once: other calls are told so.
+        assert _code(lambda: say(b"a")) is grpc.StatusCode.UNAVAILABLE
+        assert say(b"a", wait_for_ready=True, timeout=30) == b"A"
+        assert say(b"a") == b"A"
     finally:
         line.close()
 
@@ -373,6 +398,7 @@ def test_a_call_that_waits_for_its_peer_begins_when_the_line_is_whole_again(
         link.close()
 
 
+@PLAYED
 def test_a_line_gone_silent_is_noticed_by_a_sign_of_life_that_does_not_come(
     channel: Open, host: Host
 ) -> None:
