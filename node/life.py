@@ -103,13 +103,20 @@ def _decided(decisions: list[Decision]) -> Iterator[dict[str, str]]:
 def _audited(
     study: str, audit: Path, told: set[str], is_ours: Callable[[Line], bool]
 ) -> Iterator[dict[str, str]]:
+    looks: set[tuple[str, str]] = set()
     for line in filter(is_ours, read(audit, study)):
         # Who reads this very story, or what else REST knows of the study, does nothing to it: see the audit.
         if line.event == "access" and str(line.detail.get("what", "")).startswith("GET "):
             continue
         # One UID may be the beginning of another.
         if study in _words(line.detail) and line.detail.get("decision") not in told:
-            yield {"time": line.time, "sentence": _sentence(line)}
+            sentence = _sentence(line)
+            # Whoever looks, looks again and again: told once a day.
+            if line.event in ("find", "retrieve") and " fetched " not in sentence:
+                if (line.time[:10], sentence) in looks:
+                    continue
+                looks.add((line.time[:10], sentence))
+            yield {"time": line.time, "sentence": sentence}
 
 
 def _words(value: Any) -> set[str]:
@@ -172,14 +179,14 @@ def _now(study: str, entries: list[Entry], catalog: CatalogWriter, held: HeldShe
         series = len({entry.SeriesInstanceUID for entry in entries})
         sources = ", ".join(sorted({entry.source for entry in entries}))
         count = f"{_instances(len(entries))} in {series} series ({size:,.0f} kB)"
-        are, they = ("is", "it") if len(entries) == 1 else ("are", "they")
-        sentences.append(f"{count} {are} here; {they} came from {sources}.")
+        came = "is here; it came from" if len(entries) == 1 else "are here; they came from"
+        sentences.append(f"{count} {came} {sources}.")
     if waiting:
         wait = "waits" if waiting == 1 else "wait"
         sentences.append(f"{_instances(waiting)} {wait} for a person: peerpacs held release --study {study}")
     if conflicts:
-        are = "UID in it is" if conflicts == 1 else "UIDs in it are"
-        sentences.append(f"{conflicts} {are} in conflict: peerpacs conflicts list")
+        are = "UID in it is in conflict" if conflicts == 1 else "UIDs in it are in conflict"
+        sentences.append(f"{conflicts} {are}: peerpacs conflicts list")
     return " ".join(sentences) or None
 
 

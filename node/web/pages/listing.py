@@ -151,10 +151,11 @@ def _row(row: Mapping[str, Any], heads: Sequence[tuple[str, str]], words: Words,
 
 def _images(row: Mapping[str, Any], words: Words) -> str:
     whole, here = row.get("NumberOfStudyRelatedInstances"), row.get("here")
-    is_all = here is None or here == whole
-    shown = words.count(whole) if is_all else f"{words.count(here)} / {words.count(whole)}"
     series = row.get("NumberOfStudyRelatedSeries")
-    return shown + (f'<span class="under">{words("{n} series", n=int(series))}</span>' if series else "")
+    under = [words("{n} series", n=int(series))] if series else []
+    if here and int(here) < int(whole or 0):
+        under.append(words("{k} here", k=int(here)))
+    return f'{words.count(whole)}<span class="under">{" · ".join(under)}</span>'
 
 
 def _badge(site: Mapping[str, Any], words: Words) -> str:

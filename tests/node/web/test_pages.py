@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import base64
+import errno
 import json
+import os
 import re
 from collections.abc import Iterator
 from io import BytesIO
@@ -270,6 +273,34 @@ def test_every_sentence_of_the_pages_has_its_czech(site: Web, chromium: Browser)
         somebody.sees("Jméno pacienta")
         assert somebody.page.locator("html").get_attribute("lang") == "cs"
         somebody.picture("studies-cs")
+        somebody.page.locator("tbody a").first.click()
+        somebody.sees("První snímek přišel z")
+        somebody.sees("Snímky zde: ")
+
+
+def test_what_the_node_says_most_has_its_czech_and_the_node_still_says_it() -> None:
+    czech = json.loads((FOLDER / "said.cs.json").read_text())
+    root = FOLDER.parents[3]
+    sources = [
+        path for floor in ("anonymizer", "federation", "node") for path in (root / floor).rglob("*.py")
+    ]
+    ours = "\0".join(_literals(path.read_text()) for path in sources)
+    of_the_system = {os.strerror(number) for number in errno.errorcode} | {
+        "Name or service not known",
+        "timed out",
+    }
+    for pattern, told in czech.items():
+        assert set(re.findall(r"{\w+}", told)) <= set(re.findall(r"{\w+}", pattern)), pattern
+        # Numbers are put before their nouns by functions of their own.
+        for part in re.split(r"{\w+}|\b(?:instance|serie)s?\b", pattern):
+            words = part.strip(" .:;,()'\"")
+            assert words in ours or pattern in of_the_system, f"{words!r} of {pattern!r} is said no more"
+
+
+def _literals(code: str) -> str:
+    """Return every string of a module, also the parts of those that are put together."""
+    constants = (each for each in ast.walk(ast.parse(code)) if isinstance(each, ast.Constant))
+    return "\0".join(each.value for each in constants if isinstance(each.value, str))
 
 
 def test_a_page_that_is_left_open_does_not_fill_the_audit(site: Web) -> None:

@@ -20,6 +20,7 @@ from tests.node.web.asking import Answer, Web, file_of, path_of, web
 from tests.running import until
 
 FILE = "application/dicom"
+ANY = {"Accept": "*/*"}
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,21 @@ def test_a_study_leaves_as_a_zip_file_with_every_byte(site: Web) -> None:
         kept = {name.split("/")[1].removesuffix(".dcm"): made.read(name) for name in made.namelist()}
     assert kept == {each.SOPInstanceUID: file_of(each) for each in sent}
     assert site.ask("GET", "/api/studies/1.2.3/zip").status == 404
+
+
+def test_the_life_of_a_study_says_in_words_and_once_a_day_who_looked_at_it(site: Web) -> None:
+    sent = phantoms(4)
+    site.store(*sent)
+    uid = path_of(sent[0], levels=1).removeprefix("/studies/")
+    for _ in range(2):
+        assert site.ask("GET", f"/dicom-web/studies/{uid}/series", **ANY).status == 200
+        assert site.ask("GET", f"/dicom-web/studies/{uid}/metadata", **ANY).status == 200
+        assert site.ask("GET", f"/api/studies/{uid}/life").status == 200
+    site.node.audit.step()
+    said = [each["sentence"] for each in site.ask("GET", f"/api/studies/{uid}/life").json["events"]]
+    assert sum(each.endswith(" looked it up.") for each in said) == 1
+    assert sum(each.endswith(" read headers of it.") for each in said) == 1
+    assert not [each for each in said if "outcome" in each or "access" in each]
 
 
 def test_changes_are_told_since_a_cursor_and_each_only_once(site: Web) -> None:

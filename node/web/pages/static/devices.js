@@ -3,7 +3,7 @@
 import { ask, get, may } from './api.js'
 import { show } from './frame.js'
 import { Dialog, Field, html, Progress, State, Table, Trouble, useAnswer, useState } from './parts.js'
-import { count, moment, t, told } from './words.js'
+import { count, moment, said, t, told } from './words.js'
 
 const SERVICES = ['echo', 'store', 'find', 'move', 'get', 'commit', 'reject']
 
@@ -24,8 +24,8 @@ function Devices() {
     <${Table} label=${t('Refused lately')} rows=${answer.refusals.slice(0, 30)} keyOf=${(row) => `${row.ae_title} ${row.address} ${row.what}`} empty=${t('Nobody was refused.')}
       columns=${[
     { head: t('Who'), kind: 'nowrap', cell: (row) => html`${row.ae_title || t('(nobody by name)')}<span class="under">${row.address}</span>` },
-    { head: t('What'), cell: (row) => row.what },
-    { head: t('Why'), cell: (row) => html`${row.why}${row.remedy && html`<span class="under mono">${row.remedy}</span>`}` },
+    { head: t('What'), cell: (row) => said(row.what) },
+    { head: t('Why'), cell: (row) => html`${said(row.why)}${row.remedy && html`<span class="under mono">${said(row.remedy)}</span>`}` },
     { head: t('Times'), kind: 'number', cell: (row) => count(row.count) },
     { head: t('Last'), kind: 'nowrap', cell: (row) => moment(row.last, 'short') },
     { head: '', cell: (row) => row.ae_title && !row.what.startsWith('web') && html`<button class="small" onClick=${() => change(allowed(row, answer.devices))}>${t('Allow')}</button>` },
@@ -51,14 +51,14 @@ function allowed(refusal, devices) {
 }
 
 function Echo({ row }) {
-  const [said, say] = useState()
+  const [heard, say] = useState()
   const call = async () => {
     say({ isBusy: true })
     try { say({ seconds: (await ask('POST', `/api/devices/${encodeURIComponent(row.ae_title)}/echo`)).seconds }) } catch (error) { say({ error }) }
   }
-  if (said?.isBusy) return t('calling …')
-  return html`<button class="small" onClick=${call}>${t('Call')}</button> ${said?.error && html`<${State} kind="bad">${said.error.message}</${State}>`}
-    ${said?.seconds !== undefined && html`<${State} kind="good">${t('{ms} ms', { ms: Math.round(said.seconds * 1000) })}</${State}>`}`
+  if (heard?.isBusy) return t('calling …')
+  return html`<button class="small" onClick=${call}>${t('Call')}</button> ${heard?.error && html`<${State} kind="bad">${said(heard.error.message)}</${State}>`}
+    ${heard?.seconds !== undefined && html`<${State} kind="good">${t('{ms} ms', { ms: Math.round(heard.seconds * 1000) })}</${State}>`}`
 }
 
 function Forget({ row, done }) {

@@ -3,7 +3,7 @@
 import { api, ask, get, post } from './api.js'
 import { show } from './frame.js'
 import { Deed, html, Progress, State, Table, Trouble, useAnswer, useState } from './parts.js'
-import { count, t } from './words.js'
+import { count, said, t } from './words.js'
 
 const SOURCE = { name: 'source', label: t('Path on the machine of the node'), required: true, maxlength: 4096, placeholder: '/media/cdrom', hint: t('A folder, a zip file, or a medium with a DICOMDIR.') }
 const FIELDS = [SOURCE,
@@ -14,7 +14,7 @@ const TOLD = new Set(['id', 'archive', 'source', 'issuer', 'patient', 'is_over',
 const FATES = { stored: t('stored'), refused: t('refused'), 'not DICOM': t('not DICOM'), missing: t('missing'), 'done earlier': t('done earlier') }
 const counts = (row) => Object.entries(row).filter(([name, value]) => !TOLD.has(name) && value > 0)
 
-const listed = (rows) => rows.length > 0 && html`<details><summary>${count(rows.length)}</summary><ul>${rows.slice(0, 100).map((each) => html`<li><code>${Object.values(each).join(' · ')}</code></li>`)}</ul>${rows.length > 100 && html`<p class="hint">${t('The first 100; all of them: peerpacs import --json')}</p>`}</details>`
+const listed = (rows) => rows.length > 0 && html`<details><summary>${count(rows.length)}</summary><ul>${rows.slice(0, 100).map((each) => html`<li><code>${Object.values(each).map(said).join(' · ')}</code></li>`)}</ul>${rows.length > 100 && html`<p class="hint">${t('The first 100; all of them: peerpacs import --json')}</p>`}</details>`
 
 function Imports() {
   const { answer, error, again } = useAnswer((signal) => get(`${api}/imports`, { signal }), [], 2)
@@ -26,7 +26,7 @@ function Imports() {
     <${Table} label=${t('Imports')} rows=${answer} empty=${t('Nothing was imported since the node started.')} columns=${[
     { head: t('From'), cell: (row) => html`<code>${row.source}</code><span class="under">${row.archive}</span>` },
     { head: t('State'), cell: (row) => html`${row.failure ? html`<${State} kind="bad">${t('stopped')}</${State}>` : row.is_over ? html`<${State} kind="good">${t('done')}</${State}>` : html`<${State} kind="moving">${t('being taken in')}</${State}>`}
-      ${[row.failure, row.warning].filter(Boolean).map((says) => html`<span class="under">${says}</span>`)}` },
+      ${[row.failure, row.warning].filter(Boolean).map((says) => html`<span class="under">${said(says)}</span>`)}` },
     { head: t('Files'), cell: (row) => counts(row).map(([name, number]) => html`<span class="nowrap">${count(number)} ${FATES[name] ?? name}</span><br />`) },
     { head: t('Not stored'), cell: (row) => listed(row.not_stored) },
     { head: t('Odd'), cell: (row) => listed(row.odd) },

@@ -1,15 +1,15 @@
 // The parts that pages are put together from.
 
 import { html, useEffect, useRef, useState } from './preact.js'
-import { count, t, told } from './words.js'
+import { count, said, t, told } from './words.js'
 
 export { html, useEffect, useRef, useState }
 
 /** A sentence about something that went wrong, what can be done about it, and a way to try again. */
 export function Trouble({ error, again }) {
   if (!error) return null
-  return html`<div class="notice bad" role="alert"><strong>${error.message}</strong>
-    ${error.next && html`<span>${error.next}</span>`}
+  return html`<div class="notice bad" role="alert"><strong>${said(error.message)}</strong>
+    ${error.next && html`<span>${said(error.next)}</span>`}
     ${again && html`<button onClick=${again}>${t('Try again')}</button>`}</div>`
 }
 
@@ -90,7 +90,7 @@ export function Field({ label, hint, options, value, ...rest }) {
 }
 
 /** Rows one can walk through with j and k and open with o or Enter; where it is narrow, each is a card of its own. */
-export function Table({ label, columns, rows, open, empty, keyOf = (row) => row.id, mark }) {
+export function Table({ label, columns, rows, open, empty, keyOf = (row) => row.id, mark, isDense }) {
   const [at, setAt] = useState(-1)
   const now = useRef(-1)
   const body = useRef()
@@ -108,7 +108,7 @@ export function Table({ label, columns, rows, open, empty, keyOf = (row) => row.
     return () => removeEventListener('keydown', hear)
   })
   if (!rows.length) return html`<p class="empty">${empty}</p>`
-  return html`<div class="scroll"><table role="table" aria-label=${label}>
+  return html`<div class="scroll ${isDense ? 'dense' : ''}"><table role="table" aria-label=${label}>
     <thead role="rowgroup"><tr role="row">${columns.map((column) => column.head
       ? html`<th role="columnheader" class=${column.kind} scope="col">${column.head}</th>` : html`<td role="cell"></td>`)}</tr></thead>
     <tbody role="rowgroup" ref=${body}>${rows.map((row, number) => html`<tr role="row" key=${keyOf(row)} class="${number === at ? 'at' : ''} ${mark?.(row) ?? ''}"

@@ -4,7 +4,7 @@ import { ask, get, post } from './api.js'
 import { show } from './frame.js'
 import { Deed, Dialog, html, Progress, State, Table, Trouble, useAnswer, useState } from './parts.js'
 import { standing } from './sites.js'
-import { moment, t, told } from './words.js'
+import { moment, said, t, told } from './words.js'
 
 function Peers() {
   const { answer, error, again } = useAnswer(async (signal) => {
@@ -32,8 +32,8 @@ function Peers() {
 }
 
 const columns = (setDeed, grants, isAuthority) => [
-  { head: t('Site'), kind: 'nowrap', cell: (row) => html`<strong>${row.name}</strong><span class="under">${row.site}</span>` },
-  { head: t('State'), cell: (row) => { const [kind, says] = standing(row); return html`<${State} kind=${kind}>${says}</${State}>${row.why && html`<span class="under">${row.why} ${row.next}</span>`}` } },
+  { head: t('Site'), kind: 'nowrap', cell: (row) => html`<strong>${row.name}</strong>${row.site !== row.name && html`<span class="under">${row.site}</span>`}` },
+  { head: t('State'), cell: (row) => { const [kind, says] = standing(row); return html`<${State} kind=${kind}>${says}</${State}>${row.why && html`<span class="under">${said(row.why)} ${said(row.next)}</span>`}` } },
   { head: t('Address'), cell: (row) => html`<code>${row.addresses.join(' ') || t('it calls us')}</code>` },
   { head: t('May do here'), cell: (row) => html`${own(row, grants).map((grant) => html`<span class="badge tag">${grant.share}: ${[grant.ops.join(', '), ...grant.purposes, ...grant.roles].join('; ')}</span> `)}${!own(row, grants).length && t('nothing')}` },
   { head: '', kind: 'nowrap', cell: (row) => row.state !== 'expelled' && html`<button class="small" onClick=${() => setDeed(grant(row, grants))}>${t('What it may')}</button>

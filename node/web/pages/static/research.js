@@ -3,7 +3,7 @@
 import { get, may, post } from './api.js'
 import { show } from './frame.js'
 import { Deed, Facts, Field, html, Progress, REASON, State, Table, Trouble, useAnswer, useState } from './parts.js'
-import { bytes, count, moment, span, t } from './words.js'
+import { bytes, count, moment, said, span, t } from './words.js'
 
 const chosen = () => new URLSearchParams(location.search).get('project') ?? ''
 const at = (project) => `/api/projects/${encodeURIComponent(project)}`
@@ -26,7 +26,7 @@ function Projects({ pick }) {
   return html`<${Trouble} error=${error} again=${again} />
     <${Table} label=${t('Projects')} rows=${answer} keyOf=${(row) => row.name} open=${(row) => pick(row.name)}
       empty=${html`${t('There is no project yet. One is made with:')} <code>peerpacs projects add NAME</code>`} columns=${[
-    { head: t('Project'), cell: (row) => html`<button class="quiet" onClick=${() => pick(row.name)}>${row.name}</button><span class="under">${row.title}</span>` },
+    { head: t('Project'), cell: (row) => html`<button class="quiet first" onClick=${() => pick(row.name)}>${row.name}</button><span class="under">${row.title}</span>` },
     { head: t('Profile'), cell: (row) => row.profile },
     { head: t('Members'), cell: (row) => row.members.join(', ') },
     { head: t('Exports'), kind: 'number', cell: (row) => count(row.exports) },
@@ -79,9 +79,9 @@ const columns = (name, setDeed) => {
   return [
     { head: t('Ordered'), kind: 'nowrap', cell: (row) => html`${moment(row.when, 'short')}<span class="under">${row.who}</span>` },
     { head: t('What for'), cell: (row) => html`${row.purpose || '–'}<span class="under">${row.target}</span>` },
-    { head: t('State'), kind: 'says', cell: (row) => html`<${State} kind=${stage(row.standing)}>${row.standing}</${State}>
+    { head: t('State'), kind: 'says', cell: (row) => html`<${State} kind=${stage(row.standing)}>${said(row.standing)}</${State}>
       ${row.progress.total > 0 && html`<${Progress} says=${`${row.progress.step} ${count(row.progress.done)} / ${count(row.progress.total)}`} share=${row.progress.done / row.progress.total} />`}
-      ${row.why && html`<span class="under">${row.why}</span>`}${row.sites.map((site) => html`<span class="under">${site.name}: ${site.standing} ${site.why}</span>`)}` },
+      ${row.why && html`<span class="under">${said(row.why)}</span>`}${row.sites.map((site) => html`<span class="under">${site.name}: ${said(site.standing)} ${said(site.why)}</span>`)}` },
     { head: t('Released'), kind: 'number', cell: (row) => html`${count(row.released)} / ${count(row.found)}<span class="under">${bytes(row.size)}</span>${Object.entries(row.held).map(([why, n]) => html`<span class="under">${count(n)} ${why}</span>`)}` },
     { head: '', kind: 'nowrap', cell: (row) => html`${[APPROVAL, A_LOOK].includes(row.standing) && html`${row.standing === A_LOOK ? act(row, 'release', t('Let it go'), t('You have looked at what is to leave.')) : act(row, 'approve', t('Approve'), t('It may run and leave this site, de-identified by the profile of its project.'))}
       ${act(row, 'refuse', t('Refuse'), '', [REASON])}`}${stage(row.standing) === 'moving' && act(row, 'stop', t('Stop'), '')}${row.standing === 'failed' && act(row, 'retry', t('Try again'), '')}
@@ -90,12 +90,12 @@ const columns = (name, setDeed) => {
 }
 
 const heldColumns = (name, setDeed) => [
-  { head: t('Why'), cell: (row) => html`${row.sentence}<span class="under">${row.reason}</span>` },
+  { head: t('Why'), cell: (row) => html`${said(row.sentence)}<span class="under">${row.reason}</span>` },
   { head: t('From'), kind: 'nowrap', cell: (row) => html`${row.source}<span class="under">${moment(row.when, 'short')}</span>` },
   { head: t('Size'), kind: 'number', cell: (row) => bytes(row.size) },
   { head: t('Goes by itself'), kind: 'nowrap', cell: (row) => t('in {span}', { span: span(Math.max(0, row.until - Date.now() / 1000)) }) },
   { head: '', kind: 'nowrap', cell: (row) => html`<button class="small" onClick=${() => setDeed({ title: t('Destroy'), says: t('This cannot be taken back.'), danger: true, fields: [REASON], verb: t('Destroy'), does: (form) => post(`${at(name)}/quarantine/${row.id}/reject`, form) })}>${t('Destroy')}</button>
-    <button class="small" onClick=${() => setDeed({ title: t('Run it again'), says: row.sentence, fields: [{ ...REASON, required: false }], verb: t('Run it again'), does: (form) => post(`${at(name)}/quarantine/${row.id}/rerun`, form) })}>${t('Run it again')}</button>` },
+    <button class="small" onClick=${() => setDeed({ title: t('Run it again'), says: said(row.sentence), fields: [{ ...REASON, required: false }], verb: t('Run it again'), does: (form) => post(`${at(name)}/quarantine/${row.id}/rerun`, form) })}>${t('Run it again')}</button>` },
 ]
 
 /** Question, counts of each site, then the order: nothing runs before somebody has seen how much it is. */
@@ -129,7 +129,7 @@ const COUNTED = [
   { head: t('Subjects'), kind: 'number', cell: (site) => few(site.subjects, site) },
   { head: t('Studies'), kind: 'number', cell: (site) => few(site.studies, site) },
   { head: t('Size'), kind: 'number', cell: (site) => site.megabytes < 0 ? '–' : bytes(site.megabytes * 1e6) },
-  { head: t('State'), cell: (site) => site.state },
+  { head: t('State'), cell: (site) => said(site.state) },
 ]
 const few = (number, site) => number < 0 ? `< ${site.smallest}` : count(number)
 

@@ -3,7 +3,7 @@
 import { get, post } from './api.js'
 import { show } from './frame.js'
 import { Deed, html, link, Progress, State, Table, Trouble, useAnswer, useState } from './parts.js'
-import { bytes, count, span, t } from './words.js'
+import { bytes, count, said, span, t } from './words.js'
 
 async function look(signal) {
   const names = { routes: 'routes', old: 'old-pacs', moved: 'migrations', copies: 'copies' }
@@ -28,7 +28,7 @@ function Rules() {
     <h2>${t('Moving in: what is fetched from another PACS')}</h2>
     <${Table} label=${t('Moving in')} rows=${answer.moved} keyOf=${(row) => row.source} empty=${t('Nothing is moved in.')} columns=${[
     { head: t('From'), kind: 'nowrap', cell: (row) => html`<strong>${row.source}</strong><span class="under">${row.archive}</span>` },
-    { head: t('State'), cell: (row) => html`<${State} kind=${{ done: 'good', stopped: 'bad', paused: 'waiting', cancelled: 'waiting' }[row.phase] ?? 'moving'}>${PHASES[row.phase] ?? row.phase}</${State}>${row.why && html`<span class="under">${row.why} ${row.remedy}</span>`}` },
+    { head: t('State'), cell: (row) => html`<${State} kind=${{ done: 'good', stopped: 'bad', paused: 'waiting', cancelled: 'waiting' }[row.phase] ?? 'moving'}>${PHASES[row.phase] ?? row.phase}</${State}>${row.why && html`<span class="under">${said(row.why)} ${said(row.remedy)}</span>`}` },
     { head: t('Days'), kind: 'number', cell: (row) => `${count(row.days_done)} / ${count(row.days)}` },
     { head: t('Images'), kind: 'number', cell: (row) => `${count(row.arrived)} / ${count(row.expected)}` },
     { head: t('Compared'), cell: (row) => row.days_compared > 0 && html`<span class="nowrap">${count(row.compared.missing)} ${t('missing')}</span><br />
@@ -40,7 +40,7 @@ function Rules() {
     <h2>${t('Old PACS: asked too, as if they were sites')}</h2>
     <${Table} label=${t('Old PACS')} rows=${answer.old} keyOf=${(row) => row.name} empty=${t('There is none. They stand in peerpacs.toml, under [[old_pacs]].')} columns=${[
     { head: t('Name'), kind: 'nowrap', cell: (row) => html`<strong>${row.name}</strong><span class="under">${row.ae_title}</span>` },
-    { head: t('State'), cell: (row) => html`<${State} kind=${row.is_reachable ? 'good' : 'bad'}>${row.is_reachable ? t('answers') : t('does not answer')}</${State}>${row.why && html`<span class="under">${row.why} ${row.next}</span>`}${row.held && html`<span class="under">${row.held}</span>`}` },
+    { head: t('State'), cell: (row) => html`<${State} kind=${row.is_reachable ? 'good' : 'bad'}>${row.is_reachable ? t('answers') : t('does not answer')}</${State}>${row.why && html`<span class="under">${said(row.why)} ${said(row.next)}</span>`}${row.held && html`<span class="under">${row.held}</span>`}` },
     { head: t('Studies'), kind: 'number', cell: (row) => count(row.studies) },
     { head: t('Known whole'), kind: 'nowrap', cell: (row) => html`${row.is_known_whole && row.cut.length === 0 ? t('yes') : t('not yet')}${row.age !== null && html`<span class="under">${t('{span} old', { span: span(row.age) })}</span>`}${row.cut.map((each) => html`<span class="under">${each.day}: ${each.what}</span>`)}` },
     { head: t('Copies kept'), kind: 'number', cell: (row) => bytes(row.copies_bytes) },
@@ -52,7 +52,7 @@ function Rules() {
     { head: t('Have their copies'), kind: 'number', cell: (row) => count(answer.copies.studies?.[row.name]?.met ?? 0) },
     { head: t('Lack some'), kind: 'number', cell: (row) => { const lacking = answer.copies.studies?.[row.name]?.lacking ?? 0; return lacking ? html`<${State} kind="warn">${count(lacking)}</${State}>` : count(0) } },
   ]} />
-    ${Object.entries(answer.copies.reasons ?? {}).map(([why, number]) => html`<p class="hint">${count(number)} × ${why}</p>`)}
+    ${Object.entries(answer.copies.reasons ?? {}).map(([why, number]) => html`<p class="hint">${count(number)} × ${said(why)}</p>`)}
     ${deed && html`<${Deed} ...${deed} close=${() => { setDeed(); again() }} />`}`
 }
 

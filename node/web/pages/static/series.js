@@ -1,6 +1,7 @@
 // The series of a study, wherever they lie, and which of them hold pictures.
 
 import { search, value } from './api.js'
+import { html, useState } from './parts.js'
 
 const FIELDS = ['00080021', '0008103E', '00200011', '00201209', '00080016', '00100010', '00100020', '00100021', '00080020', '00081030', '00080056']
 // SOP Classes without pixels, by how their UIDs begin (PS3.4 Table B.5-1): documents, waveforms, presentation states.
@@ -21,6 +22,9 @@ export function isPicture(series) {
   return !classes.length || classes.some((uid) => uid === SEGMENTATION || !WITHOUT.some((beginning) => uid.startsWith(beginning)))
 }
 
-/** Return the address of a small picture of a series. */
-export const thumbnail = (root, study, series) =>
-  `${root}/studies/${study}/series/${value(series, '0020000E')}/thumbnail?viewport=128,128`
+/** A small picture of a series; where the node can make none, its modality in a dark square. */
+export function Picture({ root, study, series }) {
+  const [isMissing, setMissing] = useState(false)
+  if (isMissing) return html`<span class="picture" aria-hidden="true">${value(series, '00080060')}</span>`
+  return html`<img class="picture" src=${`${root}/studies/${study}/series/${value(series, '0020000E')}/thumbnail?viewport=128,128`} alt="" loading="lazy" onError=${() => setMissing(true)} />`
+}

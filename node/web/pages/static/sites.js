@@ -3,7 +3,7 @@
 import { get } from './api.js'
 import { show } from './frame.js'
 import { html, Progress, State, Table, Trouble, useAnswer } from './parts.js'
-import { count, span, t, told } from './words.js'
+import { count, said, span, t, told } from './words.js'
 
 const LEVEL = 15
 
@@ -37,7 +37,7 @@ function Sites() {
   const { grid, status } = answer
   const disk = status.disk
   return html`<${Trouble} error=${error} again=${again} />
-    <section class="card"><h2>${told.node}${grid ? ` · ${grid.site}` : ''}</h2>
+    <section class="card"><h2>${told.node}${grid && grid.site !== told.node ? ` · ${grid.site}` : ''}</h2>
       <p>${[t('{n} studies', { n: status.archive.studies }), t('{n} images', { n: status.archive.instances }),
     t('{share} % of the disk is free', { share: Math.round(100 * disk.free / disk.size) }),
     grid && t('certificate good for {n} days', { n: Math.floor(grid.certificate_days) })].filter(Boolean).join(' · ')}</p>
@@ -47,14 +47,21 @@ function Sites() {
     <${Table} label=${t('Sites')} rows=${grid.peers} keyOf=${(row) => row.node_id} empty=${t('No other site has joined yet.')} columns=${COLUMNS} />`}`
 }
 
+/** Rights with those together that are on the same share, under the same conditions. */
+function shares(may) {
+  const found = new Map()
+  for (const [, op, share] of may.map((words) => /^(\w+) on (.+)$/.exec(words) ?? ['', words, ''])) found.set(share, [...(found.get(share) ?? []), op])
+  return found.size ? [...found] : [[t('nothing'), []]]
+}
+
 const COLUMNS = [
-  { head: t('Site'), kind: 'nowrap', cell: (row) => html`<strong>${row.site || row.name}</strong><span class="under">${row.name}</span>` },
-  { head: t('State'), cell: (row) => { const [kind, says] = standing(row); return html`<${State} kind=${kind}>${says}</${State}>${row.why && html`<span class="under">${row.why} ${row.next}</span>`}` } },
+  { head: t('Site'), kind: 'nowrap', cell: (row) => html`<strong>${row.site || row.name}</strong>${row.site && row.site !== row.name && html`<span class="under">${row.name}</span>`}` },
+  { head: t('State'), cell: (row) => { const [kind, says] = standing(row); return html`<${State} kind=${kind}>${says}</${State}>${row.why && html`<span class="under">${said(row.why)} ${said(row.next)}</span>`}` } },
   { head: t('We are behind them'), kind: 'nowrap', cell: (row) => lagSays(row.lag) },
   { head: t('They are behind us'), kind: 'nowrap', cell: (row) => lagSays(row.their_lag) },
   { head: t('Studies known here'), kind: 'number', cell: (row) => count((row.lag ?? []).reduce((sum, lag) => sum + (lag.studies ?? 0), 0)) },
-  { head: t('May do here'), cell: (row) => row.may.join(', ') || t('nothing') },
-  { head: t('Clock'), kind: 'nowrap', cell: (row) => row.skew === null ? '–' : `${row.skew > 0 ? '+' : ''}${row.skew} s` },
+  { head: t('May do here'), cell: (row) => shares(row.may).map(([share, ops]) => html`<span>${[share, ops.join(', ')].filter(Boolean).join(': ')}</span><br />`) },
+  { head: t('Clock'), kind: 'nowrap', cell: (row) => row.skew === null ? '–' : `${row.skew > 0 ? '+' : ''}${count(row.skew)} s` },
 ]
 
 /** This node in the middle; a line to each site, dashed where there is no connection. */

@@ -3,7 +3,7 @@
 import { api, fetched, get, given, may } from './api.js'
 import { show } from './frame.js'
 import { html, link, Progress, Site, State, Table, Trouble, useEffect, useRef, useState } from './parts.js'
-import { count, day, identity, person, span, t, told } from './words.js'
+import { count, day, identity, person, said, span, t, told } from './words.js'
 
 const FIELDS = [
   ['PatientName', t('Patient name'), ''],
@@ -93,7 +93,7 @@ function Studies() {
   return html`
     <form class="filters" role="search" onSubmit=${(event) => { event.preventDefault(); again() }}>
       ${FIELDS.map(([name, label, hint], number) => html`<label class="field ${number > 1 && number < 4 ? 'narrow' : ''}"><span>${label}</span>
-        <input name=${name} defaultValue=${question.keys[name]} placeholder=${hint} onInput=${type(name)} autocomplete="off" spellcheck=${false} /></label>`)}
+        <input name=${name} defaultValue=${question.keys[name]} placeholder=${hint.split(' ')[0]} title=${hint} onInput=${type(name)} autocomplete="off" spellcheck=${false} /></label>`)}
       ${hasGrid && html`<span class="choice" role="group" aria-label=${t('Where to look')}>
         <button type="button" aria-pressed=${!question.isHere} onClick=${() => ask({ isHere: false })}>${t('All sites')}</button>
         <button type="button" aria-pressed=${question.isHere} onClick=${() => ask({ isHere: true })}>${t('Here')}</button></span>`}
@@ -134,9 +134,9 @@ const COLUMNS = [
   { head: t('Date'), kind: 'nowrap', cell: (row) => day(row.StudyDate, row.StudyTime) },
   { head: t('Modality'), cell: (row) => list(row.ModalitiesInStudy) },
   { head: t('Description'), cell: (row) => html`${list(row.StudyDescription)}${row.AccessionNumber && html`<span class="under">${row.AccessionNumber}</span>`}` },
-  { head: t('Images'), kind: 'number', cell: (row) => html`${row.here === undefined || row.here === row.NumberOfStudyRelatedInstances
-    ? count(row.NumberOfStudyRelatedInstances || 0) : `${count(row.here)} / ${count(row.NumberOfStudyRelatedInstances)}`}
-    ${row.NumberOfStudyRelatedSeries && html`<span class="under">${t('{n} series', { n: Number(row.NumberOfStudyRelatedSeries) })}</span>`}` },
+  { head: t('Images'), kind: 'number', cell: (row) => html`${count(row.NumberOfStudyRelatedInstances || 0)}<span class="under">${[
+    row.NumberOfStudyRelatedSeries && t('{n} series', { n: Number(row.NumberOfStudyRelatedSeries) }),
+    row.here > 0 && row.here < row.NumberOfStudyRelatedInstances && t('{k} here', { k: row.here })].filter(Boolean).join(' · ')}</span>` },
   { head: t('Sites'), isOfGrid: true, cell: (row) => html`<span class="badges">${(row.sites ?? []).map((site) => html`<${Site} site=${site} />`)}</span>` },
   { head: t('Availability'), kind: 'nowrap', cell: (row) => {
     const [kind, says] = AVAILABLE[row.InstanceAvailability || 'ONLINE'] ?? AVAILABLE.UNAVAILABLE
@@ -157,7 +157,7 @@ function Upload({ done }) {
       for (const [number, file] of files.entries()) {
         set({ number, of: files.length, refused })
         try { await fetched('POST', `${api}/instances`, { body: file, type: 'application/dicom', accept: 'application/dicom+json' }) } catch (error) {
-          refused.push(`${file.name}: ${error.message}`)
+          refused.push(`${file.name}: ${said(error.message)}`)
         }
       }
       set({ number: files.length, of: files.length, refused })

@@ -4,8 +4,8 @@ import { api, dicomweb, get, grid, may, post, search, value } from './api.js'
 import { Decisions } from './decide.js'
 import { show } from './frame.js'
 import { Deed, Facts, html, link, Progress, REASON, Site, State, Table, Trouble, useAnswer, useState } from './parts.js'
-import { isPicture, seriesOf, thumbnail } from './series.js'
-import { bytes, count, day, identity, moment, person, t, told } from './words.js'
+import { isPicture, Picture, seriesOf } from './series.js'
+import { bytes, count, day, identity, moment, person, said, t, told } from './words.js'
 
 const uid = told.named.study
 const hasGrid = told.is_in_grid && (told.archive ?? 'main') === 'main'
@@ -36,7 +36,8 @@ function Study() {
       <h2>${person(value(study, '00100010')) || t('(no name)')}</h2>
       <${Facts} rows=${[
         [t('Patient ID'), identity(value(study, '00100020'), value(study, '00100021'))],
-        [t('Born'), [day(value(study, '00100030')), value(study, '00100040')].filter(Boolean).join(' · ')],
+        [t('Born'), day(value(study, '00100030'))],
+        [t('Sex'), value(study, '00100040')],
         [t('Study'), value(study, '00081030')],
         [t('Date'), day(value(study, '00080020'), value(study, '00080030'))],
         [t('Accession number'), value(study, '00080050')],
@@ -74,7 +75,7 @@ async function openWeasis(everywhere) {
 
 function Series({ root, from, series }) {
   const name = value(series, '0008103E') || t('(no description)')
-  const inside = html`${isPicture(series) && may('retrieve') ? html`<img class="picture" src=${thumbnail(root, uid, series)} alt="" loading="lazy" />`
+  const inside = html`${isPicture(series) && may('retrieve') ? html`<${Picture} root=${root} study=${uid} series=${series} />`
     : html`<span class="picture" aria-hidden="true"></span>`}
     <span><strong>${value(series, '00200011') ?? ''} ${name}</strong><br />${value(series, '00080060')} · ${t('{n} images', { n: Number(value(series, '00201209') ?? 0) })}</span>`
   const to = `/view/${uid}${from}${from ? '&' : '?'}series=${value(series, '0020000E')}`
@@ -83,15 +84,14 @@ function Series({ root, from, series }) {
 
 function Holdings({ sites }) {
   return html`<section class="card" aria-label=${t('Who holds it')}><h2>${t('Who holds it')}</h2>
-    <${Table} label=${t('Who holds it')} rows=${sites} keyOf=${(site) => site.site} empty="" columns=${HOLDINGS} /></section>`
+    <${Table} label=${t('Who holds it')} rows=${sites} keyOf=${(site) => site.site} empty="" columns=${HOLDINGS} isDense /></section>`
 }
 
 const HOLDINGS = [
   { head: t('Site'), cell: (site) => html`<${Site} site=${site} />` },
-  { head: t('Images'), kind: 'number', cell: (site) => count(site.instances) },
-  { head: t('Size'), kind: 'number', cell: (site) => bytes(site.bytes) },
-  { head: t('Since'), kind: 'nowrap', cell: (site) => moment(site.received, 'short') },
-  { head: t('Now'), cell: (site) => site.is_here ? html`<${State} kind="good">${t('here')}</${State}>` : site.is_reachable ? html`<${State} kind="moving">${t('can be fetched')}</${State}>` : html`<${State} kind="bad">${t('not reachable')}</${State}>` },
+  { head: t('Images'), kind: 'number', cell: (site) => html`${count(site.instances)}<span class="under">${bytes(site.bytes)}</span>` },
+  { head: t('Now'), kind: 'nowrap', cell: (site) => html`${site.is_here ? html`<${State} kind="good">${t('here')}</${State}>` : site.is_reachable ? html`<${State} kind="moving">${t('can be fetched')}</${State}>` : html`<${State} kind="bad">${t('not reachable')}</${State}>`}
+    <span class="under">${t('since {day}', { day: moment(site.received, 'short') })}</span>` },
 ]
 
 function Send({ close, done }) {
@@ -109,7 +109,7 @@ function Send({ close, done }) {
 function Life() {
   const { answer, error } = useAnswer(() => get(`${api}/studies/${uid}/life`))
   return html`<h2>${t('What happened to it')}</h2><${Trouble} error=${error} />
-    ${answer && html`<div class="card"><p>${answer.now}</p><ol class="life">${answer.events.map((event) => html`<li><time>${moment(Date.parse(event.time) / 1000)}</time>${event.sentence}</li>`)}</ol></div>`}`
+    ${answer && html`<div class="card"><p>${said(answer.now)}</p><ol class="life">${answer.events.map((event) => html`<li><time>${moment(Date.parse(event.time) / 1000)}</time>${said(event.sentence)}</li>`)}</ol></div>`}`
 }
 
 function Attributes({ root, series }) {

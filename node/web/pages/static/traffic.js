@@ -3,7 +3,7 @@
 
 import { api, get } from './api.js'
 import { show } from './frame.js'
-import { html, link, Progress, Table, Trouble, useAnswer, useState } from './parts.js'
+import { html, link, Progress, Table, Trouble, useAnswer, useEffect, useRef, useState } from './parts.js'
 import { bytes, count, moment, t } from './words.js'
 
 const SPANS = [[3600, t('hour')], [86400, t('day')], [7 * 86400, t('week')], [30 * 86400, t('month')]]
@@ -66,8 +66,12 @@ function byDevice(series) {
 
 const about = (each) => `${each.device} · ${each.modality} · ${bytes(each.bytes)} · ${moment(each.time, 'short')}`
 
-/** Where there is no room for a chart it keeps its size and is moved below the window. */
-const Pan = ({ says, children }) => html`<div class="pan" role="region" aria-label=${says} tabindex="0">${children}</div>`
+/** Where there is no room for a chart it keeps its size and is moved below the window, which begins at its latest part. */
+function Pan({ says, isLatestRight, children }) {
+  const place = useRef()
+  useEffect(() => { if (isLatestRight) place.current.scrollLeft = place.current.scrollWidth }, [])
+  return html`<div class="pan" ref=${place} role="region" aria-label=${says} tabindex="0">${children}</div>`
+}
 
 /** Figure 6. */
 function OverTime({ series, devices, now, length }) {
@@ -79,7 +83,7 @@ function OverTime({ series, devices, now, length }) {
   const y = (size) => height - bottom - ((Math.log10(Math.max(size, 1)) - low) / (high - low || 1)) * (height - top - bottom)
   const ticks = Array.from({ length: Math.floor(high) - Math.ceil(low) + 1 }, (_, at) => 10 ** (Math.ceil(low) + at))
   const times = Array.from({ length: 7 }, (_, at) => now - length + (at * length) / 6)
-  return html`<${Pan} says=${t('Every series by its time and size')}><svg class="chart" viewBox="0 0 ${WIDTH} ${height}" role="group" aria-label=${t('Every series by its time and size')}>
+  return html`<${Pan} says=${t('Every series by its time and size')} isLatestRight><svg class="chart" viewBox="0 0 ${WIDTH} ${height}" role="group" aria-label=${t('Every series by its time and size')}>
     ${ticks.map((size) => html`<line x1=${LEFT} x2=${WIDTH - RIGHT} y1=${y(size)} y2=${y(size)} /><text x=${LEFT - 6} y=${y(size) + 4} text-anchor="end">${bytes(size)}</text>`)}
     ${times.map((time, at) => html`<text x=${x(time)} y=${height - 8} text-anchor=${at === 0 ? 'start' : at === 6 ? 'end' : 'middle'}>${clock(time, length)}</text>`)}
     ${series.map((each) => html`<a href=${link(`/study/${each.StudyInstanceUID}`)} aria-label=${about(each)}><rect x=${x(each.time) - 1.5} y=${y(each.bytes)} width="3" height=${Math.max(1, height - bottom - y(each.bytes))} fill=${colours[`${each.device} ${each.modality}`]}><title>${about(each)}</title></rect></a>`)}</svg></${Pan}>`

@@ -4,7 +4,7 @@
 import { api, get, may, post } from './api.js'
 import { show } from './frame.js'
 import { html, link, Progress, State, Table, Trouble, useAnswer, useState } from './parts.js'
-import { bytes, count, day, moment, person, span, t } from './words.js'
+import { bytes, count, day, moment, person, said, span, t } from './words.js'
 
 const LANES = { now: 'PP', normal: 'P', bulk: 'L' }
 const WORDS = { waiting: t('waiting'), running: t('moving'), done: t('done'), failed: t('failed'), paused: t('paused'), cancelled: t('cancelled') }
@@ -39,16 +39,16 @@ function Transfers() {
     again()
   }
   const columns = [
-    { head: t('Study'), cell: (row) => html`<a href=${link(`/study/${row.StudyInstanceUID}`)}>${row.study ? person(row.study.PatientName) : row.StudyInstanceUID}</a>
+    { head: t('Study'), kind: 'whose', cell: (row) => html`<a href=${link(`/study/${row.StudyInstanceUID}`)}>${row.study ? person(row.study.PatientName) : row.StudyInstanceUID}</a>
       ${row.study && html`<span class="under">${[row.study.PatientID, day(row.study.StudyDate), [].concat(row.study.ModalitiesInStudy ?? []).join(', ')].filter(Boolean).join(' · ')}</span>`}` },
     { head: t('Series'), cell: (row) => html`<${Cells} row=${row} />` },
     { head: 'PP', cell: (row) => html`<span class="pp ${row.lane}" title=${row.lane}>${LANES[row.lane] ?? row.lane}</span>` },
     { head: t('To'), kind: 'nowrap', cell: (row) => html`${row.destination}<span class="under">${row.who}</span>` },
     { head: t('State'), kind: 'says', cell: (row) => html`<${State} kind=${row.is_stuck ? 'bad' : KINDS[row.standing]}>${WORDS[row.standing] ?? row.standing}</${State}>
-      <span class="under">${row.says.replace(/^(waiting|failed): /, '')}${row.next && row.why ? `. ${row.next}` : ''}</span>` },
-    { head: t('Images'), kind: 'number', cell: (row) => html`${count(row.done)} / ${count(row.planned)}${row.bytes > 0 && html`<span class="under">${bytes(row.bytes)}</span>`}` },
+      <span class="under">${said(row.says.replace(/^(waiting|failed): /, ''))}${row.next && row.why ? `. ${said(row.next)}` : ''}</span>` },
+    { head: t('Images'), kind: 'number', cell: (row) => html`${row.planned > 0 ? `${count(row.done)} / ${count(row.planned)}` : '–'}${row.bytes > 0 && html`<span class="under">${bytes(row.bytes)}</span>`}` },
     { head: t('Time'), kind: 'nowrap', cell: (row) => html`${moment(row.created, 'short')}<span class="under">${timing(row)}</span>` },
-    { head: '', cell: (row) => html`<${Deeds} row=${row} does=${does} />` },
+    { head: '', kind: 'deeds', cell: (row) => html`<${Deeds} row=${row} does=${does} />` },
   ]
   return html`
     <div class="filters"><span class="choice" role="group" aria-label=${t('Which transfers')}>
@@ -58,7 +58,8 @@ function Transfers() {
     <${Trouble} error=${error ?? trouble} again=${again} />
     ${answer && html`<p class="answered" role="status">${Object.entries(answer.counts).map(([standing, n]) => `${count(n)} ${WORDS[standing] ?? standing}`).join(', ')}${answer.isMore ? ` · ${t('the first {n} are shown', { n: SHOWN })}` : ''}</p>`}
     <ul class="legend"><li><span class="cell good">✓</span> ${t('whole at the destination')}</li><li><span class="cell"><span class="fill half"></span></span> ${t('moving')}</li>
-      <li><span class="cell"></span> ${t('waiting')}</li><li><span class="cell bad">✕</span> ${t('failed')}</li></ul>
+      <li><span class="cell"></span> ${t('waiting')}</li><li><span class="cell bad">✕</span> ${t('failed')}</li>
+      <li><span class="pp now">PP</span> ${t('now')}, <span class="pp">P</span> ${t('normal')}, <span class="pp">L</span> ${t('when there is time')}</li></ul>
     ${answer ? html`<${Table} label=${t('Transfers')} rows=${answer.rows} columns=${columns} empty=${t('Nothing is sent, and nothing waits to be sent.')} />`
       : !error && html`<${Progress} says=${t('Looking at the queue')} />`}`
 }

@@ -4,7 +4,7 @@ import { dicomweb, grid, search, value } from './api.js'
 import { show } from './frame.js'
 import { html, link, Trouble, useAnswer, useEffect, useRef, useState } from './parts.js'
 import { directions, framesOf, fullWindow, paint, Store } from './pixels.js'
-import { isPicture, seriesOf, thumbnail } from './series.js'
+import { isPicture, Picture, seriesOf } from './series.js'
 import { count, day, person, t, told } from './words.js'
 
 const params = new URLSearchParams(location.search)
@@ -26,13 +26,14 @@ function View() {
     choose(next)
   }
   if (error) return html`<${Trouble} error=${error} />`
+  if (series && !series.length) return html`<p class="empty">${t('This study is not here.')} <a href=${link(`/open/${study}`)}>${t('Look for it at all sites')}</a></p>`
   if (series && !pictures.length) return html`<p class="empty">${t('There are no pictures in this study.')} <a href=${link(`/study/${study}`)}>${t('Back to the study')}</a></p>`
   return html`<div class="viewer" data-series=${uid}>
     <div class="strip"><a href=${link(`/study/${study}`)}>← ${t('Study')}</a>
       ${series && html`<strong>${person(value(series[0], '00100010'))}</strong><span>${[value(series[0], '00100020'), day(value(series[0], '00080020'))].filter(Boolean).join(' · ')}</span>`}
       <span class="spring"></span><span class="warning">${t('Not for diagnosis')}</span></div>
     <div class="rail" aria-label=${t('Series')}>${pictures.map((each) => html`<button aria-current=${value(each, '0020000E') === uid} onClick=${() => pick(value(each, '0020000E'))}>
-      <img src=${thumbnail(root, study, each)} alt="" loading="lazy" /><span>${value(each, '00200011') ?? ''} ${value(each, '0008103E') || value(each, '00080060')}<br />
+      <${Picture} root=${root} study=${study} series=${each} /><span>${value(each, '00200011') ?? ''} ${value(each, '0008103E') || value(each, '00080060')}<br />
       ${t('{n} images', { n: value(each, '00201209') ?? 0 })}</span></button>`)}</div>
     ${uid && html`<${Series} key=${uid} uid=${uid} />`}</div>`
 }

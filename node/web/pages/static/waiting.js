@@ -3,7 +3,7 @@
 import { api, ask, get, may, post } from './api.js'
 import { show } from './frame.js'
 import { Deed, html, link, Progress, REASON, Table, Trouble, useAnswer, useState } from './parts.js'
-import { bytes, count, moment, span, t, told } from './words.js'
+import { bytes, count, moment, said, span, t, told } from './words.js'
 
 const isMain = (told.archive ?? 'main') === 'main'
 /** What is told in milliseconds since 1970 is as good as what is told in seconds. */
@@ -39,7 +39,7 @@ function Waiting() {
   ]} />
     <${Part} title=${t('Rejected: data sets that could not be taken')} rows=${answer.rejected} keyOf=${(row) => row.name} columns=${[
     { head: t('From'), cell: (row) => row.source },
-    { head: t('Why'), cell: (row) => html`${row.why}<span class="under"><code>${row.SOPInstanceUID}</code></span>` },
+    { head: t('Why'), cell: (row) => html`${said(row.why)}<span class="under"><code>${row.SOPInstanceUID}</code></span>` },
     { head: t('Size'), kind: 'number', cell: (row) => bytes(row.size) },
     { head: t('Waits'), kind: 'nowrap', cell: (row) => age(row.when) },
     { head: '', kind: 'nowrap', cell: (row) => html`<button class="small" onClick=${() => setDeed(retake(row))}>${t('Take it in after all')}</button> <button class="small" onClick=${() => setDeed(throwAway(row))}>${t('Delete')}</button>` },
@@ -67,7 +67,7 @@ const release = (row) => ({ title: t('Release'), says: t('Everything that {sourc
   does: ({ reason }) => post(`${api}/held/release`, { source: row.source, study: row.StudyInstanceUID, reason }) })
 const discard = (row) => ({ title: t('Throw away'), says: t('What {source} stored of this study is deleted for good. This cannot be taken back.', row), fields: [REASON], verb: t('Throw away'), danger: true,
   does: ({ reason }) => post(`${api}/held/discard`, { source: row.source, study: row.StudyInstanceUID, reason }) })
-const retake = (row) => ({ title: t('Take it in after all'), says: row.why, verb: t('Take it in after all'), does: () => post(`${api}/rejected/${row.name}/retake`) })
+const retake = (row) => ({ title: t('Take it in after all'), says: said(row.why), verb: t('Take it in after all'), does: () => post(`${api}/rejected/${row.name}/retake`) })
 const throwAway = (row) => ({ title: t('Delete'), says: t('This cannot be taken back.'), verb: t('Delete'), danger: true, does: () => ask('DELETE', `${api}/rejected/${row.name}`) })
 const prefer = (row) => ({ title: t('Which version counts?'), says: t('The other one is kept, but neither found nor sent.'), verb: t('Prefer it'),
   fields: [{ name: 'sha256', label: t('Version'), options: row.versions.map((version) => [version.sha256, `${version.sha256.slice(0, 12)} · ${version.source ?? ''} · ${moment((version.received ?? 0) / 1000, 'short')}`]) }, REASON],

@@ -1,9 +1,11 @@
 // What the server told the page, and words, numbers and dates as the reader wants them.
 // English sentences stand in the code; en.json has those that depend on a number, cs.json all of them in Czech.
+// The node itself says everything in English; said.cs.json has what pages show of that most, as patterns.
 
 export const told = JSON.parse(document.querySelector('meta[name=peerpacs]').content)
 export const language = told.language
-const sentences = await (await fetch(new URL(`${language}.json`, import.meta.url))).json()
+const read = async (name) => (await fetch(new URL(name, import.meta.url))).json()
+const [sentences, answers] = await Promise.all([read(`${language}.json`), language === 'en' ? {} : read(`said.${language}.json`)])
 const plural = new Intl.PluralRules(language)
 const number = new Intl.NumberFormat(language, { maximumFractionDigits: 1 })
 
@@ -13,6 +15,28 @@ export function t(sentence, values = {}) {
   if (typeof found === 'object') found = found[plural.select(values.n)] ?? found.other
   return found.replace(/\{(\w+)\}/g, (whole, name) =>
     typeof values[name] === 'number' ? number.format(values[name]) : values[name] ?? whole)
+}
+
+const bare = (text) => text.replace(/\.$/, '')
+const WIDTHS = { reason: '.+?', address: '\\S+' }
+/** Each pattern as an expression. What stands for a part of a sentence is within it, but for the reason that a person gave. */
+const patterns = Object.entries(answers).map(([pattern, says]) => [new RegExp(`^${bare(pattern).replace(/[.*+?^$()|[\]\\]/g, '\\$&')
+  .replace(/\{(\w+)\}/g, (whole, name) => `(?<${name}>${WIDTHS[name] ?? '(?:(?!\\. ).)+?'})`)}$`), bare(says)])
+/** Parts of a pattern that the node says too; all others are names, numbers, and what persons wrote. */
+const SAID_TOO = new Set(['who', 'why', 'what', 'progress'])
+
+/** Return what the node said in the reader's language, sentence by sentence, where that is known; else as it is. */
+export function said(text) {
+  if (typeof text !== 'string' || !text || !patterns.length) return text
+  for (const [pattern, says] of patterns) {
+    const found = pattern.exec(bare(text))
+    if (found) {
+      const shown = says.replace(/\{(\w+)\}/g, (whole, name) => SAID_TOO.has(name) ? said(found.groups[name]) : found.groups[name])
+      return text.endsWith('.') ? `${shown}.` : shown
+    }
+  }
+  const parts = text.split(/(?<=[.!?]) (?=\S)/)
+  return parts.length > 1 ? parts.map(said).join(' ') : text
 }
 
 /** Return a number of bytes as people say it. */
