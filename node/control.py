@@ -34,6 +34,8 @@ Handlers = Mapping[str, Callable[..., Any]]
 _LONGEST_SOCKET: Final = 100
 """Bytes of a Unix socket's path that every system allows (sun_path is 108 on Linux, 104 elsewhere)."""
 _LONGEST_REQUEST: Final = 1 << 24
+_MISUNDERSTOOD: Final = "The request was not understood"
+_RESTART: Final = "Restart the node, so that it runs what is installed; if it does, please report this."
 _BEAT: Final = 0.2
 _LOOK: Final = 1.0
 """Seconds between two looks at whether the node that is asked is still there."""
@@ -55,6 +57,20 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str = ""
     what: str = ""
     next: str = ""
+
+
+class Told(dict[str, Any]):
+    """An object of an answer: what an older node does not tell is an error that says so, and no KeyError."""
+
+    def __missing__(self, key: str) -> Any:
+        """Say that the answer lacks a field.
+
+        Raises:
+            PacsError: always.
+        """
+        raise PacsError(
+            f"This node runs an older version than this command: it does not tell {key!r}.", _RESTART
+        )
 
 
 class HomeLock:
@@ -160,13 +176,15 @@ class ControlServer:
             request = msgspec.json.decode(message, type=Request)
             handler = self._handlers.get(request.verb)
             if handler is None:
-                raise BadRequest(f"This node does not know {request.verb!r}.", "Is it an older version?")
+                raise BadRequest(
+                    f"This node does not know {request.verb!r}: it runs an older version.", _RESTART
+                )
             inspect.signature(handler).bind(**request.arguments)
             return Reply(value=handler(**request.arguments))
         except PacsError as error:
             return Reply(error=type(error).__name__, what=error.what, next=error.next)
         except (msgspec.MsgspecError, TypeError) as error:
-            return Reply(error="BadRequest", what=f"The request was not understood: {error}.")
+            return Reply(error="BadRequest", what=f"{_MISUNDERSTOOD}: {error}.")
         except Exception as error:
             logger.exception("A command failed in a way nobody foresaw")
             what = f"The node failed to do that ({type(error).__name__})."
@@ -197,8 +215,14 @@ def ask(home: Path, verb: str, timeout: float = 30.0, **arguments: Any) -> Any:
         context.term()
     if reply.error:
         kind = getattr(catalog, reply.error, PacsError)
-        raise kind(reply.what, reply.next)
-    return reply.value
+        raise kind(reply.what, reply.next or (_RESTART if reply.what.startswith(_MISUNDERSTOOD) else ""))
+    return _told(reply.value)
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Told((key, _told(each)) for key, each in value.items())
+    return [_told(each) for each in value] if isinstance(value, list) else value
 
 
 def _await(home: Path, socket: zmq.Socket[bytes], timeout: float) -> None:

@@ -311,7 +311,7 @@ class Disposal:
             if uids[: len(order.target)] == order.target:
                 places.held.take(arrival)
                 places.store.remove(entry.holding, erase=True)
-        places.rejected.erase(order.target[-1].encode(), {entry.SOPInstanceUID for entry in entries})
+        places.rejected.erase(order.target[-1], {entry.SOPInstanceUID for entry in entries})
 
     def _finish(self, id: str, order: Order, outcome: str) -> bool:
         self.orders.change(id, replace(order, done=int(self._clock() * 1000), outcome=outcome))

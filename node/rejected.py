@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from catalog import Clock, Incoming, NotFound
 
 logger = logging.getLogger(__name__)
 
+_LONGEST_UID: Final = 64
 _CHUNK: Final = 1 << 20
 _LOOK_EVERY: Final = 3600.0
 """Seconds between looks for what is too old; listing the shelf for each data set would be quadratic."""
@@ -109,12 +111,12 @@ class RejectedShelf:
         self._total -= rejected.size
         return rejected
 
-    def erase(self, word: bytes, instances: Collection[str]) -> None:
-        """Delete the files that hold a word, or are one of these instances, also where the record is torn."""
+    def erase(self, uid: str, instances: Collection[str]) -> None:
+        """Delete the files that name a UID, or are one of these instances, also where the record is torn."""
         known = {item.name: item for item in self.list()}
         for name in sorted({path.stem for path in self._folder.iterdir()}):
             item, path = known.get(name), self.path(name)
-            is_named = word in b"".join(each.read_bytes() for each in self._folder.glob(f"{name}.*"))
+            is_named = any(_names(each.read_bytes(), uid.encode()) for each in self._folder.glob(f"{name}.*"))
             if is_named or (item is not None and item.SOPInstanceUID in instances):
                 self._total -= path.stat().st_size if path.exists() else 0
                 self._unlink(name)
@@ -142,6 +144,24 @@ class RejectedShelf:
         for suffix in (".json", ".dcm"):
             with contextlib.suppress(FileNotFoundError):
                 (self._folder / f"{name}{suffix}").unlink()
+
+
+def _names(data: bytes, uid: bytes) -> bool:
+    """Say whether bytes that may be no data set name a UID: 1.2.3 is not named by 1.2.33, nor by 1.2.3.4.
+
+    What follows a value may look like a digit, as the tags of group 0032 do, and so may the length before it:
+    then that length says where the UID ends (PS3.5 7.1).
+    """
+    if re.search(rb"(?<![0-9])(?<![0-9]\.)" + re.escape(uid) + rb"(?![0-9])(?!\.[0-9])", data):
+        return True
+    at = data.find(uid)
+    while at >= 0:
+        told = data[max(0, at - 4) : at], data[max(0, at - 2) : at]
+        lengths = {int.from_bytes(each, order) for each in told for order in ("little", "big")}
+        if any(data[at : at + length].rstrip(b"\0 ") == uid for length in lengths if length <= _LONGEST_UID):
+            return True
+        at = data.find(uid, at + 1)
+    return False
 
 
 def _pieces(incoming: Incoming) -> Iterator[bytes]:

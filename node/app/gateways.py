@@ -22,6 +22,7 @@ from node.measures import Sample
 from node.processes import Ledger, Orders, WriterService
 
 from .archive import Archive
+from .ports import family_of, must_be_free
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Gateways:
         self._bound: dict[str, tuple[str, int]] = {}
         self._stopping = threading.Event()
         self._ended = threading.Event()
+        self._is_started = False
         self._gateways = [_Gateway(f"gateway {number}") for number in range(1, count + 1)]
 
     def listen(self, host: str, port: int, *, tls: Callable[[], ssl.SSLContext] | None = None) -> int:
@@ -87,12 +89,11 @@ class Gateways:
         Raises:
             OSError: it is taken or not ours.
         """
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         # Bound but never listening: the kernel gives connections only to those who listen.
-        keeper = socket.socket(family, socket.SOCK_STREAM)
+        keeper = socket.socket(family_of(host), socket.SOCK_STREAM)
         try:
             if port:
-                _must_be_free(family, host, port)
+                must_be_free(host, port)
             keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             keeper.bind((host, port))
@@ -110,6 +111,7 @@ class Gateways:
         Raises:
             Unavailable: one did not start; its own sentences are in the log.
         """
+        self._is_started = True
         self._run("writer", lambda: self._service.serve(self._ended))
         for gateway in self._gateways:
             gateway.start(self._orders(gateway.name))
@@ -129,7 +131,10 @@ class Gateways:
         for gateway in self._gateways:
             gateway.end(until)
         self._ended.set()
-        self._service.wake()
+        if self._is_started:
+            self._service.wake()
+        else:
+            self._service.close()
         for keeper in self._kept:
             keeper.close()
 
@@ -251,14 +256,3 @@ def _endpoint(home: Path) -> str:
     path = home / "run" / "writer"
     path.unlink(missing_ok=True)
     return f"ipc://{path}"
-
-
-def _must_be_free(family: socket.AddressFamily, host: str, port: int) -> None:
-    """Refuse a port on which somebody listens: with SO_REUSEPORT two nodes would share it unnoticed.
-
-    Raises:
-        OSError: somebody does.
-    """
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))

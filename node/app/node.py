@@ -12,7 +12,7 @@ from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from catalog import BadRequest, Busy, Clock, NotFound
+from catalog import BadRequest, Clock, NotFound
 from federation.exports import ExportService
 from federation.links.gate import Gate
 from federation.links.server import Register
@@ -46,6 +46,7 @@ from .membership import make_grid, spawn
 from .migrations import Migrations
 from .neighbourhood import Neighbourhood
 from .old_pacs import OldArchives
+from .ports import check_ports, taken
 from .rebuilding import CATALOG
 from .role_serving import serve_roles
 from .routing import Routed, requestor
@@ -249,6 +250,7 @@ class Node(Foundation):
         Raises:
             Busy: a port is taken.
         """
+        check_ports(self.config)
         self.routed.check()
         self.old.check(self.config, self.book.titles())
         self.drain.end()
@@ -335,9 +337,7 @@ class Node(Foundation):
         try:
             return self.dimse.listen(host, port, tls=tls)
         except OSError as error:
-            what = f"Port {port} on {host} cannot be opened: {error.strerror}."
-            remedy = f"Stop what listens there (peerpacs check names it), or set {section}.port."
-            raise Busy(what, remedy) from error
+            raise taken(section, host, port, error) from error
 
     def close(self) -> None:
         """Finish or abort what is in flight, write everything down, and let the home go."""

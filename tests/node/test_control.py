@@ -16,6 +16,7 @@ import pytest
 
 from catalog import BadRequest, Busy, NotFound, PacsError, Unavailable
 from node.control import ControlServer, HomeLock, ask, is_running
+from tests.node.commandline import CommandLine
 
 
 def fail(kind: type[PacsError]) -> None:
@@ -30,6 +31,9 @@ HANDLERS: dict[str, Any] = {
     "double": lambda number: 2 * number,
     "fail": lambda: fail(NotFound),
     "crash": crash,
+    "tell": lambda: {"studies": [{"name": "one"}], "more": {"kept": {}}},
+    # Of a version before deletions were shared with peers.
+    "deletions": lambda: {"wishes": [], "orders": [{"decision": "3f2a91c0", "verb": "delete"}]},
 }
 
 
@@ -70,6 +74,31 @@ def test_a_wrong_verb_or_argument_is_a_bad_request(tmp_path: Path) -> None:
         for verb, arguments in (("dobule", {}), ("double", {"nmber": 1})):
             with pytest.raises(BadRequest):
                 ask(tmp_path, verb, **arguments)
+
+
+def test_what_an_older_node_does_not_tell_is_a_sentence_and_no_key_error(tmp_path: Path) -> None:
+    with serving(tmp_path):
+        told = ask(tmp_path, "tell")
+        assert told == {"studies": [{"name": "one"}], "more": {"kept": {}}}
+        assert told.get("other", 5) == 5
+        for part, field in ((told, "other"), (told["studies"][0], "age"), (told["more"]["kept"], "size")):
+            with pytest.raises(PacsError, match=f"older version .* does not tell '{field}'") as caught:
+                part[field]
+            assert caught.value.next.startswith("Restart the node")
+        with pytest.raises(BadRequest) as refused:
+            ask(tmp_path, "double", number=1, twice=True)
+        assert refused.value.next.startswith("Restart the node")
+
+
+def test_a_command_says_that_the_running_node_is_older(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli = CommandLine(tmp_path / "home", capsys)
+    cli.init()
+    with serving(tmp_path / "home"):
+        cli("deletions", code=1)
+    assert cli.complaint.startswith("This node runs an older version than this command")
+    assert "foresaw" not in cli.complaint
 
 
 def test_a_crash_is_told_without_its_words_and_the_node_goes_on(tmp_path: Path) -> None:
