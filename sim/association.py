@@ -8,6 +8,7 @@ It knows nothing of the node's own engine, which it is there to measure.
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Iterable
 from hashlib import sha256
@@ -18,6 +19,7 @@ from .pdu import (
     MAXIMUM_LENGTH,
     RELEASE_RQ,
     REQUEST,
+    Aborted,
     Address,
     Closed,
     Command,
@@ -33,6 +35,8 @@ from .pdu import (
     status_of,
 )
 from .phantoms import Instance
+from .secure import Secure
+from .wire import Wire
 
 IMPLICIT: Final = "1.2.840.10008.1.2"
 EXPLICIT: Final = "1.2.840.10008.1.2.1"
@@ -45,6 +49,8 @@ COMMITMENT_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
 _IN_ONE_PIECE: Final = 4096
 PENDING: Final = (0xFF00, 0xFF01)
 _ERROR_COMMENT: Final = 0x0902
+_ALERT: Final = 0x15
+"""What begins an alert of TLS (RFC 8446 5.1), and no PDU."""
 
 
 class Retrieved(NamedTuple):
@@ -71,11 +77,11 @@ class Association:
 
     Proposes Implicit VR Little Endian for the SOP classes of `services`, and Explicit VR, in which phantoms
     are written, for those it `sends` or, in the SCP role, `receives`; with another transfer syntax if it
-    is named with them. `is_relational` proposes relational queries.
+    is named with them. `is_relational` proposes relational queries; `secure` has all of it encrypted.
 
     Raises:
         ProtocolError: the peer rejected the association or accepted no presentation context.
-        OSError: nobody listens there, or nothing came for `timeout` seconds.
+        OSError: nobody listens there, or nothing came for `timeout` seconds, or too little to speak of.
     """
 
     def __init__(
@@ -87,9 +93,11 @@ class Association:
         calling: str = "BENCHSCU",
         timeout: float = 120.0,
         is_relational: bool = False,
+        secure: Secure | None = None,
     ) -> None:
-        self._socket = socket.create_connection((address.host, address.port), timeout)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connected = socket.create_connection((address.host, address.port), timeout)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._wire = Wire(secure.wrap(connected, address.host) if secure else connected, timeout)
         self._view = memoryview(bytearray(1 << 18))
         self._start = self._end = 0
         self._fragments: list[tuple[int, int, memoryview]] = []
@@ -99,14 +107,17 @@ class Association:
         taken = dict.fromkeys(each if isinstance(each, str) else each[0] for each in receives)
         relational = services if is_relational else ()
         try:
-            self._socket.sendall(associate_rq(address, calling, proposed, taken, relational))
+            self._wire.sendall(associate_rq(address, calling, proposed, taken, relational))
             accepted, self._peer_maximum = read_associate_ac(self._read_pdu())
+        except (Closed, Aborted, ssl.SSLError, ConnectionError) as error:
+            self._wire.close()
+            raise ProtocolError(_unanswered(error, secure, address.host)) from error
         except BaseException:
-            self._socket.close()
+            self._wire.close()
             raise
         self._contexts = {pair: id for id, pair in proposed.items() if id in accepted}
         if not self._contexts:
-            self._socket.close()
+            self._wire.close()
             raise ProtocolError(f"{address.ae_title} accepted none of {sorted({uid for uid, _ in pairs})}.")
 
     def __enter__(self) -> Self:
@@ -115,10 +126,11 @@ class Association:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         try:
             if kind is None:
-                self._socket.sendall(RELEASE_RQ)
+                self._wire.begin()
+                self._wire.sendall(RELEASE_RQ)
                 self._read_pdu()
         finally:
-            self._socket.close()
+            self._wire.close()
 
     def echo(self) -> int:
         """Return the status of a C-ECHO."""
@@ -148,6 +160,7 @@ class Association:
             answer = bytearray()
             self._read_data_set(answer.extend)
             answers.append(bytes(answer))
+            self._wire.went_on()
         if status:
             comment = received.get(_ERROR_COMMENT, b"").decode("ascii", "replace").strip(" \0")
             said = f', and said "{comment}"' if comment else ""
@@ -163,22 +176,31 @@ class Association:
         for piece in pieces[:-1]:
             self._send_data_set(context, piece, is_last=False)
         self._send_data_set(context, pieces[-1], is_last=True)
+        self._wire.begin()
         return status_of(self._read_command()[1])
 
-    def move(self, identifier: bytes, destination: str) -> Moved:
-        """Have it sent to the AE by C-MOVE in Study Root; the sub-operations are counted by the peer."""
+    def move(self, identifier: bytes, destination: str, expected: int = 0) -> Moved:
+        """Have it sent to the AE by C-MOVE in Study Root; the sub-operations are counted by the peer.
+
+        Who does not say how far it came has more time where more bytes are `expected`.
+        """
         command = {0x0002: encode_uid(STUDY_ROOT_MOVE), 0x0100: encode_us(0x0021), **REQUEST}
         title = destination.encode("ascii")
         command[0x0600] = title + b" " * (len(title) % 2)
         self._send(self._context(STUDY_ROOT_MOVE), command, identifier)
+        self._wire.begin(expected)
+        ended = 0
         while True:
             _, received = self._read_command()
             if received.get(0x0800) != encode_us(0x0101):
                 self._read_data_set(lambda part: None)
+            completed, failed, warning = (
+                int.from_bytes(received.get(tag, b""), "little") for tag in (0x1021, 0x1022, 0x1023)
+            )
+            if completed + failed + warning > ended:
+                ended = completed + failed + warning
+                self._wire.begin(expected)
             if (status := status_of(received)) not in PENDING:
-                completed, failed, warning = (
-                    int.from_bytes(received.get(tag, b""), "little") for tag in (0x1021, 0x1022, 0x1023)
-                )
                 return Moved(completed, failed, warning, status, 0x1021 in received)
 
     def get(self, identifier: bytes, digests: list[str] | None = None) -> Retrieved:
@@ -195,11 +217,12 @@ class Association:
             digest = sha256()
             size += self._read_data_set((lambda part: None) if digests is None else digest.update)
             count += 1
+            self._wire.went_on()
             if digests is not None:
                 digests.append(digest.hexdigest())
             response = {0x0002: received[0x0002], 0x0100: encode_us(0x8001), 0x0120: received[0x0110]}
             response |= {0x0800: encode_us(0x0101), 0x0900: encode_us(0), 0x1000: received[0x1000]}
-            self._socket.sendall(p_data(context, 0x03, encode_command(response)))
+            self._wire.sendall(p_data(context, 0x03, encode_command(response)))
 
     def commit(self, request: bytes) -> tuple[int, bytes]:
         """Ask for commitment, wait for the result, acknowledge it; return Event Type ID and its data set.
@@ -212,12 +235,13 @@ class Association:
         self._send(self._context(COMMITMENT), command, request)
         if status := status_of(self._read_command()[1]):
             raise ProtocolError(f"N-ACTION ended with status {status:04X}.")
+        self._wire.begin()
         context, report = self._read_command()
         result = bytearray()
         self._read_data_set(result.extend)
         answer = {0x0002: encode_uid(COMMITMENT), 0x0100: encode_us(0x8100), 0x0120: report[0x0110]}
         answer |= {0x0800: encode_us(0x0101), 0x0900: encode_us(0)}
-        self._socket.sendall(p_data(context, 0x03, encode_command(answer)))
+        self._wire.sendall(p_data(context, 0x03, encode_command(answer)))
         return int.from_bytes(report[0x1002], "little"), bytes(result)
 
     def _context(self, sop_class: str, syntax: str = "") -> int:
@@ -228,11 +252,13 @@ class Association:
 
     def _send(self, context: int, command: Command, identifier: bytes = b"") -> None:
         message = p_data(context, 0x03, encode_command(command))
+        self._wire.begin()
         if len(identifier) > _IN_ONE_PIECE:
-            self._socket.sendall(message)
+            self._wire.sendall(message)
             self._send_data_set(context, memoryview(identifier), is_last=True)
         else:
-            self._socket.sendall(message + p_data(context, 0x02, identifier) if identifier else message)
+            self._wire.sendall(message + p_data(context, 0x02, identifier) if identifier else message)
+        self._wire.begin()
 
     def _send_data_set(self, context: int, data: memoryview, is_last: bool) -> None:
         step = min(self._peer_maximum or MAXIMUM_LENGTH, MAXIMUM_LENGTH) - 6
@@ -240,8 +266,7 @@ class Association:
             part = data[start : start + step]
             control = 0x02 if is_last and start + step >= len(data) else 0x00
             header = struct.pack(">BBIIBB", 0x04, 0, len(part) + 6, len(part) + 2, context, control)
-            self._socket.sendall(header, socket.MSG_MORE)
-            self._socket.sendall(part)
+            self._wire.send_both(header, part)
 
     def _read_command(self) -> tuple[int, dict[int, bytes]]:
         """Presentation context and elements of the next command set; its data set is not read yet."""
@@ -271,8 +296,10 @@ class Association:
         """Type and variable field of the next PDU, in the buffer until the next call."""
         header = self._receive(6)
         pdu_type, length = header[0], int.from_bytes(header[2:6], "big")
+        if pdu_type == _ALERT:
+            raise ProtocolError("It speaks TLS at that port. Say --tls, or name its port without TLS.")
         if pdu_type == 0x07:
-            raise ProtocolError("The peer aborted the association.")
+            raise Aborted("The peer aborted the association.")
         if length > len(self._view):
             raise ProtocolError(f"A PDU of {length} bytes came; {MAXIMUM_LENGTH} were agreed.")
         return pdu_type, self._receive(length)
@@ -290,7 +317,18 @@ class Association:
         self._view[:rest] = self._view[self._start : self._end]
         self._start, self._end = 0, rest
         while self._end < length:
-            count = self._socket.recv_into(self._view[self._end :])
+            count = self._wire.recv_into(self._view[self._end :])
             if not count:
                 raise Closed("The peer closed the connection in the middle of a PDU.")
             self._end += count
+
+
+def _unanswered(error: Exception, secure: Secure | None, host: str) -> str:
+    """Say why a request for an association had no answer."""
+    if secure and isinstance(error, ssl.SSLError):
+        return secure.why(error, host)
+    remedy = "trusts us: --tls-cert, --tls-key" if secure else "takes it without TLS: else say --tls"
+    return (
+        "It closed the connection when it was asked for an association. See whether it takes DICOM at that "
+        f"port, and {remedy}."
+    )

@@ -51,6 +51,10 @@ class Closed(ProtocolError):
     """The peer closed the connection in the middle."""
 
 
+class Aborted(ProtocolError):
+    """The peer sent an A-ABORT."""
+
+
 RELEASE_RQ: Final = struct.pack(">BBII", 0x05, 0, 4, 0)
 
 

@@ -67,6 +67,11 @@ class Study:
     """How many images series 1 has, for documents that speak of them."""
     image_modality: str = "CT"
 
+    @property
+    def total_size(self) -> int:
+        """Bytes of all its files."""
+        return self.series * self.instances * self.size
+
 
 class Instance(NamedTuple):
     """One SOP Instance: a Part 10 file is `head`, `frame` so many times, and `tail`."""

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Final
 from .association import VERIFICATION, Association
 from .pdu import Address, ProtocolError
 from .ports import free_port
+from .secure import Secure
 
 ENVIRONMENT: Final = {**os.environ, "TCP_NODELAY": "1"}
 _ROOT: Final = Path(__file__).resolve().parent.parent
@@ -296,10 +297,10 @@ def wait(is_so: Callable[[], object], seconds: float = _DEADLINE, pause: float =
     return time.perf_counter() - began
 
 
-def answers_echo(address: Address) -> bool:
+def answers_echo(address: Address, secure: Secure | None = None) -> bool:
     """Say whether an Application Entity answers a C-ECHO there."""
     try:
-        with Association(address, [VERIFICATION], timeout=5.0) as association:
+        with Association(address, [VERIFICATION], timeout=5.0, secure=secure) as association:
             return association.echo() == 0
     except (OSError, ProtocolError):
         return False

@@ -32,7 +32,9 @@ from .headers import KINDS
 from .pdu import Address, Closed, ProtocolError, identifier, value
 from .phantoms import Instance
 from .pictures import SYNTAXES
+from .secure import Secure
 from .web import AS_STORED, RELATED, Client, related
+from .wire import Overdue
 
 REFUSALS: Final = (OSError, ProtocolError, ClientError, HTTPException)
 """What comes of a target that refuses, hangs or dies."""
@@ -74,11 +76,13 @@ class Target:
     """Where it may C-MOVE to; whoever runs the experiments listens there."""
     elsewhere: Address | None = None
     """Another site, at which what this one takes is to be found."""
+    secure: Secure | None = None
+    """How associations with it, and with the other site, are encrypted; not at all if it is not said."""
     calling: str = "BENCHSCU"
     loaders: int = 4
     """How many associations at once bring an experiment's studies to it."""
     timeout: float = 60.0
-    """Seconds of silence after which it is said to hang."""
+    """Seconds of silence, or of next to nothing, after which it is said to hang."""
 
     @property
     def way(self) -> str:
@@ -191,8 +195,9 @@ class Target:
         if not self.address:
             raise ClientError(f"No AE title of {self.name} was given.")
         return Association(
-            self.address, services, sends, receives, calling or self.calling, self.timeout, is_relational
-        )
+            self.address, services, sends, receives, calling or self.calling, self.timeout, is_relational,
+            self.secure,
+        )  # fmt: skip
 
 
 RECEIVED: Final = [
@@ -244,8 +249,11 @@ def _first(answer: dict[str, Any], keyword: str) -> str:
 class Retriever:
     """Fetches studies and instances and keeps nothing of them."""
 
-    def study(self, StudyInstanceUID: str) -> Fetched:
-        """Fetch a study. Raises `REFUSALS`, ProtocolError also when not all of it came, or nothing."""
+    def study(self, StudyInstanceUID: str, expected: int = 0) -> Fetched:
+        """Fetch a study, of about as many bytes as are expected, which may take their time.
+
+        Raises `REFUSALS`, ProtocolError also when not all of it came, or nothing.
+        """
         raise NotImplementedError
 
     def instance(self, study: str, series: str, instance: str) -> Fetched:
@@ -257,7 +265,7 @@ class _Getter(Retriever):
     def __init__(self, association: Association) -> None:
         self._association = association
 
-    def study(self, StudyInstanceUID: str) -> Fetched:
+    def study(self, StudyInstanceUID: str, expected: int = 0) -> Fetched:
         return self._fetch(identifier("STUDY", StudyInstanceUID=StudyInstanceUID))
 
     def instance(self, study: str, series: str, instance: str) -> Fetched:
@@ -285,16 +293,16 @@ class _Mover(Retriever):
         self._association = association
         self._destination = destination
 
-    def study(self, StudyInstanceUID: str) -> Fetched:
-        return self._fetch(identifier("STUDY", StudyInstanceUID=StudyInstanceUID))
+    def study(self, StudyInstanceUID: str, expected: int = 0) -> Fetched:
+        return self._fetch(identifier("STUDY", StudyInstanceUID=StudyInstanceUID), expected)
 
     def instance(self, study: str, series: str, instance: str) -> Fetched:
         return self._fetch(_unique(study, series, instance))
 
-    def _fetch(self, asked: bytes) -> Fetched:
+    def _fetch(self, asked: bytes, expected: int = 0) -> Fetched:
         began = time.perf_counter()
         title, port = self._destination.ae_title, self._destination.port
-        moved = self._association.move(asked, title)
+        moved = self._association.move(asked, title, expected)
         if moved.status or moved.failed:
             raise ProtocolError(
                 f"A C-MOVE to {title} ended with {moved.status:04X}, {moved.failed} failed. See whether it "
@@ -309,7 +317,7 @@ class _Wado(Retriever):
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def study(self, StudyInstanceUID: str) -> Fetched:
+    def study(self, StudyInstanceUID: str, expected: int = 0) -> Fetched:
         return self._fetch(f"/studies/{StudyInstanceUID}")
 
     def instance(self, study: str, series: str, instance: str) -> Fetched:
@@ -328,6 +336,8 @@ def reason(error: BaseException) -> str:
     match error:
         case ConnectionRefusedError():
             return "It refused the connection: nobody listens there."
+        case Overdue():
+            return f"It did not answer in time: {error}. It hangs, or the way to it is nearly cut."
         case TimeoutError():
             return "It did not answer in time: it hangs, or the way to it is cut."
         case ConnectionError() | HTTPException() | Closed():

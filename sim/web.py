@@ -16,6 +16,7 @@ from .clients import ClientError
 from .pdu import Address
 from .ports import free_port
 from .servers import Orthanc, PeerPACS, Server, orthanc_program
+from .wire import Wire
 
 ROOT: Final = "/dicom-web"
 _BOUNDARY: Final = "0123456789abcdef"
@@ -110,6 +111,7 @@ class Client:
             if url.scheme == "https"
             else http.client.HTTPConnection(url.netloc, timeout=timeout)
         )
+        self._timeout = timeout
         self._root = url.path.rstrip("/")
         self._headers = {"Authorization": authorization} if authorization else {}
         self._has_asked = False
@@ -121,6 +123,7 @@ class Client:
     def _connect(self) -> None:
         self._connection.connect()
         self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._wire = self._connection.sock = Wire(self._connection.sock, self._timeout)
         self._has_asked = False
 
     def _was_closed(self) -> bool:
@@ -172,7 +175,9 @@ class Client:
             self._connection.close()
             self._connect()
         self._has_asked = True
+        self._wire.begin()
         self._connection.request(method, self._root + path, body, headers | self._headers)
+        self._wire.begin()
         response = self._connection.getresponse()
         if response.status not in expected:
             words = " ".join(response.read()[:500].decode("utf-8", "replace").split())

@@ -6,18 +6,15 @@ import json
 import platform
 import signal
 import socket
-import ssl
 import sys
 import time
-from base64 import b64encode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import click
 from rich.console import Console
@@ -27,6 +24,7 @@ from ..pdu import Address
 from ..servers import StoreSCP
 from ..targets import Target
 from ..traffic import scenario
+from .addressing import authorization, named, secured, trusting
 from .catalogue import EXPERIMENTS, carry_out
 from .comparison import partial
 from .findings import said
@@ -52,6 +50,13 @@ _NAMES: Final = "\n".join(f"  {name:<10} {each.title}" for name, each in EXPERIM
 @click.option("--token-file", type=_FILE, help="A bearer token for DICOMweb.")
 @click.option("--password-file", type=_FILE, help="NAME:PASSWORD for DICOMweb with Basic authentication.")
 @click.option("--ca-file", type=_FILE, help="Whom to trust at https, as PEM; else whom this machine trusts.")
+@click.option(
+    "--tls", "is_tls", is_flag=True, help="DICOM over TLS 1.2 or 1.3 (PS3.15 B.12), to all targets."
+)
+@click.option("--tls-ca", type=_FILE, help="Whom to trust then, as PEM: CAs, or the PACS's own certificate; "
+              "else whom this machine trusts.")  # fmt: skip
+@click.option("--tls-cert", type=_FILE, help="Our certificate, for a PACS that wants to know who calls.")
+@click.option("--tls-key", type=_FILE, help="Its key, without a password, if it is in another file.")
 @click.option(
     "--destination", metavar="AE@PORT",
     help="Where we receive what the target is told to C-MOVE: it must know this AE, with this machine and "
@@ -89,7 +94,7 @@ _NAMES: Final = "\n".join(f"  {name:<10} {each.title}" for name, each in EXPERIM
     default=60.0,
     show_default=True,
     type=_MORE_THAN_0,
-    help="Seconds of silence that count as hanging.",
+    help="Seconds of silence, or of next to nothing, that count as hanging.",
 )
 @click.option("--patience", default=30.0, show_default=True, help="Seconds of refusals till week ends.")
 @click.option("--out", type=click.Path(path_type=Path), show_default="bench-DATE-TIME",
@@ -105,6 +110,10 @@ def main(
     token_file: Path | None,
     password_file: Path | None,
     ca_file: Path | None,
+    is_tls: bool,
+    tls_ca: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
     destination: str | None,
     calling: str,
     compare: tuple[Path, ...],
@@ -128,7 +137,11 @@ def main(
     plan = Plan(scenario=str(scenario_file or ""), is_loaded=planned.pop("loaded"), **planned)
     if scenario_file:
         scenario.read(scenario_file).bursts()
-    who, trusted = authorization(token_file, password_file), trusting(ca_file)
+    how: dict[str, Any] = {
+        "authorization": authorization(token_file, password_file), "tls": trusting(ca_file),
+        "secure": secured(is_tls, tls_ca, tls_cert, tls_key),
+        "calling": calling, "timeout": timeout, "loaders": loaders,
+    }  # fmt: skip
     progress = Console(stderr=True)
     found = named(targets, webs, elsewheres)
     outcomes = earlier(compare, [each.name for each in found])
@@ -136,10 +149,8 @@ def main(
     try:
         with _ended_by_signal(), receiving(destination, out) as receiver:
             for target in found:
-                where = receiver.address if receiver else None
-                target = replace(target, authorization=who, tls=trusted, destination=where, calling=calling)
-                target = replace(target, timeout=timeout, loaders=loaders)
-                measure(target, chosen, plan, progress, outcomes, receiver)
+                there = replace(target, destination=receiver.address if receiver else None, **how)
+                measure(there, chosen, plan, progress, outcomes, receiver)
     except KeyboardInterrupt:
         progress.print("You ended it; the report tells what was measured until then.", style="yellow")
     facts = {"date": time.strftime("%Y-%m-%d %H:%M"), "seed": plan.seed, "share": plan.share,
@@ -165,74 +176,6 @@ def known(names: Sequence[str]) -> list[str]:
             hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(EXPERIMENTS)}."
             raise click.UsageError(f"There is no experiment {name!r}. {hint}")
     return list(dict.fromkeys(names))
-
-
-def authorization(token_file: Path | None, password_file: Path | None) -> str:
-    """Return the Authorization that files say, empty without one.
-
-    Raises:
-        UsageError: there are two, or one is not what it should be.
-    """
-    if token_file and password_file:
-        raise click.UsageError("A token and a password are two. Give --token-file or --password-file.")
-    if token_file:
-        return f"Bearer {token_file.read_text().strip()}"
-    if not password_file:
-        return ""
-    words = password_file.read_text().strip()
-    if ":" not in words:
-        raise click.UsageError(f"{password_file} does not have NAME:PASSWORD in it.")
-    return f"Basic {b64encode(words.encode()).decode()}"
-
-
-def trusting(ca_file: Path | None) -> ssl.SSLContext | None:
-    """Return what trusts the CAs of a file. Raises UsageError if there are none in it."""
-    try:
-        return ssl.create_default_context(cafile=str(ca_file)) if ca_file else None
-    except ssl.SSLError:
-        raise click.UsageError(f"{ca_file} has no certificate as PEM.") from None
-
-
-def named(addresses: Iterable[str], webs: Iterable[str], elsewheres: Iterable[str] = ()) -> list[Target]:
-    """Return the targets of the options; addresses and a URL of the same name, or of none, are one target.
-
-    Raises:
-        UsageError: an address or URL cannot be understood, or another site is of no target.
-    """
-    found: dict[str, Target] = {}
-    for text in addresses:
-        name, address = _address(text)
-        if name in found:
-            raise click.UsageError(
-                f"{text!r} is a second target of that name. Give each one its own: NAME={text}."
-            )
-        found[name] = Target(name=name or address.ae_title, address=address)
-    for text in webs:
-        name, _, url = text.rpartition("=") if "=" in text.partition("://")[0] else ("", "", text)
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise click.UsageError(f"{url!r} is no URL. Write for example http://pacs:8042/dicom-web.")
-        if "@" in urlsplit(url).netloc:
-            raise click.UsageError(
-                "A password does not belong into a URL. Write it in a file: --password-file."
-            )
-        there = found.get(name) or Target(name=name or urlsplit(url).netloc)
-        found[name] = replace(there, web=url.rstrip("/"))
-    for text in elsewheres:
-        name, address = _address(text)
-        if not name and len(found) == 1:
-            [name] = found
-        if name not in found:
-            raise click.UsageError(f"{text!r} is elsewhere of no target. Name it as the target: NAME=...")
-        found[name] = replace(found[name], elsewhere=address)
-    return list(found.values())
-
-
-def _address(text: str) -> tuple[str, Address]:
-    name, _, rest = text.rpartition("=")
-    try:
-        return name, Address.read(rest)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
 
 
 @contextmanager

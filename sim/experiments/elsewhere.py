@@ -167,7 +167,7 @@ class Replicate:
 
     def _fetch(self, there: Target, made: Study, outcome: Outcome) -> float:
         with there.retriever() as retriever:
-            fetched = retriever.study(made.StudyInstanceUID)
+            fetched = retriever.study(made.StudyInstanceUID, made.total_size)
         if fetched.instances != self._INSTANCES:
             raise ProtocolError(f"{fetched.instances} of {self._INSTANCES} instances came from elsewhere.")
         outcome.done += 1

@@ -114,7 +114,7 @@ def parallel(target: Target, studies: Sequence[Study], workers: int, on_study: C
             for made in share:
                 if failed.is_set():
                     break
-                refuse_part(retriever.study(made.StudyInstanceUID), made)
+                refuse_part(retriever.study(made.StudyInstanceUID, made.total_size), made)
                 on_study()
         return time.perf_counter() - began
 

@@ -99,7 +99,7 @@ class _Fetch:
         outcome.samples["seconds"] = times
         with target.retriever(self.way) as retriever:
             for _ in range(repetitions):
-                fetched = retriever.study(made.StudyInstanceUID)
+                fetched = retriever.study(made.StudyInstanceUID, made.total_size)
                 refuse_part(fetched, made)
                 times.append(fetched.seconds)
                 outcome.done += 1

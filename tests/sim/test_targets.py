@@ -17,7 +17,7 @@ from click import UsageError
 from click.testing import CliRunner
 
 from node.certificates import make_certificate
-from sim.experiments import command, results
+from sim.experiments import addressing, command, results
 from sim.experiments.catalogue import EXPERIMENTS, carry_out
 from sim.experiments.outcome import Outcome, Plan, Say
 from sim.experiments.paper import DcmQRSCP
@@ -191,7 +191,7 @@ def test_a_certificate_is_trusted_when_its_ca_is_named(tmp_path: Path) -> None:
     tls.load_cert_chain(*files)
     with web(tls=tls) as root:
         strange = carry_out("wado", Target(name="pacs", web=root), LOADED, quiet)
-        trusted = Target(name="pacs", web=root, tls=command.trusting(files[0]))
+        trusted = Target(name="pacs", web=root, tls=addressing.trusting(files[0]))
         trusted.check()
         plain = carry_out("wado", Target(name="pacs", web=root.replace("https", "http")), LOADED, quiet)
     assert "Name the CA that signed it: --ca-file" in strange.stopped
@@ -200,7 +200,7 @@ def test_a_certificate_is_trusted_when_its_ca_is_named(tmp_path: Path) -> None:
         none = carry_out("wado", Target(name="pacs", web=root.replace("http", "https")), LOADED, quiet)
     assert "does not speak TLS" in none.stopped
     with pytest.raises(UsageError, match="no certificate"):
-        command.trusting(files[1])
+        addressing.trusting(files[1])
 
 
 def test_a_run_is_compared_with_earlier_ones_of_the_same_target_whatever_it_is_called(tmp_path: Path) -> None:
