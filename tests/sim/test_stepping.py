@@ -14,7 +14,7 @@ import pytest
 
 from sim.plays.script import SCENARIOS
 
-_THREADS: Final = """
+THREADS: Final = """
 from sim.stepping import sockets, threads
 from sim.stepping.turns import Stepper
 stepper = Stepper({seed})
@@ -22,7 +22,7 @@ threads.replace(stepper)
 sockets.replace(stepper)
 import queue, select, socket, threading, time
 """
-_WORLD: Final = """
+WORLD: Final = """
 from sim.stepping import world
 stepper = world.begin({seed})
 from sim.plays.script import parse
@@ -32,12 +32,12 @@ Actor.stepper = stepper
 """
 
 
-def stepped(code: str, begin: str = _THREADS, seed: int = 1) -> str:
+def stepped(code: str, begin: str = THREADS, seed: int = 1) -> str:
     """Run code in a process that steps; return what it printed."""
     text = begin.format(seed=seed) + dedent(code) + "\nimport os, sys\nsys.stdout.flush()\nos._exit(0)\n"
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     command = [sys.executable, "-c", text]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -250,7 +250,7 @@ def test_whole_nodes_are_stepped_by_hand() -> None:
             stepper.run(5)
             print(*stage.act(find))
         """,
-        begin=_WORLD,
+        begin=WORLD,
     )
     assert said.splitlines() == [
         "alpha took 2 of 2 of CT-1x2",
