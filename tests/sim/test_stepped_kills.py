@@ -1,4 +1,4 @@
-"""A hospital that is killed at any turn of its threads has lost nothing that it acknowledged, nor has its grid."""
+"""A hospital that is killed at any turn of its threads loses nothing that it acknowledged, nor its grid."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def told_of(victim: str, points: list[int], turns: int) -> None:
 
 @pytest.mark.parametrize("victim", ["alpha", "beta"])
 def test_a_hospital_killed_while_it_takes_or_copies_loses_nothing(victim: str) -> None:
-    told_of(victim, [120, 480], turns=3)
+    told_of(victim, [60, 480], turns=3)
 
 
 @pytest.mark.slow
@@ -88,4 +88,4 @@ def test_a_hospital_killed_while_it_takes_or_copies_loses_nothing(victim: str) -
 @pytest.mark.parametrize("turns", range(20, 24))
 @pytest.mark.parametrize("victim", ["alpha", "beta"])
 def test_a_hospital_killed_at_any_turn_loses_nothing(victim: str, turns: int) -> None:
-    told_of(victim, [*range(turns, 1400, 90)], turns)
+    told_of(victim, [*range(turns % 7, 140, 7), *range(140 + turns, 1400, 90)], turns)
