@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from itertools import chain
 from typing import Final, NamedTuple, Protocol
@@ -297,6 +298,9 @@ class Disposal:
             # Nobody can say whose bytes these are; what is erased must not be called so.
             if is_erased:
                 raise
+            # No row will tell any more where they lie: they go like erased ones, if nothing else is there.
+            with suppress(Damaged):
+                self._places.store.remove(holding, erase=True)
         self._places.forget_damage(holding.sha256)
 
     def _clear_shelves(self, order: Order, entries: Sequence[Entry]) -> None:

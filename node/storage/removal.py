@@ -16,7 +16,7 @@ from typing import Final
 from catalog import Damaged, Holding
 
 from .appending import new_stamp
-from .members import BLOCK, Kind, Member, pack, unpack
+from .members import BLOCK, Kind, Member, member_length, pack, unpack
 from .places import place_of, segment_numbers, segment_path
 from .replay import find_members
 
@@ -28,11 +28,11 @@ _ZEROS: Final = memoryview(bytes(1 << 20))
 def remove_object(objects: Path, holding: Holding, erase: bool, is_sure: bool = False) -> None:
     """Free the bytes of an object; with `erase` they are overwritten on the disk before.
 
-    An object that was removed is removed again, so that what a crash interrupted can be finished. Who is sure
-    that nothing else lies there has it removed though its header is damaged.
+    An object that was removed is removed again, so that what a crash interrupted can be finished. One whose
+    header is damaged is erased if nothing that can be read lies there; who is sure of that has it removed.
 
     Raises:
-        Damaged: no header stands at its place, so that nobody can say whose bytes these are.
+        Damaged: no header stands at its place, and nobody can say whose bytes these are.
     """
     remove_from(segment_path(objects, place_of(holding.where).segment), holding, erase, is_sure)
 
@@ -47,7 +47,7 @@ def remove_from(path: Path, holding: Holding, erase: bool, is_sure: bool = False
     try:
         header = os.pread(fd, BLOCK, place.offset)
         known = unpack(header)
-        if header and known is None and is_sure:
+        if header and known is None and (is_sure or (erase and _is_alone(fd, holding))):
             known = _as_it_was(fd, holding)
         if header and known is None:
             raise Damaged(
@@ -61,6 +61,14 @@ def remove_from(path: Path, holding: Holding, erase: bool, is_sure: bool = False
             _free(fd, place.offset + BLOCK, member.length - BLOCK, erase)
     finally:
         os.close(fd)
+
+
+def _is_alone(fd: int, holding: Holding) -> bool:
+    """Say whether all bytes where an object lay are there, and those of no member that has a header."""
+    begin = place_of(holding.where).offset
+    end = begin + member_length(holding.size)
+    stretches = find_members(fd, check=lambda fd, offset, member: True)
+    return any(each.member is None and each.offset <= begin and end <= each.end for each in stretches)
 
 
 def _as_it_was(fd: int, holding: Holding) -> tuple[Member, bytes]:

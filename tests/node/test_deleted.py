@@ -13,6 +13,8 @@ from catalog import BadRequest, NotPermitted, Selection
 from node.app import Node, open_node, rebuild
 from node.contracts import Caller
 from node.research.model import Export, Project, Standing
+from node.storage import Damage
+from node.storage.places import place_of, segment_path
 from tests.homes import RawInstance, attribute, edited, new_home, phantoms
 from tests.privacy import files_with
 
@@ -190,6 +192,30 @@ def test_backups_and_research_sets_that_may_hold_what_is_erased_are_listed_by_na
     assert order["backups"] == ["monday"]
     made = {"running", "staged", "done", "failed", "stopped", "gatherin"}
     assert set(order["exports"]) == {f"TRIAL {name:.8}" for name in {f"{each}-1" for each in made}}
+
+
+@pytest.mark.parametrize("verb", ["erase", "delete"])
+def test_what_has_a_damaged_header_on_the_disk_goes_without_a_rebuild(
+    node: Node, clock: Moving, verb: str
+) -> None:
+    gone, kept = (
+        [edited(one, PatientComments=word) for one in phantoms(531, number, instances=3)]
+        for number, word in enumerate(("GONEWORD", "KEPTWORD"))
+    )
+    assert set(send(node, *gone, *kept)) == {0}
+    for entry in node.catalog.versions((uid(gone[0]),))[:2]:
+        place = place_of(entry.holding.where)
+        with segment_path(node.main.folder / "objects", place.segment).open("r+b") as segment:
+            segment.seek(place.offset + 10)
+            segment.write(b"\xff" * 20)
+    node.desk.verbs()[verb](target=uid(gone[0]), **WHO)
+    clock.now += 8 * DAY
+    go_on(node, clock)
+    [order] = node.desk.verbs()["deletions"]()["orders"]
+    assert order["outcome"] == {"erase": "erased", "delete": "gone"}[verb]
+    assert [path for _, path in traces(node.home / "archives", "GONEWORD") if path.endswith(".tar")] == []
+    assert count(node, uid(kept[0])) == 3
+    assert [item for item in node.main.segments.scan() if isinstance(item, Damage)] == []
 
 
 def test_an_erasure_takes_what_was_set_aside_and_has_no_record_or_a_torn_one(

@@ -13,6 +13,7 @@ import pytest
 from catalog import Damaged, Holding, NotFound
 from node.storage import Damage, SegmentStore, removal
 from node.storage.members import member_length
+from node.storage.places import place_of
 
 from .filling import CAME, fill, keep, objects, read, segment_store
 
@@ -120,6 +121,47 @@ def test_nothing_is_touched_where_no_header_stands(tmp_path: Path) -> None:
     with pytest.raises(Damaged):
         store.remove(inside)
     assert segment_bytes(tmp_path) == before
+
+
+@pytest.mark.parametrize("damaged", [[0], [1], [2], [0, 1], [1, 2], [0, 1, 2]])
+def test_what_has_a_damaged_header_is_erased_and_nothing_else(tmp_path: Path, damaged: list[int]) -> None:
+    store = segment_store(tmp_path)
+    contents = [SECRET * 5000 + bytes([number]) for number in range(3)]
+    holdings = [keep(store, data) for data in contents]
+    for number in damaged:
+        spoil_header(tmp_path, holdings[number])
+        with pytest.raises(Damaged):
+            store.remove(holdings[number])
+    for number in damaged:
+        store.remove(holdings[number], erase=True)
+        store.remove(holdings[number], erase=True)
+    others = [number for number in range(3) if number not in damaged]
+    for number in others:
+        assert read(store, holdings[number]) == contents[number]
+    assert segment_bytes(tmp_path).count(SECRET) == 5000 * len(others)
+    told = [*store.scan()]
+    assert not [item for item in told if isinstance(item, Damage)]
+    assert [item.holding for item in objects(iter(told))] == [holdings[number] for number in others]
+
+
+@pytest.mark.parametrize("length", [30_000, 10_000_000])
+def test_nothing_is_erased_where_something_else_can_be_read(tmp_path: Path, length: int) -> None:
+    """Whoever names a place wrongly, by an older row, loses nothing of what lies there now."""
+    store, holdings = secret_store(tmp_path)
+    spoil_header(tmp_path, holdings[0])
+    before = segment_bytes(tmp_path)
+    with pytest.raises(Damaged):
+        store.remove(Holding(bytes(32), holdings[0].where, length), erase=True)
+    inside = Holding(holdings[1].sha256, holdings[1].where[:5] + (20).to_bytes(4, "big"), 100)
+    with pytest.raises(Damaged):
+        store.remove(inside, erase=True)
+    assert segment_bytes(tmp_path) == before
+
+
+def spoil_header(folder: Path, holding: Holding) -> None:
+    with (folder / "objects/00/000001.tar").open("r+b") as file:
+        file.seek(place_of(holding.where).offset + 10)
+        file.write(b"\xff" * 20)
 
 
 def test_another_object_at_the_place_stays(tmp_path: Path) -> None:
