@@ -66,6 +66,9 @@ class Background:
                 if not 0 <= self._clock() - last.setdefault(name, self._clock()) < every:
                     last[name] = self._clock()
                     self._try(name, step)
+                    if self.stopping.is_set():
+                        # What the next one would need may be closed: nobody waits for a late thread.
+                        return
 
     def end(self) -> None:
         """Have all threads end; return when they have, or when their time is over."""
