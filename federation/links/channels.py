@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import grpc
 
-from catalog import Clock, NotPermitted
+from catalog import Clock, NotPermitted, Unavailable
 from federation.trust.assertion import Asker, make_assertion
 from federation.trust.credentials import Credentials
 from federation.trust.names import server_name
@@ -68,19 +68,31 @@ class _Signer(
             self._channels.check(self._node_id)
         asker, added = self._channels.metadata(self._node_id, method)
         metadata = [*(details.metadata or ()), *added]
-        call = continuation(
-            _Details(
-                method,
-                details.timeout,
-                metadata,
-                details.credentials,
-                getattr(details, "wait_for_ready", None),
-                getattr(details, "compression", None),
-            ),
-            request,
+        said = _Details(
+            method,
+            details.timeout,
+            metadata,
+            details.credentials,
+            getattr(details, "wait_for_ready", None),
+            getattr(details, "compression", None),
         )
+        call = self._begun(continuation, said, request)
         if method not in UNSIGNED:
             self._channels.watch(call, method, self._node_id, asker)
+        return call
+
+    def _begun(self, continuation: Callable[..., Any], details: _Details, request: Any) -> Any:
+        """Begin a call; a channel that was closed since it was asked for is a letter like any other.
+
+        gRPC has a ValueError for it, which nobody foresees; of a call of one answer it is in the outcome.
+        """
+        try:
+            call = continuation(details, request)
+            if call.done() and isinstance(error := call.exception(), ValueError):
+                raise error
+        except ValueError as error:
+            what = f"The connection to {self._node_id} is being made anew."
+            raise Unavailable(what, "It is tried again; see: peerpacs peers") from error
         return call
 
     intercept_unary_unary = _call  # type: ignore[assignment]

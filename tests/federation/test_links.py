@@ -205,6 +205,21 @@ def test_who_asks_is_audited_on_both_sides_under_one_id(three: tuple[Peer, Peer,
     assert beta.echo.asked[-1].asker == asker
 
 
+def test_a_channel_that_was_closed_meanwhile_is_a_letter_to_who_holds_it(
+    three: tuple[Peer, Peer, Peer],
+) -> None:
+    """As when a certificate is renewed between asking for the channel and calling over it."""
+    alpha, beta, _ = three
+    channel = alpha.member.links.channel(beta.node_id)
+    alpha.member.channels.drop(beta.node_id)
+    with pytest.raises(Unavailable, match="made anew"):
+        channel.unary_unary("/peerpacs.test.Echo/Say")(b"x", timeout=60)
+    with pytest.raises(Unavailable, match="made anew"):
+        next(channel.unary_stream("/peerpacs.test.Echo/Flow")(b"0"))
+    questions = alpha.member.links.channel(beta.node_id, asks=True)
+    assert next(questions.unary_stream("/peerpacs.test.Echo/Flow")(b"0")) == b"first"
+
+
 def test_a_letter_crosses_the_wire(three: tuple[Peer, Peer, Peer]) -> None:
     alpha, beta, _ = three
     with pytest.raises(grpc.RpcError) as failed:
