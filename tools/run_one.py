@@ -78,7 +78,7 @@ def import_samples() -> None:
     print(
         f"{result['stored']} sample instances imported; {left_out} files are broken on purpose or not DICOM"
     )
-    print(f"(peerpacs rejected list --home {HOME} shows those that were refused).")
+    print(f"({os.path.relpath(PEERPACS)} rejected list --home {HOME} shows those that were refused).")
 
 
 def lines_to_paste(port: int) -> list[str]:
