@@ -101,6 +101,7 @@ VERBS: Final[Mapping[str, Grammar]] = {
     ),
     "day": Grammar(("COUNT",), "wait until that day of the traffic begins"),
     "over": Grammar((), "wait until all of the traffic was taken"),
+    "pass": Grammar(("COUNT",), "let so many seconds pass"),
     "settle": Grammar((), "wait until no node works on anything"),
 }
 """Every command of a play."""

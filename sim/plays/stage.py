@@ -7,6 +7,7 @@ every time.
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -175,6 +176,10 @@ class Stage:
     def _over(self) -> list[str]:
         assert self._sending
         return self._sending.end()
+
+    def _pass(self, seconds: str) -> list[str]:
+        time.sleep(int(seconds))
+        return []
 
     def _settle(self) -> list[str]:
         settle([actor for actor in self._actors.values() if actor.is_running])

@@ -25,6 +25,10 @@ skews: Final[dict[str, float]] = {}
 """Seconds by which the clock of a host is off."""
 
 
+failures: Final[list[str]] = []
+"""Which threads ended with an error that nobody caught, and which."""
+
+
 class Lock:
     """A lock whose waiters give the baton away; one that a killed machine held is free."""
 
@@ -110,6 +114,7 @@ class Thread(threading.Thread):
         except BaseException as error:
             said = (type(error), error, error.__traceback__, self)
             threading.excepthook(threading.ExceptHookArgs(said))
+            failures.append(f"The thread {self.name} ended with {error!r}.")
         finally:
             active.pop(ident, None)
 

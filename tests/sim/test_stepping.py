@@ -12,7 +12,8 @@ from typing import Final
 
 import pytest
 
-from sim.plays.script import SCENARIOS
+from sim.plays.script import SCENARIOS, parse, written
+from sim.stepping.inventing import complaints, invented
 
 THREADS: Final = """
 from sim.stepping import sockets, threads
@@ -194,7 +195,7 @@ ALONE: Final = ("one-node", "killed", "full", "cut")
 def acted(*words: str) -> str:
     """Act plays as a person would; return what was printed."""
     command = [sys.executable, "-m", "sim.stepping", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3000)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -232,8 +233,8 @@ def test_a_play_that_goes_another_way_is_told_of_with_the_words_to_see_it_again(
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 1
     assert "-alpha took 1 of 2 of CT-1x2\n+alpha took 2 of 2 of CT-1x2" in done.stdout
-    assert f"To see that again: python -m sim.stepping --seed=1 --turns=9 {file}" in done.stdout
-    assert done.stdout.endswith("0 of 2 runs went as is written.\n")
+    assert f"To see that again: python -m sim.stepping --turns=9 --seed=1 {file}" in done.stdout
+    assert done.stdout.endswith("0 of 2 runs went as they should.\n")
 
 
 def test_whole_nodes_are_stepped_by_hand() -> None:
@@ -257,3 +258,24 @@ def test_whole_nodes_are_stepped_by_hand() -> None:
         "nobody goes on: True True",
         "1 study: CT-1x2",
     ]
+
+
+def test_an_invented_play_ends_well_and_is_the_same_for_the_same_number() -> None:
+    runs = [acted("--invent", f"--turns={number}") for number in (3, 3, 6)]
+    assert runs[0] == runs[1] != runs[2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_plays_that_nobody_wrote_end_well() -> None:
+    assert acted("--invent", "--turns=1000", "--runs=40").endswith("40 of 40 runs went as they should.\n")
+
+
+def test_an_invented_play_is_readable_and_what_is_not_well_in_its_end_is_told() -> None:
+    text = invented(4)
+    assert text == invented(4) != invented(5)
+    assert written(parse(text, "it")) == text
+    assert complaints(["alpha has lost 2 of 5", "each of 3 studies is at 2 sites"]) == [
+        "alpha has lost 2 of 5"
+    ]
+    assert complaints(["alpha and beta do not find the same: alpha 1; beta 2"])
