@@ -327,8 +327,5 @@ def _unanswered(error: Exception, secure: Secure | None, host: str) -> str:
     """Say why a request for an association had no answer."""
     if secure and isinstance(error, ssl.SSLError):
         return secure.why(error, host)
-    remedy = "trusts us: --tls-cert, --tls-key" if secure else "takes it without TLS: else say --tls"
-    return (
-        "It closed the connection when it was asked for an association. See whether it takes DICOM at that "
-        f"port, and {remedy}."
-    )
+    doubt = "does it trust our certificate" if secure else "does it take DICOM at that port, without TLS"
+    return f"It closed the connection when it was asked for an association: {doubt}?"
