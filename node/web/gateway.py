@@ -38,6 +38,11 @@ BODY: Final = "peerpacs.body"
 _HEADER_SECONDS: Final = 15.0
 _SMALL: Final = 16384
 """Pieces up to this size are not worth a packet of their own."""
+_PLAIN: Final = b"This port speaks https: write https:// before the address.\n"
+_PLAIN_REFUSAL: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_PLAIN), _PLAIN)
+)
 _NEXT: Final = 5
 """Milliseconds for which a thread stays with a connection it has answered, if no other one needs it."""
 
@@ -145,10 +150,23 @@ class Connection(cheroot.HTTPConnection):
         except OSError as error:
             why = error.reason if isinstance(error, ssl.SSLError) else type(error).__name__
             logger.info("A TLS handshake at the web port failed: %s", why)
+            if why == "HTTP_REQUEST":
+                _refuse_plain(self.socket.fileno())
             return False
         self.socket.settimeout(self.server.timeout)
         self._is_shaken = True
         return True
+
+
+def _refuse_plain(descriptor: int) -> None:
+    """Tell who speaks HTTP to a port with TLS what to do; a browser would say no more than: cut off."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as plain:
+        plain.setblocking(False)
+        plain.sendall(_PLAIN_REFUSAL)
+        plain.shutdown(socket.SHUT_WR)
+        # What was sent and not read would have the connection reset, and the answer with it.
+        while plain.recv(_SMALL):
+            pass
 
 
 class _Headers(cheroot.HeaderReader):
