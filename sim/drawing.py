@@ -149,12 +149,16 @@ class Plot:
         self.drawing.rect(self.x(x) - width / 2, top, width, bottom - top, colour, says)
 
     def box_plot(self, x: float, shift: float, values: Sequence[float], colour: str) -> None:
-        """Draw quartiles as a box, the median as a line in it, extremes as whiskers."""
+        """Draw quartiles as a box, the median as a line in it, extremes as whiskers.
+
+        A box without height is drawn all the same, so that its colour tells whose it is.
+        """
         centre, half = self.x(x) + shift, 9.0
         lower, _, upper = quantiles(values, n=4, method="inclusive") if len(values) > 1 else [*values] * 3
         self.drawing.line(centre, self.y(min(values)), centre, self.y(max(values)), colour)
-        height = self.y(lower) - self.y(upper)
-        self.drawing.rect(centre - half, self.y(upper), 2 * half, height, colour)
+        height = max(self.y(lower) - self.y(upper), 7)
+        top = (self.y(lower) + self.y(upper) - height) / 2
+        self.drawing.rect(centre - half, top, 2 * half, height, colour)
         middle = self.y(median(values))
         self.drawing.line(centre - half - 2, middle, centre + half + 2, middle, _INK, 2)
 

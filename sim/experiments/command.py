@@ -155,6 +155,7 @@ def main(
         progress.print("You ended it; the report tells what was measured until then.", style="yellow")
     facts = {"date": time.strftime("%Y-%m-%d %H:%M"), "seed": plan.seed, "share": plan.share,
              "machine of the bench": platform.platform(), "PeerPACS": version("peerpacs")}  # fmt: skip
+    facts |= not_begun(found, chosen, outcomes)
     write(out, outcomes, facts)
     if is_json:
         click.echo(json.dumps([each.as_json() for each in outcomes], indent=2))
@@ -162,6 +163,14 @@ def main(
         show(outcomes, Console() if sys.stdout.isatty() else Console(width=110))
         progress.print(f"Report, figures and pictures are in {out}.", highlight=False)
     sys.exit(_PARTIAL if any(each.stopped for each in outcomes) else 0)
+
+
+def not_begun(found: Sequence[Target], names: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """Return, as a fact, which experiments were not begun with which targets; nothing if all were."""
+    begun = {(each.target, each.experiment) for each in outcomes}
+    left = {each.name: [name for name in names if (each.name, name) not in begun] for each in found}
+    told = [f"{target}: {', '.join(of_it)}" for target, of_it in left.items() if of_it]
+    return {"not begun": "; ".join(told)} if told else {}
 
 
 def known(names: Sequence[str]) -> list[str]:

@@ -31,9 +31,11 @@ def page(outcomes: Sequence[Outcome], facts: Mapping[str, object]) -> str:
     if broken := [each for each in outcomes if each.stopped]:
         parts.append(f"<p class='partial'>{len(broken)} of {len(outcomes)} measurements are not complete; "
                      "each says below how far it came, and why not further.</p>")  # fmt: skip
+    if left := facts.get("not begun"):
+        parts.append(f"<p class='partial'>Not begun: {escape(str(left))}.</p>")
     for name in dict.fromkeys(each.experiment for each in outcomes):
         parts += _section(name, [each for each in outcomes if each.experiment == name], targets)
-    told = "; ".join(f"{name}: {value}" for name, value in facts.items())
+    told = "; ".join(f"{name}: {value}" for name, value in facts.items() if name != "not begun")
     parts.append(f"<footer><p>{escape(told)}</p></footer></html>")
     return "\n".join(parts)
 

@@ -252,6 +252,14 @@ def test_figures_6_to_10_are_drawn_as_svg_for_several_targets() -> None:
     assert "A &amp; B" in drawn["figure10"]
 
 
+def test_whose_times_were_all_alike_is_told_by_the_colour_of_a_box_in_figure_10() -> None:
+    alike = [Outcome("fig10", name, samples={"workers": {"1": [2.0]}}) for name in ("A", "B")]
+    root = ElementTree.fromstring(figures.draw(alike)["figure10"])
+    boxes = [each for each in root.iter() if each.tag.endswith("rect") and each.get("width") == "18.00"]
+    assert [each.get("fill") for each in boxes] == ["#0072b2", "#e69f00"]
+    assert all(float(each.get("height", "0")) > 4 for each in boxes)
+
+
 def test_a_page_gets_the_papers_figures_beside_ours_in_the_place_of_an_earlier_session(
     tmp_path: Path,
 ) -> None:

@@ -167,7 +167,7 @@ def test_who_interrupts_a_benchmark_has_what_was_measured(
     assert result.exit_code == 3
     html = (tmp_path / "report.html").read_text()
     assert "GONE, find: not complete, 3 of 10 steps done. You ended it." in html
-    assert "GONE, get" not in html
+    assert "Not begun: GONE: get." in html
 
 
 TINY: Final = """
