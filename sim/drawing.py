@@ -41,12 +41,15 @@ class Scale:
         if self.is_log:
             powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             factors = (1, 2, 5) if len(powers) < 4 else (1,)
-            found = [factor * 10.0**power for power in powers for factor in factors]
-        else:
-            step = _step(self.high - self.low)
-            first = math.ceil(self.low / step)
-            found = [step * number for number in range(first, math.floor(self.high / step) + 1)]
-        return [value for value in found if self.low <= value <= self.high * 1.0000001]
+            found = self._within([factor * 10.0**power for power in powers for factor in factors])
+            if len(found) > 1:
+                return found
+        step = _step(self.high - self.low)
+        first = math.ceil(self.low / step)
+        return self._within([step * number for number in range(first, math.floor(self.high / step) + 1)])
+
+    def _within(self, values: Sequence[float]) -> list[float]:
+        return [value for value in values if self.low <= value <= self.high * 1.0000001]
 
 
 def _step(span: float) -> float:

@@ -252,13 +252,22 @@ class StoreSCP(Server):
 
     name = "storescp"
 
-    def __init__(self, folder: Path, address: Address, forks: bool = True) -> None:
+    def __init__(
+        self, folder: Path, address: Address, forks: bool = True, own: tuple[Path, Path] | None = None
+    ) -> None:
+        """With certificate and key of its `own` it speaks TLS alone, with whoever comes."""
         super().__init__(folder, address.ae_title)
         self.address = address
-        self._forks = ["--fork"] if forks else []
+        self._options = ["--fork"] if forks else []
+        if own:
+            self._options += ["+tls", str(own[1]), str(own[0]), "--ignore-peer-cert"]
+        self._secure = Secure(own[0]) if own else None
+
+    def is_ready(self) -> bool:
+        return answers_echo(self.address, self._secure)
 
     def command(self) -> list[str]:
-        options = ["-v", "--ignore", "-aet", self.address.ae_title, *self._forks]
+        options = ["-v", "--ignore", "-aet", self.address.ae_title, *self._options]
         return [dcmtk_program("storescp"), *options, str(self.address.port)]
 
     def received(self) -> int:

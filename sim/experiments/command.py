@@ -62,6 +62,7 @@ _NAMES: Final = "\n".join(f"  {name:<10} {each.title}" for name, each in EXPERIM
     help="Where we receive what the target is told to C-MOVE: it must know this AE, with this machine and "
     "port. Otherwise studies are fetched by C-GET.",
 )  # fmt: skip
+@click.option("--destination-tls", is_flag=True, help="Receive it over TLS, with --tls-cert and --tls-key.")
 @click.option("--elsewhere", "elsewheres", multiple=True, metavar="[NAME=]AE@HOST:PORT",
               help="Another site of the target, where sync and replicate look for what it took.")  # fmt: skip
 @click.option("--calling", default="BENCHSCU", show_default=True, help="Our AE title.")
@@ -115,6 +116,7 @@ def main(
     tls_cert: Path | None,
     tls_key: Path | None,
     destination: str | None,
+    destination_tls: bool,
     calling: str,
     compare: tuple[Path, ...],
     out: Path,
@@ -142,12 +144,15 @@ def main(
         "secure": secured(is_tls, tls_ca, tls_cert, tls_key),
         "calling": calling, "timeout": timeout, "loaders": loaders,
     }  # fmt: skip
+    if destination_tls and not tls_cert:
+        raise click.UsageError("--destination-tls needs a certificate to show: --tls-cert and --tls-key.")
+    own = (tls_cert, tls_key or tls_cert) if destination_tls and tls_cert else None
     progress = Console(stderr=True)
     found = named(targets, webs, elsewheres)
     outcomes = earlier(compare, [each.name for each in found])
     out.mkdir(parents=True, exist_ok=True)
     try:
-        with _ended_by_signal(), receiving(destination, out) as receiver:
+        with _ended_by_signal(), receiving(destination, out, own) as receiver:
             for target in found:
                 there = replace(target, destination=receiver.address if receiver else None, **how)
                 measure(there, chosen, plan, progress, outcomes, receiver)
@@ -188,8 +193,14 @@ def known(names: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def receiving(destination: str | None, out: Path) -> Iterator[StoreSCP | None]:
-    """Run a receiver that keeps nothing, if one is wanted. Raises ServerError when it does not start."""
+def receiving(
+    destination: str | None, out: Path, own: tuple[Path, Path] | None = None
+) -> Iterator[StoreSCP | None]:
+    """Run a receiver that keeps nothing, if one is wanted, with TLS if it has a certificate and key.
+
+    Raises:
+        ServerError: it does not start.
+    """
     if not destination:
         yield None
         return
@@ -203,7 +214,7 @@ def receiving(destination: str | None, out: Path) -> Iterator[StoreSCP | None]:
             f"We cannot receive at port {address.port}: {error.strerror}. Choose another for --destination."
         ) from None
     with ExitStack() as stack:
-        receiver = StoreSCP(out / "receiver", address)
+        receiver = StoreSCP(out / "receiver", address, own=own)
         stack.callback(receiver.remove)
         receiver.start()
         yield receiver

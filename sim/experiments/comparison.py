@@ -29,7 +29,8 @@ def page(outcomes: Sequence[Outcome], facts: Mapping[str, object]) -> str:
         f"<style>{_STYLE}</style><h1>{escape(' and '.join(targets))}</h1>",
     ]
     if broken := [each for each in outcomes if each.stopped]:
-        parts.append(f"<p class='partial'>{len(broken)} of {len(outcomes)} measurements are not complete; "
+        are = "is" if len(broken) == 1 else "are"
+        parts.append(f"<p class='partial'>{len(broken)} of {len(outcomes)} measurements {are} not complete; "
                      "each says below how far it came, and why not further.</p>")  # fmt: skip
     if left := facts.get("not begun"):
         parts.append(f"<p class='partial'>Not begun: {escape(str(left))}.</p>")

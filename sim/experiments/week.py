@@ -90,6 +90,7 @@ def tell(run: Run, outcome: Outcome) -> None:
         "MB/s": size / 1e6 / run.seconds if run.seconds else 0.0,
         "slowest answer, s": slowest,
         f"answers over {_STALL:g} s": stalls,
+        "furthest behind its time, s": max((each.late for each in run.sent), default=0.0),
         "refusals on the way": len(run.failures),
         "acknowledged and not found": len(run.missing),
     }

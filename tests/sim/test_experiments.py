@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from node.cli import main
 from node.control import ask
+from sim.drawing import Scale
 from sim.experiments import chapter, command, figures, findings, paper
 from sim.experiments.catalogue import EXPERIMENTS, carry_out
 from sim.experiments.comparison import page
@@ -250,6 +251,11 @@ def test_figures_6_to_10_are_drawn_as_svg_for_several_targets() -> None:
         root = ElementTree.fromstring(svg)
         assert len(list(root)) > 10
     assert "A &amp; B" in drawn["figure10"]
+
+
+def test_an_axis_has_more_than_one_number_however_near_its_ends_are() -> None:
+    for low, high in ((1100.0, 4500.0), (1.0, 1e6), (3.0, 3.5)):
+        assert len(Scale(low, high, 0, 100, is_log=True).ticks()) > 1
 
 
 def test_whose_times_were_all_alike_is_told_by_the_colour_of_a_box_in_figure_10() -> None:

@@ -189,33 +189,41 @@ class SecureOrthanc(Orthanc):
             "DicomTlsPrivateKey": str(self._own.key),
             "DicomTlsTrustedCertificates": str(self._own.certificate),
             "DicomTlsRemoteCertificateRequired": False,
+            "DicomModalities": {"SECURE": self._receiver("SECURE"), "PLAIN": self._receiver("PLAIN")},
         }
+
+    def _receiver(self, ae_title: str) -> dict[str, Any]:
+        where = {"AET": ae_title, "Host": "127.0.0.1", "Port": self._destination.port}
+        return where | {"UseDicomTls": ae_title == "SECURE"}
 
     def is_ready(self) -> bool:
         return answers_echo(self.address, Secure(self._own.certificate))
 
 
-def test_orthanc_with_tls_alone_is_measured_and_moves_to_us(tmp_path: Path) -> None:
-    own = Pair(tmp_path, "own")
-    sink = StoreSCP(tmp_path / "sink", Address("STORESCP", free_port()))
-    orthanc = SecureOrthanc(tmp_path / "orthanc", sink.address, own)
-    sink.start()
+def test_orthanc_with_tls_alone_is_measured_and_moves_to_us_with_tls_and_without(tmp_path: Path) -> None:
+    own, port = Pair(tmp_path, "own"), free_port()
+    orthanc = SecureOrthanc(tmp_path / "orthanc", Address("SECURE", port), own)
     orthanc.start()
     try:
-        secure = Secure(own.certificate)
-        target = Target(name="Orthanc", address=orthanc.address, secure=secure, destination=sink.address)
-        for name in ("find", "get", "move"):
+        target = Target(name="Orthanc", address=orthanc.address, secure=Secure(own.certificate))
+        for name in ("find", "get"):
             outcome = carry_out(name, target, PLAN, quiet)
             assert (outcome.stopped, outcome.done) == ("", outcome.of)
         assert "say --tls" in stopped(replace(target, secure=None)).lower()
+        words = ["move", f"--target={orthanc.address}", f"--tls-ca={own.certificate}", "--share=0.003"]
+        words += [f"--tls-cert={own.certificate}", f"--tls-key={own.key}"]
+        for title, more in (("SECURE", ["--destination-tls"]), ("PLAIN", [])):
+            there = [f"--destination={title}@{port}", f"--out={tmp_path / title}"]
+            result = CliRunner().invoke(command.main, [*words, *there, *more])
+            assert result.exit_code == 0, result.output
     finally:
         orthanc.stop()
-        sink.stop()
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--destination-tls"], "needs a certificate to show"),
         (["--tls-key=KEY"], "A key needs its certificate"),
         (["--tls-ca=KEY"], "has no certificate as PEM"),
         (["--tls-cert=CRT"], "are no certificate and key as PEM"),
@@ -227,7 +235,8 @@ def test_files_that_do_not_fit_are_refused_before_anything_is_measured(
 ) -> None:
     one, other = Pair(tmp_path, "one"), Pair(tmp_path, "other")
     files = {"KEY": one.key, "CRT": one.certificate, "OTHER": other.key}
-    given = [f"{option}={files[name]}" for option, _, name in (word.partition("=") for word in words)]
+    given = [word.replace(f"={name}", f"={files[name]}") for word in words for name in files if name in word]
+    given += [word for word in words if "=" not in word]
     result = CliRunner().invoke(command.main, ["get", "--target=A@b:1", *given, f"--out={tmp_path / 'out'}"])
     assert result.exit_code == 2
     assert said in " ".join(result.output.split())
