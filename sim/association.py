@@ -327,5 +327,9 @@ def _unanswered(error: Exception, secure: Secure | None, host: str) -> str:
     """Say why a request for an association had no answer."""
     if secure and isinstance(error, ssl.SSLError):
         return secure.why(error, host)
-    doubt = "does it trust our certificate" if secure else "does it take DICOM at that port, without TLS"
+    doubt = (
+        "does it trust our certificate (--tls-cert)"
+        if secure
+        else "does it take DICOM at that port, without TLS"
+    )
     return f"It closed the connection when it was asked for an association: {doubt}?"

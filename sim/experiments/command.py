@@ -26,10 +26,10 @@ from ..targets import Target
 from ..traffic import scenario
 from .addressing import authorization, named, secured, trusting
 from .catalogue import EXPERIMENTS, carry_out
-from .comparison import partial
+from .comparison import partial, remarks
 from .findings import said
 from .outcome import Outcome, Plan, Say, figure
-from .results import earlier, write
+from .results import earlier, unlike, write
 
 _PARTIAL: Final = 3
 PAPERS: Final = ("fig8", "fig9", "fig10", "table4")
@@ -160,12 +160,15 @@ def main(
         progress.print("You ended it; the report tells what was measured until then.", style="yellow")
     facts = {"date": time.strftime("%Y-%m-%d %H:%M"), "seed": plan.seed, "share": plan.share,
              "machine of the bench": platform.platform(), "PeerPACS": version("peerpacs")}  # fmt: skip
-    facts |= not_begun(found, chosen, outcomes)
+    facts |= not_begun(found, chosen, outcomes) | unlike(compare, plan)
     write(out, outcomes, facts)
     if is_json:
         click.echo(json.dumps([each.as_json() for each in outcomes], indent=2))
     else:
-        show(outcomes, Console() if sys.stdout.isatty() else Console(width=110))
+        screen = Console() if sys.stdout.isatty() else Console(width=110)
+        show(outcomes, screen)
+        for sentence in remarks(facts):
+            screen.print(sentence, style="yellow", highlight=False, markup=False)
         progress.print(f"Report, figures and pictures are in {out}.", highlight=False)
     sys.exit(_PARTIAL if any(each.stopped for each in outcomes) else 0)
 

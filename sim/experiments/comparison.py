@@ -32,13 +32,24 @@ def page(outcomes: Sequence[Outcome], facts: Mapping[str, object]) -> str:
         are = "is" if len(broken) == 1 else "are"
         parts.append(f"<p class='partial'>{len(broken)} of {len(outcomes)} measurements {are} not complete; "
                      "each says below how far it came, and why not further.</p>")  # fmt: skip
-    if left := facts.get("not begun"):
-        parts.append(f"<p class='partial'>Not begun: {escape(str(left))}.</p>")
+    parts += [f"<p class='partial'>{escape(sentence)}</p>" for sentence in remarks(facts)]
     for name in dict.fromkeys(each.experiment for each in outcomes):
         parts += _section(name, [each for each in outcomes if each.experiment == name], targets)
-    told = "; ".join(f"{name}: {value}" for name, value in facts.items() if name != "not begun")
+    told = "; ".join(f"{name}: {value}" for name, value in facts.items() if name not in _REMARKS)
     parts.append(f"<footer><p>{escape(told)}</p></footer></html>")
     return "\n".join(parts)
+
+
+_REMARKS: Final = {
+    "not begun": "Not begun: {}.",
+    "not alike": "Figures of other sizes are not comparable: {}.",
+}
+"""Facts that a reader must know before any figure."""
+
+
+def remarks(facts: Mapping[str, object]) -> list[str]:
+    """Return what is to be known of a run before its figures, as sentences."""
+    return [sentence.format(facts[name]) for name, sentence in _REMARKS.items() if name in facts]
 
 
 def _section(name: str, of_it: Sequence[Outcome], targets: Sequence[str]) -> list[str]:

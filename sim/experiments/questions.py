@@ -175,4 +175,7 @@ class Find:
                     outcome.done += 1
                     # The target may hold other studies besides ours.
                     if found < matches:
-                        raise ProtocolError(f"{found} studies were found for {keys}; {matches} are there.")
+                        asked = ", ".join(f"{keyword} {text}" for keyword, text in keys.items())
+                        raise ProtocolError(
+                            f"It took {matches} studies of {asked}, and finds {found} of them."
+                        )

@@ -16,7 +16,7 @@ from ..traffic.records import Burst
 from .catalogue import EXPERIMENTS
 from .comparison import page
 from .figures import draw
-from .outcome import Outcome
+from .outcome import Outcome, Plan
 
 FORMAT: Final = 1
 """Of results.json: another number means that programs which read it must be looked at."""
@@ -35,6 +35,23 @@ def write(out: Path, outcomes: Sequence[Outcome], facts: dict[str, object]) -> N
             records.write(out / f"{_as_file(f'traffic-{each.target}')}.csv", [Burst(*row) for row in bursts])
 
 
+def unlike(paths: Sequence[Path], plan: Plan) -> dict[str, object]:
+    """Return, as a fact, which earlier runs were of another size or seed; nothing if none was.
+
+    Raises:
+        UsageError: a file is not what a run wrote.
+    """
+    told = []
+    for path in paths:
+        facts = _read(path)[0]
+        here = {"share": plan.share, "seed": plan.seed}
+        other = {name: facts[name] for name in here if facts.get(name, here[name]) != here[name]}
+        if other:
+            words = " and ".join(f"{name} {value}, not {here[name]}" for name, value in other.items())
+            told.append(f"the run of {facts['date']} had {words}")
+    return {"not alike": "; ".join(told)} if told else {}
+
+
 def _as_file(name: str) -> str:
     """Return a name that may have any letters as that of a file."""
     return re.sub(r"[^\w.-]+", "_", name)
@@ -48,7 +65,8 @@ def earlier(paths: Sequence[Path], names: Iterable[str]) -> list[Outcome]:
     """
     found, taken = list[Outcome](), set(names)
     for path in paths:
-        date, outcomes = _read(path)
+        facts, outcomes = _read(path)
+        date = str(facts["date"])
         called: dict[str, str] = {}
         for name in dict.fromkeys(each.target for each in outcomes):
             dated = [name, f"{name}, {date}", *(f"{name}, {date} ({n})" for n in range(2, len(taken) + 3))]
@@ -58,11 +76,11 @@ def earlier(paths: Sequence[Path], names: Iterable[str]) -> list[Outcome]:
     return found
 
 
-def _read(path: Path) -> tuple[str, list[Outcome]]:
+def _read(path: Path) -> tuple[dict[str, object], list[Outcome]]:
     try:
         told = json.loads(path.read_text())
         outcomes = [Outcome.from_json(each) for each in told["outcomes"]]
-        date = str(told["facts"]["date"])
+        facts = dict(told["facts"], date=str(told["facts"]["date"]))
     except (ValueError, TypeError, LookupError, AttributeError):
         raise click.UsageError(
             f"{path} is not the results.json of an earlier run. Name the one in that run's folder."
@@ -70,4 +88,4 @@ def _read(path: Path) -> tuple[str, list[Outcome]]:
     unknown = {each.experiment for each in outcomes} - set(EXPERIMENTS)
     if unknown or told.get("format", FORMAT) != FORMAT:
         raise click.UsageError(f"{path} was written by another version of this program. Compare it there.")
-    return date, outcomes
+    return facts, outcomes

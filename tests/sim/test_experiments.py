@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from node.cli import main
 from node.control import ask
 from sim.drawing import Scale
-from sim.experiments import chapter, command, figures, findings, paper
+from sim.experiments import chapter, command, figures, findings, paper, results
 from sim.experiments.catalogue import EXPERIMENTS, carry_out
 from sim.experiments.comparison import page
 from sim.experiments.curve import Curve
@@ -378,6 +378,17 @@ def test_the_command_writes_report_figures_and_pictures_and_compares(ours: Targe
     html = (tmp_path / "two" / "report.html").read_text()
     assert "<th>A</th><th>B</th>" in html
     assert "B, pass 2" in html
+    assert "not comparable" not in html
+
+
+def test_an_earlier_run_of_another_size_is_said_to_be_so_where_it_is_compared(tmp_path: Path) -> None:
+    facts = {"date": "2024-01-01", "share": 0.5, "seed": 1}
+    results.write(tmp_path / "one", [Outcome("get", "A", summary={"instances/s": 5.0})], facts)
+    there = ["get", f"--target=B@{free_port()}", f"--compare={tmp_path / 'one' / 'results.json'}"]
+    shown = CliRunner().invoke(command.main, [*there, "--share=0.01", f"--out={tmp_path / 'two'}"])
+    words = "the run of 2024-01-01 had share 0.5, not 0.01."
+    assert words in " ".join(shown.output.split())
+    assert words in (tmp_path / "two" / "report.html").read_text()
 
 
 def test_a_partial_report_ends_with_3(tmp_path: Path) -> None:
