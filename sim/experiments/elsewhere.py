@@ -162,6 +162,11 @@ class Replicate:
                 "Where a rule asks for copies first, see whether they can be made: at a PeerPACS node, "
                 "peerpacs copies lacking says why not."
             ) from None
+        except ProtocolError as error:
+            raise ProtocolError(
+                f"It took no request for Storage Commitment: {error} See whether it offers that to "
+                f"{target.calling}, which some only do to an AE title that they know."
+            ) from None
         if kind != _COMMITTED:
             raise ProtocolError("It did not commit to all instances that it acknowledged.")
 

@@ -115,6 +115,19 @@ def test_a_connection_that_the_server_closed_in_between_is_made_anew() -> None:
     assert answers == [b"[]"] * 3
 
 
+def test_who_takes_no_request_for_commitment_is_told_of_with_what_to_look_for(tmp_path: Path) -> None:
+    archive = DcmQRSCP(tmp_path / "archive", Address("SINK", free_port()))
+    archive.start()
+    try:
+        there = archive.address
+        target = Target(name="dcmqrscp", address=there, elsewhere=there, timeout=20.0, loaders=1)
+        outcome = carry_out("replicate", target, Plan(share=0.001), quiet)
+    finally:
+        archive.stop()
+    assert "It took no request for Storage Commitment: DCMQRSCP accepted none of" in outcome.stopped
+    assert "whether it offers that to BENCHSCU" in outcome.stopped
+
+
 class Watched(Target):
     """A target that counts who asks it while it is loaded."""
 
