@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from catalog import BadRequest, Clock
+from catalog import Clock
 from node.backup import refuse_half_restored
 from node.config import load_config
-from node.roles.plan import has
-from node.sections import Role
+from node.roles.plan import demand_catalog
 
 from .node import Node
 from .rebuilding import CATALOG
@@ -28,7 +27,5 @@ def open_node(
     """
     refuse_half_restored(home)
     config = load_config(home)
-    if not has(config, Role.CATALOG):
-        what = f"The process of {home} is {' and '.join(config.roles.run)} only, without the catalog."
-        raise BadRequest(what, f"Run this on the host that has the catalog ({config.roles.catalog}).")
+    demand_catalog(config, home)
     return Node(home, config, clock, purpose, catalog=catalog, only=only)

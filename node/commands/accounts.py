@@ -202,9 +202,10 @@ def revoke_token(session: Session, id: str) -> int:
 def _accounts(session: Session) -> Iterator[Accounts]:
     from node.accounts import Accounts
     from node.config import load_config
+    from node.roles.plan import demand_catalog
     from node.state import State
 
-    load_config(session.home)
+    demand_catalog(load_config(session.home), session.home)
     with State(session.home / "state") as state:
         yield Accounts(state, time.time)
 

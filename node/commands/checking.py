@@ -22,6 +22,7 @@ from .checking_roles import role_findings
 from .findings import Finding, Mark
 
 if TYPE_CHECKING:
+    from catalog import Busy
     from node.dimse import Security
     from node.sections import Config
 
@@ -97,28 +98,56 @@ def _title(home: Path, config: Config) -> Finding | None:
 
 
 def _lock(home: Path, config: Config) -> Finding:
-    from catalog import Busy
-    from node.control import HomeLock, ask, is_running
+    from node.control import ask, is_running
+    from node.roles.plan import has
+    from node.sections import Role
 
     if is_running(home):
         ask(home, "status", timeout=10.0)
         return Finding(Mark.GOOD, "the node runs and answers commands")
-    try:
-        HomeLock(home, "peerpacs check").close()
-    except Busy as error:
-        return Finding(Mark.WARNING, error.what.rstrip("."), error.next)
+    busy = _working(home)
+    if not has(config, Role.CATALOG):
+        what = f"the {' and '.join(config.roles.run)} of this node"
+        if busy:
+            return Finding(Mark.GOOD, f"{what} runs here")
+        return Finding(Mark.WARNING, f"{what} does not run", f"peerpacs run --home {home}")
+    if busy:
+        return Finding(Mark.WARNING, busy.what.rstrip("."), busy.next)
     return Finding(Mark.WARNING, "the node does not run", f"peerpacs run --home {home}")
 
 
-def _dicom_port(home: Path, config: Config) -> Finding:
+def _working(home: Path) -> Busy | None:
+    """Return who works on the home, which a process without the catalog does that answers no commands."""
+    from catalog import Busy
+    from node.control import HomeLock
+
+    try:
+        HomeLock(home, "peerpacs check").close()
+    except Busy as error:
+        return error
+    return None
+
+
+def _is_for_devices(config: Config) -> bool:
+    from node.roles.plan import has
+    from node.sections import Role
+
+    return has(config, Role.GATEWAY)
+
+
+def _dicom_port(home: Path, config: Config) -> Finding | None:
     from node.control import ask, is_running
 
+    if not _is_for_devices(config):
+        return None
     host = "127.0.0.1" if config.dicom.host in ("0.0.0.0", "::") else config.dicom.host
     if not config.dicom.port:
         return Finding(Mark.WARNING, "dicom.port is 0: nobody can send anything", "set it in peerpacs.toml")
     if is_running(home):
         port = ask(home, "status", timeout=10.0)["ports"].get("dicom", config.dicom.port)
         return _answers(host, port, config.node.ae_title)
+    if _working(home):
+        return _answers(host, config.dicom.port, config.node.ae_title)
     return _is_free(host, config.dicom.port, "dicom")
 
 
@@ -131,13 +160,15 @@ def _tls_port(home: Path, config: Config) -> Finding | None:
     from node.credentials import own_credentials
     from node.devices import PINNED
 
-    if not config.tls.port:
+    if not config.tls.port or not _is_for_devices(config):
         return None
     host = config.tls.host or config.dicom.host
     host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-    if not is_running(home):
-        return _is_free(host, config.tls.port, "tls")
-    port = ask(home, "status", timeout=10.0)["ports"].get("tls", config.tls.port)
+    port = config.tls.port
+    if is_running(home):
+        port = ask(home, "status", timeout=10.0)["ports"].get("tls", port)
+    elif not _working(home):
+        return _is_free(host, port, "tls")
     try:
         pinned = PINNED + describe(home / config.tls.certificate_file).fingerprint
     except BadRequest:
@@ -172,9 +203,11 @@ def _certificate(home: Path, config: Config) -> Finding | None:
 
 def _watch_port(home: Path, config: Config) -> Finding | None:
     from node.control import ask, is_running
+    from node.roles.plan import has
+    from node.sections import Role
 
     host, port = config.watch.host, config.watch.port
-    if not port:
+    if not port or not has(config, Role.CATALOG):
         return None
     if not is_running(home):
         return _is_free(host, port, "watch")

@@ -194,9 +194,10 @@ def echo_device(session: Session, ae_title: str) -> int:
 def _book(session: Session) -> Iterator[DeviceBook]:
     from node.config import load_config
     from node.devices import DeviceBook
+    from node.roles.plan import demand_catalog
     from node.state import State
 
-    load_config(session.home)
+    demand_catalog(load_config(session.home), session.home)
     with State(session.home / "state") as state:
         yield DeviceBook(state)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from catalog import BadRequest
@@ -33,6 +34,17 @@ def check_roles(config: Config, source: str) -> None:
     if config.processes.count > 1 and (roles.catalog or roles.storage):
         what = f"processes.count in {source} is above 1, and roles.catalog or roles.storage is set."
         raise BadRequest(what, "Leave it 1, and run as many gateways as you like instead.")
+
+
+def demand_catalog(config: Config, home: Path) -> None:
+    """Make sure that this is where the node's state is and commands count.
+
+    Raises:
+        BadRequest: the process of this home has not the catalog.
+    """
+    if not has(config, Role.CATALOG):
+        what = f"The process of {home} is {' and '.join(config.roles.run)} only, without the catalog."
+        raise BadRequest(what, f"Run this on the host that has the catalog ({config.roles.catalog}).")
 
 
 def has(config: Config, role: Role) -> bool:

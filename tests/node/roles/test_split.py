@@ -70,3 +70,21 @@ def test_check_names_the_roles_and_where_they_are(node: SplitNode, monkeypatch: 
     assert said("storage")["mark"] == "failure"
     assert "tcp://127.0.0.3:1" in said("storage")["what"]
     assert "secrets/gateway.key" in said("storage")["fix"]
+
+
+@pytest.mark.parametrize("role", ["gateway", "storage"])
+def test_a_host_without_the_catalog_checks_what_runs_there_and_keeps_no_book_of_its_own(
+    node: SplitNode, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    [gateway] = node.gateways
+    part = gateway if role == "gateway" else node.storage
+    monkeypatch.setenv("PEERPACS__ROLES__RUN", role)
+    monkeypatch.setenv("PEERPACS__DICOM__PORT", str(gateway.port))
+    _, text, _ = part.answer("check", "--json")
+    found = {one["what"]: one["mark"] for one in json.loads(text)}
+    assert found[f"the {role} of this node runs here"] == "good"
+    assert any("answers C-ECHO" in what for what in found) == (role == "gateway")
+    assert "failure" not in found.values(), found
+    for words in (("devices", "add", "CT9"), ("users", "list")):
+        code, _, complaint = part.answer(*words)
+        assert (code, "Run this on the host that has the catalog" in complaint) == (2, True)
