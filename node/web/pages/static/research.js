@@ -94,7 +94,7 @@ const heldColumns = (name, setDeed) => [
   { head: t('From'), kind: 'nowrap', cell: (row) => html`${row.source}<span class="under">${moment(row.when, 'short')}</span>` },
   { head: t('Size'), kind: 'number', cell: (row) => bytes(row.size) },
   { head: t('Goes by itself'), kind: 'nowrap', cell: (row) => t('in {span}', { span: span(Math.max(0, row.until - Date.now() / 1000)) }) },
-  { head: '', kind: 'nowrap', cell: (row) => html`<button class="small" onClick=${() => setDeed({ title: t('Destroy'), says: t('This cannot be taken back.'), danger: true, fields: [REASON], verb: t('Destroy'), does: (form) => post(`${at(name)}/quarantine/${row.id}/reject`, form) })}>${t('Destroy')}</button>
+  { head: '', kind: 'nowrap', cell: (row) => html`<button class="small" onClick=${() => setDeed({ title: t('Destroy'), says: t('This cannot be taken back.'), danger: true, fields: [REASON], verb: t('Destroy'), does: (form) => post(`${at(name)}/quarantine/${row.id}/reject`, form) })}>${t('Destroy')}</button>${' '}
     <button class="small" onClick=${() => setDeed({ title: t('Run it again'), says: said(row.sentence), fields: [{ ...REASON, required: false }], verb: t('Run it again'), does: (form) => post(`${at(name)}/quarantine/${row.id}/rerun`, form) })}>${t('Run it again')}</button>` },
 ]
 
