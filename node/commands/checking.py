@@ -31,7 +31,7 @@ _SYNCS: Final = 20
 _SLOW_SYNC: Final = 0.030
 _SLOW_DISK: Final = 50e6
 _FILES: Final = 4096
-_MEANT: Final = {"dicom": "DICOM", "tls": "DICOM TLS", "watch": "watchers"}
+_MEANT: Final = {"dicom": "DICOM", "tls": "DICOM TLS", "web": "the web", "watch": "watchers"}
 _LISTENING: Final = "0A"
 """TCP_LISTEN in /proc/net/tcp, see include/net/tcp_states.h of Linux."""
 _UNSYNCHRONISED: Final = 5
@@ -73,6 +73,7 @@ def examine(home: Path) -> Iterator[Finding]:
         _lock,
         _dicom_port,
         _tls_port,
+        _web_port,
         _watch_port,
         _certificate,
         _dev_rule,
@@ -175,6 +176,21 @@ def _tls_port(home: Path, config: Config) -> Finding | None:
         return None
     own = Device(ae_title=config.node.ae_title, tls=pinned)
     return _answers(host, port, config.node.ae_title, own_credentials(home, config).towards(own))
+
+
+def _web_port(home: Path, config: Config) -> Finding | None:
+    from node.control import ask, is_running
+    from node.roles.plan import has
+    from node.sections import Role
+
+    port = config.web.port
+    if not port or not has(config, Role.CATALOG) or (_working(home) and not is_running(home)):
+        return None
+    if not is_running(home):
+        host = config.web.host
+        return _is_free("127.0.0.1" if host in ("0.0.0.0", "::") else host, port, "web")
+    port = ask(home, "status", timeout=10.0)["ports"].get("https", port)
+    return Finding(Mark.GOOD, f"browsers and programs come to https://{socket.gethostname()}:{port}")
 
 
 def _certificate(home: Path, config: Config) -> Finding | None:

@@ -113,6 +113,14 @@ def test_check_names_the_process_that_has_the_port(cli: CommandLine) -> None:
     assert "has it; stop that" in said
 
 
+def test_check_says_whether_the_port_of_the_web_is_free(cli: CommandLine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        cli.init("--web-port", str(port))
+        assert f"port {port} cannot be opened" in cli("check", code=1)
+    assert f"port {port} is free for the web" in cli("check")
+
+
 def test_check_says_what_is_wrong_with_the_file(cli: CommandLine) -> None:
     cli.init()
     path = cli.home / "peerpacs.toml"
