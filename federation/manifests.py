@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from threading import Lock
 from typing import Final
 
-from catalog import Entry, PacsError
+from catalog import Entry, PacsError, Unavailable
 from catalog.rows import summed
 from catalog.statements import SeriesStatement
 
@@ -20,6 +21,9 @@ Manifest = Callable[[bytes, SeriesStatement], list[Entry]]
 
 Raises PacsError where it cannot be had.
 """
+
+given_up: Final[ContextVar[Callable[[], bool]]] = ContextVar("given_up", default=bool)
+"""Says whether nobody waits for the instances any more that the code within a context looks for."""
 
 
 class Manifests:
@@ -84,12 +88,18 @@ def elsewhere(
 
     Holders with the same digest have the same; where digests differ, each may have what no other has. Owners
     whose manifest cannot be had, though nobody else has the same, go into `unlisted`.
+
+    Raises:
+        Unavailable: nobody waits for them any more, so nobody is asked.
     """
+    is_given_up = given_up.get()
     seen = {statement.digest for holder, statement in series.holders if holder.owner == HERE}
     lacking: dict[bytes, list[bytes]] = {}
     for holder, statement in series.holders:
         if statement.digest in seen or (reachable and not holder.gives(series.SeriesInstanceUID)):
             continue
+        if is_given_up():
+            raise Unavailable("Nobody waits for the answer any more.")
         try:
             entries = manifest(holder.owner, statement)
         except PacsError:

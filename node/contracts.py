@@ -312,6 +312,8 @@ class GridAnswer(NamedTuple):
     """Under which the audits of all nodes that were asked tell of it."""
     warning: Callable[[], str] = lambda: ""
     """Says which sites may be missing from it, and whose copies are old; at any length, and as `decide`."""
+    give_up: Callable[[], None] = lambda: None
+    """Has the matches end soon, from any thread: no other site is asked for them any more."""
 
 
 class GridCatalog(Catalog, Protocol):

@@ -6,7 +6,7 @@ import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context, copy_context
-from threading import Lock
+from threading import Event, Lock
 from typing import Final, NamedTuple
 
 from catalog import Attributes, Change, Entry, Head, Level, PatientKey, Query, Selection
@@ -15,6 +15,7 @@ from federation.grid_answers import Answers
 from federation.identities import Asker
 from federation.links.channels import asking
 from federation.live import LiveGrid, Mode
+from federation.manifests import given_up
 from federation.outcomes import Manners, Outcome, Part, decide, is_missing, warning
 from federation.private_block import of_answer, set_apart
 from federation.sight import Grid, Sight
@@ -137,7 +138,8 @@ class DeviceGrid:
         with asking(self.behalf) as behalf:
             mode = self._mode_for(query)
             matches, outcomes = self._parts.live.ask(query, self._asker, mode, block=block)
-            context = copy_context()
+            context, is_given_up = copy_context(), Event()
+            context.run(given_up.set, is_given_up.is_set)
         self._parts.tallies.count(outcomes, self._manners)
         self._tell(mode, outcomes)
         found = _within(context, matches)
@@ -150,6 +152,7 @@ class DeviceGrid:
             outcomes,
             behalf.request_id,
             lambda: warning(outcomes, self._manners),
+            is_given_up.set,
         )
 
     def _mode_for(self, query: Query) -> Mode:

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from catalog import (
     Attributes,
     BadRequest,
+    Level,
     Matching,
     PacsError,
     Query,
@@ -24,6 +25,7 @@ from federation.outcomes import Ending
 from node.contracts import Service
 from node.sections import GRID_SUFFIX
 
+from .aside import aside
 from .association import Association
 from .commands import C_CANCEL_RQ, C_FIND_RQ, RESPONSE, Command, encode_command
 from .negotiation import Context
@@ -44,6 +46,7 @@ from .syntaxes import PATIENT_ROOT
 from .transport import Buffer, Ended
 
 logger = logging.getLogger(__name__)
+_MOMENT: Final = 0.1
 BATCH: Final = 32768
 """Bytes of answers that go out together."""
 
@@ -71,7 +74,7 @@ def serve_find(session: Session, context: Context, request: Command) -> None:
             level = query.level.value
             with session.environment.pulse.during(answers.beat):
                 found = _found(session, query)
-                is_cancelled = _search(session, context, request, query, found.matches, answers)
+                is_cancelled = _search(session, context, request, query, found, answers)
             told = found.told
             status, comment = (CANCEL, "") if is_cancelled else found.end()
         except Ended:
@@ -148,11 +151,14 @@ def _query(session: Session, context: Context, request: Command) -> Query:
 class _Found(NamedTuple):
     """The matches of a question, and what is said behind the last of them."""
 
-    matches: Iterator[Attributes]
+    matches: Iterator[Attributes | None]
+    """None: nothing came for a moment."""
     end: Callable[[], tuple[int, str]] = lambda: (SUCCESS, "")
     """Says how it ends, once all matches are out."""
     told: Mapping[str, Any] = {}
     """For the audit."""
+    give_up: Callable[[], None] = lambda: None
+    """Has matches end that other sites are asked for, when nobody waits for them any more."""
 
 
 _ENDINGS: Final[Mapping[Ending, int]] = {
@@ -175,7 +181,11 @@ def _found(session: Session, query: Query) -> _Found:
         ending, comment = asked.decide()
         return _ENDINGS[ending], comment
 
-    return _Found(asked.matches, end, {"request": asked.request_id, "sites": sites})
+    matches: Iterator[Attributes | None] = asked.matches
+    if query.level is Level.IMAGE:
+        # Other sites are asked now which instances they have; a cancel is to be heard meanwhile.
+        matches = aside(asked.matches, _MOMENT)
+    return _Found(matches, end, {"request": asked.request_id, "sites": sites}, asked.give_up)
 
 
 def _search(
@@ -183,7 +193,7 @@ def _search(
     context: Context,
     request: Command,
     query: Query,
-    matches: Iterator[Attributes],
+    found: _Found,
     answers: _Answers,
 ) -> bool:
     """Send every match; say whether the caller cancelled."""
@@ -200,15 +210,17 @@ def _search(
         )
     )
     try:
-        for match in matches:
-            identifier = encode_identifier(
-                answer(query, match, ae_title=ae_title), context.transfer_syntax, character_set
-            )
-            answers.add(command, identifier)
+        for match in found.matches:
+            if match is not None:
+                identifier = encode_identifier(
+                    answer(query, match, ae_title=ae_title), context.transfer_syntax, character_set
+                )
+                answers.add(command, identifier)
             if answers.is_look_due and _is_cancelled(session.association, request, answers):
                 return True
     finally:
-        close = getattr(matches, "close", None)
+        found.give_up()
+        close = getattr(found.matches, "close", None)
         if close:
             close()
     return False

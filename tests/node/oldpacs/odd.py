@@ -40,6 +40,8 @@ class Odd:
         self.at_most = 0
         """Answers after which a C-FIND ends with `ends`; 0 = all."""
         self.ends = 0xFE00
+        self.mute: set[str] = set()
+        """Levels at which a C-FIND is not answered as long as they are in here."""
         self.states: dict[str, int] = {}
         """By SeriesInstanceUID, the Number of Series Related Instances that it states, right or wrong."""
         self.fails: dict[str, int] = {}
@@ -61,6 +63,8 @@ class Odd:
         asked = event.identifier
         level, seen = asked.QueryRetrieveLevel, set()
         self.questions.append(level)
+        while level in self.mute:
+            time.sleep(0.02)
         sent = 0
         for one in self.has:
             if one[_BELOW[level]].value in seen or not self._matches(one, asked):
@@ -160,4 +164,5 @@ def odd(port: int) -> Iterator[Odd]:
         yield told
     finally:
         told.hangs.clear()
+        told.mute.clear()
         server.shutdown()

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from catalog import Attributes
+from federation.outcomes import OnPartial
 from node.app import Node
 from node.contracts import Device, Service
 from node.dimse import Requestor
 from sim.ports import free_port
-from tests.homes import Peer, RawInstance, Received, attribute, phantoms
+from tests.homes import Peer, RawInstance, Received, attribute, edited, phantoms
 from tests.node.commandline import CommandLine
+from tests.node.oldpacs.odd import odd
 from tests.node.oldpacs.servers import KINDS, Known, Old
 from tests.node.routing.homes import ask, ruled
 from tests.running import PEERPACS, until
@@ -144,6 +149,53 @@ def test_an_old_pacs_that_does_not_know_our_ae_title_is_told_with_what_to_do(tmp
         answer = Grid(node).requestor.get(where, got)
         assert (answer.failed, got.instances) == (2, [])
         assert known(node)["why"] == "OLD does not know the AE title ALPHA_NEW, so it cannot send to it."
+
+
+def test_a_cancel_is_heeded_while_another_site_is_asked_for_its_instances(tmp_path: Path) -> None:
+    port = free_port()
+    with odd(port) as old:
+        theirs = Device(ae_title="OLD", address="127.0.0.1", port=old.port, services=(Service.STORE,))
+        made = phantoms(7, size=4_000, instances=3)
+        study, series = study_uid(made), str(attribute(made[0], "SeriesInstanceUID"))
+        old.keep(*(edited(one, StudyDate=f"{date.today():%Y%m%d}") for one in made))
+        # Whoever says how many there are is asked for them only when somebody wants to know.
+        old.states[series] = 3
+        with ruled(tmp_path / "home", RULES, devices=[theirs], dicom={"port": port}) as node:
+            # Not all of it is known yet.
+            manners = {"on_incomplete": OnPartial.COMMENT}
+            node.devices.put(Device(ae_title="PEER", issuer="PHANTOMS", services=(Service.FIND,), **manners))
+            until(lambda: known(node)["studies"], 60)
+            old.mute.add("IMAGE")
+            requestor = Requestor("PEER", "127.0.0.1", port, "ALPHA_GRID")
+            asked = requestor.find(of_series(study, series))
+            began = len(old.questions)
+            ended: list[float] = []
+
+            def ask_and_end() -> None:
+                assert list(asked) == []
+                ended.append(time.monotonic())
+
+            asking = threading.Thread(target=ask_and_end)
+            asking.start()
+            until(lambda: "IMAGE" in old.questions[began:])
+            cancelled = time.monotonic()
+            asked.cancel()
+            asking.join(30)
+            assert asked.status == 0xFE00
+            # A tenth of a second, on a machine that has nothing else to do.
+            assert ended[0] - cancelled < 3.0
+            old.mute.clear()
+            assert len(list(requestor.find(of_series(study, series)))) == 3
+
+
+def of_series(study: str, series: str) -> Attributes:
+    """Return the question which instances a series has."""
+    return {
+        "00080052": {"vr": "CS", "Value": ["IMAGE"]},
+        "0020000D": {"vr": "UI", "Value": [study]},
+        "0020000E": {"vr": "UI", "Value": [series]},
+        "00080018": {"vr": "UI"},
+    }
 
 
 def test_nobody_else_may_send_to_the_ae_title_for_the_old_pacs(tmp_path: Path) -> None:
