@@ -100,7 +100,9 @@ def remove_grant(session: Session, grant: str) -> int:
 def share_command(session: Session, name: str, keys: tuple[str, ...], view: str, remove: bool) -> int:
     r"""Make or change a share: the studies that match all keys, and how they are shown.
 
-    It is one of the default archive, or of the one that --archive names.
+    It is one of the default archive, or of the one that --archive names. What is shown as exact is found by
+    who names a patient, an accession number or a study; to any other question this node counts there as one
+    that did not answer (peerpacs devices edit AE --on-incomplete says what an AE is told then).
 
     Example: peerpacs grants share mammo 'Modality=MG' --view full
     """
