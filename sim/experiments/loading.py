@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -16,14 +17,19 @@ _AT_ONCE: Final = 64
 """Instances of an association when they come from many small studies."""
 
 
+_SILENCE: Final = 1.0
+"""Seconds after which who waits is told how many there are, however slow the target is."""
+
+
 def load(target: Target, studies: Iterable[Study], outcome: Outcome, say: Say, associations: int = 0) -> int:
     """Store the studies; return how many instances. Raises `REFUSALS`."""
     made = _batches(instance for described in studies for instance in instances(described))
     lock, stored, associations = Lock(), 0, associations or target.loaders
+    told = time.monotonic()
     failed: list[BaseException] = []
 
     def send() -> None:
-        nonlocal stored
+        nonlocal stored, told
         while not failed:
             with lock:
                 batch = next(made, None)
@@ -34,7 +40,8 @@ def load(target: Target, studies: Iterable[Study], outcome: Outcome, say: Say, a
                     with lock:
                         stored += 1
                         outcome.samples["loaded"] = stored
-                        if stored % 500 == 0:
+                        if time.monotonic() - told > _SILENCE:
+                            told = time.monotonic()
                             say(f"{outcome.experiment}: {target.name} has {stored} instances")
             except BaseException as error:
                 failed.append(error)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +19,16 @@ from click.testing import CliRunner
 from sim.experiments import command
 from sim.experiments.catalogue import EXPERIMENTS, carry_out
 from sim.experiments.comparison import page
+from sim.experiments.loading import load
 from sim.experiments.outcome import Outcome, Plan
 from sim.links import Link
 from sim.pdu import Address
+from sim.phantoms import Instance, study
 from sim.plays.__main__ import act, main
 from sim.plays.stage import Stage
 from sim.ports import free_port
 from sim.servers import ServerError
-from sim.targets import Target
+from sim.targets import Stored, Target
 from tests.homes import serving
 
 PLAN: Final = Plan(share=0.003, pause=0.01, patience=0.3)
@@ -218,3 +221,16 @@ def test_whatever_ends_a_play_its_line_is_in_the_report(
         act("node alpha\ntraffic tiny\nstop alpha\n", "play.txt", report=tmp_path / "report")
     assert time.monotonic() - began < 30
     assert "line 3, stop: " in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_who_waits_for_a_slow_target_is_told_how_much_it_took() -> None:
+    class Slow(Target):
+        def store(self, instances: Sequence[Instance], calling: str = "") -> Iterator[Stored]:
+            for each in instances:
+                time.sleep(0.3)
+                yield Stored(each.SOPInstanceUID, each.size, 0.3)
+
+    lines: list[str] = []
+    load(Slow(name="slow"), [study(1, 1, instances=5)], Outcome("get", "slow"), lines.append, 1)
+    assert lines
+    assert re.fullmatch(r"get: slow has \d instances", lines[0])
