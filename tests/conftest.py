@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +14,11 @@ settings.register_profile(
     "busy", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("busy")
+
+# pynetdicom brings programs named as DCMTK's are: where .venv is activated, DCMTK's are meant all the same.
+_ours = str(Path(sys.executable).parent)
+_others = [each for each in os.environ["PATH"].split(os.pathsep) if each != _ours]
+os.environ["PATH"] = os.pathsep.join([*_others, _ours])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

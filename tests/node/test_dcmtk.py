@@ -33,6 +33,11 @@ def alpha(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield node
 
 
+@pytest.mark.parametrize("program", ["echoscu", "storescu", "findscu", "movescu", "getscu", "storescp"])
+def test_programs_are_those_of_dcmtk_also_where_pynetdicoms_come_first_on_the_path(program: str) -> None:
+    assert f"$dcmtk: {program}" in dcmtk(program, "--version")
+
+
 def find(node: RunningNode, *keys: str, level: str = "STUDY") -> list[dict[str, str]]:
     """Return what findscu prints, one dict of keyword to value per answer."""
     arguments = [part for key in (f"QueryRetrieveLevel={level}", *keys) for part in ("-k", key)]
