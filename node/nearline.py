@@ -48,10 +48,15 @@ class Fetches:
         link: Link,
         monotonic: Clock,
         site: str = "",
+        instead: Callable[[Entry], list[Source]] = lambda entry: [],
     ) -> None:
-        """`site` is this node's own; `sources` says who states to hold an object's series."""
+        """`site` is this node's own; `sources` says who states to hold an object's series.
+
+        `instead` says who else has it; that may take a moment, and is asked when all who state it broke off.
+        """
         self.cache = cache
         self.sources = sources
+        self._instead = instead
         self._link = link
         self._now = monotonic
         self._site = site
@@ -82,7 +87,7 @@ class Fetches:
         for entry in entries:
             series = entry.StudyInstanceUID, entry.SeriesInstanceUID
             if series not in found:
-                found[series] = self.sources(entry)
+                found[series] = self._having(entry)
             self._begin(entry, wish, priority, found[series])
 
     def get(self, entry: Entry, wish: Wish, priority: int = 0) -> Copy:
@@ -92,7 +97,8 @@ class Fetches:
             NotFound, Damaged, OutOfSpace, Unavailable: no holder gave it; the last one's reason.
             Unwanted: the wish says so.
         """
-        for _ in range(4):
+        others = None
+        for _ in range(5):
             copy, way = self._open_or_begin(entry, wish, priority)
             if copy is not None:
                 return copy
@@ -103,11 +109,18 @@ class Fetches:
                 # Another role or purpose was refused, or given it for itself alone: this one asks anew.
                 if isinstance(way.error, NotPermitted | NotFound) and way.use != wish.use:
                     continue
+                if isinstance(way.error, Unavailable) and others is None and (others := self._instead(entry)):
+                    continue
                 raise way.error
             # What its owner says of it is what it said a moment ago.
             if way.source is not None and (copy := self._opened(way.source.owner, entry, wish)) is not None:
                 return copy
         raise Unavailable("There is no room for what is fetched.", "Raise grid.cache_mb, or free some disk.")
+
+    def avoid(self, owner: bytes) -> None:
+        """Ask an owner last for a moment: it did not answer something else."""
+        with self._lock:
+            self._down[owner] = self._now() + _DOWN_FOR
 
     def leave(self, wish: Wish) -> None:
         """Give up what nobody else wants; streams that carry such objects go on with the others alone."""
@@ -141,7 +154,7 @@ class Fetches:
             and (copy := self._opened(owner, entry, wish)) is not None
         ):
             return copy, None
-        found, is_refused = self.sources(entry), False
+        found, is_refused = self._having(entry), False
         for source in found:
             copy = self.cache.open(source.owner, entry)
             if copy is None:
@@ -156,6 +169,17 @@ class Fetches:
             copy.close()
             self.cache.drop(source.owner, entry)
         return None, self._begin(entry, wish, priority, found, is_anew=is_refused)
+
+    def _having(self, entry: Entry) -> list[Source]:
+        """Return who can give an object: others too, if all who state it and seem to be there broke off."""
+        found = self.sources(entry)
+        there = [source for source in found if source.is_reachable]
+        if there and all(map(self._is_down, there)):
+            found = [*found, *(each for each in self._instead(entry) if each not in found)]
+        return found
+
+    def _is_down(self, source: Source) -> bool:
+        return self._now() < self._down.get(source.owner, 0.0)
 
     def _opened(self, owner: bytes, entry: Entry, wish: Wish) -> Copy | None:
         copy = self.cache.open(owner, entry)
@@ -216,9 +240,8 @@ class Fetches:
     def _rank(self, source: Source) -> tuple[bool, bool, float]:
         """Same site first, then whoever will be done first; who broke off just now comes last."""
         owner = source.owner
-        is_down = self._now() < self._down.get(owner, 0.0)
         seconds = self._queued[owner] / self._rates.get(owner, 1e8)
-        return is_down, source.site != self._site, seconds
+        return self._is_down(source), source.site != self._site, seconds
 
     def _end(self, way: Way, error: PacsError | None) -> None:
         way.error, way.is_over = error, True

@@ -60,8 +60,12 @@ class Fetching:
         self.sources = Sources(seen)
         site = config.grid.site or config.node.name
         self._old = old
-        self.fetches = Fetches(self.cache, self._peers, link, time.monotonic, site)
+        self.fetches = Fetches(self.cache, self._peers, link, time.monotonic, site, self._kept_of)
         self.everywhere = Everywhere(self.fetches, old)
+
+    def avoid(self, owner: bytes) -> None:
+        """Fetch nothing from an owner for a moment, if others have it."""
+        self.fetches.avoid(owner)
 
     def _sources(self, entry: Entry) -> list[Source]:
         """Return who can give an object: who states it, or of our own, who keeps it."""
@@ -72,6 +76,11 @@ class Fetching:
             yield source
             if not source.is_reachable and source.owner not in self._old:
                 yield from self.instead(source, entry)
+
+    def _kept_of(self, entry: Entry) -> list[Source]:
+        """Return who keeps an object for owners that are connected, and may answer nobody all the same."""
+        owners = [source for source in self.sources(entry) if source.owner not in self._old]
+        return [each for source in owners if source.is_reachable for each in self.instead(source, entry)]
 
     def _peers(self, entry: Entry) -> list[Source]:
         return [source for source in self._sources(entry) if source.owner not in self._old]

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import grpc
 
-from catalog import Availability, Clock, Entry, Level, Query, Selection, Unavailable
-from catalog.statements import SeriesStatement, Stated
+from catalog import Availability, Clock, Level, Query, Selection, Unavailable
+from catalog.statements import Stated
 from federation.announcing import Announcer, Follower
 from federation.catalog_service import CatalogService, QueryService, RemoteOwner
 from federation.choosing import Chosen, choose
@@ -31,7 +31,6 @@ from federation.mirror import Mirror
 from federation.mirror_search import MirrorSearch
 from federation.neighbours import Around, Followed, Lag, Neighbours
 from federation.objects import PeerLink
-from federation.owners import owner_of, place_at
 from federation.proposing import MirrorPlanner
 from federation.sight import Grid as Seen
 from federation.sight import Sight
@@ -59,6 +58,7 @@ from .erasing import Erasing, Traces, forget_patients
 from .fetching import Fetching
 from .hearing import Remembering
 from .lending import Helping
+from .listing import Listing
 from .old_pacs import OldArchives
 from .sharing import Sharing
 
@@ -67,8 +67,6 @@ FOLDER: Final = "grid"
 _TURN: Final = 0.1
 """Seconds between two looks at what peers said, and at whether a log moved."""
 _CHECKED_AT_ONCE: Final = 500
-_MANIFEST: Final = 2.0
-"""Seconds within which a peer must list the instances of a series."""
 
 
 class Neighbourhood:
@@ -115,8 +113,10 @@ class Neighbourhood:
         self._owners = AskingOwners(self.neighbours.source, self.neighbours.name, asks)
         issuer = self._issuer()
         self.old.open(folder / "old", self.mirror, issuer)
-        manifests = Manifests(self._manifest)
         self.fetching = Fetching(folder / "cache", self._main.shared, self.links.current)
+        around = (self._is_connected, self._shares, self._reach)
+        listing = Listing(self.old.manifest, self.helping.manifest, *around, self.fetching.avoid)
+        manifests = Manifests(listing.manifest)
         self.seen = Seen(
             own=self._main.catalog,
             mirror=self.mirror,
@@ -270,25 +270,9 @@ class Neighbourhood:
         stub = services.CatalogStub(self._channel(node_id))
         return RemoteOwner(stub, archive, lambda: letters(self.neighbours.name(node_id)))
 
-    def _manifest(self, owner: bytes, series: SeriesStatement) -> list[Entry]:
-        if (found := self.old.manifest(owner, series)) is not None:
-            return found
-        there = owner_of(owner)
-        if not self._is_connected(there.node_id) and (lent := self.helping.manifest(owner, series)):
-            return lent
-        shares = [
-            row.share
-            for row in map(self.neighbours.source, self.neighbours.standing())
-            if row is not None and row.owner == owner
-        ]
-        if not shares:
-            raise Unavailable("That node lets this one follow its catalog no more.")
-        uids = series.StudyInstanceUID, series.SeriesInstanceUID
-        reached = self._reach(there.node_id, there.archive)
-        for share in shares:
-            if found := reached.manifest(share, *uids, lambda entry: place_at(owner), _MANIFEST):
-                return found
-        return []
+    def _shares(self, owner: bytes) -> list[int]:
+        rows = map(self.neighbours.source, self.neighbours.standing())
+        return [row.share for row in rows if row is not None and row.owner == owner]
 
     def _kept(self, owner: bytes, stated: Stated) -> Mapping[str, Availability]:
         return {} if owner in self.old.objects else self.helping.kept(owner, stated)

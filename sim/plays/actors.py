@@ -80,6 +80,15 @@ class Actor(Server):
             raise ServerError(f"{' '.join(words)} at {self.called}: {done.stdout}{done.stderr}")
         return done.stdout
 
+    @property
+    def backups(self) -> Path:
+        """The folder of its backups."""
+        return self.folder / "backups"
+
+    def back_up(self) -> None:
+        """Make a backup of it, whether it runs or not. Raises as `say`."""
+        self.say("backup", str(self.backups))
+
     def told(self, *words: str, codes: Sequence[int] = (0,)) -> Any:
         """Run a command with --json; return what it says. Raises as `say`."""
         return json.loads(self.say(*words, "--json", codes=codes))

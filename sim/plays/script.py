@@ -66,6 +66,9 @@ VERBS: Final[Mapping[str, Grammar]] = {
     "correct": Grammar(("NODE", "STUDY", "KEY..."), "correct attributes of a study"),
     "reject": Grammar(("NODE", "STUDY"), "hide a study"),
     "delete": Grammar(("NODE", "STUDY"), "delete a study"),
+    "erase": Grammar(("NODE", "STUDY"), "erase a study for good, with every trace of it"),
+    "backup": Grammar(("NODE",), "make a backup of a node's databases"),
+    "restore": Grammar(("NODE",), "stop a node and make it again from its backup and its objects"),
     "kill": Grammar(
         ("NODE", "COUNT", "STUDY"), "kill -9 a node when so many instances of a study were taken"
     ),

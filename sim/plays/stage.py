@@ -11,20 +11,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from random import Random
 from typing import Final, Self
 
 from ..association import STUDY_ROOT_FIND, Association
-from ..examinations import EXAMINATIONS, examination, instances_of
 from ..pdu import Address, identifier, value
-from ..phantoms import Instance, Study, study
 from ..servers import ServerError, settle, wait
 from ..targets import REFUSALS, Target, reason
 from ..traffic import scenario
 from .actors import Actor, befriend, enrol
 from .agreement import differing, have_copies, kept
 from .digests import digest, fetched
-from .script import SCENARIOS, Command, study_of, weather_of
+from .script import SCENARIOS, Command, weather_of
+from .studies import Studies
 from .traffic import Traffic
 
 _PATIENCE: Final = 90.0
@@ -40,12 +38,10 @@ class Stage:
 
     def __init__(self, seed: int = 1, kind: type[Actor] = Actor) -> None:
         """`kind` is what its nodes are: processes, or such as are stepped."""
-        self._seed = seed
         self._kind = kind
         self._folder = tempfile.TemporaryDirectory(prefix="play")
         self._actors: dict[str, Actor] = {}
-        self._studies: dict[str, list[Instance]] = {}
-        self._words: dict[str, str] = {}
+        self._studies = Studies(seed)
         self._corrected: set[tuple[str, str]] = set()
         self._taken: dict[str, dict[str, set[str]]] = {}
         self._sending: Traffic | None = None
@@ -100,7 +96,7 @@ class Stage:
         return [line for word in words for line in self._sent(name, word)]
 
     def _sent(self, name: str, word: str, until: int = -1) -> list[str]:
-        whole = self._instances(word)
+        whole = self._studies.instances(word)
         taken = self._taken[name].setdefault(word, set())
         count, why = 0, ""
         target = self._target(self._actors[name].door)
@@ -199,7 +195,7 @@ class Stage:
 
     def _availability(self, ae_title: str, word: str) -> str:
         """Say where an AE title finds a study, and whether it lacks any of what was taken of it."""
-        keys = {"StudyInstanceUID": self._uid(word), "InstanceAvailability": "", _COUNTED[1]: ""}
+        keys = {"StudyInstanceUID": self._studies.uid(word), "InstanceAvailability": "", _COUNTED[1]: ""}
         try:
             answers = self._asked(ae_title, keys)
         except REFUSALS as error:
@@ -271,7 +267,7 @@ class Stage:
         lines = sorted(
             " ".join(
                 (
-                    self._words.get(value(each, "StudyInstanceUID"), "a study nobody sent"),
+                    self._studies.word(value(each, "StudyInstanceUID")),
                     *(f"{key}={value(each, key)}" for key in shown),
                 )
             )
@@ -281,9 +277,9 @@ class Stage:
         return [f"{len(lines)} {noun}" + (": " if lines else "") + "; ".join(lines)]
 
     def _get(self, ae_title: str, word: str) -> list[str]:
-        whole = self._instances(word)
+        whole = self._studies.instances(word)
         try:
-            found = fetched(self._at(ae_title), self._uid(word))
+            found = fetched(self._at(ae_title), self._studies.uid(word))
         except REFUSALS as error:
             return [f"{ae_title} gave nothing of {word}; {reason(error)}"]
         same = len(found & {digest(each) for each in whole})
@@ -303,11 +299,25 @@ class Stage:
         self._taken[name].pop(word, None)
         return self._decide("delete", name, word, "--yes")
 
+    def _erase(self, name: str, word: str) -> list[str]:
+        self._taken[name].pop(word, None)
+        return self._decide("erase", name, word, "--yes")
+
+    def _backup(self, name: str) -> list[str]:
+        self._actors[name].back_up()
+        return []
+
+    def _restore(self, name: str) -> list[str]:
+        actor = self._actors[name]
+        actor.stop()
+        actor.say("restore", str(actor.backups), "--replace")
+        return self._start(name)
+
     def _decide(self, verb: str, name: str, word: str, *more: str) -> list[str]:
         try:
-            self._actors[name].say(verb, self._uid(word), *more, "--reason", "the play")
+            self._actors[name].say(verb, self._studies.uid(word), *more, "--reason", "the play")
         except ServerError as error:
-            return [str(error).replace(self._uid(word), word).splitlines()[0]]
+            return [str(error).replace(self._studies.uid(word), word).splitlines()[0]]
         return []
 
     def _check(self, place: str) -> list[str]:
@@ -346,8 +356,8 @@ class Stage:
         for word, taken in whole.items():
             found = set[str]()
             with suppress(*REFUSALS):
-                found = fetched(address, self._uid(word)) if taken else found
-            wanted = {digest(each) for each in self._instances(word) if each.SOPInstanceUID in taken}
+                found = fetched(address, self._studies.uid(word)) if taken else found
+            wanted = {digest(each) for each in self._studies.instances(word) if each.SOPInstanceUID in taken}
             # What leaves corrected has other bytes: it can only be counted.
             is_changed = any((name, word) in self._corrected for name in names)
             lost += max(0, len(wanted) - len(found)) if is_changed else len(wanted - found)
@@ -360,29 +370,6 @@ class Stage:
     def _at(self, ae_title: str) -> Address:
         actor = self._actors[ae_title.removesuffix("_GRID").lower()]
         return actor.door._replace(ae_title=ae_title)
-
-    def _uid(self, word: str) -> str:
-        self._instances(word)
-        return next(uid for uid, known in self._words.items() if known == word)
-
-    def _instances(self, word: str) -> Sequence[Instance]:
-        if word not in self._studies:
-            parts = self._described(word, len(self._studies) + 1)
-            self._words[parts[0].StudyInstanceUID] = word
-            made = list(instances_of(parts))
-            self._studies[word] = made
-        return self._studies[word]
-
-    def _described(self, word: str, number: int) -> tuple[Study, ...]:
-        kind, series, count = study_of(word)
-        if not series:
-            assert kind in EXAMINATIONS
-            return examination(self._seed, number, kind, is_small=True)
-        day = f"202401{1 + Random(number).randrange(28):02d}"
-        described = study(
-            self._seed, number, modality=kind, series=series, instances=count, size=40_000, StudyDate=day
-        )
-        return (described,)
 
 
 def _read(settings: Sequence[str]) -> dict[str, str]:

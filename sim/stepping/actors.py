@@ -105,6 +105,17 @@ class Actor(actors.Actor):
             raise ServerError(f"{' '.join(words)} at {self.called}: {said.getvalue()}{complained.getvalue()}")
         return said.getvalue()
 
+    def back_up(self) -> None:
+        """Make a backup of it as it lies on the disk: another process would read it while it runs."""
+        running = self.home
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            _copy(running, Path(folder) / "home")
+            self.home = Path(folder) / "home"
+            try:
+                super().back_up()
+            finally:
+                self.home = running
+
     @contextlib.contextmanager
     def as_it_lies(self, *parts: str) -> Iterator[Path]:
         """Yield copies: this process has the databases open, and no process may have one open twice."""

@@ -25,7 +25,18 @@ _WEATHERS: Final = (
 _SKEWS: Final = ("+30s", "-40m", "+2h", "+10h")
 _PAUSES: Final = (1, 5, 20, 70)
 _MOST: Final = 25
-_DEEDS: Final = {"send": 9, "correct": 3, "hide": 2, "line": 4, "end": 4, "clock": 2, "get": 2, "pass": 2}
+_DEEDS: Final = {
+    "send": 18,
+    "correct": 6,
+    "hide": 6,
+    "line": 8,
+    "end": 8,
+    "clock": 3,
+    "quota": 3,
+    "set_back": 5,
+    "get": 4,
+    "pass": 4,
+}
 """What is done, and how often in comparison."""
 _WELL: Final = (
     " find the same ",
@@ -55,6 +66,8 @@ class _Inventor:
         self._has: dict[str, list[str]] = {name: [] for name in _NAMES}
         self._sent = 0
         self._is_hidden = False
+        self._is_full: set[str] = set()
+        self._have_backups: set[str] = set()
 
     def lines(self) -> list[str]:
         """Return the play."""
@@ -70,6 +83,7 @@ class _Inventor:
         """Return what mends everything, and looks whether all is well."""
         mends = [f"line {name}" for name in _NAMES]
         mends += [f"start {name}" for name, runs in self._running.items() if not runs]
+        mends += [f"set {name} storage.quota_mb=1000" for name in sorted(self._is_full)]
         looks = ["level", *(["kept"] if counts else []), "digests"]
         return [
             *mends,
@@ -101,7 +115,7 @@ class _Inventor:
             return ""
         self._has[name].remove(word)
         self._is_hidden = True
-        return f"{self._chance.choice(('reject', 'delete'))} {name} {word}"
+        return f"{self._chance.choice(('reject', 'delete', 'erase'))} {name} {word}"
 
     def _line(self, name: str) -> str:
         return f"line {name} {self._chance.choice(_WEATHERS)}".rstrip()
@@ -116,6 +130,21 @@ class _Inventor:
 
     def _clock(self, name: str) -> str:
         return f"clock {name} {self._chance.choice(_SKEWS)}" if self._running[name] else ""
+
+    def _quota(self, name: str) -> str:
+        """Have its disk be full soon, or have room again."""
+        if not self._running[name]:
+            return ""
+        self._is_full ^= {name}
+        return f"set {name} storage.quota_mb={1 if name in self._is_full else 1000}"
+
+    def _set_back(self, name: str) -> str:
+        """Make a backup, or go back to one."""
+        if not self._running[name]:
+            return ""
+        verb = "restore" if name in self._have_backups and self._chance.random() < 0.6 else "backup"
+        self._have_backups.add(name)
+        return f"{verb} {name}"
 
     def _get(self, name: str) -> str:
         words = [word for words in self._has.values() for word in words]

@@ -90,7 +90,9 @@ class Reader:
         self.sources: list[Source] = []
         self.cache = CopyCache(home / "cache", lambda: self.clock(), limit, max_age=3600.0)
         links = PeerLink(lambda node_id: hospital.peer.member.links.channel(node_id), str)
-        self.fetches = Fetches(self.cache, lambda entry: list(self.sources), links, time.monotonic, "beta")
+        self.keepers: list[Source] = []
+        parts = (self.cache, lambda entry: list(self.sources), links, time.monotonic, "beta")
+        self.fetches = Fetches(*parts, lambda entry: list(self.keepers))
         self.patient: PatientKey | None = None
         self.asker = Asker(foreign_ids=ForeignIds.KEEP)
         self.stop = threading.Event()

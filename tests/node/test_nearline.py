@@ -210,6 +210,29 @@ def test_a_silent_owner_hangs_nobody(two: tuple[Hospital, Reader], monkeypatch: 
     assert time.monotonic() - started < 4
 
 
+def test_who_keeps_an_object_gives_it_when_its_owner_is_there_and_silent(
+    tmp_path: Path, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.nearline.STALLED", 0.5)
+    alpha, beta = Hospital(tmp_path / "a", "alpha", stack), Hospital(tmp_path / "b", "beta", stack)
+    gamma = Hospital(tmp_path / "c", "gamma", stack)
+    connected(alpha, beta, gamma)
+    sent = phantoms(10, instances=4, size=2_000_000)
+    study = alpha.store(sent)
+    assert gamma.store(sent) == study
+    alpha.grant(beta, rate=1000)
+    gamma.grant(beta)
+    held = threading.Event()
+    stack.callback(held.set)
+    alpha.rest = lambda seconds: held.wait(5)
+    reader = Reader(tmp_path, beta, stack)
+    reader.knows(gamma)
+    reader.keepers = reader.sources
+    reader.knows(alpha)
+    entries = alpha.entries(study)
+    assert {content(reader.door().open(each)) for each in entries} == {each.data for each in sent}
+
+
 def test_what_nobody_wants_any_more_is_given_up_within_a_second(two: tuple[Hospital, Reader]) -> None:
     alpha, beta = two
     held = _held(two)

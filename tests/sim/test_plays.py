@@ -17,7 +17,16 @@ from sim.plays.stage import Stage
 from tests.running import until
 
 FILES = sorted(SCENARIOS.glob("*.txt"))
-LONG = {"bad-lines", "busy-grid", "changed-hospitals", "full-hospital", "killed-hospital", "wrong-clock"}
+LONG = {
+    "bad-lines",
+    "busy-grid",
+    "changed-hospitals",
+    "full-hospital",
+    "killed-hospital",
+    "set-back-hospital",
+    "silent-owner",
+    "wrong-clock",
+}
 
 
 def _played(file: Path) -> ParameterSet:

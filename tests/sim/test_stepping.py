@@ -188,6 +188,8 @@ GRIDS: Final = (
     "wrong-clock",
     "bad-lines",
     "changed-hospitals",
+    "set-back-hospital",
+    "silent-owner",
 )
 ALONE: Final = ("one-node", "killed", "full", "cut")
 
