@@ -114,9 +114,7 @@ class Neighbourhood:
         issuer = self._issuer()
         self.old.open(folder / "old", self.mirror, issuer)
         self.fetching = Fetching(folder / "cache", self._main.shared, self.links.current)
-        around = (self._is_connected, self._shares, self._reach)
-        listing = Listing(self.old.manifest, self.helping.manifest, *around, self.fetching.avoid)
-        manifests = Manifests(listing.manifest)
+        manifests = Manifests(self._listing().manifest)
         self.seen = Seen(
             own=self._main.catalog,
             mirror=self.mirror,
@@ -144,6 +142,10 @@ class Neighbourhood:
         self.remembering = Remembering(self._archives, self._state, self.links, self.erasing, *near)
         self.remembering.guard(self._sharing, self.fetching, self.copying, self.departing)
         self._is_open = True
+
+    def _listing(self) -> Listing:
+        around = (self._is_connected, self._shares, self._reach)
+        return Listing(self.old.manifest, self.helping.manifest, *around, self.fetching.avoid)
 
     def _around(self) -> Around:
         return Around(

@@ -263,7 +263,7 @@ def test_whole_nodes_are_stepped_by_hand() -> None:
 
 
 def test_an_invented_play_ends_well_and_is_the_same_for_the_same_number() -> None:
-    runs = [acted("--invent", f"--turns={number}") for number in (3, 3, 6)]
+    runs = [acted("--invent", f"--turns={number}") for number in (4, 4, 8)]
     assert runs[0] == runs[1] != runs[2]
 
 
