@@ -33,6 +33,7 @@ from .pdu import (
     p_data,
     read_associate_ac,
     status_of,
+    value,
 )
 from .phantoms import Instance
 from .secure import Secure
@@ -233,16 +234,30 @@ class Association:
         command = {0x0003: encode_uid(COMMITMENT), 0x0100: encode_us(0x0130), 0x0110: encode_us(1)}
         command |= {0x0800: encode_us(0), 0x1001: encode_uid(COMMITMENT_INSTANCE), 0x1008: encode_us(1)}
         self._send(self._context(COMMITMENT), command, request)
-        if status := status_of(self._read_command()[1]):
-            raise ProtocolError(f"N-ACTION ended with status {status:04X}.")
-        self._wire.begin()
-        context, report = self._read_command()
+        wanted = value(request, "TransactionUID")
+        is_taken, told = False, None
+        while told is None or not is_taken:
+            context, received = self._read_command()
+            if received[0x0100] == encode_us(0x0100):
+                result = self._take_report(context, received)
+                # It may be of an earlier request, which had its end meanwhile (PS3.4 J.3.3).
+                if value(result, "TransactionUID") == wanted:
+                    told = int.from_bytes(received[0x1002], "little"), result
+            elif status := status_of(received):
+                raise ProtocolError(f"N-ACTION ended with status {status:04X}.")
+            else:
+                is_taken = True
+                self._wire.begin()
+        return told
+
+    def _take_report(self, context: int, report: dict[int, bytes]) -> bytes:
+        """Acknowledge an N-EVENT-REPORT; return its data set."""
         result = bytearray()
         self._read_data_set(result.extend)
         answer = {0x0002: encode_uid(COMMITMENT), 0x0100: encode_us(0x8100), 0x0120: report[0x0110]}
         answer |= {0x0800: encode_us(0x0101), 0x0900: encode_us(0)}
         self._wire.sendall(p_data(context, 0x03, encode_command(answer)))
-        return int.from_bytes(report[0x1002], "little"), bytes(result)
+        return bytes(result)
 
     def _context(self, sop_class: str, syntax: str = "") -> int:
         for (uid, transfer), id in self._contexts.items():

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sim.association import STUDY_ROOT_FIND, STUDY_ROOT_GET, Association
-from sim.pdu import Address, ProtocolError, identifier, value
+from sim.association import COMMITMENT, STUDY_ROOT_FIND, STUDY_ROOT_GET, Association
+from sim.committing import request_of
+from sim.pdu import (
+    RELEASE_RQ,
+    Address,
+    ProtocolError,
+    encode_command,
+    encode_uid,
+    encode_us,
+    identifier,
+    item,
+    p_data,
+    value,
+)
 from sim.phantoms import instances, study
 from sim.servers import Server, dcmtk_program
 
@@ -86,3 +100,36 @@ def test_a_service_that_was_not_proposed_is_an_error(archive: Address) -> None:
 def test_a_key_that_is_no_keyword_is_refused() -> None:
     with pytest.raises(ValueError, match="PatientNumber"):
         identifier("STUDY", PatientNumber="1")
+
+
+def test_the_result_of_an_earlier_request_for_commitment_is_not_taken_for_that_of_this_one() -> None:
+    accepted = item(0x21, bytes((1, 0, 0, 0)) + item(0x40, b"1.2.840.10008.1.2"))
+    field = bytes.fromhex("00010000") + bytes(64) + accepted
+    taken = {0x0002: encode_uid(COMMITMENT), 0x0100: encode_us(0x8130), 0x0120: encode_us(1)}
+    taken |= {0x0800: encode_us(0x0101), 0x0900: encode_us(0)}
+
+    def report(transaction: str, kind: int) -> bytes:
+        command = {0x0002: encode_uid(COMMITMENT), 0x0100: encode_us(0x0100), 0x0110: encode_us(kind)}
+        command |= {0x0800: encode_us(0), 0x1002: encode_us(kind)}
+        return p_data(1, 0x03, encode_command(command)) + p_data(1, 0x02, request_of(transaction, []))
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"\2\0" + len(field).to_bytes(4, "big") + field)
+            connection.recv(65536)
+            connection.sendall(report("1.2.1", 2) + p_data(1, 0x03, encode_command(taken)))
+            connection.sendall(report("1.2.2", 1))
+            said = b""
+            while not said.endswith(RELEASE_RQ):
+                said += connection.recv(65536)
+            connection.sendall(bytes.fromhex("06000000000400000000"))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with Association(Address("PACS", server.getsockname()[1]), [COMMITMENT], timeout=20.0) as association:
+            kind, result = association.commit(request_of("1.2.2", []))
+        thread.join()
+    assert (kind, value(result, "TransactionUID")) == (1, "1.2.2")
