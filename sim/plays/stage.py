@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -50,11 +50,13 @@ class Stage:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._sending:
-            self._sending.close()
-        for actor in self._actors.values():
-            actor.close()
-        self._folder.cleanup()
+        # All of it, whatever fails: a node that is left would go on, and its folder could not be removed.
+        with ExitStack() as ends:
+            ends.callback(self._folder.cleanup)
+            for actor in self._actors.values():
+                ends.callback(actor.close)
+            if self._sending:
+                ends.callback(self._sending.close)
 
     @property
     def traffic(self) -> Traffic | None:

@@ -11,9 +11,11 @@ from click.testing import CliRunner
 from catalog import BadRequest
 from sim.links import CALM, SILENT, Weather
 from sim.plays.__main__ import act, main
+from sim.plays.actors import Actor
 from sim.plays.agreement import Standing, differing
 from sim.plays.script import SCENARIOS, VERBS, parse, weather_of, written
 from sim.plays.stage import Stage
+from sim.servers import ServerError
 from tests.running import until
 
 FILES = sorted(SCENARIOS.glob("*.txt"))
@@ -145,3 +147,17 @@ def test_copies_without_a_grid_are_refused() -> None:
         parse("node alpha\nkept\n", "play.txt")
     assert refused.value.what == "play.txt, line 2: there is no grid for 'kept'."
     assert refused.value.next == "Write before: grid alpha beta"
+
+
+def test_every_node_of_a_play_ends_though_one_does_not_end_well() -> None:
+    ended: list[str] = []
+
+    class Unwilling(Actor):
+        def stop(self) -> None:
+            super().stop()
+            ended.append(self.called)
+            raise ServerError(f"{self.called} did not end.")
+
+    with pytest.raises(ServerError):
+        act("node alpha\nnode beta\n", "play", kind=Unwilling)
+    assert sorted(ended) == ["alpha", "beta"]
