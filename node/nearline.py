@@ -97,7 +97,7 @@ class Fetches:
             NotFound, Damaged, OutOfSpace, Unavailable: no holder gave it; the last one's reason.
             Unwanted: the wish says so.
         """
-        others = None
+        has_turned = False
         for _ in range(5):
             copy, way = self._open_or_begin(entry, wish, priority)
             if copy is not None:
@@ -109,7 +109,9 @@ class Fetches:
                 # Another role or purpose was refused, or given it for itself alone: this one asks anew.
                 if isinstance(way.error, NotPermitted | NotFound) and way.use != wish.use:
                     continue
-                if isinstance(way.error, Unavailable) and others is None and (others := self._instead(entry)):
+                # Its owner broke off just now, so whoever keeps it is asked too; once.
+                if isinstance(way.error, Unavailable) and not has_turned and self._instead(entry):
+                    has_turned = True
                     continue
                 raise way.error
             # What its owner says of it is what it said a moment ago.

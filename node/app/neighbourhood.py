@@ -58,7 +58,7 @@ from .erasing import Erasing, Traces, forget_patients
 from .fetching import Fetching
 from .hearing import Remembering
 from .lending import Helping
-from .listing import Listing
+from .listers import Listers
 from .old_pacs import OldArchives
 from .sharing import Sharing
 
@@ -114,7 +114,7 @@ class Neighbourhood:
         issuer = self._issuer()
         self.old.open(folder / "old", self.mirror, issuer)
         self.fetching = Fetching(folder / "cache", self._main.shared, self.links.current)
-        manifests = Manifests(self._listing().manifest)
+        manifests = Manifests(self._listers().manifest)
         self.seen = Seen(
             own=self._main.catalog,
             mirror=self.mirror,
@@ -143,9 +143,9 @@ class Neighbourhood:
         self.remembering.guard(self._sharing, self.fetching, self.copying, self.departing)
         self._is_open = True
 
-    def _listing(self) -> Listing:
+    def _listers(self) -> Listers:
         around = (self._is_connected, self._shares, self._reach)
-        return Listing(self.old.manifest, self.helping.manifest, *around, self.fetching.avoid)
+        return Listers(self.old.manifest, self.helping.manifest, *around, self.fetching.avoid)
 
     def _around(self) -> Around:
         return Around(

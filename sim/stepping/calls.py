@@ -21,6 +21,7 @@ from .channels import Channel
 from .frames import Frames
 from .lines import Credentials
 from .serving import InForce, Server, ServerCredentials
+from .swaps import Swaps
 
 
 def _secure_channel(
@@ -93,19 +94,19 @@ _PLAYED: Final[tuple[tuple[Any, str, Any], ...]] = (
 )
 
 
-def install() -> None:
-    """Play gRPC in this process from now on."""
+def install() -> Callable[[], None]:
+    """Play gRPC in this process from now on; return what has it be itself again."""
+    swaps = Swaps()
     for where, name, played in _PLAYED:
-        setattr(where, name, played)
+        swaps.put(where, name, played)
+    return swaps.undo
 
 
 @contextmanager
 def installed() -> Iterator[None]:
     """Play gRPC inside, for channels and servers that are made there and end there."""
-    real = [(where, name, getattr(where, name)) for where, name, _ in _PLAYED]
-    install()
+    restore = install()
     try:
         yield
     finally:
-        for where, name, was in real:
-            setattr(where, name, was)
+        restore()

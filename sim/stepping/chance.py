@@ -24,6 +24,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from .swaps import Swaps
+
 _SEED_SIZE: Final = 32
 _SIGNERS: Final = (
     x509.CertificateBuilder,
@@ -45,27 +47,9 @@ class _Stream:
         return hashlib.shake_256(self._key + number).digest(size)
 
 
-class _Swaps:
-    """Attributes of modules and classes that are others for a while."""
-
-    def __init__(self) -> None:
-        self._known: list[tuple[Any, str, Any]] = []
-
-    def put(self, owner: Any, name: str, value: Any) -> None:
-        """Have an attribute be this."""
-        self._known.append((owner, name, vars(owner)[name]))
-        setattr(owner, name, value)
-
-    def undo(self) -> None:
-        """Have them be what they were."""
-        while self._known:
-            owner, name, value = self._known.pop()
-            setattr(owner, name, value)
-
-
 def install(seed: int) -> Callable[[], None]:
     """Draw from a seed from now on, also in modules that are imported already; return what ends that."""
-    draw, swaps, state = _Stream(seed).draw, _Swaps(), random.getstate()
+    draw, swaps, state = _Stream(seed).draw, Swaps(), random.getstate()
     swaps.put(os, "urandom", draw)
     swaps.put(os, "getrandom", draw)
     _seed_numbers(swaps, draw)
@@ -90,7 +74,7 @@ def installed(seed: int) -> Iterator[None]:
         restore()
 
 
-def _seed_numbers(swaps: _Swaps, draw: Callable[[int], bytes]) -> None:
+def _seed_numbers(swaps: Swaps, draw: Callable[[int], bytes]) -> None:
     """Seed `random` and `Random()`; `SystemRandom`, and so `secrets`, draws by a name of its own."""
     swaps.put(random, "_urandom", draw)
     plain = random.Random.seed
@@ -105,7 +89,7 @@ def _seed_numbers(swaps: _Swaps, draw: Callable[[int], bytes]) -> None:
     random.seed()
 
 
-def _seed_names(swaps: _Swaps, draw: Callable[[int], bytes]) -> None:
+def _seed_names(swaps: Swaps, draw: Callable[[int], bytes]) -> None:
     """Have names of temporary files begin anew, and UUIDs of version 1 know no network card."""
     swaps.put(tempfile, "_name_sequence", None)
     swaps.put(uuid, "_generate_time_safe", None)
@@ -115,7 +99,7 @@ def _seed_names(swaps: _Swaps, draw: Callable[[int], bytes]) -> None:
     swaps.put(uuid, "_node", int.from_bytes(draw(6), "big") | 1 << 40)
 
 
-def _seed_keys(swaps: _Swaps, draw: Callable[[int], bytes]) -> None:
+def _seed_keys(swaps: Swaps, draw: Callable[[int], bytes]) -> None:
     def elliptic(curve: ec.EllipticCurve, backend: Any = None) -> ec.EllipticCurvePrivateKey:
         # A byte less than the curve has is below the order of every curve there is.
         return ec.derive_private_key(int.from_bytes(draw(curve.key_size // 8 - 1), "big") + 1, curve)
@@ -125,7 +109,7 @@ def _seed_keys(swaps: _Swaps, draw: Callable[[int], bytes]) -> None:
         swaps.put(kind, "generate", staticmethod(lambda kind=kind: kind.from_private_bytes(draw(32))))
 
 
-def _sign_without_chance(swaps: _Swaps) -> None:
+def _sign_without_chance(swaps: Swaps) -> None:
     swaps.put(ec.ECDSA, "deterministic_signing", property(lambda algorithm: True))
     for builder in _SIGNERS:
         swaps.put(builder, "sign", _signing(vars(builder)["sign"]))

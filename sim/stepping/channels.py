@@ -15,6 +15,64 @@ from .frames import Opening
 from .lines import Credentials, Lines
 
 
+class _Asking:
+    """A method of a channel."""
+
+    def __init__(self, channel: Channel, method: str, coding: Coding, *, is_stream: bool) -> None:
+        self._channel, self._method, self._coding, self._is_stream = channel, method, coding, is_stream
+
+    def _begin(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: Any = None,
+        wait_for_ready: bool | None = None,
+        compression: Any = None,
+        *,
+        may_wait: bool,
+    ) -> Call:
+        """Begin a call with the settings that gRPC names so, and in this order."""
+        said = [(str(key), value) for key, value in metadata or ()]
+        opening = Opening(self._method, said, timeout)
+        call = self._channel.call(opening, self._coding, is_patient=bool(wait_for_ready))
+        requests = request if self._is_stream else (request,)
+        return call.begin(requests, is_stream=self._is_stream, may_wait=may_wait)
+
+
+class _OneAnswer(_Asking):
+    def __call__(self, request: Any, *settings: Any, **named: Any) -> Any:
+        return self.with_call(request, *settings, **named)[0]
+
+    def with_call(self, request: Any, *settings: Any, **named: Any) -> tuple[Any, Call]:
+        call = self._begin(request, *settings, **named, may_wait=True)
+        return call.result(), call
+
+    def future(self, request: Any, *settings: Any, **named: Any) -> Call:
+        return self._begin(request, *settings, **named, may_wait=False)
+
+
+class _ManyAnswers(_Asking):
+    def __call__(self, request: Any, *settings: Any, **named: Any) -> Call:
+        return self._begin(request, *settings, **named, may_wait=False)
+
+
+def _kind(asking: type[_Asking], *, is_stream: bool) -> Any:
+    """Return what makes methods of one of the four kinds, as `grpc.Channel` has them."""
+
+    def method_of(
+        channel: Channel,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        *_: Any,
+        **__: Any,
+    ) -> _Asking:
+        return asking(channel, method, Coding(request_serializer, response_deserializer), is_stream=is_stream)
+
+    return method_of
+
+
 class Channel(grpc.Channel):
     """To one address."""
 
@@ -25,49 +83,10 @@ class Channel(grpc.Channel):
         self._numbers = itertools.count()
         self._is_closed = False
 
-    def unary_unary(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        *_: Any,
-        **__: Any,
-    ) -> Any:
-        """See `grpc.Channel.unary_unary`."""
-        return _OneAnswer(self, method, Coding(request_serializer, response_deserializer), is_stream=False)
-
-    def unary_stream(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        *_: Any,
-        **__: Any,
-    ) -> Any:
-        """See `grpc.Channel.unary_stream`."""
-        return _ManyAnswers(self, method, Coding(request_serializer, response_deserializer), is_stream=False)
-
-    def stream_unary(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        *_: Any,
-        **__: Any,
-    ) -> Any:
-        """See `grpc.Channel.stream_unary`."""
-        return _OneAnswer(self, method, Coding(request_serializer, response_deserializer), is_stream=True)
-
-    def stream_stream(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        *_: Any,
-        **__: Any,
-    ) -> Any:
-        """See `grpc.Channel.stream_stream`."""
-        return _ManyAnswers(self, method, Coding(request_serializer, response_deserializer), is_stream=True)
+    unary_unary = _kind(_OneAnswer, is_stream=False)
+    unary_stream = _kind(_ManyAnswers, is_stream=False)
+    stream_unary = _kind(_OneAnswer, is_stream=True)
+    stream_stream = _kind(_ManyAnswers, is_stream=True)
 
     def subscribe(self, callback: Any, try_to_connect: bool | None = False) -> None:
         """Nobody is told of a channel's state here."""
@@ -106,60 +125,3 @@ class Channel(grpc.Channel):
             call = Call(self._lines, opening, coding, self._calls, number, is_patient=is_patient)
             self._calls[number] = weakref.ref(call)
             return call
-
-
-class _Asking:
-    """A method of a channel."""
-
-    def __init__(self, channel: Channel, method: str, coding: Coding, *, is_stream: bool) -> None:
-        self._channel, self._method, self._coding, self._is_stream = channel, method, coding, is_stream
-
-    def _begin(
-        self, request: Any, timeout: float | None, metadata: Any, wait_for_ready: bool | None, may_wait: bool
-    ) -> Call:
-        said = [(str(key), value) for key, value in metadata or ()]
-        opening = Opening(self._method, said, timeout)
-        call = self._channel.call(opening, self._coding, is_patient=bool(wait_for_ready))
-        requests = request if self._is_stream else (request,)
-        return call.begin(requests, is_stream=self._is_stream, may_wait=may_wait)
-
-
-class _OneAnswer(_Asking):
-    def __call__(self, request: Any, *settings: Any, **named: Any) -> Any:
-        return self.with_call(request, *settings, **named)[0]
-
-    def with_call(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: Any = None,
-        wait_for_ready: bool | None = None,
-        compression: Any = None,
-    ) -> tuple[Any, Call]:
-        call = self._begin(request, timeout, metadata, wait_for_ready, may_wait=True)
-        return call.result(), call
-
-    def future(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: Any = None,
-        wait_for_ready: bool | None = None,
-        compression: Any = None,
-    ) -> Call:
-        return self._begin(request, timeout, metadata, wait_for_ready, may_wait=False)
-
-
-class _ManyAnswers(_Asking):
-    def __call__(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: Any = None,
-        wait_for_ready: bool | None = None,
-        compression: Any = None,
-    ) -> Call:
-        return self._begin(request, timeout, metadata, wait_for_ready, may_wait=False)

@@ -20,6 +20,7 @@ import zmq
 
 from .ends import Post
 from .mailboxes import PATTERNS, NotStoodIn, Signal, Socket
+from .swaps import Swaps
 
 _EVENTS: Final = (
     (select.POLLIN, zmq.POLLIN),
@@ -134,16 +135,10 @@ class Poller:
 
 def install() -> Callable[[], None]:
     """Have `zmq` be the stand-in from now on; return what has it be itself again."""
-    known = {name: getattr(zmq, name) for name in ("Context", "Socket", "Poller")}
-    Context.post = Post()
+    Context.post, swaps = Post(), Swaps()
     for place, kind in (("Context", Context), ("Socket", Socket), ("Poller", Poller)):
-        setattr(zmq, place, kind)
-
-    def restore() -> None:
-        for place, kind in known.items():
-            setattr(zmq, place, kind)
-
-    return restore
+        swaps.put(zmq, place, kind)
+    return swaps.undo
 
 
 @contextlib.contextmanager

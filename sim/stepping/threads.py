@@ -72,11 +72,7 @@ class Lock:
 
     def locked(self) -> bool:
         """Say whether somebody holds it."""
-        return self._holder is not None and not self._is_lost()
-
-    def _is_lost(self) -> bool:
-        holder = self._holder
-        return holder is not None and holder.was_killed
+        return self._holder is not None and not self._holder.was_killed
 
     def _at_fork_reinit(self) -> None:
         self.__init__()  # type: ignore[misc]

@@ -101,7 +101,6 @@ class Stepper:
             return ""
         self._comes_back = True
         me = self.current
-        me.is_ready = False
         chosen = self._draw()
         self._ready.append(me)
         me.is_ready = True

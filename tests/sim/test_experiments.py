@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +35,8 @@ from sim.targets import Stored, Target
 from sim.web import WebOrthanc
 from tests.homes import serving
 from tests.running import running
+
+from .listening import listening
 
 PLAN = Plan(share=0.004, pause=0.01)
 
@@ -174,25 +175,8 @@ def test_the_same_seed_sends_the_same_bytes() -> None:
 def recording() -> Iterator[tuple[Target, list[bytes]]]:
     """A listener that notes what comes first and closes: it dies in the middle of the first association."""
     received: list[bytes] = []
-    server = socket.create_server(("127.0.0.1", 0))
-
-    def listen() -> None:
-        while True:
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                return
-            received.append(connection.recv(65536))
-            connection.close()
-
-    thread = threading.Thread(target=listen)
-    thread.start()
-    try:
-        yield Target(name="hurt", address=Address("HURT", server.getsockname()[1]), timeout=0.5), received
-    finally:
-        server.shutdown(socket.SHUT_RDWR)
-        server.close()
-        thread.join()
+    with listening(lambda connection: received.append(connection.recv(65536))) as port:
+        yield Target(name="hurt", address=Address("HURT", port), timeout=0.5), received
 
 
 def test_a_target_that_refuses_hangs_or_dies_is_told_of(ours: Target) -> None:

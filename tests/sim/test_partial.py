@@ -31,6 +31,8 @@ from sim.servers import ServerError
 from sim.targets import Stored, Target
 from tests.homes import serving
 
+from .listening import listening
+
 PLAN: Final = Plan(share=0.003, pause=0.01, patience=0.3)
 ACCEPTED: Final = bytes.fromhex("0200000000480001") + bytes(70)
 """An A-ASSOCIATE-AC whose items are missing."""
@@ -41,33 +43,22 @@ def quiet(line: str) -> None:
 
 
 @contextmanager
-def answering(answer: bytes, pause: float = 0.0) -> Iterator[int]:
+def answering(answer: bytes) -> Iterator[int]:
     """Listen at a port and answer whatever comes with the same bytes, or with none and silence."""
-    server = socket.create_server(("127.0.0.1", 0))
-    taken: list[socket.socket] = []
+    over = threading.Event()
 
-    def listen() -> None:
-        while True:
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                return
-            taken.append(connection)
-            if answer:
-                connection.recv(65536)
-                connection.sendall(answer)
-                connection.close()
+    def serve(connection: socket.socket) -> None:
+        if answer:
+            connection.recv(65536)
+            connection.sendall(answer)
+        else:
+            over.wait()
 
-    thread = threading.Thread(target=listen)
-    thread.start()
-    try:
-        yield server.getsockname()[1]
-    finally:
-        server.shutdown(socket.SHUT_RDWR)
-        server.close()
-        thread.join()
-        for each in taken:
-            each.close()
+    with listening(serve) as port:
+        try:
+            yield port
+        finally:
+            over.set()
 
 
 def reported(ports: tuple[int, int], out: Path) -> str:

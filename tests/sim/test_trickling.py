@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import select
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,8 @@ from sim.targets import Target, reason
 from sim.wire import Overdue
 from tests.homes import serving
 
+from .listening import listening
+
 PLAN: Final = Plan(share=0.003, pause=0.0, patience=0.2)
 TIMEOUT: Final = 1.0
 _PAUSE: Final = 0.02
@@ -34,40 +35,6 @@ ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/dicom+json\r\nCon
 
 def quiet(line: str) -> None:
     """Say nothing."""
-
-
-@contextmanager
-def listening(serve: object) -> Iterator[int]:
-    """Have a thread serve each connection to a port until the block is left."""
-    server = socket.create_server(("127.0.0.1", 0))
-    threads: list[threading.Thread] = []
-
-    def attend(connection: socket.socket) -> None:
-        with connection:
-            try:
-                serve(connection)  # type: ignore[operator]
-            except OSError:
-                return
-
-    def listen() -> None:
-        while True:
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                return
-            threads.append(threading.Thread(target=attend, args=(connection,)))
-            threads[-1].start()
-
-    listener = threading.Thread(target=listen)
-    listener.start()
-    try:
-        yield server.getsockname()[1]
-    finally:
-        server.shutdown(socket.SHUT_RDWR)
-        server.close()
-        listener.join()
-        for each in threads:
-            each.join()
 
 
 def one_by_one(connection: socket.socket) -> None:

@@ -15,7 +15,7 @@ _PATIENCE: Final = 2.0
 _Lister = Callable[[bytes, SeriesStatement], list[Entry]]
 
 
-class Listing:
+class Listers:
     """Asks for manifests, for the grid as this node sees it."""
 
     def __init__(
