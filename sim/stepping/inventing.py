@@ -142,9 +142,11 @@ class _Inventor:
         """Make a backup, or go back to one."""
         if not self._running[name]:
             return ""
-        verb = "restore" if name in self._have_backups and self._chance.random() < 0.6 else "backup"
+        if name in self._have_backups and self._chance.random() < 0.6:
+            return f"restore {name}"
         self._have_backups.add(name)
-        return f"{verb} {name}"
+        # Backups are named by their second, and there are not two in one.
+        return f"pass 1\nbackup {name}"
 
     def _get(self, name: str) -> str:
         words = [word for words in self._has.values() for word in words]
